@@ -1,0 +1,69 @@
+"""Multipoles on atoms and their linear response, as plain tensors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Multipoles(NamedTuple):
+    """Latent Cartesian multipoles and response coefficients of N atoms.
+
+    An entry that is None is absent from the model: it costs nothing and is treated as zero.
+
+    Attributes
+    ----------
+    charge : Tensor, shape (N,), e
+        Monopole q.
+    dipole : Tensor or None, shape (N, 3), e Å
+        Permanent dipole u.
+    quadrupole : Tensor or None, shape (N, 3, 3), e Å²
+        Symmetric traceless quadrupole Q; acts as ``½ Q:∇∇``.
+    capacitance : Tensor or None, shape (N,), e/V, ≥ 0
+        Charge response κ: ``δq = -κ φ``.
+    polarizability : Tensor or None, shape (N,) or (N, 3, 3), e Å²/V
+        Dipole response α (positive semidefinite): ``δu = α·F``.
+
+    Notes
+    -----
+    Definitions: Kim et al., arXiv:2605.05746 (2026).
+    """
+
+    charge: Tensor
+    dipole: Tensor | None = None
+    quadrupole: Tensor | None = None
+    capacitance: Tensor | None = None
+    polarizability: Tensor | None = None
+
+
+def quadrupole_from_spherical(components: Tensor) -> Tensor:
+    """Turn ℓ = 2 components (e3nn order and normalisation) into symmetric traceless matrices.
+
+    Parameters
+    ----------
+    components : Tensor, shape (N, 5)
+        Components in the order xy, yz, 2y²-x²-z² (over 2√3 each), zx, z²-x² of e3nn, whose
+        coordinates are (x, y, z) with y as polar axis.
+
+    Returns
+    -------
+    Tensor, shape (N, 3, 3)
+        Symmetric, traceless, with ``Q:Q`` equal to the squared norm of ``components``.
+    """
+    basis = _spherical_basis(components)
+    return torch.einsum("nm,mab->nab", components, basis)
+
+
+def _spherical_basis(like: Tensor) -> Tensor:
+    """Five orthonormal symmetric traceless matrices in e3nn's order of ℓ = 2."""
+    r2, r6 = 2.0**-0.5, 6.0**-0.5
+    rows = [
+        [[0, 0, r2], [0, 0, 0], [r2, 0, 0]],
+        [[0, r2, 0], [r2, 0, 0], [0, 0, 0]],
+        [[-r6, 0, 0], [0, 2 * r6, 0], [0, 0, -r6]],
+        [[0, 0, 0], [0, 0, r2], [0, r2, 0]],
+        [[-r2, 0, 0], [0, 0, 0], [0, 0, r2]],
+    ]
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)
