@@ -1,0 +1,100 @@
+"""Tables and summaries, written whole or not at all."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def lrcalc_version() -> str:
+    """Installed version, ``unknown`` when run from a bare source tree."""
+    try:
+        return version("lrcalc")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def write_atomic(path: str | Path, write: Callable[[Path], None]) -> Path:
+    """Let ``write`` make a temporary file in the same folder, then rename it onto ``path``."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent} for {path.name}")
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_csv(
+    path: str | Path,
+    columns: Sequence[tuple[str, np.ndarray]],
+    settings: dict[str, Any],
+) -> Path:
+    """Columns with their names (units included), settings and version as ``#`` lines."""
+
+    def write(target: Path) -> None:
+        with target.open("w") as file:
+            file.write(f"# lrcalc {lrcalc_version()}\n")
+            for key, value in settings.items():
+                file.write(f"# {key}: {value}\n")
+            file.write(",".join(name for name, _ in columns) + "\n")
+            np.savetxt(file, np.column_stack([c for _, c in columns]), "%.8g", delimiter=",")
+
+    return write_atomic(path, write)
+
+
+def write_json(path: str | Path, data: dict[str, Any]) -> Path:
+    """JSON with the version; numpy values become plain ones, NaN becomes null."""
+    text = json.dumps(
+        plain({"lrcalc_version": lrcalc_version(), **data}), indent=1, ensure_ascii=False
+    )
+
+    def write(target: Path) -> None:
+        target.write_text(text + "\n")
+
+    return write_atomic(path, write)
+
+
+def plain(value: Any) -> Any:
+    """Numpy and named tuples as JSON-able values."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def read_curve(path: str | Path) -> np.ndarray:
+    """Two columns (x, y) of a measured curve, comma or blank separated, header lines skipped."""
+    rows = []
+    for line in Path(path).read_text().splitlines():
+        fields = line.replace(",", " ").split()
+        try:
+            rows.append([float(field) for field in fields[:2]])
+        except ValueError:
+            continue
+    curve = np.array([row for row in rows if len(row) == 2])
+    if len(curve) < 2:
+        raise ValueError(f"{path}: two columns of numbers expected")
+    return curve

@@ -1,0 +1,143 @@
+"""``lrcalc ir``: infrared spectrum from dipoles or currents."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrcalc.analysis.infrared import (
+    CORRECTIONS,
+    QUANTITY,
+    WATER_BANDS,
+    InfraredSpectrum,
+    bands,
+    infrared,
+    peaks,
+)
+from lrcalc.analysis.output import read_curve, write_csv, write_json
+from lrcalc.commands import _spectra
+
+NAME = "ir"
+HELP = "infrared spectrum n·α in cm⁻¹, with error bars, from dipoles or currents"
+EXAMPLE = "lrcalc ir run.dip_0 --timestep 0.5 --temperature 300 --cell-from init.xyz -o water"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    _spectra.add_series_arguments(parser, "dipole", "current")
+    _spectra.add_condition_arguments(parser)
+    _spectra.add_spectrum_arguments(parser)
+    parser.add_argument("--from-current", action="store_true", help="files hold Σ Z*·v")
+    parser.add_argument("--axes", default="xyz", help="directions averaged (default xyz)")
+    parser.add_argument("--quantum-correction", default="harmonic", choices=sorted(CORRECTIONS))
+    parser.add_argument(
+        "--experiment", metavar="FILE", help="measured curve: cm⁻¹ and n·α in 10³ cm⁻¹ (CSV)"
+    )
+    parser.add_argument(
+        "--water", action="store_true", help="add a table of the bands of liquid water"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute and write; returns the exit status."""
+    quantity = "current" if args.from_current else "dipole"
+    series, timestep = _spectra.read(args, quantity)
+    volume, temperature = _spectra.conditions(args)
+    result = infrared(
+        **{quantity: series},
+        timestep=timestep,
+        volume=volume,
+        temperature=temperature,
+        resolution=args.resolution,
+        window=args.window,
+        maximum=args.maximum,
+        quantum_correction=args.quantum_correction,
+        axes=args.axes,
+    )
+    measured = read_curve(args.experiment) if args.experiment else None
+    files = write_infrared(
+        result,
+        args.output,
+        experiment=measured,
+        ranges=WATER_BANDS if args.water else None,
+        title=args.title,
+    )
+    print(peak_table(result))
+    if args.water:
+        print(band_table(result))
+    _spectra.report(result.settings, files)
+    return 0
+
+
+def write_infrared(
+    result: InfraredSpectrum,
+    prefix: str | Path,
+    *,
+    experiment: np.ndarray | None = None,
+    ranges: dict[str, tuple[float, float, str]] | None = None,
+    title: str = "",
+) -> list[Path]:
+    """Write PREFIX-ir.csv, PREFIX-ir.png and PREFIX-ir.json.
+
+    Parameters
+    ----------
+    experiment
+        (n, 2) wavenumber in cm⁻¹ and n·α in 10³ cm⁻¹, drawn with the calculation.
+    ranges
+        Named bands for the summary, e.g. :data:`lrcalc.analysis.infrared.WATER_BANDS`.
+    """
+    from lrcalc.analysis import plots
+
+    found = peaks(result.wavenumber, result.n_alpha, result.error)
+    summary: dict[str, Any] = {
+        "quantity": QUANTITY,
+        "settings": result.settings,
+        "peaks": found,
+        "integrated_cm2": dict(zip(("value", "error"), result.integrated(), strict=True)),
+    }
+    if ranges is not None:
+        summary["bands"] = bands(result, ranges)
+    figure = plots.spectrum_figure(
+        result.wavenumber,
+        result.n_alpha / 1e3,
+        result.error / 1e3,
+        label="lrcalc ± one standard error",
+        y_label="n·α (10³ cm⁻¹)",
+        title=title or "infrared absorption, n·α (Napierian)",
+        marks=[(peak.wavenumber, peak.height / 1e3) for peak in found],
+        measured=experiment,
+    )
+    columns = [
+        ("wavenumber_cm-1", result.wavenumber),
+        ("n_alpha_cm-1", result.n_alpha),
+        ("standard_error_cm-1", result.error),
+        ("epsilon_imaginary", result.epsilon_imaginary),
+    ]
+    return [
+        write_csv(f"{prefix}-ir.csv", columns, result.settings),
+        plots.save(figure, f"{prefix}-ir.png"),
+        write_json(f"{prefix}-ir.json", summary),
+    ]
+
+
+def peak_table(result: InfraredSpectrum) -> str:
+    """Peaks of n·α as text."""
+    rows = ["  peak of n·α (cm⁻¹)   height (10³ cm⁻¹)   width (cm⁻¹)"]
+    rows += [
+        f"  {p.wavenumber:18.0f}   {p.height / 1e3:9.2f} ± {p.error / 1e3:.2f}   {p.width:12.0f}"
+        for p in peaks(result.wavenumber, result.n_alpha, result.error)
+    ]
+    return "\n".join(rows)
+
+
+def band_table(
+    result: InfraredSpectrum,
+    ranges: dict[str, tuple[float, float, str]] = WATER_BANDS,
+) -> str:
+    """Named bands beside the measured maxima (of n·α) as text."""
+    rows = [f"  {'band (n·α)':28s}{'here (cm⁻¹)':>12s}{'measured':>14s}{'share of area':>16s}"]
+    for band in bands(result, ranges):
+        here = "no maximum" if np.isnan(band.maximum) else f"{band.maximum:.0f}"
+        rows.append(f"  {band.name:28s}{here:>12s}{band.measured:>14s}{band.share:>16.3f}")
+    return "\n".join(rows)
