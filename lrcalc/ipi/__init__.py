@@ -1,0 +1,33 @@
+"""lrcalc behind i-PI: a driver in process or over sockets, inputs, runs and readers."""
+
+from lrcalc.ipi.inputs import PES_FILE, Outputs, Transport, write_input
+from lrcalc.ipi.kinds import KINDS, Pulse
+from lrcalc.ipi.readers import (
+    bead_average,
+    bead_files,
+    read_bead_extras,
+    read_extras,
+    read_positions,
+    read_properties,
+)
+from lrcalc.ipi.run import IPIError, RunSummary, run_ipi
+from lrcalc.ipi.settings import Settings
+
+__all__ = [
+    "KINDS",
+    "PES_FILE",
+    "IPIError",
+    "Outputs",
+    "Pulse",
+    "RunSummary",
+    "Settings",
+    "Transport",
+    "bead_average",
+    "bead_files",
+    "read_bead_extras",
+    "read_extras",
+    "read_positions",
+    "read_properties",
+    "run_ipi",
+    "write_input",
+]

@@ -1,0 +1,144 @@
+"""The driver: structures from i-PI in, energies and forces in i-PI's units out, all beads at once.
+
+Used in process (`LRCalcDriver`, loaded by i-PI) and behind a socket (`lrcalc.ipi.client`).
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from lrcalc.ipi.checks import check_finite, check_first_frame, check_forces
+from lrcalc.ipi.conversions import EXTRAS, ForceMessage, atoms_from_ipi, message_to_ipi
+from lrcalc.ipi.settings import Settings, as_array, make_settings, read_template
+
+Array = NDArray[np.float64]
+
+
+class Evaluates(Protocol):
+    """What a driver needs of a model: one call for several structures (`lrcalc.evaluator`)."""
+
+    def __call__(
+        self, structures: Sequence[Atoms], properties: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Properties of each structure, in eV, Å, e."""
+
+
+def make_evaluator(settings: Settings) -> Evaluates:
+    """Load the model that `settings` names."""
+    from lrcalc.evaluator import Evaluator
+
+    return Evaluator(
+        settings.model,
+        device=settings.device,
+        dtype=settings.dtype,
+        electric_field=as_array(settings.electric_field),
+        electric_displacement=as_array(settings.electric_displacement),
+        epsilon_infinity=settings.epsilon_infinity,
+    )
+
+
+class Engine:
+    """Evaluates what i-PI sends. `template` gives species, their order and the boundary."""
+
+    def __init__(
+        self, settings: Settings, template: Atoms, evaluator: Evaluates | None = None
+    ) -> None:
+        self.settings = settings
+        self.template = template
+        self.evaluator = make_evaluator(settings) if evaluator is None else evaluator
+        self.properties = ["energy", "forces"]
+        if settings.virial and np.any(template.pbc):
+            self.properties.append("stress")
+        self.properties += [EXTRAS[name] for name in settings.extras]
+        self._first = True
+
+    def __call__(self, cells: Sequence[Array], positions: Sequence[Array]) -> list[ForceMessage]:
+        """One model call for all structures.
+
+        Parameters
+        ----------
+        cells : sequence of arrays (3, 3)
+            Cell vectors as columns, bohr.
+        positions : sequence of arrays (N, 3)
+            bohr, unwrapped.
+
+        Raises
+        ------
+        ValueError
+            If the atoms are not those of the template, or a result is not finite.
+        """
+        structures = [
+            atoms_from_ipi(self.template, cell, position)
+            for cell, position in zip(cells, positions, strict=True)
+        ]
+        if self._first:
+            field = self.settings.electric_field or self.settings.electric_displacement
+            check_first_frame(self.template, structures[0], has_field=field is not None)
+        results = self.evaluator(structures, self.properties)
+        check_finite(results)
+        if self._first:
+            check_forces(results, self.settings.max_force)
+            self._first = False
+        return [
+            message_to_ipi(atoms, result, self.settings.extras)
+            for atoms, result in zip(structures, results, strict=True)
+        ]
+
+
+def stop_ipi(message: str) -> None:
+    """End an i-PI that runs in this process, so that it writes RESTART; a plain error would not.
+
+    Raises SystemExit in any case.
+    """
+    print(f"lrcalc: {message}", file=sys.stderr, flush=True)
+    module = sys.modules.get("ipi.utils.softexit")
+    if module is not None:
+        module.softexit.trigger(status="restartable", message=f"lrcalc: {message}")
+    raise SystemExit(1)
+
+
+class LRCalcDriver:
+    """The PES that i-PI loads with ``<ffdirect><pes>custom</pes>`` or ``i-pi-py_driver -m custom``.
+
+    Takes the fields of `lrcalc.ipi.settings.Settings` as keyword arguments, for example
+    ``<parameters>{model: water, template: init.xyz, extras: dipole}</parameters>``. Another
+    evaluator can be used by overriding `evaluator_factory` in a subclass.
+    """
+
+    evaluator_factory: Callable[[Settings], Evaluates] = staticmethod(make_evaluator)
+
+    def __init__(self, **parameters: Any) -> None:
+        settings = make_settings(parameters)
+        template = read_template(settings)
+        self.engine = Engine(settings, template, self.evaluator_factory(settings))
+
+    def __call__(self, cell: Any, pos: Any) -> Any:
+        """One structure, or lists of them (as many results, from one model call)."""
+        return self.compute(cell, pos)
+
+    def compute(self, cell: Any, pos: Any) -> Any:
+        """As `__call__`; the name that i-PI's own drivers use."""
+        many = isinstance(cell, list)
+        try:
+            messages = self.engine(cell if many else [cell], pos if many else [pos])
+        except ValueError as error:
+            if self.engine.settings.exit_file:
+                Path(self.engine.settings.exit_file).touch()
+            stop_ipi(str(error))
+        answers = [tuple(message) for message in messages]
+        return answers if many else answers[0]
+
+    def compute_structure(self, cell: Array, pos: Array) -> Any:
+        """As i-PI's drivers name the single evaluation."""
+        return self.compute(cell, pos)
+
+
+def settings_summary(settings: Settings) -> Mapping[str, Any]:
+    """Settings that differ from the defaults, for messages."""
+    default = Settings._field_defaults
+    return {k: v for k, v in settings._asdict().items() if v != default[k] or k == "model"}

@@ -1,0 +1,413 @@
+"""Writes commented i-PI inputs that run as they are."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from lrcalc.ipi import kinds
+from lrcalc.ipi.kinds import KINDS, Kind, Pulse, indent
+from lrcalc.ipi.settings import Settings, format_parameters, make_settings
+from lrcalc.ipi.structures import orient, read_structure, write_ipi_xyz
+
+PES_FILE = Path(__file__).with_name("lrcalc_pes.py")
+"""The file that i-PI loads in process."""
+
+
+class Transport(NamedTuple):
+    """How i-PI reaches the model: "ffdirect" in its own process, or sockets "unix" or "inet".
+
+    `batch`: evaluate all beads in one model call. `timeout` (s): a client that has not answered
+    for so long is dropped and its structure given to another.
+    """
+
+    mode: str = "ffdirect"
+    address: str = "lrcalc"
+    port: int = 31415
+    batch: bool = True
+    timeout: float = 600.0
+
+
+class Outputs(NamedTuple):
+    """How often things are written, in steps; zero leaves one out."""
+
+    prefix: str = "sim"
+    properties: int = 1
+    dipole: int = 1
+    positions: int = 20
+    velocities: int = 0
+    checkpoint: int = 100
+    dielectric: int = 0
+
+
+def write_input(
+    kind: str,
+    structure: Atoms | str | Path,
+    workdir: str | Path = ".",
+    *,
+    steps: int = 1000,
+    temperature: float = 300.0,
+    pressure: float = 0.1,
+    timestep: float | None = None,
+    beads: int | None = None,
+    ensemble: str | None = None,
+    settings: Settings | None = None,
+    pulse: Pulse | None = None,
+    transport: Transport | None = None,
+    outputs: Outputs | None = None,
+    restart: str | Path | None = None,
+    seed: int = 31415,
+    filename: str = "input.xml",
+    pes_file: str | Path | None = None,
+) -> Path:
+    """Write ``input.xml`` and the structure file ``init.xyz`` for a run of i-PI.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `lrcalc.ipi.kinds.KINDS`.
+    structure : Atoms or path
+        The start. It is turned, if need be, so that i-PI takes its cell; fields are turned with
+        it.
+    workdir : path
+        Folder to write into and to run i-PI in; made if it does not exist.
+    steps, temperature, pressure, timestep, beads, ensemble
+        Number of steps, K, MPa, fs, beads and "nve", "nvt" or "npt"; None takes the default of
+        the kind.
+    settings : Settings, optional
+        Model, field (V/Å) or displacement (e/Å²), extras.
+    pulse : Pulse, optional
+        The field of kind "pulse".
+    transport, outputs : optional
+        In process or by socket; what is written how often.
+    restart : path, optional
+        A RESTART or checkpoint file of another run to take positions and velocities from; beads
+        are added or contracted as i-PI does it. To continue the same run, run its RESTART
+        (`lrcalc ipi-run --resume`).
+
+    Returns
+    -------
+    Path
+        The input file. Run it inside `workdir` with ``i-pi input.xml`` or `run_ipi`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind, a field that is missing, given twice or not used by the kind, a
+        polymer of fewer than one bead, and similar.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"`kind` is {kind!r}, but the choice is {', '.join(KINDS)}")
+    plan = KINDS[kind]
+    if ensemble is not None:
+        allowed = ("nve", "nvt") if kind == "pulse" else ("nve", "nvt", "npt")
+        if ensemble not in allowed:
+            raise ValueError(
+                f"`ensemble` is {ensemble!r}, but {kind} runs in {' or '.join(allowed)}"
+            )
+        plan = plan._replace(ensemble=ensemble)
+    beads = plan.beads if beads is None else beads
+    timestep = plan.timestep if timestep is None else timestep
+    for name, value in (("steps", steps), ("beads", beads), ("temperature", temperature)):
+        if not value > 0:
+            raise ValueError(f"`{name}` is {value} but must be positive")
+    if not timestep > 0:
+        raise ValueError(f"`timestep` is {timestep} fs but must be positive")
+    settings = make_settings((settings or Settings())._asdict())
+    outputs = outputs or Outputs()
+    transport = transport or Transport()
+    if transport.mode not in ("ffdirect", "unix", "inet"):
+        raise ValueError(
+            f"`transport` is {transport.mode!r}, but the choice is ffdirect, unix or inet"
+        )
+    _check_field(kind, plan, settings, pulse)
+
+    atoms = read_structure(structure) if isinstance(structure, str | Path) else structure
+    if plan.ensemble == "npt" and not np.all(atoms.pbc):
+        raise ValueError("constant pressure needs a structure that is periodic in all directions")
+    oriented = orient(atoms)
+    settings = _turn(settings, oriented.rotation)
+    if pulse is not None:
+        pulse = pulse._replace(amplitude=_turned(pulse.amplitude, oriented.rotation))
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    structure_file = Path(filename).stem.replace("input", "init") + ".xyz"
+    if structure_file == filename:
+        structure_file = "init.xyz"
+    write_ipi_xyz(workdir / structure_file, oriented.atoms)
+    settings = settings._replace(
+        template=structure_file if transport.mode == "ffdirect" else _full(workdir, structure_file),
+        virial=plan.ensemble == "npt" or settings.virial,
+    )
+    if outputs.dipole and not outputs.dielectric and "dipole" not in settings.extras:
+        settings = settings._replace(extras=("dipole", *settings.extras))
+    if kind == "pulse" and "BEC" not in settings.extras:
+        settings = settings._replace(extras=(*settings.extras, "BEC"))
+    if transport.mode != "ffdirect":
+        settings = settings._replace(exit_file=_full(workdir, "EXIT"))
+
+    pes = Path(pes_file or PES_FILE).resolve()
+    lazy = _lazy_settings(settings) if outputs.dielectric else None
+    if lazy is not None:
+        main_extras = tuple(n for n in settings.extras if n == "BEC" and kind == "pulse")
+        settings = settings._replace(extras=main_extras)
+    fields = [forcefield("lrcalc", settings, transport, beads, pes)]
+    forces = ["<force forcefield='lrcalc'/>"]
+    if kind == "te-pigs":
+        centroid = settings._replace(extras=(), virial=False)
+        fields.append(
+            "<!-- the same model at the centroid, for its classical force; weight 0 -->\n"
+            + forcefield("centroid", centroid, _with_suffix(transport, "centroid"), 1, pes)
+        )
+        forces.append("<force forcefield='centroid' nbeads='1' weight='0'/>")
+    if lazy is not None:
+        fields.append(
+            "<!-- asked only when its extras are written: expensive properties cost nothing on"
+            " other steps -->\n"
+            + forcefield("dielectric", lazy, _with_suffix(transport, "dielectric"), 1, pes)
+        )
+        forces.append("<force forcefield='dielectric' nbeads='1' weight='0'/>")
+    if kind == "pulse":
+        assert pulse is not None  # _check_field
+        moving = kinds.driven_motion(pulse, timestep, plan.ensemble, plan, beads)
+    else:
+        moving = kinds.motion(plan, beads, timestep)
+    text = _document(
+        kind=kind,
+        plan=plan,
+        beads=beads,
+        steps=steps,
+        seed=seed,
+        temperature=temperature,
+        pressure=pressure,
+        start=_start(structure_file, restart, workdir, beads, temperature),
+        forcefields=fields,
+        forces=forces,
+        motion=moving,
+        output=_output_block(kind, plan, beads, outputs, settings, lazy, len(forces)),
+    )
+    path = workdir / filename
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+    return path
+
+
+def _check_field(kind: str, plan: Kind, settings: Settings, pulse: Pulse | None) -> None:
+    given = {
+        "electric_field": settings.electric_field is not None,
+        "electric_displacement": settings.electric_displacement is not None,
+        "pulse": pulse is not None,
+    }
+    if plan.needs_field and not given[plan.needs_field]:
+        raise ValueError(f"kind {kind!r} needs `{plan.needs_field}`")
+    if sum(given.values()) > 1:
+        names = " and ".join(name for name, is_given in given.items() if is_given)
+        raise ValueError(f"the field is given twice, by {names}: keep one of them")
+
+
+def _turned(vector: tuple[float, float, float], rotation: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (float(c) for c in rotation @ np.array(vector))
+    return (x, y, z)
+
+
+def _turn(settings: Settings, rotation: np.ndarray) -> Settings:
+    """Fields in the frame of i-PI."""
+    if np.array_equal(rotation, np.eye(3)):
+        return settings
+    field, displacement = settings.electric_field, settings.electric_displacement
+    return settings._replace(
+        electric_field=None if field is None else _turned(field, rotation),
+        electric_displacement=None if displacement is None else _turned(displacement, rotation),
+    )
+
+
+def _full(workdir: Path, name: str) -> str:
+    """Absolute path: a socket client runs in another folder than i-PI."""
+    return str((workdir / name).resolve())
+
+
+def _with_suffix(transport: Transport, suffix: str) -> Transport:
+    """A second force field listens elsewhere: unix by name, inet on the next port."""
+    if transport.mode == "inet":
+        return transport._replace(port=transport.port + 1)
+    return transport._replace(address=f"{transport.address}-{suffix}")
+
+
+def _lazy_settings(settings: Settings) -> Settings:
+    names = settings.extras or ("dipole",)
+    return settings._replace(extras=("dipole", *(n for n in names if n != "dipole")), virial=False)
+
+
+def forcefield(name: str, settings: Settings, transport: Transport, beads: int, pes: Path) -> str:
+    """Return the ``<ffdirect>`` or ``<ffsocket>`` that gives i-PI the model."""
+    batch = beads if transport.batch else 1
+    parameters = f"<parameters> {format_parameters(settings)} </parameters>"
+    if transport.mode == "ffdirect":
+        return "\n".join(
+            [
+                f"<ffdirect name='{name}' pbc='false'>",
+                f"  <pes> custom </pes> <pes_path> {pes} </pes_path>",
+                "  <!-- as many structures as beads, in one model call -->",
+                f"  <batch_size> {batch} </batch_size>",
+                f"  {parameters}",
+                "</ffdirect>",
+            ]
+        )
+    port = f" <port> {transport.port} </port>" if transport.mode == "inet" else ""
+    return "\n".join(
+        [
+            "<!-- pbc false: atoms stay on their branch, so that the dipole does not jump -->",
+            f"<ffsocket name='{name}' mode='{transport.mode}' pbc='false'>",
+            f"  <address> {transport.address} </address>{port}",
+            f"  <latency> 1e-4 </latency> <timeout> {transport.timeout:g} </timeout>",
+            f"  <batch_size> {batch} </batch_size>",
+            "  <!-- reach the client in i-PI's INIT message -->",
+            f"  {parameters}",
+            "</ffsocket>",
+        ]
+    )
+
+
+def _start(
+    structure_file: str, restart: str | Path | None, workdir: Path, beads: int, temperature: float
+) -> str:
+    if restart is not None:
+        path = Path(restart)
+        path = path if path.is_absolute() or not path.exists() else path.resolve()
+        if not path.exists() and not (workdir / path).exists():
+            raise FileNotFoundError(f"`restart` {str(restart)!r} does not exist")
+        return (
+            f"<initialize nbeads='{beads}'>\n"
+            "  <!-- positions, cell and velocities of another run -->\n"
+            f"  <file mode='chk'> {path} </file>\n"
+            "</initialize>"
+        )
+    return (
+        f"<initialize nbeads='{beads}'>\n"
+        f"  <file mode='xyz'> {structure_file} </file>\n"
+        f"  <velocities mode='thermal' units='kelvin'> {temperature:g} </velocities>\n"
+        "</initialize>"
+    )
+
+
+def _output_block(
+    kind: str,
+    plan: Kind,
+    beads: int,
+    outputs: Outputs,
+    settings: Settings,
+    lazy: Settings | None,
+    components: int,
+) -> str:
+    """Return the ``<output>`` with properties, trajectories and checkpoints."""
+    kinetic = "kinetic_cv" if beads > 1 else "kinetic_md"
+    columns = [
+        "step",
+        "time{picosecond}",
+        "conserved{electronvolt}",
+        "temperature{kelvin}",
+        "potential{electronvolt}",
+        f"{kinetic}{{electronvolt}}",
+    ]
+    if plan.ensemble == "npt":
+        pressure = "pressure_cv" if beads > 1 else "pressure_md"
+        columns += ["volume{angstrom3}", f"{pressure}{{megapascal}}"]
+    lines = [
+        f"<properties stride='{outputs.properties}' filename='out'>"
+        f" [ {', '.join(columns)} ] </properties>"
+    ]
+    if lazy is None:
+        for name in settings.extras:
+            stride = outputs.dipole
+            if stride and not (kind == "pulse" and name == "BEC"):
+                lines.append(
+                    f"<trajectory filename='{name}' stride='{stride}' extra_type='{name}'>"
+                    " extras </trajectory>"
+                )
+    else:
+        # the last force component; one value, of the centroid
+        for name in lazy.extras:
+            lines.append(
+                f"<trajectory filename='{name}' stride='{outputs.dielectric}'"
+                f" extra_type='{name}'> extras_component_raw({components - 1}) </trajectory>"
+            )
+    if outputs.positions:
+        lines.append(
+            f"<trajectory filename='pos' stride='{outputs.positions}' format='ase'>"
+            " positions </trajectory>"
+        )
+    if outputs.velocities:
+        lines.append(
+            f"<trajectory filename='vel' stride='{outputs.velocities}' format='ase'>"
+            " velocities </trajectory>"
+        )
+    if kind == "te-pigs":
+        stride = outputs.positions or 20
+        for name, what in (
+            ("centroid", "x_centroid"),
+            ("force-centroid", "f_centroid"),
+            ("force-classical", "forces_component(1)"),
+        ):
+            lines.append(
+                f"<trajectory filename='{name}' stride='{stride}' format='ase'>"
+                f" {what} </trajectory>"
+            )
+    lines.append(
+        f"<checkpoint filename='checkpoint' stride='{outputs.checkpoint}' overwrite='true'/>"
+    )
+    body = indent("\n".join(lines), 2)
+    return f"<output prefix='{outputs.prefix}'>\n{body}\n</output>"
+
+
+def _document(
+    *,
+    kind: str,
+    plan: Kind,
+    beads: int,
+    steps: int,
+    seed: int,
+    temperature: float,
+    pressure: float,
+    start: str,
+    forcefields: list[str],
+    forces: list[str],
+    motion: str,
+    output: str,
+) -> str:
+    ensemble = f"<temperature units='kelvin'> {temperature:g} </temperature>"
+    if plan.ensemble == "npt":
+        ensemble += f"\n<pressure units='megapascal'> {pressure:g} </pressure>"
+    modes = ""
+    if plan.frequencies is not None and beads > 1:
+        modes = indent(
+            "\n<!-- internal modes at one frequency far above the spectrum -->\n"
+            "<normal_modes>\n"
+            f"  <frequencies style='pa-cmd' units='inversecm'> [ {plan.frequencies:g} ]"
+            " </frequencies>\n"
+            "</normal_modes>",
+            4,
+        )
+    return f"""\
+<!-- {kind}: {plan.about}.
+     Written by `lrcalc ipi-input`. Run in this folder: `lrcalc ipi-run` or `i-pi input.xml`.
+     `touch EXIT` stops the run and leaves a RESTART. -->
+<simulation verbosity='low' safe_stride='1' floatformat='%20.12e'>
+{indent(output, 2)}
+  <total_steps> {steps} </total_steps>
+  <prng> <seed> {seed} </seed> </prng>
+{indent(chr(10).join(forcefields), 2)}
+  <system>
+{indent(start, 4)}
+    <forces>
+{indent(chr(10).join(forces), 6)}
+    </forces>
+    <ensemble>
+{indent(ensemble, 6)}
+    </ensemble>{modes}
+{indent(motion, 4)}
+  </system>
+</simulation>
+"""

@@ -1,0 +1,153 @@
+"""What each kind of run means: ensemble, beads, time step, thermostat, in i-PI's words."""
+
+from typing import NamedTuple
+
+
+class Kind(NamedTuple):
+    """Defaults of a kind of run. Times in fs.
+
+    `thermostat` is one of "none", "classical" (svr), "path" (PILE with a global centroid
+    thermostat); `tau` its time; `frequencies` the wavenumber (cm⁻¹) of all internal modes of the
+    ring polymer in PA-CMD.
+    """
+
+    about: str
+    ensemble: str = "nvt"
+    beads: int = 1
+    timestep: float = 0.5
+    tau: float = 100.0
+    pile_lambda: float = 0.5
+    frequencies: float | None = None
+    needs_field: str = ""
+
+
+KINDS: dict[str, Kind] = {
+    "nve": Kind("classical dynamics at constant energy", ensemble="nve"),
+    "nvt": Kind("classical sampling at constant temperature"),
+    "npt": Kind("classical sampling at constant temperature and pressure", ensemble="npt"),
+    "pimd": Kind(
+        "path-integral sampling at constant temperature (PILE-G)", beads=32, timestep=0.25
+    ),
+    "trpmd": Kind(
+        "thermostatted ring-polymer dynamics: internal modes at half critical damping,"
+        " the centroid almost free (Rossi, Ceriotti, Manolopoulos 2014)",
+        beads=32,
+        timestep=0.25,
+        tau=1000.0,
+    ),
+    "pacmd": Kind(
+        "partially adiabatic centroid dynamics: internal modes moved to one high frequency"
+        " (Hone, Rossky, Voth 2006; Habershon et al. 2008)",
+        beads=32,
+        timestep=0.2,
+        tau=1000.0,
+        pile_lambda=0.01,
+        frequencies=10000.0,
+    ),
+    "te-pigs": Kind(
+        "path integrals at an elevated temperature that print centroid positions and forces and"
+        " the classical force at the centroid: the data of a Te PIGS potential"
+        " (Musil et al. 2022)",
+        beads=8,
+        timestep=0.25,
+    ),
+    "efield": Kind("dynamics in a constant electric field E", needs_field="electric_field"),
+    "dfield": Kind(
+        "dynamics at constant electric displacement D", needs_field="electric_displacement"
+    ),
+    "pulse": Kind(
+        "dynamics driven by a field pulse E(t) through Born charges",
+        ensemble="nve",
+        timestep=0.25,
+        needs_field="pulse",
+    ),
+}
+
+
+def thermostat(kind: Kind, beads: int) -> str:
+    """Return the thermostat of the atoms."""
+    if beads > 1:
+        return (
+            "<!-- critical damping of the internal modes times pile_lambda; tau is for the"
+            " centroid -->\n"
+            f"<thermostat mode='pile_g'> <tau units='femtosecond'> {kind.tau:g} </tau>"
+            f" <pile_lambda> {kind.pile_lambda:g} </pile_lambda> </thermostat>"
+        )
+    return (
+        "<!-- velocity rescaling: samples the canonical ensemble and hardly disturbs spectra -->\n"
+        f"<thermostat mode='svr'> <tau units='femtosecond'> {kind.tau:g} </tau> </thermostat>"
+    )
+
+
+def barostat() -> str:
+    """Return an isotropic barostat with a thermostat of its own."""
+    return (
+        "<barostat mode='isotropic'>\n"
+        "  <tau units='femtosecond'> 250 </tau>\n"
+        "  <thermostat mode='langevin'> <tau units='femtosecond'> 250 </tau> </thermostat>\n"
+        "</barostat>"
+    )
+
+
+def motion(kind: Kind, beads: int, timestep: float, fixcom: bool = True) -> str:
+    """Return the ``<motion>`` of undriven dynamics."""
+    parts = [f"<timestep units='femtosecond'> {timestep:g} </timestep>"]
+    if kind.ensemble != "nve":
+        parts.append(thermostat(kind, beads))
+    if kind.ensemble == "npt":
+        parts.append(barostat())
+    inner = "\n".join(parts)
+    return (
+        "<motion mode='dynamics'>\n"
+        f"  <fixcom> {fixcom} </fixcom>\n"
+        f"  <dynamics mode='{kind.ensemble}'>\n{indent(inner, 4)}\n  </dynamics>\n"
+        "</motion>"
+    )
+
+
+class Pulse(NamedTuple):
+    """E(t) = amplitude cos(2π frequency t + phase) exp(-(t - peak)²/(2 width²)).
+
+    Amplitude in V/Å, frequency as a wavenumber in cm⁻¹, times in fs. No `width`: no envelope.
+    """
+
+    amplitude: tuple[float, float, float]
+    frequency: float = 0.0
+    peak: float = 0.0
+    width: float | None = None
+
+
+def driven_motion(pulse: Pulse, timestep: float, ensemble: str, kind: Kind, beads: int) -> str:
+    """Return the ``<motion>`` of dynamics driven by a field through Born charges.
+
+    i-PI then prints a `conserved` that leaves the energy of the field out.
+    """
+    amplitude = ", ".join(f"{x:.10g}" for x in pulse.amplitude)
+    field = [f"<amp units='v/ang'> [ {amplitude} ] </amp>"]
+    if pulse.frequency:
+        field.append(f"<freq units='inversecm'> {pulse.frequency:g} </freq>")
+    if pulse.width is not None:
+        field.append(f"<peak units='femtosecond'> {pulse.peak:g} </peak>")
+        field.append(f"<sigma units='femtosecond'> {pulse.width:g} </sigma>")
+    parts = [f"<timestep units='femtosecond'> {timestep:g} </timestep>"]
+    if ensemble == "nvt":
+        parts.append(thermostat(kind, beads))
+    parts += [
+        f"<efield>\n{indent(chr(10).join(field), 2)}\n</efield>",
+        "<!-- Born charges come from the driver at every step, as extras -->",
+        "<bec mode='driver'/>",
+        "<!-- the acoustic sum rule of a learned model holds to rounding only -->",
+        "<asr_threshold> 1e-2 </asr_threshold>",
+    ]
+    inner = "\n".join(parts)
+    return (
+        "<motion mode='driven_dynamics'>\n"
+        "  <fixcom> True </fixcom>\n"
+        f"  <driven_dynamics mode='eda-{ensemble}'>\n{indent(inner, 4)}\n  </driven_dynamics>\n"
+        "</motion>"
+    )
+
+
+def indent(text: str, spaces: int) -> str:
+    """Shift every line to the right."""
+    return "\n".join(" " * spaces + line if line else line for line in text.split("\n"))

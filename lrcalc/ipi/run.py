@@ -1,0 +1,340 @@
+"""Starts i-PI (and clients) as subprocesses, follows the run, stops it softly, sums it up."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from lrcalc.ipi.readers import parse_properties, read_properties
+
+SOCKETS_PREFIX = "/tmp/ipi_"
+"""i-PI's prefix of unix sockets."""
+
+Progress = Callable[[int, Mapping[str, float]], None]
+"""Called with the step and the newest row of the properties file."""
+
+
+class IPIError(ValueError):
+    """i-PI did not do what it was asked; the message says where to look."""
+
+
+class Endpoint(NamedTuple):
+    """A socket that i-PI will open: unix `address`, or inet `address` and `port`."""
+
+    mode: str
+    address: str
+    port: int
+
+
+class Plan(NamedTuple):
+    """What an input or RESTART file says: output prefix, steps done and wanted, sockets."""
+
+    prefix: str
+    first_step: int
+    total_steps: int
+    endpoints: list[Endpoint]
+
+
+class RunSummary(NamedTuple):
+    """How a run ended. `files` are what it wrote; `restart` is there if it can be continued."""
+
+    finished: bool
+    interrupted: bool
+    step: int
+    total_steps: int
+    seconds: float
+    files: list[Path]
+    restart: Path | None
+    log: Path
+
+
+def read_plan(input_file: Path) -> Plan:
+    """Read what this module needs to know of an input or RESTART file.
+
+    Raises
+    ------
+    ValueError
+        If the file is not an i-PI input.
+    """
+    try:
+        root = ElementTree.parse(input_file).getroot()
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{input_file} is not a readable i-PI input: {error}") from error
+    if root.tag != "simulation":
+        raise ValueError(f"{input_file} is not an i-PI input: it starts with <{root.tag}>")
+    output = root.find("output")
+    sockets = [
+        Endpoint(
+            node.get("mode", "inet").strip(),
+            (node.findtext("address") or "localhost").strip(),
+            int((node.findtext("port") or "65535").strip()),
+        )
+        for node in root.findall("ffsocket")
+    ]
+    return Plan(
+        prefix="i-pi" if output is None else output.get("prefix", "i-pi").strip(),
+        first_step=int((root.findtext("step") or "0").strip()),
+        total_steps=int((root.findtext("total_steps") or "1000").strip()),
+        endpoints=sockets,
+    )
+
+
+def clear_endpoint(endpoint: Endpoint, prefix: str = SOCKETS_PREFIX) -> None:
+    """Remove the socket file that a dead i-PI left, and refuse an address that is in use.
+
+    A stale file would keep i-PI from starting ("Address already in use").
+    """
+    if endpoint.mode == "unix":
+        path = Path(prefix + endpoint.address)
+        if not path.exists():
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(2.0)
+            try:
+                probe.connect(str(path))
+            except OSError:
+                path.unlink(missing_ok=True)
+                return
+        raise IPIError(
+            f"address {endpoint.address!r} is in use: another i-PI listens on {path}. Stop it, or"
+            " give this run another address"
+        )
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((endpoint.address, endpoint.port))
+        except OSError as error:
+            raise IPIError(
+                f"{endpoint.address}:{endpoint.port} cannot be used ({error.strerror}): is another"
+                " i-PI running on it? Give this run another port"
+            ) from error
+
+
+def set_total_steps(restart: Path, total_steps: int) -> None:
+    """Change ``<total_steps>`` in a RESTART file, to run longer than first planned."""
+    text, count = re.subn(
+        r"<total_steps>[^<]*</total_steps>",
+        f"<total_steps> {total_steps} </total_steps>",
+        restart.read_text(),
+    )
+    if count != 1:
+        raise ValueError(f"{restart} has no <total_steps>: is it a RESTART file of i-PI?")
+    restart.write_text(text)
+
+
+def run_ipi(
+    input_file: str | Path,
+    workdir: str | Path | None = None,
+    *,
+    progress: Progress | None = None,
+    clients: Sequence[Sequence[str]] = (),
+    timeout: float | None = None,
+    sockets_prefix: str = SOCKETS_PREFIX,
+    interval: float = 0.2,
+) -> RunSummary:
+    """Run i-PI to its end, with the Python that runs this.
+
+    Parameters
+    ----------
+    input_file : path
+        An input or RESTART file.
+    workdir : path, optional
+        Where i-PI runs; the folder of the input file by default.
+    progress : callable, optional
+        Called with (step, newest properties) whenever there is something new. Energies in eV,
+        times in fs, temperatures in K.
+    clients : sequence of commands
+        Commands to start beside i-PI, such as ``[sys.executable, "-m", "lrcalc", "ipi", …]``;
+        they are stopped at the end. A client that ends with an error ends the run.
+    timeout : float, optional
+        Seconds after which the run is stopped, softly.
+
+    Returns
+    -------
+    RunSummary
+        Also after Ctrl-C, with `interrupted` set and RESTART written.
+
+    Raises
+    ------
+    IPIError
+        If i-PI or a client failed, with the last lines that it printed.
+    """
+    input_file = Path(input_file).resolve()
+    if not input_file.exists():
+        raise FileNotFoundError(f"the i-PI input {input_file} does not exist")
+    workdir = input_file.parent if workdir is None else Path(workdir).resolve()
+    plan = read_plan(input_file)
+    for endpoint in plan.endpoints:
+        clear_endpoint(endpoint, sockets_prefix)
+    (workdir / "EXIT").unlink(missing_ok=True)
+    started = time.time()
+    before = {path: path.stat().st_mtime for path in workdir.iterdir()}
+    log = workdir / f"{plan.prefix}.log"
+    helpers: list[subprocess.Popen[bytes]] = []
+    interrupted = False
+    with log.open("ab") as sink:
+        server = _start_server(input_file, workdir, sockets_prefix, sink)
+        try:
+            for index, command in enumerate(clients):
+                with (workdir / f"client-{index}.log").open("wb") as out:
+                    helpers.append(
+                        subprocess.Popen(
+                            list(command), cwd=workdir, stdout=out, stderr=subprocess.STDOUT
+                        )
+                    )
+            _follow(server, helpers, workdir / f"{plan.prefix}.out", progress, timeout, interval)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            _stop(server, patience=60.0)
+            for helper in helpers:
+                _stop(helper, patience=5.0)
+    step = _last_step(workdir / f"{plan.prefix}.out", plan.first_step)
+    finished = server.returncode == 0 and step >= plan.total_steps
+    restart = workdir / "RESTART"
+    if not (finished or interrupted) and timeout is None:
+        raise IPIError(_diagnosis(log, workdir, len(helpers), step, plan.total_steps, restart))
+    files = sorted(
+        path
+        for path in workdir.iterdir()
+        if path.is_file() and before.get(path) != path.stat().st_mtime
+    )
+    return RunSummary(
+        finished=finished,
+        interrupted=interrupted,
+        step=step,
+        total_steps=plan.total_steps,
+        seconds=time.time() - started,
+        files=files,
+        restart=restart if restart.exists() else None,
+        log=log,
+    )
+
+
+def _start_server(
+    input_file: Path, workdir: Path, sockets_prefix: str, sink: object
+) -> "subprocess.Popen[bytes]":
+    """i-PI in a session of its own, so that Ctrl-C reaches it once and in our way."""
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "lrcalc.ipi.server",
+            str(input_file),
+            "--sockets-prefix",
+            sockets_prefix,
+            "--parent",
+            str(os.getpid()),
+        ],
+        cwd=workdir,
+        stdout=sink,  # type: ignore[arg-type]
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _follow(
+    server: "subprocess.Popen[bytes]",
+    helpers: Sequence["subprocess.Popen[bytes]"],
+    properties: Path,
+    progress: Progress | None,
+    timeout: float | None,
+    interval: float,
+) -> None:
+    """Wait for the end; report progress; return when anything ends or time is up."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    last = -1
+    tail = Tail(properties)
+    while server.poll() is None:
+        if progress is not None:
+            row = tail.newest()
+            if row is not None and int(row.get("step", -1)) != last:
+                last = int(row["step"])
+                progress(last, row)
+        if any(helper.poll() not in (None, 0) for helper in helpers):
+            # i-PI waits for clients for ever; if the client could not stop it, we do
+            time.sleep(2.0)
+            return
+        if deadline is not None and time.monotonic() > deadline:
+            return
+        time.sleep(interval)
+    if progress is not None:
+        row = tail.newest()
+        if row is not None and int(row.get("step", -1)) != last:
+            progress(int(row["step"]), row)
+
+
+class Tail:
+    """The newest row of a properties file, without reading the file again and again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.born = time.time()
+
+    def newest(self) -> dict[str, float] | None:
+        """Values of the last complete row, or None as long as this run has written none."""
+        try:
+            if self.path.stat().st_mtime < self.born - 1.0:
+                return None
+            with self.path.open("rb") as stream:
+                head = stream.read(8192)
+                size = stream.seek(0, 2)
+                stream.seek(max(0, size - 8192))
+                tail = stream.read()
+        except FileNotFoundError:
+            return None
+        header = [line for line in head.decode().splitlines() if line.startswith("#")]
+        rows = [line for line in tail.decode(errors="replace").split("\n")[:-1] if line]
+        if not rows or rows[-1].startswith("#"):
+            return None
+        return _parse_row(header, rows[-1])
+
+
+def _parse_row(header: Sequence[str], row: str) -> dict[str, float] | None:
+    values = parse_properties([*header, row + "\n"]).values
+    return {n: float(v[-1]) for n, v in values.items() if v.ndim == 1 and len(v)} or None
+
+
+def _last_step(properties: Path, default: int) -> int:
+    if not properties.exists():
+        return default
+    steps = read_properties(properties).values.get("step")
+    return default if steps is None or not len(steps) else int(steps[-1])
+
+
+def _stop(process: "subprocess.Popen[bytes]", patience: float) -> None:
+    """Ask a process to end, then insist."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _diagnosis(log: Path, workdir: Path, clients: int, step: int, total: int, restart: Path) -> str:
+    """Say what went wrong: the driver's own words if there are any, else the end of the log."""
+    logs = [workdir / f"client-{index}.log" for index in range(clients)] + [log]
+    said = [
+        line.strip()
+        for path in logs
+        if path.exists()
+        for line in path.read_text(errors="replace").splitlines()
+        if line.startswith("lrcalc: ")
+    ]
+    if said:
+        reason = said[0].removeprefix("lrcalc: ")
+    else:
+        lines = [x for x in log.read_text(errors="replace").splitlines() if x.strip()]
+        reason = " | ".join(lines[-3:])
+    keep = f"; continue from {restart}" if restart.exists() else ""
+    return f"i-PI ended at step {step} of {total}: {reason} (see {log}{keep})"

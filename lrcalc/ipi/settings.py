@@ -1,0 +1,185 @@
+"""The settings of a driver, as i-PI passes them on: words and numbers, split on commas."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from lrcalc.ipi.conversions import EXTRAS
+
+
+class Settings(NamedTuple):
+    """What a driver computes. Field in V/Å, displacement in e/Å².
+
+    `electric_field` and `electric_displacement` exclude each other. `extras` names what goes into
+    the extras string of each bead. `virial` False leaves the stress out, which only a run at
+    constant pressure needs. `exit_file` is the file that stops i-PI (``EXIT`` in the folder it
+    runs in): the driver makes it when it has to refuse a force. Frames with a force above
+    `max_force` (eV/Å) are refused too, when they are the first that a driver sees: the species
+    are probably in another order. Zero turns this off.
+    """
+
+    model: str = "water"
+    template: str = ""
+    device: str = "cpu"
+    dtype: str = "float32"
+    electric_field: tuple[float, float, float] | None = None
+    electric_displacement: tuple[float, float, float] | None = None
+    epsilon_infinity: float | None = None
+    extras: tuple[str, ...] = ()
+    virial: bool = True
+    exit_file: str = ""
+    max_force: float = 50.0
+
+
+IGNORED = ("verbosity", "verbose", "batch_size")
+"""Words that i-PI itself adds."""
+
+
+def parse_vector(name: str, value: Any) -> tuple[float, float, float] | None:
+    """Three numbers from ``"0 0 0.1"`` (or with semicolons), a sequence, or None.
+
+    Commas separate settings in i-PI, so they cannot separate components.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        text = value.replace(";", " ").replace(",", " ").strip(" []()")
+        if text.lower() in ("", "none"):
+            return None
+        parts: list[Any] = text.split()
+    else:
+        parts = list(np.atleast_1d(value))
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or not np.all(np.isfinite(numbers)):
+        raise ValueError(f"`{name}` is {value!r} but must be three numbers, such as '0 0 0.1'")
+    return (numbers[0], numbers[1], numbers[2])
+
+
+def parse_extras(value: Any) -> tuple[str, ...]:
+    """Names of extras from ``"dipole BEC"`` or a sequence."""
+    words = value.replace(";", " ").replace(",", " ").split() if isinstance(value, str) else value
+    names = tuple(word for word in words or () if word != "none")
+    unknown = [name for name in names if name not in EXTRAS]
+    if unknown:
+        raise ValueError(f"`extras` has {unknown[0]!r}, but the choice is {', '.join(EXTRAS)}")
+    return names
+
+
+def parse_flag(name: str, value: Any) -> bool:
+    """Accept True/False as words, numbers or themselves."""
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    key = str(value).strip().lower()
+    if key not in words:
+        raise ValueError(f"`{name}` is {value!r} but must be True or False")
+    return words[key]
+
+
+def make_settings(values: Mapping[str, Any]) -> Settings:
+    """Check and convert settings given by name (see `Settings`).
+
+    Raises
+    ------
+    ValueError
+        For a name that does not exist, a value that cannot be read, or two kinds of field.
+    """
+    given = {key: value for key, value in values.items() if key not in IGNORED}
+    unknown = sorted(set(given) - set(Settings._fields))
+    if unknown:
+        raise ValueError(
+            f"unknown setting {unknown[0]!r} of the lrcalc driver:"
+            f" the choice is {', '.join(Settings._fields)}"
+        )
+    for name in ("electric_field", "electric_displacement"):
+        if name in given:
+            given[name] = parse_vector(name, given[name])
+    if "extras" in given:
+        given["extras"] = parse_extras(given["extras"])
+    if "virial" in given:
+        given["virial"] = parse_flag("virial", given["virial"])
+    for name in ("epsilon_infinity", "max_force"):
+        if given.get(name) is not None:
+            given[name] = float(given[name])
+    for name in ("model", "template", "device", "dtype", "exit_file"):
+        if name in given:
+            given[name] = str(given[name])
+    settings = Settings(**given)
+    if settings.electric_field is not None and settings.electric_displacement is not None:
+        raise ValueError(
+            "`electric_field` and `electric_displacement` are both given: one of them can be"
+            " held constant, not both; remove one"
+        )
+    return settings
+
+
+def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> Settings:
+    """Settings from two sources (command line and i-PI's INIT); they may not disagree."""
+    one, two = make_settings(first), make_settings(second)
+    for name in set(first) & set(second) & set(Settings._fields):
+        a, b = getattr(one, name), getattr(two, name)
+        if a != b:
+            raise ValueError(
+                f"`{name}` is given twice, as {a!r} on the command line and as {b!r} in i-PI's"
+                " <parameters>: remove one"
+            )
+    return make_settings({**first, **second})
+
+
+def parse_init(text: str) -> dict[str, str]:
+    """Names and values from the INIT string that i-PI makes of ``<parameters>``.
+
+    It looks like `` model : water , extras : dipole , batch_size:4``.
+    """
+    values = {}
+    for part in text.split(","):
+        key, colon, value = part.partition(":")
+        if colon and key.strip():
+            values[key.strip()] = value.strip()
+    return values
+
+
+def format_parameters(settings: Settings) -> str:
+    """Settings that differ from the default as i-PI's ``<parameters>``."""
+    words = []
+    for name, value in settings._asdict().items():
+        if value == Settings._field_defaults[name] and name != "model":
+            continue
+        text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if any(mark in text for mark in ",{}<>&"):
+            raise ValueError(
+                f"`{name}` is {text!r}, but i-PI cannot pass on any of the characters , {{ }} < >"
+                " &: rename the file or folder"
+            )
+        words.append(f"{name}: {text}")
+    return "{ " + ", ".join(words) + " }"
+
+
+def read_template(settings: Settings) -> Atoms:
+    """Read the structure that names the species, in the order in which i-PI has them.
+
+    Accepts what ASE reads and i-PI's own xyz (whose cell is in the comment).
+    """
+    from lrcalc.ipi.structures import read_structure
+
+    if not settings.template:
+        raise ValueError(
+            "`template` is missing: i-PI does not tell a driver which atoms it has, so give the"
+            " structure file that i-PI starts from"
+        )
+    if not Path(settings.template).exists():
+        raise FileNotFoundError(
+            f"`template` {settings.template!r} does not exist in {Path.cwd()}:"
+            " give the path of the structure file that i-PI starts from"
+        )
+    return read_structure(settings.template)
+
+
+def as_array(vector: tuple[float, float, float] | None) -> NDArray[np.float64] | None:
+    """A vector as an array, None as None."""
+    return None if vector is None else np.array(vector)
