@@ -1,0 +1,47 @@
+"""lrcalc: long-range electrostatics and electric response for machine-learning potentials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lrcalc import analysis
+    from lrcalc.calculator import LRCalculator
+    from lrcalc.checkpoint import bundled, load, save
+    from lrcalc.electrostatics import Electrostatics, electrostatic_energy
+    from lrcalc.evaluator import Evaluator
+    from lrcalc.models.potential import Potential
+    from lrcalc.multipoles import Multipoles
+    from lrcalc.system import System, from_ase
+
+_WHERE = {
+    "LRCalculator": "calculator",
+    "bundled": "checkpoint",
+    "load": "checkpoint",
+    "save": "checkpoint",
+    "Electrostatics": "electrostatics",
+    "electrostatic_energy": "electrostatics",
+    "Evaluator": "evaluator",
+    "Potential": "models.potential",
+    "Multipoles": "multipoles",
+    "System": "system",
+    "from_ase": "system",
+}
+
+__all__ = [
+    "Electrostatics", "Evaluator", "LRCalculator", "Multipoles", "Potential", "System",
+    "analysis", "bundled", "electrostatic_energy", "from_ase", "load", "save",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import lrcalc` costs nothing."""
+    from importlib import import_module
+
+    if name == "analysis":
+        return import_module("lrcalc.analysis")
+    if name in _WHERE:
+        return getattr(import_module(f"lrcalc.{_WHERE[name]}"), name)
+    raise AttributeError(f"module 'lrcalc' has no attribute {name!r}; public names: {__all__}")

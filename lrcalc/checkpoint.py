@@ -1,0 +1,148 @@
+"""One file per model: tensors, a plain configuration and a card. Reading it runs no code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lrcalc.models.potential import Potential
+
+FORMAT = "lrcalc-model-1"
+
+
+def save(potential: Potential, path: str | os.PathLike[str]) -> None:
+    """Write ``potential`` to ``path`` atomically.
+
+    Parameters
+    ----------
+    potential : Potential
+    path : path-like
+        Replaced only once the new file is complete.
+    """
+    write_tensors(
+        {
+            "format": FORMAT,
+            "species": list(potential.species),
+            "config": json.dumps(potential.config),
+            "metadata": json.dumps(potential.metadata),
+            "state": {k: v.detach().cpu() for k, v in potential.state_dict().items()},
+        },
+        path,
+    )
+
+
+def write_tensors(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a dictionary of tensors and plain values atomically."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(dict(content), temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what `write_tensors` wrote; only tensors and plain values can come out.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is truncated, not a torch file, or holds anything but tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file {path}; bundled models: {', '.join(bundled())}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path} is not a readable lrcalc file ({path.stat().st_size} bytes; {reason}): "
+            "truncated, or made by another program; copy it again or train anew"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not an lrcalc model")
+    return content
+
+
+def load(name: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> Potential:
+    """Load a bundled model by name, or any model file by path.
+
+    Parameters
+    ----------
+    name : str or path-like
+        A name that `bundled` lists, or a path.
+    dtype : torch.dtype, optional
+        Of the parameters; float64 for derivatives of derivatives and reference work.
+
+    Returns
+    -------
+    Potential
+        In evaluation mode, on the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such bundled model or file.
+    ValueError
+        The file is not an lrcalc model, is damaged, or does not fit its own configuration.
+    """
+    path = model_path(name)
+    content = read_tensors(path)
+    if content.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} has format {content.get('format')!r}, this lrcalc reads {FORMAT!r}; "
+            "if it is a training state (`*.state.pt`), use the model file beside it"
+        )
+    try:
+        potential = Potential(tuple(content["species"]), **json.loads(content["config"]))
+        potential.load_state_dict(content["state"])
+        potential.metadata = json.loads(content["metadata"])
+    except (KeyError, RuntimeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} does not fit its own configuration: {error}") from error
+    bad = [k for k, v in potential.state_dict().items() if not bool(torch.isfinite(v).all())]
+    if bad:
+        raise ValueError(f"{path} holds NaN or infinite numbers in {bad[0]}; its training diverged")
+    reference = potential.reference_energy.clone()
+    potential = potential.to(dtype).eval().requires_grad_(False)
+    potential.reference_energy = reference  # total energies need float64
+    return potential
+
+
+def model_path(name: str | os.PathLike[str]) -> Path:
+    """Path of a bundled model, or ``name`` itself if it is a path."""
+    text = os.fspath(name)
+    if os.sep not in text and not text.endswith(".pt"):
+        if text not in bundled():
+            raise FileNotFoundError(
+                f"no bundled model {text!r}; there are: {', '.join(bundled()) or 'none'}; "
+                "for a file give its path (ending in .pt)"
+            )
+        return _zoo() / f"{text}.pt"
+    return Path(text)
+
+
+def bundled() -> list[str]:
+    """Names of the models that come with lrcalc."""
+    return sorted(p.stem for p in _zoo().glob("*.pt"))
+
+
+def _zoo() -> Path:
+    return Path(str(resources.files("lrcalc") / "zoo"))

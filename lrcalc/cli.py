@@ -1,0 +1,63 @@
+"""`lrcalc COMMAND`: collects the commands and turns errors of the user into one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "demo": "demo", "info": "info", "evaluate": "evaluate", "train": "train", "md": "md",
+    "ipi": "ipi", "ipi-input": "ipi_input", "ipi-run": "ipi_run", "ir": "ir", "raman": "raman",
+    "dielectric": "dielectric", "vdos": "vdos", "conductivity": "conductivity", "sfg": "sfg",
+    "modes": "modes",
+}  # fmt: skip
+"""Command → module of `lrcalc.commands`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 2 for bad input (with one line on standard error), 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="lrcalc",
+        description="Long-range electrostatics and electric response for ML potentials.",
+    )
+    from lrcalc import __version__
+
+    parser.add_argument("--version", action="version", version=f"lrcalc {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    # only the module of the command that runs is imported in full: `lrcalc info` stays quick
+    wanted = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    for name, module_name in COMMANDS.items():
+        if wanted is not None and name != wanted:
+            continue
+        module = importlib.import_module(f"lrcalc.commands.{module_name}")
+        child = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP,
+            epilog=f"example: {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(child)
+        child.set_defaults(run=module.run)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"lrcalc {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"lrcalc {options.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,316 @@
+"""The native backbone: one layer, products of neighbour densities, built for speed on a CPU.
+
+The density of each neighbour species around an atom is expanded in radial functions and spherical
+harmonics; channels mixed from it are multiplied with one another (Clebsch-Gordan products), so
+that invariants of up to five bodies reach the readout. One layer means that a feature depends on
+atoms within the cutoff only, and that Born charges are exact from pair vectors (physics §3).
+
+All per-atom work runs on atoms sorted by species and padded, so that weights of each species act
+in one batched matrix product whatever the number of species.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from lrcalc.models.backbone import Features
+from lrcalc.neighbors import Pairs
+from lrcalc.system import System
+
+L_MAX = 3
+N_LM = (L_MAX + 1) ** 2
+
+
+class SpeciesLayout(NamedTuple):
+    """Atoms sorted by species into ``n_species × length`` padded slots.
+
+    Attributes
+    ----------
+    slot : Tensor, shape (N,), int64
+        Slot of each atom.
+    length : int
+        Slots per species.
+    """
+
+    slot: Tensor
+    length: int
+
+
+def species_layout(species_index: Tensor, n_species: int) -> SpeciesLayout:
+    """Sort atoms by species; ``species_index`` (N,) counts from 0."""
+    counts = torch.bincount(species_index, minlength=n_species)
+    length = int(counts.max())
+    order = torch.argsort(species_index, stable=True)
+    starts = torch.cumsum(counts, 0) - counts
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    slot = species_index * length + rank - starts[species_index]
+    return SpeciesLayout(slot, length)
+
+
+def radial_basis(distance: Tensor, cutoff: float, n_basis: int) -> Tensor:
+    """Spherical Bessel functions under a smooth cutoff, shape (E, n_basis).
+
+    ``sin(nπ r/r_c)/r`` (Gasteiger, Groß, Günnemann, ICLR 2020) times `envelope`.
+    """
+    order = torch.arange(1, n_basis + 1, dtype=distance.dtype, device=distance.device)
+    phase = distance[:, None] * (order * (math.pi / cutoff))
+    prefactor = math.sqrt(2.0 / cutoff) * envelope(distance, cutoff) / distance
+    return torch.sin(phase) * prefactor[:, None]
+
+
+def envelope(distance: Tensor, cutoff: float) -> Tensor:
+    """``1 - 28x⁶ + 48x⁷ - 21x⁸``: one at the centre, zero at the cutoff with two derivatives."""
+    x = (distance / cutoff).clamp(max=1.0)
+    x2 = x * x
+    x6 = x2 * x2 * x2
+    return 1.0 + x6 * (-28.0 + x * (48.0 - 21.0 * x))
+
+
+def coupling(symmetric: bool) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+    """Clebsch-Gordan coefficients of all parity-conserving products up to ℓ = 3.
+
+    Parameters
+    ----------
+    symmetric : bool
+        The two factors are the same, so that each pair of components counts once.
+
+    Returns
+    -------
+    first, second : Tensor, shape (n_pairs,), int64
+        Components of the factors.
+    matrix : Tensor, shape (n_rows, n_pairs)
+        Rows are output components, sorted by ℓ, then by path, then by m.
+    paths : list of int
+        Number of paths into each ℓ.
+    """
+    slices = [slice(ell * ell, (ell + 1) ** 2) for ell in range(L_MAX + 1)]
+    blocks: list[Tensor] = []
+    paths = []
+    for ell in range(L_MAX + 1):
+        count = 0
+        for one in range(L_MAX + 1):
+            for two in range(one if symmetric else 0, L_MAX + 1):
+                if (one + two + ell) % 2 or not abs(one - two) <= ell <= one + two:
+                    continue
+                dense = torch.zeros(2 * ell + 1, N_LM, N_LM, dtype=torch.float64)
+                cg = o3.wigner_3j(one, two, ell, dtype=torch.float64)
+                dense[:, slices[one], slices[two]] = cg.permute(2, 0, 1) * math.sqrt(2 * ell + 1)
+                blocks.append(dense)
+                count += 1
+        paths.append(count)
+    full = torch.cat(blocks)
+    if symmetric:
+        first, second = torch.triu_indices(N_LM, N_LM)
+        matrix = full[:, first, second] + full[:, second, first] * (first != second)
+    else:
+        first, second = (
+            x.reshape(-1)
+            for x in torch.meshgrid(torch.arange(N_LM), torch.arange(N_LM), indexing="ij")
+        )
+        matrix = full[:, first, second]
+    used = matrix.abs().amax(0) > 1e-12
+    return first[used], second[used], matrix[:, used], paths
+
+
+class LocalBackbone(nn.Module):
+    """Neighbour densities, their products, and a species-wise perceptron on the invariants.
+
+    Parameters
+    ----------
+    species : sequence of int
+        Atomic numbers.
+    cutoff : float
+        Å.
+    channels : int
+        Density channels.
+    n_basis : int
+        Radial functions.
+    hidden : int
+        Width of the perceptron and number of scalar features.
+    """
+
+    cutoff: float
+    species: tuple[int, ...]
+    n_scalars: int
+    n_channels: int
+    first: Tensor
+    second: Tensor
+    cg: Tensor
+    norm_matrix: Tensor
+    species_of_number: Tensor
+    density_scale: Tensor
+    product_scale: Tensor
+    invariant_scale: Tensor
+
+    def __init__(
+        self,
+        species: tuple[int, ...],
+        *,
+        cutoff: float = 5.0,
+        channels: int = 32,
+        n_basis: int = 8,
+        hidden: int = 64,
+    ) -> None:
+        super().__init__()
+        self.species = tuple(sorted(int(z) for z in species))
+        self.cutoff = float(cutoff)
+        self.n_basis = n_basis
+        self.n_scalars = hidden
+        self.n_channels = 2 * channels
+        self.channels = channels
+        n_species = len(self.species)
+        first, second, cg, self.paths = coupling(symmetric=True)
+        self.register_buffer("first", first, persistent=False)
+        self.register_buffer("second", second, persistent=False)
+        self.register_buffer("cg", cg.to(torch.get_default_dtype()), persistent=False)
+        norm = torch.zeros(L_MAX + 1, N_LM)
+        for ell in range(L_MAX + 1):
+            norm[ell, ell * ell : (ell + 1) ** 2] = (2 * ell + 1) ** -0.5
+        self.register_buffer("norm_matrix", norm, persistent=False)
+        lookup = torch.full((119,), -1, dtype=torch.int64)
+        lookup[list(self.species)] = torch.arange(n_species)
+        self.register_buffer("species_of_number", lookup, persistent=False)
+
+        n_density = n_species * n_basis
+        self.density_mix = nn.Parameter(
+            torch.randn(L_MAX + 1, n_species, n_density, channels) / math.sqrt(n_density)
+        )
+        self.product_mix = nn.ParameterList(
+            torch.randn(n_species, (n + 1) * channels, channels) / math.sqrt((n + 1) * channels)
+            for n in self.paths
+        )
+        n_invariants = (1 + self.paths[0] + 2 * (L_MAX + 1)) * channels
+        self.layer1 = nn.Parameter(
+            torch.randn(n_species, n_invariants, hidden) / math.sqrt(n_invariants)
+        )
+        self.layer2 = nn.Parameter(torch.randn(n_species, hidden, hidden) / math.sqrt(hidden))
+        self.register_buffer("density_scale", torch.ones(n_species, L_MAX + 1))
+        self.register_buffer("product_scale", torch.ones(n_species, L_MAX + 1))
+        self.register_buffer("invariant_scale", torch.ones(n_species, n_invariants))
+
+    def species_index(self, numbers: Tensor) -> Tensor:
+        """Index of each atom's species; refuse one the model does not know."""
+        index = self.species_of_number[numbers]
+        if bool((index < 0).any()):
+            unknown = sorted(set(numbers[index < 0].tolist()))
+            raise ValueError(
+                f"the model knows the atomic numbers {list(self.species)} but the structure has "
+                f"{unknown}; use or train a model for them"
+            )
+        return index
+
+    def forward(self, system: System, pairs: Pairs, vectors: Tensor) -> Features:
+        """Features of all atoms; zero for an atom without neighbours."""
+        return self._features(system, pairs, vectors, calibrate=False)
+
+    @torch.no_grad()
+    def calibrate(self, system: System, pairs: Pairs, vectors: Tensor) -> None:
+        """Set the scales so that densities, products and invariants of this batch are of order 1."""
+        for scale in (self.density_scale, self.product_scale, self.invariant_scale):
+            scale.fill_(1.0)
+        self._features(system, pairs, vectors, calibrate=True)
+
+    def _features(
+        self, system: System, pairs: Pairs, vectors: Tensor, *, calibrate: bool
+    ) -> Features:
+        index = self.species_index(system.numbers)
+        layout = species_layout(index, len(self.species))
+        density = self._densities(index, layout, pairs, vectors)
+        if calibrate:
+            self.density_scale.copy_(_scale(density, by_ell=True))
+        density = density * _expand(self.density_scale)
+        product, invariants_2 = self._products(density, calibrate)
+        invariants = torch.cat(
+            [
+                density[:, :, 0],
+                invariants_2.flatten(2),
+                torch.matmul(self.norm_matrix, product * density).flatten(2),
+                torch.matmul(self.norm_matrix, product * product).flatten(2),
+            ],
+            dim=2,
+        )
+        if calibrate:
+            self.invariant_scale.copy_(_scale(invariants, by_ell=False))
+        scaled = invariants * self.invariant_scale[:, None]
+        hidden = torch.nn.functional.silu(torch.bmm(scaled, self.layer1))
+        hidden = hidden + torch.nn.functional.silu(torch.bmm(hidden, self.layer2))
+        vector = torch.cat([density[:, :, 1:4], product[:, :, 1:4]], dim=3)
+        tensor = torch.cat([density[:, :, 4:9], product[:, :, 4:9]], dim=3)
+        pick = layout.slot
+        return Features(
+            hidden.flatten(0, 1).index_select(0, pick),
+            vector.flatten(0, 1).index_select(0, pick).transpose(1, 2),
+            tensor.flatten(0, 1).index_select(0, pick).transpose(1, 2),
+        )
+
+    def _densities(
+        self, index: Tensor, layout: SpeciesLayout, pairs: Pairs, vectors: Tensor
+    ) -> Tensor:
+        """Mixed neighbour densities, shape (species, slots, lm, channels)."""
+        n_species = len(self.species)
+        distance = torch.linalg.vector_norm(vectors, dim=1)
+        radial = radial_basis(distance, self.cutoff, self.n_basis)
+        angular = o3.spherical_harmonics(
+            list(range(L_MAX + 1)),
+            vectors / distance[:, None],
+            normalize=False,
+            normalization="component",
+        )
+        target = layout.slot[pairs.i] * n_species + index[pairs.j]
+        outer = (angular[:, :, None] * radial[:, None, :]).flatten(1)
+        rows = outer.new_zeros((n_species * layout.length * n_species, N_LM * self.n_basis))
+        rows = rows.index_add(0, target, outer)
+        rows = rows.view(n_species, layout.length, n_species, N_LM, self.n_basis)
+        rows = rows.permute(0, 3, 1, 2, 4).reshape(n_species, N_LM, layout.length, -1)
+        mix = self.density_mix.repeat_interleave(
+            torch.tensor([2 * ell + 1 for ell in range(L_MAX + 1)], device=rows.device), dim=0
+        )
+        mixed = torch.matmul(rows, mix.transpose(0, 1))
+        return mixed.transpose(1, 2)
+
+    def _products(self, density: Tensor, calibrate: bool) -> tuple[Tensor, Tensor]:
+        """Second-order densities mixed to channels, and the invariants among the products."""
+        pairs = density.index_select(2, self.first) * density.index_select(2, self.second)
+        rows = torch.matmul(self.cg, pairs)
+        n_species, slots, _, channels = rows.shape
+        mixed = []
+        start = 0
+        invariants = rows[:, :, : self.paths[0]]
+        for ell, n_paths in enumerate(self.paths):
+            width = 2 * ell + 1
+            block = rows[:, :, start : start + n_paths * width]
+            start += n_paths * width
+            block = block.reshape(n_species, slots, n_paths, width, channels)
+            own = density[:, :, None, ell * ell : (ell + 1) ** 2]
+            block = torch.cat([block, own], dim=2).transpose(2, 3)
+            flat = block.reshape(n_species, slots * width, (n_paths + 1) * channels)
+            out = torch.bmm(flat, self.product_mix[ell])
+            mixed.append(out.view(n_species, slots, width, channels))
+        product = torch.cat(mixed, dim=2)
+        if calibrate:
+            self.product_scale.copy_(_scale(product, by_ell=True))
+        return product * _expand(self.product_scale), invariants
+
+
+def _expand(scale: Tensor) -> Tensor:
+    """(species, ℓ) → (species, 1, lm, 1)."""
+    repeats = torch.tensor([2 * ell + 1 for ell in range(L_MAX + 1)], device=scale.device)
+    return scale.repeat_interleave(repeats, dim=1)[:, None, :, None]
+
+
+def _scale(values: Tensor, *, by_ell: bool) -> Tensor:
+    """One over the root mean square over the occupied slots of each species."""
+    occupied = values.flatten(2).abs().amax(2) > 0
+    count = occupied.sum(1).clamp(min=1)
+    mean_square = (values * values).sum(1) / count.view(-1, *[1] * (values.dim() - 2))
+    if by_ell:
+        mean_square = torch.stack(
+            [mean_square[:, ell * ell : (ell + 1) ** 2].mean((1, 2)) for ell in range(L_MAX + 1)], 1
+        )
+    return torch.where(mean_square > 0, mean_square.clamp(min=1e-20).rsqrt(), 1.0)

@@ -1,0 +1,69 @@
+"""The sign of the latent odd multipoles, which energies and forces leave open (physics §2)."""
+
+from __future__ import annotations
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from lrcalc.models.potential import Potential
+from lrcalc.neighbors import Pairs
+from lrcalc.system import System
+
+PAULING = {
+    "H": 2.20, "Li": 0.98, "Be": 1.57, "B": 2.04, "C": 2.55, "N": 3.04, "O": 3.44, "F": 3.98,
+    "Na": 0.93, "Mg": 1.31, "Al": 1.61, "Si": 1.90, "P": 2.19, "S": 2.58, "Cl": 3.16, "K": 0.82,
+    "Ca": 1.00, "Sc": 1.36, "Ti": 1.54, "V": 1.63, "Cr": 1.66, "Mn": 1.55, "Fe": 1.83, "Co": 1.88,
+    "Ni": 1.91, "Cu": 1.90, "Zn": 1.65, "Ga": 1.81, "Ge": 2.01, "As": 2.18, "Se": 2.55, "Br": 2.96,
+    "Kr": 3.00, "Rb": 0.82, "Sr": 0.95, "Y": 1.22, "Zr": 1.33, "Nb": 1.6, "Mo": 2.16, "Tc": 1.9,
+    "Ru": 2.2, "Rh": 2.28, "Pd": 2.20, "Ag": 1.93, "Cd": 1.69, "In": 1.78, "Sn": 1.96, "Sb": 2.05,
+    "Te": 2.1, "I": 2.66, "Xe": 2.60, "Cs": 0.79, "Ba": 0.89, "La": 1.10, "Ce": 1.12, "Hf": 1.3,
+    "Ta": 1.5, "W": 2.36, "Re": 1.9, "Os": 2.2, "Ir": 2.20, "Pt": 2.28, "Au": 2.54, "Hg": 2.00,
+    "Tl": 1.62, "Pb": 2.33, "Bi": 2.02,
+}  # fmt: skip
+"""Pauling electronegativities (CRC Handbook of Chemistry and Physics)."""
+
+ODD_READOUTS = ("charge", "dipole", "quadrupole")
+
+
+@torch.no_grad()
+def orient(potential: Potential, system: System, pairs: Pairs) -> str:
+    """Flip all latent multipoles if the most electronegative species carries positive charge.
+
+    Done once, when a model is made; the energy does not change.
+
+    Parameters
+    ----------
+    potential : Potential
+        Changed in place.
+    system, pairs
+        A representative sample of its training data.
+
+    Returns
+    -------
+    str
+        The convention, for the card of the model.
+    """
+    charge = potential(system, pairs).readout.multipoles.charge
+    symbol = most_electronegative(system.numbers)
+    mean = charge[system.numbers == chemical_symbols.index(symbol)].mean()
+    if float(mean) > 0:
+        _flip(potential)
+    return f"{symbol} carries the negative mean latent charge"
+
+
+def most_electronegative(numbers: Tensor) -> str:
+    """Symbol of the most electronegative species among atomic ``numbers``."""
+    symbols = {chemical_symbols[z] for z in numbers.tolist()}
+    return max(sorted(symbols), key=lambda s: PAULING.get(s, 0.0))
+
+
+def _flip(potential: Potential) -> None:
+    readout = potential.readout
+    start = 0
+    for name, width in readout.sizes.items():
+        if name in ODD_READOUTS:
+            readout.weight[:, start : start + width] *= -1.0
+        start += width
+    if readout.charges == "local" and "charge" in readout.sizes:
+        readout.species_charge *= -1.0

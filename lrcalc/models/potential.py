@@ -1,0 +1,155 @@
+"""Potential: backbone + readout + electrostatics, one energy."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lrcalc.electrostatics import Electrostatics, electrostatic_energy
+from lrcalc.models.backbone import Backbone, Features
+from lrcalc.models.local import LocalBackbone
+from lrcalc.models.readout import Readout, ReadOut
+from lrcalc.neighbors import Pairs, pair_vectors
+from lrcalc.system import System, sum_by_structure
+
+DEFAULTS: dict[str, Any] = {
+    "cutoff": 5.0,
+    "channels": 32,
+    "n_basis": 8,
+    "hidden": 64,
+    "level": "u",
+    "charges": "local",
+    "transfer_cutoff": 3.5,
+    "transfer_channels": 4,
+    "anisotropic": False,
+    "smearing": 1.0,
+    "k_cutoff": None,
+    "accuracy": 1e-4,
+    "iterations": 0,
+}
+"""Architecture of a potential: plain values, stored in its file."""
+
+
+class Terms(NamedTuple):
+    """Everything that observables are made of, before any field or derivative.
+
+    Attributes
+    ----------
+    energy : Tensor, shape (S,), eV, float64
+        Field-free energy.
+    readout : ReadOut
+        Local energies, multipoles, charge transfers.
+    electrostatics : Electrostatics or None
+        Energy and, where the model responds, induced moments; None without charges.
+    vectors : Tensor, shape (E, 3), Å
+        Pair vectors.
+    """
+
+    energy: Tensor
+    readout: ReadOut
+    electrostatics: Electrostatics | None
+    vectors: Tensor
+
+
+class Potential(nn.Module):
+    """A semi-local potential with latent polarizable multipoles (physics §1).
+
+    Parameters
+    ----------
+    species : tuple of int
+        Atomic numbers.
+    config : dict
+        Architecture; missing entries are taken from `DEFAULTS`.
+
+    Attributes
+    ----------
+    metadata : dict
+        The card of the model: epsilon_infinity, data, errors, licence, ...
+    """
+
+    reference_energy: Tensor
+
+    def __init__(self, species: tuple[int, ...], **config: Any) -> None:
+        super().__init__()
+        unknown = set(config) - set(DEFAULTS)
+        if unknown:
+            raise ValueError(f"unknown model options {sorted(unknown)}; known: {sorted(DEFAULTS)}")
+        self.config = {**DEFAULTS, **config}
+        self.metadata: dict[str, Any] = {"epsilon_infinity": 1.0}
+        c = self.config
+        self.backbone: LocalBackbone = LocalBackbone(
+            species,
+            cutoff=c["cutoff"],
+            channels=c["channels"],
+            n_basis=c["n_basis"],
+            hidden=c["hidden"],
+        )
+        self.readout = Readout(
+            self.backbone.species,
+            self.backbone.n_scalars,
+            self.backbone.n_channels,
+            level=c["level"],
+            charges=c["charges"],
+            transfer_cutoff=min(c["transfer_cutoff"], c["cutoff"]),
+            transfer_channels=c["transfer_channels"],
+            anisotropic=c["anisotropic"],
+        )
+        n_species = len(self.backbone.species)
+        self.register_buffer("reference_energy", torch.zeros(n_species, dtype=torch.float64))
+
+    @property
+    def cutoff(self) -> float:
+        """Radius of the local description, Å."""
+        return self.backbone.cutoff
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers the model knows."""
+        return self.backbone.species
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the parameters."""
+        return self.readout.weight.dtype
+
+    def forward(self, system: System, pairs: Pairs) -> Terms:
+        """Energy and multipoles of a batch of structures.
+
+        Parameters
+        ----------
+        system : System
+            Positions may be float64 with a float32 model: pair vectors are formed first.
+        pairs : Pairs
+            Within `cutoff` at least; farther pairs contribute nothing.
+
+        Returns
+        -------
+        Terms
+        """
+        vectors = pair_vectors(system, pairs).to(self.dtype)
+        features: Features = self.backbone(system, pairs, vectors)
+        readout: ReadOut = self.readout(features, system, pairs, vectors)
+        species = self.backbone.species_of_number[system.numbers]
+        local = readout.energies.double() + self.reference_energy[species]
+        energy = sum_by_structure(local, system.batch, system.n_structures)
+        if self.config["level"] == "sr":
+            return Terms(energy, readout, None, vectors)
+        electrostatics = electrostatic_energy(
+            system.positions.to(self.dtype),
+            system.cell.to(self.dtype),
+            readout.multipoles,
+            batch=system.batch,
+            pbc=system.pbc,
+            smearing=self.config["smearing"],
+            k_cutoff=self.config["k_cutoff"],
+            accuracy=self.config["accuracy"],
+            iterations=self.config["iterations"],
+        )
+        return Terms(energy + electrostatics.energy.double(), readout, electrostatics, vectors)
+
+
+def check_backbone(backbone: Backbone) -> Backbone:
+    """Return ``backbone``; its type is checked statically against the protocol."""
+    return backbone

@@ -1,0 +1,242 @@
+"""Features to short-range energies, latent multipoles and response coefficients."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lrcalc.models.backbone import Features
+from lrcalc.models.local import envelope, radial_basis
+from lrcalc.multipoles import Multipoles, quadrupole_from_spherical
+from lrcalc.neighbors import Pairs
+from lrcalc.system import System, sum_by_structure
+
+LEVELS = {
+    "sr": frozenset[str](),
+    "q": frozenset({"q"}),
+    "u": frozenset({"q", "u"}),
+    "uQ": frozenset({"q", "u", "Q"}),
+    "uiq": frozenset({"q", "u", "iq"}),
+    "uiu": frozenset({"q", "u", "iu"}),
+    "uiqiu": frozenset({"q", "u", "iq", "iu"}),
+    "uQiqiu": frozenset({"q", "u", "Q", "iq", "iu"}),
+}
+"""What each level of the theory reads out; the paper's names, and `sr` for none."""
+
+FREE_WEIGHT = 0.02
+"""Weight of keeping a charge rather than handing it to a neighbour: lets a transfer fade smoothly
+as the last neighbour leaves."""
+
+
+class Transfers(NamedTuple):
+    """Charge that atom ``i`` received from its neighbour ``j`` (physics §4).
+
+    Attributes
+    ----------
+    pairs : Tensor, shape (T,), int64
+        Rows of the pair list.
+    amount : Tensor, shape (T,), e
+        Charge given to the centre and taken from the neighbour.
+    species_charge : Tensor, shape (N,), e
+        The part q⁰ that stays on its atom.
+    """
+
+    pairs: Tensor
+    amount: Tensor
+    species_charge: Tensor
+
+
+class ReadOut(NamedTuple):
+    """What is read out for each atom.
+
+    Attributes
+    ----------
+    energies : Tensor, shape (N,), eV
+        Short-range energies without the reference.
+    multipoles : Multipoles
+    transfers : Transfers or None
+        How local charges came about.
+    bare_charge : Tensor or None, shape (N,), e
+        Atomic charges before they are made neutral.
+    """
+
+    energies: Tensor
+    multipoles: Multipoles
+    transfers: Transfers | None
+    bare_charge: Tensor | None
+
+
+class Readout(nn.Module):
+    """Linear and gated readouts of a backbone's features.
+
+    Parameters
+    ----------
+    species : tuple of int
+        Atomic numbers, ascending.
+    n_scalars, n_channels : int
+        Widths of the features.
+    level : str
+        One of `LEVELS`.
+    charges : {"local", "atomic"}
+        ``atomic``: ``q_i = f(h_i)`` minus the mean. ``local``: charge handed to neighbours, so
+        that it is conserved exactly and the dipole is single-valued.
+    transfer_cutoff : float
+        Å; reach of a transfer (local charges).
+    transfer_channels : int
+        Independent distributions that an atom can hand its charge out with.
+    anisotropic : bool
+        Tensor rather than scalar polarizabilities.
+    """
+
+    number_to_species: Tensor
+
+    def __init__(
+        self,
+        species: tuple[int, ...],
+        n_scalars: int,
+        n_channels: int,
+        *,
+        level: str = "u",
+        charges: str = "local",
+        transfer_cutoff: float = 3.5,
+        transfer_channels: int = 4,
+        anisotropic: bool = False,
+    ) -> None:
+        super().__init__()
+        if level not in LEVELS:
+            raise ValueError(f"`level` is {level!r} but must be one of {sorted(LEVELS)}")
+        if charges not in ("local", "atomic"):
+            raise ValueError(f"`charges` is {charges!r} but must be 'local' or 'atomic'")
+        n_species = len(species)
+        self.level = level
+        self.charges = charges
+        self.transfer_cutoff = transfer_cutoff
+        self.n_channels = n_channels
+        self.anisotropic = anisotropic
+        orders = LEVELS[level]
+        lookup = torch.full((119,), -1, dtype=torch.int64)
+        lookup[list(species)] = torch.arange(n_species)
+        self.register_buffer("number_to_species", lookup, persistent=False)
+
+        sizes = {"energy": 1}
+        if "q" in orders:
+            sizes["charge"] = transfer_channels if charges == "local" else 1
+        if "u" in orders:
+            sizes["dipole"] = n_channels
+        if "Q" in orders:
+            sizes["quadrupole"] = n_channels
+        if "iq" in orders:
+            sizes["capacitance"] = 1
+        if "iu" in orders:
+            sizes["polarizability"] = 1
+            if anisotropic:
+                sizes["anisotropy"] = n_channels
+        self.sizes = sizes
+        self.weight = nn.Parameter(
+            torch.randn(n_scalars, sum(sizes.values())) * (0.3 / math.sqrt(n_scalars))
+        )
+        # Starting values of the response: a capacitance of 0.02 e/V, polarizability 0.3 Å³.
+        self.response_bias = nn.Parameter(torch.zeros(n_species, 2))
+        if "q" in orders and charges == "local":
+            self.species_charge = nn.Parameter(torch.zeros(n_species))
+            n_basis = 6
+            self.n_transfer_basis = n_basis
+            decay = torch.linspace(0.25, 0.8, transfer_channels)
+            self.register_buffer("transfer_decay", decay, persistent=False)
+            self.transfer_weight = nn.Parameter(
+                torch.zeros(n_species, n_species, n_basis + 1, transfer_channels)
+            )
+
+    def forward(self, features: Features, system: System, pairs: Pairs, vectors: Tensor) -> ReadOut:
+        """Read out all atoms.
+
+        Parameters
+        ----------
+        features : Features
+        system : System
+        pairs : Pairs
+        vectors : Tensor, shape (E, 3), Å
+            Pair vectors, centre to neighbour.
+
+        Returns
+        -------
+        ReadOut
+        """
+        raw = features.scalars @ self.weight
+        parts = dict(zip(self.sizes, raw.split(list(self.sizes.values()), dim=1), strict=True))
+        energies = parts["energy"][:, 0]
+        species = self.number_to_species[system.numbers]
+        charge, transfers = self._charge(parts, species, system, pairs, vectors)
+        bare = parts["charge"][:, 0] if "charge" in parts and transfers is None else None
+        dipole = quadrupole = capacitance = polarizability = None
+        scale = 1.0 / math.sqrt(self.n_channels)
+        if "dipole" in parts:
+            dipole = torch.einsum("nc,nca->na", parts["dipole"] * scale, features.vectors)
+        if "quadrupole" in parts:
+            spherical = torch.einsum("nc,ncm->nm", parts["quadrupole"] * scale, features.tensors)
+            quadrupole = quadrupole_from_spherical(spherical)
+        if "capacitance" in parts:
+            response = parts["capacitance"][:, 0] + self.response_bias[species, 0]
+            capacitance = 0.03 * torch.nn.functional.softplus(response)
+        if "polarizability" in parts:
+            response = parts["polarizability"][:, 0] + self.response_bias[species, 1]
+            polarizability = 0.03 * torch.nn.functional.softplus(response)
+        if "anisotropy" in parts and polarizability is not None:
+            polarizability = _anisotropic(polarizability, parts["anisotropy"] * scale, features)
+        multipoles = Multipoles(charge, dipole, quadrupole, capacitance, polarizability)
+        return ReadOut(energies, multipoles, transfers, bare)
+
+    def _charge(
+        self,
+        parts: dict[str, Tensor],
+        species: Tensor,
+        system: System,
+        pairs: Pairs,
+        vectors: Tensor,
+    ) -> tuple[Tensor, Transfers | None]:
+        if "charge" not in parts:
+            return torch.zeros_like(parts["energy"][:, 0]), None
+        if self.charges == "atomic":
+            return neutral(parts["charge"][:, 0], system), None
+        rows, amount = self._transfers(parts["charge"], species, pairs, vectors)
+        kept = neutral(self.species_charge[species], system)
+        charge = kept.index_add(0, pairs.i[rows], amount)
+        charge = charge.index_add(0, pairs.j[rows], -amount)
+        return charge, Transfers(rows, amount, kept)
+
+    def _transfers(
+        self, emitted: Tensor, species: Tensor, pairs: Pairs, vectors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Rows of the pair list within reach, and the charge its centre keeps of each, (T,)."""
+        with torch.no_grad():
+            near = (vectors * vectors).sum(1) < self.transfer_cutoff**2
+            rows = near.nonzero()[:, 0]
+        i, j = pairs.i[rows], pairs.j[rows]
+        distance = torch.linalg.vector_norm(vectors.index_select(0, rows), dim=1)
+        basis = radial_basis(distance, self.transfer_cutoff, self.n_transfer_basis)
+        basis = torch.cat([basis, torch.ones_like(distance)[:, None]], dim=1)
+        learned = torch.einsum("tb,tbm->tm", basis, self.transfer_weight[species[i], species[j]])
+        decay = self.transfer_decay.to(distance.dtype)  # type: ignore[operator]
+        exponent = learned - (distance[:, None] - 1.0) / decay
+        weight = envelope(distance, self.transfer_cutoff)[:, None] * torch.exp(exponent)
+        total = weight.new_zeros(emitted.shape).index_add(0, i, weight) + FREE_WEIGHT
+        share = weight / total.index_select(0, i)
+        return rows, (share * emitted.index_select(0, i)).sum(1)
+
+
+def neutral(values: Tensor, system: System) -> Tensor:
+    """Shift per-atom charges (N,) so that each structure has its total charge."""
+    n = system.n_structures
+    sums = sum_by_structure(torch.stack([values, torch.ones_like(values)], 1), system.batch, n)
+    shift = (sums[:, 0] - system.total_charge.to(values.dtype)) / sums[:, 1]
+    return values - shift.index_select(0, system.batch)
+
+
+def _anisotropic(scalar: Tensor, gates: Tensor, features: Features) -> Tensor:
+    """Positive semidefinite (N, 3, 3): square of ``√α 1 + T`` with T symmetric and traceless."""
+    tensor = quadrupole_from_spherical(torch.einsum("nc,ncm->nm", gates, features.tensors))
+    root = tensor + torch.diag_embed(scalar.sqrt()[:, None].expand(-1, 3))
+    return root @ root

@@ -1,0 +1,75 @@
+"""Forces, stress, and the other derivatives of an energy function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from lrcalc.system import System, volumes
+
+T = TypeVar("T")
+
+
+class Strained(NamedTuple):
+    """A system that depends on a strain.
+
+    Attributes
+    ----------
+    system : System
+        Deformed by ``1 + symmetric(strain)``; with gradients to positions and strain.
+    positions : Tensor, shape (N, 3)
+        Leaf: undeformed positions.
+    strain : Tensor or None, shape (S, 3, 3)
+        Leaf, zero; None if no stress is wanted.
+    """
+
+    system: System
+    positions: Tensor
+    strain: Tensor | None
+
+
+def strained(system: System, *, stress: bool) -> Strained:
+    """Prepare a system whose energy can be differentiated for forces and, if asked, stress."""
+    positions = system.positions.detach().clone().requires_grad_()
+    if not stress:
+        return Strained(system._replace(positions=positions), positions, None)
+    strain = torch.zeros_like(system.cell).requires_grad_()
+    symmetric = 0.5 * (strain + strain.transpose(1, 2))
+    moved = positions + torch.einsum("na,nab->nb", positions, symmetric[system.batch])
+    cell = system.cell + system.cell @ symmetric
+    return Strained(system._replace(positions=moved, cell=cell), positions, strain)
+
+
+def forces_and_stress(
+    energy: Tensor, leaves: Strained, *, create_graph: bool = False, retain_graph: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Forces ``-dE/dr`` (N, 3) in eV/Å and stress ``(1/V) dE/dε`` (S, 3, 3) in eV/Å³.
+
+    One backward pass for both. The stress of a structure without volume is zero.
+    """
+    wanted = [leaves.positions] + ([] if leaves.strain is None else [leaves.strain])
+    gradients = torch.autograd.grad(
+        energy.sum(), wanted, create_graph=create_graph, retain_graph=retain_graph or create_graph
+    )
+    if leaves.strain is None:
+        return -gradients[0], None
+    volume = volumes(leaves.system.cell.detach())[:, None, None]
+    stress = torch.where(volume > 0, gradients[1] / volume.clamp(min=1e-30), 0.0)
+    return -gradients[0], stress
+
+
+def jacobian(values: Tensor, inputs: Tensor, *, retain_graph: bool = False) -> Tensor:
+    """Rows ``d values[k] / d inputs``, shape (K, *inputs.shape), by one batched backward pass."""
+    units = torch.eye(len(values), dtype=values.dtype, device=values.device)
+    (rows,) = torch.autograd.grad(
+        values, inputs, units, is_grads_batched=True, retain_graph=retain_graph
+    )
+    return rows
+
+
+def evaluate(function: Callable[[System], T], leaves: Strained) -> T:
+    """Apply ``function`` to the strained system."""
+    return function(leaves.system)

@@ -1,0 +1,1 @@
+"""From energies, forces and stresses of a data set to a model file."""

@@ -1,0 +1,196 @@
+"""Training data: extended xyz to labelled structures, checked before a minute is spent on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.io import iread
+from torch import Tensor
+
+from lrcalc.neighbors import Pairs, build_pairs
+from lrcalc.system import System, from_ase
+
+LARGE_FORCE = 50.0
+"""eV/Å; a larger component is reported as an outlier."""
+
+
+class Frame(NamedTuple):
+    """One structure with its labels and its neighbour list.
+
+    Attributes
+    ----------
+    system : System
+        One structure, float64.
+    pairs : Pairs
+    energy : float
+        eV.
+    forces : Tensor, shape (N, 3), eV/Å
+    stress : Tensor or None, shape (3, 3), eV/Å³
+    source : int
+        Index of the file it came from.
+    """
+
+    system: System
+    pairs: Pairs
+    energy: float
+    forces: Tensor
+    stress: Tensor | None
+    source: int
+
+
+class Batch(NamedTuple):
+    """Several frames as one system, with their labels."""
+
+    system: System
+    pairs: Pairs
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+    has_stress: Tensor
+    n_atoms: Tensor
+    source: Tensor
+
+
+def read_structures(path: str | Path) -> list[Atoms]:
+    """Read all frames of an (optionally gzipped) extended xyz file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        For a missing, empty or unreadable file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no data file {path}")
+    try:
+        frames = list(iread(path, index=":", format="extxyz"))
+    except Exception as error:  # ASE raises many kinds for a malformed file
+        raise ValueError(f"{path} could not be read as extended xyz: {error}") from error
+    if not frames:
+        raise ValueError(f"{path} holds no structures")
+    return frames
+
+
+def check_labels(structures: Sequence[Atoms], path: str | Path) -> bool:
+    """Check that all frames of a file carry the same labels; return whether that includes stress.
+
+    Raises
+    ------
+    ValueError
+        Naming the first frame without energy or forces, or where the set of labels changes.
+    """
+    stress = _has(structures[0], "stress")
+    for index, atoms in enumerate(structures):
+        for key in ("energy", "forces"):
+            if not _has(atoms, key):
+                raise ValueError(
+                    f"{path}: frame {index} has no {key}; every frame needs energy= and forces "
+                    "(columns forces:R:3), named as ASE reads them"
+                )
+        if _has(atoms, "stress") != stress:
+            raise ValueError(
+                f"{path}: frame 0 {'has' if stress else 'lacks'} a stress but frame {index} "
+                f"{'lacks' if stress else 'has'} it; put frames of either kind into separate files"
+            )
+        if not np.isfinite(atoms.get_forces()).all():
+            raise ValueError(f"{path}: frame {index} has NaN forces; remove it")
+    return stress
+
+
+def _has(atoms: Atoms, key: str) -> bool:
+    return atoms.calc is not None and atoms.calc.results.get(key) is not None
+
+
+def make_frames(
+    structures: Sequence[Atoms], path: str | Path, cutoff: float, source: int = 0
+) -> list[Frame]:
+    """Label, validate and find the neighbours of all structures of one file."""
+    has_stress = check_labels(structures, path)
+    frames = []
+    for index, atoms in enumerate(structures):
+        try:
+            system = from_ase(atoms)
+            pairs = build_pairs(system, cutoff)
+        except ValueError as error:
+            raise ValueError(f"{path}: frame {index}: {error}") from error
+        stress = torch.from_numpy(atoms.get_stress(voigt=False)) if has_stress else None
+        forces = torch.tensor(atoms.get_forces())
+        energy = float(atoms.get_potential_energy())
+        frames.append(Frame(system, pairs, energy, forces, stress, source))
+    return frames
+
+
+def describe_outliers(frames: Sequence[Frame]) -> str | None:
+    """One line on frames with a force component above `LARGE_FORCE`, or None."""
+    large = [i for i, f in enumerate(frames) if float(f.forces.abs().max()) > LARGE_FORCE]
+    if not large:
+        return None
+    worst = max(float(frames[i].forces.abs().max()) for i in large)
+    return (
+        f"{len(large)} of {len(frames)} frames have a force above {LARGE_FORCE:g} eV/Å "
+        f"(largest {worst:.0f} eV/Å; first: frame {large[0]}); consider removing them"
+    )
+
+
+def fingerprint(atoms: Atoms) -> str:
+    """Short hash of a structure, by which a model knows the frames it was trained on."""
+    content = np.round(np.asarray(atoms.positions), 4).tobytes() + atoms.numbers.tobytes()
+    return hashlib.sha256(content).hexdigest()[:10]
+
+
+def reference_energies(frames: Sequence[Frame], species: tuple[int, ...]) -> Tensor:
+    """Per-species energies (eV, float64) that fit the totals by least squares.
+
+    Where compositions do not determine them (all frames alike), the smallest ones that do the job.
+    """
+    counts = torch.stack(
+        [torch.stack([(f.system.numbers == z).sum() for z in species]) for f in frames]
+    ).double()
+    energy = torch.tensor([f.energy for f in frames], dtype=torch.float64)
+    solution = np.linalg.lstsq(counts.numpy(), energy.numpy(), rcond=1e-10)[0]
+    return torch.from_numpy(solution)
+
+
+def collate(frames: Sequence[Frame]) -> Batch:
+    """Join frames into one batch."""
+    counts = torch.tensor([len(f.system.numbers) for f in frames])
+    offsets = torch.cumsum(counts, 0) - counts
+    system = System(
+        torch.cat([f.system.positions for f in frames]),
+        torch.cat([f.system.cell for f in frames]),
+        torch.cat([f.system.numbers for f in frames]),
+        torch.cat([f.system.pbc for f in frames]),
+        torch.repeat_interleave(torch.arange(len(frames)), counts),
+        torch.cat([f.system.total_charge for f in frames]),
+    )
+    pairs = Pairs(
+        torch.cat([f.pairs.i + o for f, o in zip(frames, offsets, strict=True)]),
+        torch.cat([f.pairs.j + o for f, o in zip(frames, offsets, strict=True)]),
+        torch.cat([f.pairs.shift for f in frames]),
+    )
+    zero = torch.zeros(3, 3, dtype=torch.float64)
+    return Batch(
+        system,
+        pairs,
+        torch.tensor([f.energy for f in frames], dtype=torch.float64),
+        torch.cat([f.forces for f in frames]),
+        torch.stack([zero if f.stress is None else f.stress for f in frames]),
+        torch.tensor([f.stress is not None for f in frames]),
+        counts,
+        torch.tensor([f.source for f in frames]),
+    )
+
+
+def batch_to(batch: Batch, device: str) -> Batch:
+    """Move a batch to a device."""
+    return Batch(
+        batch.system.to(device, torch.float64),
+        Pairs(*(t.to(device) for t in batch.pairs)),
+        *(t.to(device) for t in batch[2:]),
+    )
