@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.layout import Layout, pack, unpack
+from lrcalc.electrostatics.slab import truncate_weight
 
 
 class Direct(NamedTuple):
@@ -47,7 +48,12 @@ class Direct(NamedTuple):
 
 
 def prepare_direct(
-    positions: Tensor, cell: Tensor, layout: Layout, smearing: float, k_cutoff: float
+    positions: Tensor,
+    cell: Tensor,
+    layout: Layout,
+    smearing: float,
+    k_cutoff: float,
+    height: float | None = None,
 ) -> Direct:
     """Phases and weights of a batch of periodic structures.
 
@@ -61,6 +67,8 @@ def prepare_direct(
         σ, Å.
     k_cutoff : float
         Largest wave number in the sum, Å⁻¹.
+    height : float or None
+        For slabs: length of the third cell vector, which is normal to the other two (see `slab`).
     """
     inverse = torch.linalg.inv(cell)
     volume = torch.linalg.det(cell).abs()
@@ -79,7 +87,10 @@ def prepare_direct(
         + 2.0 * in_plane @ out_of_plane.transpose(1, 2)
     )
     double = torch.where(third > 0, 2.0, 1.0).to(cell.dtype)
-    weight = reciprocal_weight(k2, smearing, k_cutoff) * double / volume[:, None, None]
+    weight = reciprocal_weight(k2, smearing, k_cutoff)
+    if height is not None:
+        weight = truncate_weight(weight, in_plane.square().sum(-1), third, height)
+    weight = weight * double / volume[:, None, None]
 
     c1, s1 = _table(fractional[..., 0], first)
     c2, s2 = _table(fractional[..., 1], second)
@@ -114,10 +125,10 @@ def _index_box(cell: Tensor, inverse: Tensor, k_cutoff: float) -> tuple[Tensor, 
     # |n_j| = |k·a_j|/2π ≤ k_c |a_j|/2π
     limits = (k_cutoff * cell.norm(dim=-1).amax(0) / (2.0 * pi) * (1.0 + 1e-6)).floor()
     m1, m2, m3 = (int(x) for x in limits)
-    options = {"device": cell.device}
-    first = torch.arange(-m1, m1 + 1, **options).repeat_interleave(2 * m2 + 1)  # type: ignore[arg-type]
-    second = torch.arange(-m2, m2 + 1, **options).repeat(2 * m1 + 1)  # type: ignore[arg-type]
-    third = torch.arange(m3 + 1, **options)  # type: ignore[arg-type]
+    device = cell.device
+    first = torch.arange(-m1, m1 + 1, device=device).repeat_interleave(2 * m2 + 1)
+    second = torch.arange(-m2, m2 + 1, device=device).repeat(2 * m1 + 1)
+    third = torch.arange(m3 + 1, device=device)
     # the component of k perpendicular to b₃ bounds |k| from below whatever n₃ is
     rows = 2.0 * pi * inverse.transpose(1, 2)
     axis = rows[:, 2] / rows[:, 2].norm(dim=-1, keepdim=True)
@@ -148,13 +159,13 @@ def _structure_factor(plan: Direct, source: Source) -> tuple[Tensor, Tensor]:
         even, odd = _folded(plan, source, charge, third)
         real, imaginary = [], []
         for a, b in zip(even, odd, strict=True):
-            if a is None:
-                real.append(-b * s)
-                imaginary.append(b * c)
-            elif b is None:
+            if a is not None and b is None:
                 real.append(a * c)
                 imaginary.append(a * s)
-            else:
+            elif a is None and b is not None:
+                real.append(-b * s)
+                imaginary.append(b * c)
+            elif a is not None and b is not None:
                 real.append(a * c - b * s)
                 imaginary.append(a * s + b * c)
     channels = len(real)
@@ -170,10 +181,12 @@ def _structure_factor(plan: Direct, source: Source) -> tuple[Tensor, Tensor]:
     return total[:, :, 0], total[:, :, 1]
 
 
-def _folded(plan: Direct, source: Source, charge: Tensor, third: Tensor) -> tuple[list, list]:
+def _folded(
+    plan: Direct, source: Source, charge: Tensor, third: Tensor
+) -> tuple[list[Tensor | None], list[Tensor | None]]:
     """Multipoles as polynomials: real and imaginary coefficient of 1, n₁, n₂, n₁², n₁n₂, n₂²."""
-    even: list = [charge, None, None]
-    odd: list = [None, None, None]
+    even: list[Tensor | None] = [charge, None, None]
+    odd: list[Tensor | None] = [None, None, None]
     if source.dipole is not None:
         dipole = pack(plan.layout, source.dipole) @ plan.inverse
         odd = [dipole[..., 2:] * third, dipole[..., 0:1], dipole[..., 1:2]]

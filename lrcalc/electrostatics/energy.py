@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from lrcalc.electrostatics.kernels import Source
-from lrcalc.electrostatics.layout import sum_structures
 from lrcalc.electrostatics.operator import apply, make_operator
-from lrcalc.electrostatics.response import polarization_energy, respond
+from lrcalc.electrostatics.response import induce, response_order
+from lrcalc.electrostatics.solver import Solution
+from lrcalc.electrostatics.validate import check_arguments, check_geometry, check_multipoles
 from lrcalc.multipoles import Multipoles
 
 
@@ -27,7 +28,12 @@ class Electrostatics(NamedTuple):
     field : Tensor or None, shape (N, 3), V/Å
         Minus the gradient of that potential.
     induced_charge : Tensor or None, shape (N,), e
+        On atoms, with what flowed within pairs.
     induced_dipole : Tensor or None, shape (N, 3), e Å
+    transfer : Tensor or None, shape (P,), e
+        Charge that ``pair.first`` gained from ``pair.second``.
+    solution : Solution or None
+        Residual, iterations and stop reason of a self-consistent response.
     """
 
     energy: Tensor
@@ -36,6 +42,8 @@ class Electrostatics(NamedTuple):
     field: Tensor | None = None
     induced_charge: Tensor | None = None
     induced_dipole: Tensor | None = None
+    transfer: Tensor | None = None
+    solution: Solution | None = None
 
 
 def electrostatic_energy(
@@ -50,8 +58,11 @@ def electrostatic_energy(
     method: str = "auto",
     accuracy: float = 1e-5,
     remove_self_interaction: bool = True,
-    iterations: int = 0,
+    iterations: int | None = 0,
+    tolerance: float | None = None,
+    maximum_iterations: int = 200,
     with_field: bool = False,
+    check: bool = True,
 ) -> Electrostatics:
     """Energy of smeared, polarizable multipoles (Kim et al., arXiv:2605.05746).
 
@@ -59,37 +70,81 @@ def electrostatic_energy(
     ----------
     positions : Tensor, shape (N, 3), Å
     cell : Tensor or None, shape (3, 3) or (S, 3, 3), Å
-        Cell vectors as rows; None for open boundaries.
+        Cell vectors as rows, of either handedness; None for open boundaries. Entries of open
+        structures are not looked at.
     multipoles : Multipoles
+        What sits on the atoms and how it responds.
     batch : Tensor or None, shape (N,)
-        Structure of each atom; None is a single structure.
+        Structure of each atom, in any order; None is a single structure.
     pbc : Tensor or None, shape (3,) or (S, 3)
-        Periodic directions; None means all of them if there is a cell.
+        Periodic directions of each structure: none, two (a slab) or three. None means three if
+        there is a cell. Different boundaries may be mixed in a batch.
     smearing : float
         Gaussian width σ, Å.
     k_cutoff : float or None
-        Largest wave number of the sum, Å⁻¹; None chooses it from ``accuracy``. A given cutoff
-        is kept as it is, because truncation is part of published models.
+        Largest wave number of the sum, Å⁻¹. None: where the weight exp(-σ²k²/2) has fallen to
+        ``accuracy``. A given cutoff is kept as it is even if that leaves more out, because the
+        truncation is part of published models (k_c = π Å⁻¹ with σ = 1 Å).
     method : str
-        "auto", "direct", "mesh", "open" or "slab".
+        How structures periodic in three directions are summed: "direct", "mesh" or "auto", the
+        faster one. "open" and "slab" insist on these boundaries.
     accuracy : float
-        Relative weight of what the sum leaves out.
+        Relative error of forces that the mesh (root mean square, see `mesh.mesh_error`) and a
+        cutoff chosen here may have. float32 itself reaches about 1e-6.
     remove_self_interaction : bool
-        Take off the energy of each site with itself.
-    iterations : int
-        0 is the linear response of the paper.
+        Take off the energy, potential and field of each site at itself. If False the self term
+        is part of every boundary, open ones included.
+    iterations : int or None
+        Response: 0 is the linear response of the paper, n iterates it n times, None makes it
+        self-consistent (conjugate gradients; derivatives by the implicit-function theorem).
+    tolerance : float or None
+        Relative residual of the self-consistent response; None: 1e-10 (float32: 1e-5).
+    maximum_iterations : int
+        Limit of the self-consistent response.
     with_field : bool
         Return potential and field also where the response does not need them.
+    check : bool
+        Look for shapes, values and cells that make no sense (a few reductions).
+
+    Returns
+    -------
+    Electrostatics
+        Differentiable at least twice in positions, cell and multipoles, with any method.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument that is wrong, or a polarization catastrophe.
+
+    Notes
+    -----
+    A net charge in a cell periodic in three directions is neutralised by a uniform background
+    (the k = 0 term is left out), with tin-foil boundary. The smeared interaction makes the
+    energy of overlapping sites finite: nothing here refuses close atoms.
     """
+    check_arguments(smearing, k_cutoff, method, accuracy, iterations)
     structures = 1 if cell is None or cell.dim() == 2 else len(cell)
     if batch is None:
         batch = torch.zeros(len(positions), dtype=torch.long, device=positions.device)
-    elif structures == 1:
+    elif structures == 1 and len(batch):
         structures = int(batch.max()) + 1
     if cell is not None:
+        if cell.shape[-2:] != (3, 3) or cell.dim() > 3 or cell.dim() < 2:
+            raise ValueError(
+                f"`cell` has shape {tuple(cell.shape)} but must be (S, 3, 3) or (3, 3)"
+            )
         cell = cell.expand(structures, 3, 3)
     if pbc is not None:
-        pbc = pbc.expand(structures, 3)
+        if tuple(pbc.shape) not in ((3,), (structures, 3)):
+            raise ValueError(
+                f"`pbc` has shape {tuple(pbc.shape)} but must be (3,) or ({structures}, 3)"
+            )
+        pbc = pbc.bool().expand(structures, 3)
+    if check:
+        check_geometry(positions, cell, batch, structures, pbc)
+        check_multipoles(multipoles, len(positions))
+    order = max(response_order(multipoles), 1 if with_field else -1)
+    polar = multipoles.polarizability is not None
     operator = make_operator(
         positions,
         cell,
@@ -101,16 +156,34 @@ def electrostatic_energy(
         method=method,
         accuracy=accuracy,
         remove_self_interaction=remove_self_interaction,
+        multipole=2
+        if multipoles.quadrupole is not None
+        else 1
+        if multipoles.dipole is not None or (polar and iterations != 0)
+        else 0,
+        derivatives=max(order, 0),
     )
     source = Source(multipoles.charge, multipoles.dipole, multipoles.quadrupole)
-    polar = multipoles.polarizability is not None
-    order = 1 if polar or with_field else 0 if multipoles.capacitance is not None else -1
     permanent, sites = apply(operator, source, order)
     if sites is None:
         return Electrostatics(permanent, permanent)
-    charge, dipole = respond(multipoles, sites.potential, sites.field)
-    atomic = polarization_energy(charge, dipole, sites.potential, sites.field)
-    energy = permanent
-    if atomic is not None:
-        energy = energy + sum_structures(atomic, batch, structures)
-    return Electrostatics(energy, permanent, sites.potential, sites.field, charge, dipole)
+    if response_order(multipoles) < 0:
+        return Electrostatics(permanent, permanent, sites.potential, sites.field)
+    induced = induce(
+        operator,
+        multipoles,
+        sites,
+        iterations=iterations,
+        tolerance=tolerance,
+        maximum_iterations=maximum_iterations,
+    )
+    return Electrostatics(
+        permanent + induced.energy,
+        permanent,
+        sites.potential,
+        sites.field,
+        induced.charge,
+        induced.dipole,
+        induced.transfer,
+        induced.solution,
+    )

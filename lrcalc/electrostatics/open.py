@@ -54,9 +54,9 @@ def evaluate_open(plan: Open, source: Source, order: int) -> tuple[Tensor, Sites
         None if entry[0] is None else torch.cat(entry, 1) for entry in zip(*parts, strict=True)
     )
     atomic = padded.charge * potential
-    if padded.dipole is not None:
+    if padded.dipole is not None and field is not None:
         atomic = atomic - (padded.dipole * field).sum(-1)
-    if padded.quadrupole is not None:
+    if padded.quadrupole is not None and hessian is not None:
         atomic = atomic + 0.5 * (padded.quadrupole * hessian).sum((-1, -2))
     energy = 0.5 * atomic.sum(1)
     if order < 0:

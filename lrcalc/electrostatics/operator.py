@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import pi
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,15 @@ from torch import Tensor
 from lrcalc.electrostatics.direct import evaluate_direct, prepare_direct
 from lrcalc.electrostatics.kernels import Sites, Source, converged_cutoff, self_coefficients
 from lrcalc.electrostatics.layout import make_layout, sum_structures
+from lrcalc.electrostatics.mesh import FFT_COST, choose_mesh, evaluate_mesh, prepare_mesh
 from lrcalc.electrostatics.open import evaluate_open, prepare_open
+from lrcalc.electrostatics.slab import slab_cell
+
+DIRECT_COST = 0.06
+"""Time of one atom, wave and channel of the direct sum, in units of one spreading point."""
+
+MESH_START = 3e5
+"""Fixed cost of the mesh in the same units: many small operations."""
 
 Evaluate = Callable[[Source, int], tuple[Tensor, Sites | None]]
 
@@ -65,10 +74,13 @@ def make_operator(
     method: str,
     accuracy: float,
     remove_self_interaction: bool,
+    multipole: int,
+    derivatives: int,
 ) -> Operator:
     """Prepare the interaction; see `electrostatic_energy` for the arguments.
 
-    ``cell`` has shape (S, 3, 3) here and ``pbc`` (S, 3).
+    ``cell`` has shape (S, 3, 3) here and ``pbc`` (S, 3). ``multipole`` is the highest order of
+    the sources (0, 1, 2), ``derivatives`` the highest derivative of the potential wanted.
     """
     cutoff = converged_cutoff(smearing, accuracy) if k_cutoff is None else k_cutoff
     kinds = _boundaries(cell, pbc, structures, method)
@@ -82,18 +94,31 @@ def make_operator(
             atoms = torch.nonzero(number[batch] >= 0).squeeze(1)
             local, count = number[batch][atoms], len(members)
             group_positions = positions[atoms]
-        layout = make_layout(local, count)
-        if kind == "open":
-            plan = prepare_open(group_positions, layout, smearing)
+        own = -1.0 if remove_self_interaction else 0.0
+        if kind == "open" or cell is None:
+            plan = prepare_open(group_positions, make_layout(local, count), smearing)
             evaluate: Evaluate = partial(evaluate_open, plan)
             own = 0.0 if remove_self_interaction else 1.0
-        else:
-            assert cell is not None
-            cells = cell if members is None else cell[members]
-            evaluate = partial(
-                evaluate_direct, prepare_direct(group_positions, cells, layout, smearing, cutoff)
+            groups.append(Group(atoms, members, local, evaluate, own))
+            continue
+        cells, height = cell if members is None else cell[members], None
+        if kind == "slab":
+            flags = cells.new_tensor([True, True, False], dtype=torch.bool).expand(count, 3)
+            if pbc is not None:
+                flags = pbc if members is None else pbc[members]
+            cells, height = slab_cell(group_positions, cells, flags, local, smearing, accuracy)
+        elif kind == "auto":
+            kind = _choose(len(group_positions), cells, smearing, cutoff, accuracy, multipole)
+        if kind == "mesh":
+            top = max(multipole, derivatives)
+            mesh = prepare_mesh(
+                group_positions, cells, local, smearing, cutoff, accuracy, multipole, top
             )
-            own = -1.0 if remove_self_interaction else 0.0
+            evaluate = partial(evaluate_mesh, mesh)
+        else:
+            layout = make_layout(local, count)
+            direct = prepare_direct(group_positions, cells, layout, smearing, cutoff, height)
+            evaluate = partial(evaluate_direct, direct)
         groups.append(Group(atoms, members, local, evaluate, own))
     return Operator(tuple(groups), batch, structures, smearing)
 
@@ -160,22 +185,49 @@ def _apply_group(
     return energy, Sites(potential, field, hessian)
 
 
+def _choose(
+    atoms: int, cell: Tensor, smearing: float, k_cutoff: float, accuracy: float, multipole: int
+) -> str:
+    """Pick the faster of direct sum and mesh, from counts of operations measured on a CPU."""
+    structures = len(cell)
+    volume = float(torch.linalg.det(cell.detach()).abs().max())
+    density = float(f"{atoms / (structures * volume):.1e}")
+    order, spacing = choose_mesh(smearing, k_cutoff, accuracy, multipole, density)
+    waves = volume * k_cutoff**3 / (6.0 * pi**2)
+    channels = (1, 3, 6)[multipole]
+    direct = atoms * waves * channels * DIRECT_COST
+    mesh = atoms * order**3 + FFT_COST * structures * volume / spacing**3
+    return "direct" if direct < mesh + MESH_START else "mesh"
+
+
 def _boundaries(
     cell: Tensor | None, pbc: Tensor | None, structures: int, method: str
 ) -> list[tuple[str, Tensor | None]]:
     """Sort structures by boundary: (kind, members), members None if all are of one kind."""
-    if cell is None or method == "open":
+    if cell is None:
+        if method not in ("auto", "open"):
+            raise ValueError(f"`method` is {method!r}, which needs a `cell`, but `cell` is None")
+        if pbc is not None and bool(pbc.any()):
+            raise ValueError("`pbc` has periodic directions but `cell` is None")
         return [("open", None)]
     if pbc is None:
-        return [("direct", None)]
+        return [(method, None)]
     count = pbc.sum(1)
+    if bool((count == 1).any()):
+        raise ValueError(
+            "`pbc` has one periodic direction in a structure, which is not supported: use none, "
+            "two (a slab) or three"
+        )
+    if method == "open" and bool((count > 0).any()):
+        raise ValueError("`method` is 'open' but `pbc` has periodic directions")
+    if method == "slab" and bool((count != 2).any()):
+        raise ValueError("`method` is 'slab' but `pbc` does not have two periodic directions")
     kinds = []
-    for kind, chosen in (("open", count == 0), ("direct", count == 3)):
+    full = method if method in ("direct", "mesh") else "auto"
+    for kind, chosen in (("open", count == 0), ("slab", count == 2), (full, count == 3)):
         members = torch.nonzero(chosen).squeeze(1)
+        if len(members) == structures:
+            return [(kind, None)]
         if len(members):
             kinds.append((kind, members))
-    if sum(len(m) for _, m in kinds) != structures:
-        raise ValueError("`pbc` has structures that are neither open nor periodic")
-    if len(kinds) == 1:
-        return [(kinds[0][0], None)]
     return list(kinds)

@@ -1,43 +1,285 @@
-"""Induced charges and dipoles: linear response to the permanent multipoles.
+"""Induced charges and dipoles: linear, iterated or self-consistent response.
 
-``δq_i = -κ_i φ_i`` and ``δu_i = α_i·F_i`` lower the energy by ``½ Σ κ φ²`` and ``½ Σ F·α·F``
-(Kim et al., arXiv:2605.05746); the response is not iterated unless asked.
+What the sites feel, ``w = (φ, F, φ_i - φ_j)``, induces ``δq = -κ φ``, ``δu = α·F`` and charge
+that flows within pairs, ``δt = -κ_ij (φ_i - φ_j)`` (Kim et al., arXiv:2605.05746). Written
+``δ = -χ w`` with χ symmetric and not negative, and with K for the interaction,
+
+* linear response: w is what the permanent multipoles make, ``w0``; energy ``-½ w0·χ w0``;
+* n iterations: ``δ_n = -χ (w0 + K δ_{n-1})``, energy ``½ w0·δ_n``, the series of the next line;
+* self-consistent: ``(1 + K χ) w = w0``. In the scalar product ``a·χ b`` that operator is
+  symmetric, so conjugate gradients apply, and it is positive unless there is a polarization
+  catastrophe. χ need not be invertible.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
+import torch
 from torch import Tensor
 
+from lrcalc.electrostatics.kernels import Sites, Source
+from lrcalc.electrostatics.layout import sum_structures
+from lrcalc.electrostatics.operator import Operator, apply
+from lrcalc.electrostatics.solver import Excitation, Operations, Solution, conjugate_gradients
 from lrcalc.multipoles import Multipoles
 
 
-def respond(
-    multipoles: Multipoles, potential: Tensor, field: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Charges and dipoles induced by a potential (N,) and a field (N, 3) at the sites.
+class Induced(NamedTuple):
+    """Induced moments and their energy.
 
-    The field may contain a uniform external one: the response is the same.
+    Attributes
+    ----------
+    energy : Tensor, shape (S,), eV
+    charge : Tensor or None, shape (N,), e
+        On atoms, including what flowed within pairs.
+    dipole : Tensor or None, shape (N, 3), e Å
+    transfer : Tensor or None, shape (P,), e
+    solution : Solution or None
+        Residual, iterations and stop reason of the self-consistent response.
     """
-    charge = dipole = None
+
+    energy: Tensor
+    charge: Tensor | None
+    dipole: Tensor | None
+    transfer: Tensor | None
+    solution: Solution | None = None
+
+
+def response_order(multipoles: Multipoles) -> int:
+    """Highest derivative of the potential that the response needs: -1 none, 0 potential, 1 field."""
+    if multipoles.polarizability is not None:
+        return 1
+    return -1 if multipoles.capacitance is None and multipoles.pair is None else 0
+
+
+def excite(multipoles: Multipoles, sites: Sites) -> Excitation:
+    """Pick from potential and field what the responding moments feel."""
+    pair = multipoles.pair
+    return Excitation(
+        None if multipoles.capacitance is None else sites.potential,
+        None if multipoles.polarizability is None else sites.field,
+        None if pair is None else sites.potential[pair.first] - sites.potential[pair.second],
+    )
+
+
+def uniform_field(
+    multipoles: Multipoles, field: Tensor, batch: Tensor, positions: Tensor | None = None
+) -> Excitation:
+    """Excitation by a uniform field (S, 3) in V/Å, to be given as ``external`` to `induce`.
+
+    Dipoles feel the field, pairs its drop along the edge. Capacitances of single atoms feel
+    ``-E·r``, which needs ``positions`` and makes sense in open boundaries only; without
+    positions they do not feel the field.
+    """
+    potential = drop = None
     if multipoles.capacitance is not None:
-        charge = -multipoles.capacitance * potential
-    if multipoles.polarizability is not None and field is not None:
-        alpha = multipoles.polarizability
-        if alpha.dim() == 1:
-            dipole = alpha[:, None] * field
+        if positions is None:
+            potential = torch.zeros_like(multipoles.charge)
         else:
-            dipole = (alpha @ field[:, :, None]).squeeze(-1)
-    return charge, dipole
+            potential = -(positions * field[batch]).sum(-1)
+    if multipoles.pair is not None:
+        along = field[batch[multipoles.pair.first]]
+        drop = -(multipoles.pair.displacement * along).sum(-1)
+    return Excitation(potential, None if multipoles.polarizability is None else field[batch], drop)
 
 
-def polarization_energy(
-    charge: Tensor | None, dipole: Tensor | None, potential: Tensor, field: Tensor | None
-) -> Tensor | None:
-    """Energy per atom, ``½ δq φ - ½ δu·F`` (eV), of induced moments; None if there are none."""
-    energy = None
-    if charge is not None:
-        energy = 0.5 * charge * potential
-    if dipole is not None and field is not None:
-        part = -0.5 * (dipole * field).sum(-1)
-        energy = part if energy is None else energy + part
-    return energy
+def susceptibility(multipoles: Multipoles, w: Excitation) -> Excitation:
+    """χ w, in the same variables as w (conjugate moments, before signs)."""
+    potential = field = drop = None
+    if multipoles.capacitance is not None and w.potential is not None:
+        potential = multipoles.capacitance * w.potential
+    if multipoles.polarizability is not None and w.field is not None:
+        alpha = multipoles.polarizability
+        scalar = alpha.dim() == 1
+        field = alpha[:, None] * w.field if scalar else (alpha @ w.field[..., None]).squeeze(-1)
+    if multipoles.pair is not None and w.drop is not None:
+        drop = multipoles.pair.capacitance * w.drop
+    return Excitation(potential, field, drop)
+
+
+def induce(
+    operator: Operator,
+    multipoles: Multipoles,
+    sites: Sites,
+    *,
+    external: Excitation | None = None,
+    iterations: int | None = 0,
+    tolerance: float | None = None,
+    maximum_iterations: int = 200,
+) -> Induced:
+    """Moments induced by the permanent multipoles and, if given, an external excitation.
+
+    Parameters
+    ----------
+    operator : Operator
+        Interaction of the induced moments (not used if ``iterations`` is 0).
+    multipoles : Multipoles
+        Its response coefficients.
+    sites : Sites
+        Potential and field of the permanent multipoles.
+    external : Excitation or None
+        For instance `uniform_field`. The energy contains it, so that minus the derivative of
+        the energy with respect to a field is the induced dipole.
+    iterations : int or None
+        0 is linear response, n iterates it n times, None is self-consistent.
+    tolerance : float or None
+        Relative residual of the self-consistent response; None: 1e-10 (1e-5 in float32).
+    maximum_iterations : int
+
+    Raises
+    ------
+    ValueError
+        If the self-consistent response has no solution (polarization catastrophe) or does not
+        converge.
+    """
+    start = _add(excite(multipoles, sites), external)
+    operations = _operations(operator, multipoles, start)
+    interact, product = operations.interact, operations.product
+    solution = None
+    if iterations is None:
+        if tolerance is None:
+            tolerance = 1e-10 if multipoles.charge.dtype == torch.float64 else 1e-5
+        total, solution = _self_consistent(start, operations, tolerance, maximum_iterations)
+        moments = susceptibility(multipoles, total)
+        # stationary with respect to w, so an error of w enters the energy squared
+        inner = _add(total, interact(moments))
+        energy = 0.5 * product(moments, inner) - product(start, moments)
+    else:
+        moments = susceptibility(multipoles, start)
+        for _ in range(iterations):
+            feedback = _scale(interact(moments), -1.0)
+            moments = susceptibility(multipoles, _add(start, feedback))
+        energy = -0.5 * product(start, moments)
+    source = _source(multipoles, moments)
+    responding = multipoles.capacitance is not None or multipoles.pair is not None
+    transfer = None if moments.drop is None else -moments.drop
+    charge = source.charge if responding else None
+    return Induced(energy, charge, source.dipole, transfer, solution)
+
+
+def _self_consistent(
+    start: Excitation,
+    operations: Operations,
+    tolerance: float,
+    maximum_iterations: int,
+) -> tuple[Excitation, Solution]:
+    """Solve (1 + K χ) w = w0; the result carries exact first and second derivatives."""
+
+    def solve(right: tuple[Tensor, ...]) -> Solution:
+        with torch.no_grad():
+            return conjugate_gradients(right, operations, tolerance, maximum_iterations)
+
+    solution = solve(tuple(x.detach() for x in start if x is not None))
+    w = _restore(start, solution.vector)
+    if torch.is_grad_enabled():
+        # Newton steps of zero length: each makes one more order of derivatives exact
+        for _ in range(2):
+            applied = _add(w, operations.interact(operations.chi(w)))
+            rest = _add(start, _scale(applied, -1.0))
+            flat = [x for x in rest if x is not None]
+            w = _add(w, _restore(start, _Solve.apply(solve, operations, "zero", *flat)))
+    return w, solution
+
+
+class _Solve(torch.autograd.Function):
+    """The linear map from right side to solution of (1 + K χ) w = b, coefficients constant.
+
+    Modes: "solve"; "adjoint", ``(1 + χ K)^-1 g = g - χ (1 + K χ)^-1 K g``; "zero", a solve whose
+    right side is known to be a vanishing residual. Constant coefficients are right because this
+    map only ever acts on residuals, whose value is zero and whose derivatives matter.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, solve: Any, operations: Operations, mode: str, *right: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.arguments = (solve, operations, mode)
+        if mode == "zero":
+            return tuple(torch.zeros_like(x) for x in right)
+        if mode == "solve":
+            return solve(right).vector  # type: ignore[no-any-return]
+        # K acts on moments: g goes in as the moments themselves
+        g = operations.restore(right)
+        inner = tuple(x for x in operations.interact(g) if x is not None)
+        correction = operations.chi(operations.restore(solve(inner).vector))
+        answer = _add(g, _scale(correction, -1.0))
+        return tuple(x for x in answer if x is not None)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        solve, operations, mode = ctx.arguments
+        other = "solve" if mode == "adjoint" else "adjoint"
+        return (None, None, None, *_Solve.apply(solve, operations, other, *gradients))
+
+
+def _operations(operator: Operator, multipoles: Multipoles, pattern: Excitation) -> Operations:
+    """Bind interaction, susceptibility and scalar product to one batch."""
+    count = operator.structures
+    pair = multipoles.pair
+    owners = (
+        operator.batch,
+        operator.batch,
+        None if pair is None else operator.batch[pair.first],
+    )
+
+    def interact(moments: Excitation) -> Excitation:
+        source = _source(multipoles, moments)
+        _, made = apply(operator, source, response_order(multipoles))
+        assert made is not None
+        return _scale(excite(multipoles, made), -1.0)
+
+    def product(a: Excitation, b: Excitation) -> Tensor:
+        total = multipoles.charge.new_zeros(count)
+        for x, y, owner in zip(a, b, owners, strict=True):
+            if x is not None and y is not None and owner is not None:
+                local = x * y if x.dim() == 1 else (x * y).sum(-1)
+                total = total + sum_structures(local, owner, count)
+        return total
+
+    def scale(factor: Tensor, w: Excitation) -> Excitation:
+        scaled: list[Tensor | None] = []
+        for x, owner in zip(w, owners, strict=True):
+            if x is None or owner is None:
+                scaled.append(None)
+            else:
+                each = factor[owner]
+                scaled.append(x * (each if x.dim() == 1 else each[:, None]))
+        return Excitation(*scaled)
+
+    return Operations(
+        interact,
+        lambda w: susceptibility(multipoles, w),
+        product,
+        scale,
+        lambda tensors: _restore(pattern, tensors),
+    )
+
+
+def _source(multipoles: Multipoles, moments: Excitation) -> Source:
+    """Charges and dipoles on atoms that the moments χ w stand for: -κ φ, +α F, ∓κ (φ_i - φ_j)."""
+    charge = torch.zeros_like(multipoles.charge)
+    if moments.potential is not None:
+        charge = charge - moments.potential
+    if moments.drop is not None and multipoles.pair is not None:
+        charge = charge.index_add(0, multipoles.pair.first, -moments.drop)
+        charge = charge.index_add(0, multipoles.pair.second, moments.drop)
+    return Source(charge, moments.field)
+
+
+def _add(a: Excitation, b: Excitation | None) -> Excitation:
+    if b is None:
+        return a
+    return Excitation(
+        *(x if y is None else y if x is None else x + y for x, y in zip(a, b, strict=True))
+    )
+
+
+def _scale(a: Excitation, factor: float) -> Excitation:
+    return Excitation(*(None if x is None else factor * x for x in a))
+
+
+def _restore(pattern: Excitation, tensors: tuple[Tensor, ...]) -> Excitation:
+    """Put a list of tensors back into the entries that are not None."""
+    rest = iter(tensors)
+    return Excitation(*(None if x is None else next(rest) for x in pattern))
