@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import ceil, exp, pi, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,37 @@ ORDERS = (6, 8, 10, 12)
 
 FFT_COST = 1.5
 """Time spent on one mesh point in units of the time for one of the p³ points of an atom."""
+
+
+class _Scatter(torch.autograd.Function):
+    """Add values (M,) to a flat mesh at points (M,); adjoint of `_Collect`.
+
+    The pair of functions exists because ``gather`` and indexing, which autograd would use,
+    are many times slower on a CPU than ``index_select`` and ``scatter_add``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, points: Tensor, count: int) -> Tensor:
+        ctx.save_for_backward(points)
+        return values.new_zeros(count).scatter_add_(0, points, values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _Collect.apply(gradients[0], *ctx.saved_tensors), None, None
+
+
+class _Collect(torch.autograd.Function):
+    """Read a flat mesh at points (M,); adjoint of `_Scatter`."""
+
+    @staticmethod
+    def forward(ctx: Any, mesh: Tensor, points: Tensor) -> Tensor:
+        ctx.save_for_backward(points)
+        ctx.count = len(mesh)
+        return mesh.index_select(0, points)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _Scatter.apply(gradients[0], *ctx.saved_tensors, ctx.count), None
 
 
 class Mesh(NamedTuple):
@@ -94,7 +125,7 @@ def evaluate_mesh(plan: Mesh, source: Source, order: int) -> tuple[Tensor, Sites
     values = _spread(plan, source)
     structures = len(plan.green)
     count = plan.sizes[0] * plan.sizes[1] * plan.sizes[2]
-    density = values.new_zeros(structures * count).scatter_add(0, plan.points, values.flatten())
+    density = _Scatter.apply(values.flatten(), plan.points, structures * count)
     density = density.reshape(structures, *plan.sizes)
     transform = torch.fft.rfftn(density, dim=(1, 2, 3))
     # irfftn divides by the number of points, the sum over k does not
@@ -247,7 +278,7 @@ def _gather(plan: Mesh, potential: Tensor, order: int) -> Sites:
     """Potential, field and hessian at the atoms from the potential on the mesh."""
     atoms, _, _, p = plan.weights.shape
     x, y, z = plan.weights[:, :, : order + 1].unbind(1)
-    near = potential.gather(0, plan.points).reshape(atoms, p, p * p)
+    near = _Collect.apply(potential, plan.points).reshape(atoms, p, p * p)
     plates = (x @ near).unflatten(-1, (p, p))
     rows = plates @ z.transpose(1, 2)[:, None]
     # tensor[a, b, c]: derivative a, b, c along the three mesh coordinates

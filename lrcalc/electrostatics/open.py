@@ -53,6 +53,7 @@ def evaluate_open(plan: Open, source: Source, order: int) -> tuple[Tensor, Sites
     potential, field, hessian = (
         None if entry[0] is None else torch.cat(entry, 1) for entry in zip(*parts, strict=True)
     )
+    assert potential is not None
     atomic = padded.charge * potential
     if padded.dipole is not None and field is not None:
         atomic = atomic - (padded.dipole * field).sum(-1)

@@ -47,7 +47,7 @@ class Induced(NamedTuple):
 
 
 def response_order(multipoles: Multipoles) -> int:
-    """Highest derivative of the potential that the response needs: -1 none, 0 potential, 1 field."""
+    """Highest derivative of the potential that the response needs; -1: no response."""
     if multipoles.polarizability is not None:
         return 1
     return -1 if multipoles.capacitance is None and multipoles.pair is None else 0
