@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from lrcalc.analysis.modes import Modes, lines, reflectivity
 from lrcalc.analysis.output import write_atomic
 
 CALCULATED, MEASURED = "#1f5fa8", "#b5452c"
@@ -91,4 +92,55 @@ def lines_figure(
         decorate(axis)
     if len(curves) > 1:
         axis.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def modes_figure(
+    modes: Modes, grid: np.ndarray, epsilon: np.ndarray, n_alpha: np.ndarray
+) -> Figure:
+    """Draw infrared lines with their broadened sum, and the reflectivity for each direction."""
+    figure, (top, bottom) = new_figure(2, height=6.0)
+    top.plot(grid, n_alpha / 1e3, color=CALCULATED, lw=1.3)
+    found = [line for line in lines(modes) if line.wavenumber > 0]
+    strongest = max((line.intensity for line in found), default=1.0) or 1.0
+    height = float(n_alpha.max()) / 1e3
+    for line in found:
+        if line.intensity > 1e-4 * strongest:
+            size = height * line.intensity / strongest
+            top.vlines(line.wavenumber, 0, size, color=MEASURED, lw=1.0)
+            if line.intensity > 0.02 * strongest:
+                text = f"{line.wavenumber:.0f} {line.irrep}"
+                top.annotate(text, (line.wavenumber, size), fontsize=7, ha="center", va="bottom")
+    top.set_ylim(0, 1.1 * height)
+    top.set_ylabel("n·α, powder (10³ cm⁻¹)\nsticks: intensity")
+    diagonal = np.diagonal(epsilon, axis1=1, axis2=2)
+    for index, (axis, style) in enumerate(zip("xyz", ("-", "--", ":"), strict=True)):
+        bottom.plot(grid, reflectivity(diagonal[:, index]), ls=style, lw=1.3, label=f"E ∥ {axis}")
+    bottom.set_ylabel("reflectivity")
+    bottom.set_ylim(0, 1.02)
+    bottom.set_xlabel("wavenumber (cm⁻¹)")
+    bottom.set_xlim(0, grid[-1])
+    bottom.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def bands_figure(structure: dict[str, Any]) -> Figure:
+    """Draw a band structure from :func:`lrcalc.analysis.phonons.band_structure`."""
+    figure, axis = new_figure()
+    ticks = [structure["distances"][0][0]]
+    for distance, band in zip(structure["distances"], structure["wavenumbers"], strict=True):
+        axis.plot(distance, band, color=CALCULATED, lw=1.0)
+        ticks.append(distance[-1])
+    ends = structure["labels"]
+    names = [ends[0][0]]
+    for (_, end), (start, _) in zip(ends, [*ends[1:], (None, None)], strict=True):
+        names.append(end if start in (end, None) else f"{end}|{start}")
+    names = [name.replace("G", "Γ") for name in names]
+    for tick in ticks:
+        axis.axvline(tick, color="0.8", lw=0.7)
+    axis.axhline(0, color="0.6", lw=0.7)
+    axis.set_xticks(ticks, names)
+    axis.tick_params(axis="x", labelsize=8)
+    axis.set_xlim(ticks[0], ticks[-1])
+    axis.set_ylabel("wavenumber (cm⁻¹), imaginary below 0")
     return figure

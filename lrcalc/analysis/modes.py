@@ -1,0 +1,306 @@
+"""Modes at Γ: effective charges, infrared and Raman strengths, ε(ω), LO–TO splitting.
+
+Pure functions on plain arrays; phonopy is not needed here (see :mod:`lrcalc.analysis.phonons`).
+``born[k, a, b] = ∂M_a/∂r_kb``: atom, field (dipole) component, displacement. With eigenvectors e_m
+
+    Z̃_m,a = Σ_kb born_kab e_m,kb/√m_k ,  S_m = Z̃_m ⊗ Z̃_m ,  I_m = tr S_m
+    ε(ω) = ε_∞ + (1/ε0 V) Σ_m S_m/(ω_m² − ω² − iγ_m ω)
+    LO along n̂: diagonalise ω_m² δ_mn + (Z̃_m·n̂)(Z̃_n·n̂)/(ε0 V n̂·ε_∞·n̂)
+
+(Gonze & Lee, Phys. Rev. B 55, 10355 (1997)). A negative wavenumber means an imaginary mode.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lrcalc import units
+
+KM_PER_MOL = 974.880
+"""Infrared intensity of 1 e²/amu in km/mol (N_A/(12 ε0 c²), summed over three directions)."""
+DEBYE2_PER_A2_AMU = 1.0 / units.DEBYE**2
+"""1 e²/amu in (D/Å)²/amu."""
+SUM_RULE_LIMIT = 0.1
+"""Largest |Σ_k born_k| per atom that is taken for noise, e."""
+
+# One squared wavenumber (cm⁻²) in eV Å⁻² amu⁻¹, the unit of a dynamical matrix.
+_SQUARE = units.WAVENUMBER_TO_ANGULAR**2 * units.EV_PER_AMU_A2_FS2
+
+
+class Modes(NamedTuple):
+    """All modes at Γ but the three translations, by rising wavenumber."""
+
+    wavenumber: np.ndarray
+    """(M,) cm⁻¹; negative for imaginary modes."""
+    eigenvectors: np.ndarray
+    """(M, N, 3) mass-weighted, orthonormal."""
+    masses: np.ndarray
+    """(N,) amu."""
+    charge: np.ndarray
+    """(M, 3) mode effective charges Z̃, e amu^-½."""
+    epsilon_infinity: np.ndarray
+    """(3, 3)."""
+    volume: float
+    """Å³."""
+    irreps: tuple[str, ...]
+    """(M,) labels, empty where unknown."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def intensity(self) -> np.ndarray:
+        """(M,) Infrared intensity Σ_a Z̃_a² in e²/amu."""
+        return (self.charge**2).sum(1)
+
+    @property
+    def strength(self) -> np.ndarray:
+        """(M, 3, 3) oscillator strength tensors in e²/amu."""
+        return np.einsum("ma,mb->mab", self.charge, self.charge)
+
+    @property
+    def stable(self) -> np.ndarray:
+        """(M,) True for modes that have a restoring force."""
+        return self.wavenumber > 1e-3
+
+    def displacement(self, mode: int) -> np.ndarray:
+        """(N, 3) displacements e/√m of one mode, Å for a normal coordinate of 1 Å √amu."""
+        return self.eigenvectors[mode] / np.sqrt(self.masses)[:, None]
+
+
+def mode_charges(eigenvectors: np.ndarray, masses: np.ndarray, born: np.ndarray) -> np.ndarray:
+    """Mode effective charges Z̃ (M, 3), e amu^-½.
+
+    Parameters
+    ----------
+    eigenvectors
+        (M, N, 3) mass-weighted.
+    masses
+        (N,) amu.
+    born
+        (N, 3, 3) in e, atom, field, displacement.
+    """
+    eigenvectors, born = np.asarray(eigenvectors), np.asarray(born, dtype=float)
+    count = len(masses)
+    if born.shape != (count, 3, 3) or eigenvectors.shape[1:] != (count, 3):
+        raise ValueError(
+            f"`born` {born.shape} and `eigenvectors` {eigenvectors.shape} must be ({count}, 3, 3) "
+            f"and (modes, {count}, 3) for {count} masses"
+        )
+    return np.einsum("kab,mkb,k->ma", born, eigenvectors, np.asarray(masses) ** -0.5)
+
+
+def neutral_born(born: np.ndarray, masses: np.ndarray, charge: float = 0.0) -> np.ndarray:
+    """Born charges with ``Σ_k born_k = charge · 1``, the excess taken off in proportion to mass.
+
+    This share belongs to the centre of mass, so the charges of all optical modes stay as they were.
+    """
+    excess = born.sum(0) - charge * np.eye(3)
+    worst = float(np.abs(excess).max()) / len(born)
+    if worst > SUM_RULE_LIMIT:
+        raise ValueError(
+            f"Born charges break the acoustic sum rule by {worst:.3f} e per atom (limit "
+            f"{SUM_RULE_LIMIT} e): atoms are missing or in another order than in the structure"
+        )
+    return born - np.einsum("k,ab->kab", np.asarray(masses) / np.sum(masses), excess)
+
+
+def solve(
+    dynamical_matrix: np.ndarray,
+    masses: np.ndarray,
+    born: np.ndarray,
+    epsilon_infinity: np.ndarray,
+    volume: float,
+    irreps: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Modes:
+    """Diagonalise a dynamical matrix at Γ and weigh its modes with Born charges.
+
+    Parameters
+    ----------
+    dynamical_matrix
+        (3N, 3N) in eV Å⁻² amu⁻¹ without the non-analytical term.
+    masses, born, epsilon_infinity, volume
+        (N,) amu; (N, 3, 3) e; (3, 3); Å³.
+    irreps
+        (3N - 3,) labels for the optical modes.
+    """
+    matrix = np.asarray(dynamical_matrix)
+    if not np.isfinite(matrix).all():
+        raise ValueError("the dynamical matrix holds NaN or infinity")
+    matrix = 0.5 * (matrix + matrix.conj().T).real
+    count = len(masses)
+    translations = np.zeros((3 * count, 3))
+    for axis in range(3):
+        translations[axis::3, axis] = np.sqrt(masses / np.sum(masses))
+    # The complement of the translations; they are left out exactly instead of by a threshold.
+    complement = np.linalg.qr(translations, mode="complete")[0][:, 3:]
+    square, vectors = np.linalg.eigh(complement.T @ matrix @ complement)
+    noted = list(notes)
+    leak = float(np.abs(matrix @ translations).max())
+    if leak > 1e-3 * float(np.abs(matrix).max()):
+        noted.append(f"forces on a rigid shift: {leak:.2g} eV Å⁻² amu⁻¹; symmetrise the constants")
+    wavenumber = np.sign(square) * np.sqrt(np.abs(square) / _SQUARE)
+    if (wavenumber < -20).any():
+        noted.append(f"{int((wavenumber < -20).sum())} imaginary modes (shown as negative)")
+    eigenvectors = (complement @ vectors).T.reshape(-1, count, 3)
+    return Modes(
+        wavenumber,
+        eigenvectors,
+        np.asarray(masses, dtype=float),
+        mode_charges(eigenvectors, masses, neutral_born(np.asarray(born, dtype=float), masses)),
+        np.asarray(epsilon_infinity, dtype=float),
+        float(volume),
+        tuple(irreps) or ("",) * len(wavenumber),
+        tuple(noted),
+    )
+
+
+class Line(NamedTuple):
+    """Degenerate modes together."""
+
+    wavenumber: float
+    degeneracy: int
+    intensity: float
+    """e²/amu."""
+    irrep: str
+    modes: tuple[int, ...]
+
+
+def lines(modes: Modes, tolerance: float = 0.05) -> list[Line]:
+    """Modes closer than ``tolerance`` cm⁻¹ and of one label, with their intensities summed."""
+    groups: list[list[int]] = []
+    for index, nu in enumerate(modes.wavenumber):
+        last = groups[-1] if groups else None
+        if (
+            last is not None
+            and nu - modes.wavenumber[last[-1]] < tolerance
+            and modes.irreps[index] == modes.irreps[last[-1]]
+        ):
+            last.append(index)
+        else:
+            groups.append([index])
+    return [
+        Line(
+            float(modes.wavenumber[group].mean()),
+            len(group),
+            float(modes.intensity[group].sum()),
+            modes.irreps[group[0]],
+            tuple(group),
+        )
+        for group in groups
+    ]
+
+
+def static_dielectric(modes: Modes) -> np.ndarray:
+    """ε_0 (3, 3): ε_∞ plus the ionic part; modes without a restoring force are left out."""
+    keep = modes.stable
+    ionic = np.tensordot(1.0 / modes.wavenumber[keep] ** 2, modes.strength[keep], axes=1)
+    return modes.epsilon_infinity + ionic / (units.EPSILON_0 * modes.volume * _SQUARE)
+
+
+def permittivity(modes: Modes, wavenumber: np.ndarray, damping: float | np.ndarray) -> np.ndarray:
+    """ε(ω) (F, 3, 3), complex, of damped modes.
+
+    Parameters
+    ----------
+    wavenumber
+        (F,) cm⁻¹.
+    damping
+        Full width at half maximum of each line in cm⁻¹, one number or (M,).
+    """
+    width = np.broadcast_to(np.asarray(damping, dtype=float), modes.wavenumber.shape)
+    if (width <= 0).any():
+        raise ValueError(f"`damping` is {width.min()} cm⁻¹ but must be positive")
+    keep = modes.stable
+    nu = np.asarray(wavenumber, dtype=float)[:, None]
+    pole = 1.0 / (modes.wavenumber[keep] ** 2 - nu**2 - 1j * width[keep] * nu)
+    ionic = np.tensordot(pole, modes.strength[keep], axes=1)
+    return modes.epsilon_infinity + ionic / (units.EPSILON_0 * modes.volume * _SQUARE)
+
+
+def reflectivity(epsilon: np.ndarray) -> np.ndarray:
+    """Normal-incidence reflectivity ``|(√ε − 1)/(√ε + 1)|²`` of scalar ε."""
+    index = np.sqrt(np.asarray(epsilon, dtype=complex))
+    return np.abs((index - 1) / (index + 1)) ** 2
+
+
+def infrared_lines(modes: Modes, wavenumber: np.ndarray, damping: float) -> np.ndarray:
+    """n·α (F,) in cm⁻¹ of the powder average: ``ω tr ε″/(3c)``."""
+    epsilon = permittivity(modes, wavenumber, damping)
+    trace = np.trace(epsilon.imag, axis1=1, axis2=2) / 3.0
+    return 2.0 * np.pi * np.asarray(wavenumber) * trace
+
+
+def longitudinal(modes: Modes, direction: Sequence[float]) -> np.ndarray:
+    """Wavenumbers (M,) with the non-analytical term for q → 0 along ``direction``, cm⁻¹."""
+    n = np.asarray(direction, dtype=float)
+    length = np.linalg.norm(n)
+    if n.shape != (3,) or length == 0:
+        raise ValueError(f"`direction` is {direction} but must be a vector other than zero")
+    n = n / length
+    along = modes.charge @ n
+    factor = units.EPSILON_0 * modes.volume * float(n @ modes.epsilon_infinity @ n)
+    matrix = np.diag(np.sign(modes.wavenumber) * modes.wavenumber**2)
+    square = np.linalg.eigvalsh(matrix + np.outer(along, along) / (factor * _SQUARE))
+    return np.sign(square) * np.sqrt(np.abs(square))
+
+
+def raman_activity(tensors: np.ndarray) -> np.ndarray:
+    """``45 a² + 7 γ²`` of Raman tensors (…, 3, 3); Å⁴/amu for tensors in Å² amu^-½."""
+    tensors = np.asarray(tensors, dtype=float)
+    mean = np.trace(tensors, axis1=-2, axis2=-1) / 3.0
+    symmetric = 0.5 * (tensors + np.swapaxes(tensors, -1, -2))
+    traceless = symmetric - mean[..., None, None] * np.eye(3)
+    return 45.0 * mean**2 + 7.0 * 1.5 * (traceless**2).sum((-2, -1))
+
+
+def raman_tensors(modes: Modes, polarizability: Any, step: float = 0.01) -> np.ndarray:
+    """Raman tensors ∂α/∂Q (M, 3, 3) in Å² amu^-½ by central differences along the modes.
+
+    Parameters
+    ----------
+    polarizability
+        Function of displacements (N, 3) in Å that gives (3, 3) in e Å²/V.
+    step
+        Normal coordinate in Å √amu.
+    """
+    to_volume = units.COULOMB  # α/(4π ε0): e Å²/V to Å³
+    tensors = []
+    for mode in range(len(modes.wavenumber)):
+        shift = step * modes.displacement(mode)
+        change = np.asarray(polarizability(shift)) - np.asarray(polarizability(-shift))
+        tensors.append(change * to_volume / (2 * step))
+    return np.array(tensors)
+
+
+def rotation_residual(positions: np.ndarray, born: np.ndarray) -> float:
+    """How badly a molecule's Born charges break the rotational sum rule, e Å.
+
+    On a rotation dM = ω × M = Σ_k born_k (ω × r_k), so ``A_ac = Σ_k born_k,ab ε_bcd r_kd`` is
+    antisymmetric whatever the dipole is. Returns the norm of A's symmetric part; transposed
+    tensors break it, which is how the index order of a molecule can be told. In a crystal
+    symmetry cannot tell: with an orthogonal R, ``R Z Rᵀ = Z`` holds for Zᵀ as well.
+    """
+    centred = np.asarray(positions) - np.mean(positions, axis=0)
+    levi = np.zeros((3, 3, 3))
+    for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        levi[a, b, c], levi[a, c, b] = 1.0, -1.0
+    matrix = np.einsum("kab,bcd,kd->ac", born, levi, centred)
+    return float(np.linalg.norm(matrix + matrix.T) / 2)
+
+
+def order_note(modes: Modes, born: np.ndarray) -> str | None:
+    """Warn if reading the tensors in the other index order would change a strong line."""
+    other = mode_charges(
+        modes.eigenvectors, modes.masses, neutral_born(born.transpose(0, 2, 1), modes.masses)
+    )
+    swapped = (other**2).sum(1)
+    for line in sorted(lines(modes), key=lambda one: -one.intensity)[:12]:
+        here, there = line.intensity, float(swapped[list(line.modes)].sum())
+        if abs(here - there) > 0.02 * here and here > 0.01 * float(modes.intensity.max()):
+            return (
+                f"the Born tensors are not symmetric: in the other index order the line at "
+                f"{line.wavenumber:.1f} cm⁻¹ would have {there:.4f} instead of {here:.4f} e²/amu; "
+                "the first index must be the field"
+            )
+    return None
