@@ -128,6 +128,14 @@ __DRIVER_CLASS__ = "ToyDriver"
 
 
 if __name__ == "__main__":
-    from lrcalc.commands.ipi import main
+    import argparse
 
-    sys.exit(main(sys.argv[1:], evaluator_factory=make_toy))
+    from lrcalc.commands import ipi
+
+    parser = argparse.ArgumentParser()
+    ipi.add_arguments(parser)
+    try:
+        sys.exit(ipi.run(parser.parse_args(), make_toy))
+    except ValueError as error:
+        print(f"lrcalc ipi: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -4,7 +4,7 @@ Used in process (`LRCalcDriver`, loaded by i-PI) and behind a socket (`lrcalc.ip
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -136,9 +136,3 @@ class LRCalcDriver:
     def compute_structure(self, cell: Array, pos: Array) -> Any:
         """As i-PI's drivers name the single evaluation."""
         return self.compute(cell, pos)
-
-
-def settings_summary(settings: Settings) -> Mapping[str, Any]:
-    """Settings that differ from the defaults, for messages."""
-    default = Settings._field_defaults
-    return {k: v for k, v in settings._asdict().items() if v != default[k] or k == "model"}

@@ -230,7 +230,7 @@ def _full(workdir: Path, name: str) -> str:
 
 
 def _with_suffix(transport: Transport, suffix: str) -> Transport:
-    """A second force field listens elsewhere: unix by name, inet on the next port."""
+    """Let a second force field listen elsewhere: unix by name, inet on the next port."""
     if transport.mode == "inet":
         return transport._replace(port=transport.port + 1)
     return transport._replace(address=f"{transport.address}-{suffix}")

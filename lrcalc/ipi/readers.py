@@ -179,7 +179,7 @@ def _shaped(name: str, values: Array) -> Array:
 
 
 def bead_files(prefix: str | Path, name: str) -> list[Path]:
-    """Files of all beads, in order: ``sim.dipole_0``, ``sim.dipole_1``, …
+    """Find the files of all beads, in order: ``sim.dipole_0``, ``sim.dipole_1``.
 
     `prefix` may have a folder: ``run/sim``. With `name` "pos" the ``.extxyz`` files are found.
     """

@@ -9,13 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from xml.etree import ElementTree
 
 from lrcalc.ipi.readers import parse_properties, read_properties
 
 SOCKETS_PREFIX = "/tmp/ipi_"
 """i-PI's prefix of unix sockets."""
+
+HARMLESS = ("i-PI has finished", "i-PI has disappeared", "stopped by", "waiting")
+"""What clients say without having failed."""
 
 Progress = Callable[[int, Mapping[str, float]], None]
 """Called with the step and the newest row of the properties file."""
@@ -115,6 +118,24 @@ def clear_endpoint(endpoint: Endpoint, prefix: str = SOCKETS_PREFIX) -> None:
                 f"{endpoint.address}:{endpoint.port} cannot be used ({error.strerror}): is another"
                 " i-PI running on it? Give this run another port"
             ) from error
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """Return the RESTART or checkpoint that is furthest on.
+
+    RESTART is written at the end; after a crash it may be missing or of an earlier run, and the
+    periodic checkpoint is the better one.
+    """
+    found = [*folder.glob("RESTART"), *folder.glob("*.checkpoint")]
+    states = []
+    for path in found:
+        try:
+            states.append((read_plan(path).first_step, path.stat().st_mtime, path))
+        except ValueError:  # cut short by the crash
+            continue
+    if not states:
+        raise FileNotFoundError(f"{folder} has no RESTART and no checkpoint to resume from")
+    return max(states)[2]
 
 
 def set_total_steps(restart: Path, total_steps: int) -> None:
@@ -219,7 +240,7 @@ def run_ipi(
 
 
 def _start_server(
-    input_file: Path, workdir: Path, sockets_prefix: str, sink: object
+    input_file: Path, workdir: Path, sockets_prefix: str, sink: IO[bytes]
 ) -> "subprocess.Popen[bytes]":
     """i-PI in a session of its own, so that Ctrl-C reaches it once and in our way."""
     return subprocess.Popen(
@@ -234,7 +255,7 @@ def _start_server(
             str(os.getpid()),
         ],
         cwd=workdir,
-        stdout=sink,  # type: ignore[arg-type]
+        stdout=sink,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
@@ -329,10 +350,11 @@ def _diagnosis(log: Path, workdir: Path, clients: int, step: int, total: int, re
         for path in logs
         if path.exists()
         for line in path.read_text(errors="replace").splitlines()
-        if line.startswith("lrcalc: ")
+        if line.startswith(("lrcalc: ", "lrcalc ipi: "))
+        and not any(harmless in line for harmless in HARMLESS)
     ]
     if said:
-        reason = said[0].removeprefix("lrcalc: ")
+        reason = said[0].partition(": ")[2]
     else:
         lines = [x for x in log.read_text(errors="replace").splitlines() if x.strip()]
         reason = " | ".join(lines[-3:])

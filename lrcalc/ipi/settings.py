@@ -119,7 +119,7 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
 
 
 def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> Settings:
-    """Settings from two sources (command line and i-PI's INIT); they may not disagree."""
+    """Take settings from two sources (command line and i-PI's INIT); they may not disagree."""
     one, two = make_settings(first), make_settings(second)
     for name in set(first) & set(second) & set(Settings._fields):
         a, b = getattr(one, name), getattr(two, name)
@@ -145,7 +145,7 @@ def parse_init(text: str) -> dict[str, str]:
 
 
 def format_parameters(settings: Settings) -> str:
-    """Settings that differ from the default as i-PI's ``<parameters>``."""
+    """Write settings that differ from the default as i-PI's ``<parameters>``."""
     words = []
     for name, value in settings._asdict().items():
         if value == Settings._field_defaults[name] and name != "model":
@@ -181,5 +181,5 @@ def read_template(settings: Settings) -> Atoms:
 
 
 def as_array(vector: tuple[float, float, float] | None) -> NDArray[np.float64] | None:
-    """A vector as an array, None as None."""
+    """Turn a vector into an array, None into None."""
     return None if vector is None else np.array(vector)

@@ -1,0 +1,88 @@
+"""`lrcalc ipi`: the socket client."""
+
+import argparse
+from typing import Any
+
+from lrcalc.ipi.settings import Settings
+
+NAME = "ipi"
+HELP = "serve energies and forces to an i-PI that listens on a socket"
+EXAMPLE = "lrcalc ipi --unix --address lrcalc --model water --template init.xyz"
+
+SETTINGS = {
+    "model": "bundled model or file",
+    "template": "structure file that i-PI starts from: names the species, in order",
+    "device": "torch device",
+    "dtype": "float32 or float64",
+    "electric_field": "constant E, three numbers, V/Å (in i-PI's frame)",
+    "electric_displacement": "constant D, three numbers, e/Å²",
+    "epsilon_infinity": "electronic permittivity instead of the model's",
+    "extras": "what to send beside forces: dipole, polarizability, BEC, charges",
+    "max_force": "refuse a first frame with a larger force, eV/Å; 0: never",
+}
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Options for what a driver computes; they have no defaults, so that INIT can set them."""
+    group = parser.add_argument_group("model (may also come from <parameters> in i-PI's input)")
+    for name, text in SETTINGS.items():
+        option = "--" + name.replace("_", "-")
+        if name in ("electric_field", "electric_displacement"):
+            group.add_argument(option, nargs=3, type=float, metavar=("X", "Y", "Z"), help=text)
+        elif name == "extras":
+            group.add_argument(option, nargs="*", metavar="NAME", help=text)
+        else:
+            group.add_argument(option, help=text)
+
+
+def given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings given on the command line."""
+    return {
+        name: getattr(args, name)
+        for name in Settings._fields
+        if getattr(args, name, None) is not None
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `lrcalc ipi`."""
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--unix", action="store_true", help="unix socket on this machine")
+    where.add_argument("--inet", action="store_true", help="internet socket")
+    parser.add_argument(
+        "--address", default="localhost", help="<address> of i-PI's input: a name, or the host"
+    )
+    parser.add_argument("--port", type=int, default=31415, help="<port> (inet)")
+    parser.add_argument(
+        "--sockets-prefix", default="/tmp/ipi_", help="i-PI's prefix of unix sockets"
+    )
+    parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for i-PI")
+    parser.add_argument(
+        "--reconnect",
+        type=float,
+        default=0.0,
+        help="seconds to wait for a new i-PI when this one disappears (default: end)",
+    )
+    parser.add_argument("--threads", type=int, default=None, help="torch threads")
+    add_settings(parser)
+
+
+def run(args: argparse.Namespace, evaluator_factory: Any = None) -> int:
+    """Serve until i-PI ends."""
+    from lrcalc.ipi.client import run_client
+    from lrcalc.ipi.driver import make_evaluator
+    from lrcalc.ipi.run import Endpoint
+
+    if args.threads is not None:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    endpoint = Endpoint("unix" if args.unix else "inet", args.address, args.port)
+    return run_client(
+        endpoint,
+        given_settings(args),
+        wait=args.wait,
+        reconnect=args.reconnect,
+        prefix=args.sockets_prefix,
+        evaluator_factory=evaluator_factory or make_evaluator,
+    )
