@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import Any
 
 from lrcalc.analysis.correlation import correlate, integrate
+from lrcalc.analysis.dielectric import dielectric
 from lrcalc.analysis.infrared import InfraredSpectrum, infrared
+from lrcalc.analysis.raman import raman
 
 _LATER = {
     "vdos": "transport",
@@ -25,8 +27,10 @@ _LATER = {
 __all__ = [
     "InfraredSpectrum",
     "correlate",
+    "dielectric",
     "infrared",
     "integrate",
+    "raman",
     *_LATER,
 ]
 

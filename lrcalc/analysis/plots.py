@@ -41,19 +41,22 @@ def spectrum_figure(
     measured: np.ndarray | None = None,
     measured_label: str = "experiment",
     limits: tuple[float, float] | None = None,
+    others: Sequence[tuple[str, np.ndarray, np.ndarray]] = (),
 ) -> Figure:
     """Draw a spectrum with its error band, marked peaks and an optional measured curve (x, y)."""
     figure, axis = new_figure()
     if measured is not None:
         axis.plot(measured[:, 0], measured[:, 1], color=MEASURED, lw=1.2, label=measured_label)
     axis.plot(wavenumber, value, color=CALCULATED, lw=1.4, label=label)
+    for name, x, y in others:
+        axis.plot(x, y, lw=1.1, ls="--", color="0.4", label=name)
     if np.isfinite(error).all():
         axis.fill_between(
             wavenumber, value - error, value + error, color=CALCULATED, alpha=0.25, lw=0
         )
-    top = (
-        float(np.max(value)) if measured is None else float(max(value.max(), measured[:, 1].max()))
-    )
+    top = float(np.max(value))
+    if measured is not None:
+        top = max(top, float(measured[:, 1].max()))
     for x, y in marks:
         axis.annotate(
             f"{x:.0f}",
@@ -110,7 +113,7 @@ def modes_figure(
             top.vlines(line.wavenumber, 0, size, color=MEASURED, lw=1.0)
             if line.intensity > 0.02 * strongest:
                 text = f"{line.wavenumber:.0f} {line.irrep}"
-                top.annotate(text, (line.wavenumber, size), fontsize=7, ha="center", va="bottom")
+                top.annotate(text, (line.wavenumber, size), fontsize=7, ha="left", rotation=50)
     top.set_ylim(0, 1.1 * height)
     top.set_ylabel("n·α, powder (10³ cm⁻¹)\nsticks: intensity")
     diagonal = np.diagonal(epsilon, axis1=1, axis2=2)

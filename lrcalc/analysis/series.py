@@ -27,7 +27,12 @@ UNITS: dict[str, dict[str, float]] = {
 }
 """Factor from a named unit to the library's."""
 
-_IPI_UNIT = {"dipole": "e*bohr", "current": "atomic", "polarizability": "atomic"}
+_IPI_UNIT = {
+    "velocities": "atomic",
+    "dipole": "e*bohr",
+    "current": "atomic",
+    "polarizability": "atomic",
+}
 _COLUMNS = {"dipole": 3, "current": 3, "polarizability": 9}
 _CHUNK = 65536
 _STEP = re.compile(r"Step:\s*(\d+)")
@@ -81,6 +86,8 @@ def read_series(
     if name.endswith((".h5", ".hdf5")):
         return _read_hdf5(path, key or quantity, factor)
     if name.endswith((".traj", ".xyz", ".extxyz", ".db")):
+        if quantity == "velocities" and not name.endswith((".traj", ".db")):
+            return read_ipi_velocities(path)[0]
         return _read_ase(path, quantity, factor)
     with path.open() as file:
         head = file.readline()
@@ -338,13 +345,19 @@ def _read_hdf5(path: Path, key: str, factor: float) -> Series:
 
 def _read_ase(path: Path, quantity: str, factor: float) -> Series:
     from ase.io import iread
+    from ase.units import fs
 
-    columns = _COLUMNS[quantity]
+    velocities = quantity == "velocities"
+    columns = 3 * len(next(iread(str(path), index=0))) if velocities else _COLUMNS[quantity]
 
     def chunks() -> Iterator[np.ndarray]:
         rows: list[np.ndarray] = []
         for index, atoms in enumerate(iread(str(path), index=":")):
-            if quantity == "current":
+            if velocities:
+                if "momenta" not in atoms.arrays:
+                    raise ValueError(f"{path}, frame {index}: no momenta, so no velocities")
+                rows.append(atoms.get_velocities().reshape(-1) * fs)
+            elif quantity == "current":
                 rows.append(frame_current(atoms, f"{path}, frame {index}"))
             else:
                 value = _from_frame(atoms, _ASE_KEYS[quantity])
@@ -363,6 +376,51 @@ def _read_ase(path: Path, quantity: str, factor: float) -> Series:
     times = [atoms.info.get("time_fs") for atoms in islice(iread(str(path), index=":2"), 2)]
     known = len(times) == 2 and None not in times
     return Series(chunks, columns, str(path), float(times[1] - times[0]) if known else None)
+
+
+_UNIT = re.compile(r"velocities\{(\w+)\}")
+_VELOCITY = {
+    "atomic_unit": units.BOHR / 2.418884326e-2,
+    "angstrom/femtosecond": 1.0,
+    "ase": 0.09822694788,
+}
+
+
+def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
+    """Read velocities of an i-PI or extended xyz trajectory; the species as well.
+
+    i-PI's comment must name the unit (``velocities{atomic_unit}``); an extended xyz file has
+    momenta, which ASE reads.
+    """
+    path = Path(path)
+    with path.open() as file:
+        count = int(file.readline())
+        comment = file.readline()
+        species = [file.readline().split()[0] for _ in range(count)]
+    named = _UNIT.search(comment)
+    if named is None:
+        return _read_ase(path, "velocities", 1.0), species
+    if named[1] not in _VELOCITY:
+        raise ValueError(f"{path}: velocities in {named[1]!r}; write them in atomic_unit")
+    factor = _VELOCITY[named[1]]
+
+    def frames() -> Iterator[np.ndarray]:
+        with path.open() as file:
+            while header := file.readline():
+                if int(header) != count:
+                    raise ValueError(f"{path}: a frame of {header.strip()} atoms, not {count}")
+                file.readline()
+                words = [file.readline().split()[1:4] for _ in range(count)]
+                if any(len(row) != 3 for row in words):
+                    raise ValueError(f"{path}: the last frame is cut off")
+                yield np.array(words, dtype=float).reshape(-1) * factor
+
+    def chunks() -> Iterator[np.ndarray]:
+        stream = frames()
+        while block := list(islice(stream, 512)):
+            yield np.array(block)
+
+    return Series(chunks, 3 * count, str(path)), species
 
 
 def _from_frame(atoms: "object", keys: Sequence[str]) -> np.ndarray | None:

@@ -1,0 +1,139 @@
+"""Zero-frequency limit of a power spectrum by cepstral analysis, with its error.
+
+The logarithm of a periodogram with 2ℓ degrees of freedom is the logarithm of the spectrum plus
+noise of known mean ``ψ(ℓ) − ln ℓ`` and variance ``ψ′(ℓ)``; few cepstral coefficients carry the
+smooth part (Ercole, Marcolongo, Baroni, Sci. Rep. 7, 15835 (2017); Bertossa et al., Phys. Rev.
+Lett. 122, 255901 (2019) for several components). Segments are averaged, so memory does not grow
+with the length of the trajectory.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.fft import irfft, rfft
+
+from lrcalc.analysis.correlation import as_trajectories
+from lrcalc.units import SPEED_OF_LIGHT
+
+
+class Cepstral(NamedTuple):
+    """``∫_0^∞ ⟨x·x⟩ dt`` summed over columns, with its standard error."""
+
+    value: float
+    error: float
+    coefficients: int
+    """Number of cepstral coefficients kept."""
+    wavenumber: np.ndarray
+    """(F,) cm⁻¹."""
+    periodogram: np.ndarray
+    """(F,) averaged, in units of ``value``."""
+    smooth: np.ndarray
+    """(F,) the cepstral spectrum."""
+
+
+def segments(chunks: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
+    """Yield whole segments of ``length`` frames; a shorter rest is dropped."""
+    waiting: list[np.ndarray] = []
+    count = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        count += len(chunk)
+        if count >= length:
+            frames = np.concatenate(waiting)
+            while len(frames) >= length:
+                yield frames[:length]
+                frames = frames[length:]
+            waiting, count = [frames], len(frames)
+
+
+def cepstral_zero(
+    data: Any,
+    timestep: float,
+    *,
+    segment: int | None = None,
+    cutoff: float | None = None,
+    coefficients: int | None = None,
+    name: str = "current",
+) -> Cepstral:
+    """Zero-frequency limit of the columns' spectra, averaged over columns and summed.
+
+    Parameters
+    ----------
+    data
+        (T, C) array, list of arrays or Series; the columns are taken as equivalent.
+    timestep
+        fs between frames.
+    segment
+        Frames per segment; the whole of a shortest run, at most 65536, by default.
+    cutoff
+        Highest wavenumber used, cm⁻¹; choose it where the spectrum has no sharp features below.
+    coefficients
+        Number of cepstral coefficients; Akaike's criterion by default.
+    """
+    streams = as_trajectories(data, None, name)
+    if segment is None:
+        lengths = [sum(len(chunk) for chunk in stream()) for stream in streams]
+        segment = min(*lengths, 65536) if len(lengths) > 1 else min(lengths[0], 65536)
+    if segment < 64:
+        raise ValueError(f"segments of {segment} frames are too short; at least 64 are needed")
+    power, count, columns = np.zeros(segment // 2 + 1), 0, 0
+    for stream in streams:
+        for part in segments(stream(), segment):
+            if not np.isfinite(part).all():
+                raise ValueError(f"`{name}` holds NaN or infinity")
+            columns = part.shape[1]
+            power += (np.abs(rfft(part, axis=0)) ** 2).sum(1)
+            count += 1
+    if not count:
+        raise ValueError(f"`{name}` is shorter than one segment of {segment} frames")
+    # ∫_0^∞ C dt is half the two-sided density; summed over columns.
+    power *= 0.5 * timestep / (segment * count)
+    wavenumber = np.fft.rfftfreq(segment, timestep) / (SPEED_OF_LIGHT * 1e-8)
+    # A segment's own mean is not the ensemble's: keep the zero bin (the current has no mean).
+    top = len(power) - 1
+    if cutoff is not None:
+        top = int(np.searchsorted(wavenumber, cutoff))
+        if not 16 <= top < len(power):
+            raise ValueError(f"`cutoff` is {cutoff} cm⁻¹: it must lie between the grid's ends")
+    value, error, kept, smooth = cepstrum(power[: top + 1], count * columns, coefficients)
+    return Cepstral(value, error, kept, wavenumber[: top + 1], power[: top + 1], smooth)
+
+
+def cepstrum(
+    power: np.ndarray, degrees: int, coefficients: int | None = None
+) -> tuple[float, float, int, np.ndarray]:
+    """Zero-frequency value, error, coefficients kept, and smooth spectrum.
+
+    Parameters
+    ----------
+    power
+        (F,) averaged periodogram from zero frequency to the cutoff, inclusive.
+    degrees
+        ℓ, number of periodograms averaged.
+    """
+    from scipy.special import digamma, polygamma
+
+    if (power <= 0).any():
+        raise ValueError("the periodogram has zeros: a column is constant or frames repeat")
+    size = 2 * (len(power) - 1)
+    shift = float(digamma(degrees) - np.log(degrees))
+    variance = float(polygamma(1, degrees))
+    logarithm = np.log(power) - shift
+    # The ends have ℓ/2 as many degrees of freedom: real bins of a real series.
+    ends = float(digamma(degrees / 2) - np.log(degrees / 2)) - shift
+    logarithm[[0, -1]] -= ends
+    found = irfft(logarithm, size)[: size // 2 + 1]
+    if coefficients is None:
+        tail = np.append(np.cumsum((found[1:] ** 2)[::-1])[::-1], 0.0)
+        number = np.arange(1, len(tail) + 1)
+        coefficients = int(number[np.argmin(size / variance * tail + 2 * number)])
+    weights = np.full(coefficients, 2.0)
+    weights[0] = 1.0
+    zero = float(weights @ found[:coefficients])
+    error = np.sqrt(variance * (4 * coefficients - 2) / size)
+    kept = np.zeros(size)
+    kept[:coefficients] = found[:coefficients]
+    if coefficients > 1:
+        kept[-(coefficients - 1) :] = found[1:coefficients][::-1]
+    return float(np.exp(zero)), float(np.exp(zero) * error), coefficients, np.exp(rfft(kept).real)

@@ -1,0 +1,119 @@
+"""Vibrational sum-frequency generation of a surface.
+
+``χ⁽²⁾_abc(ω) = i/(k_B T ω) ∫_0^∞ e^{iωt} ⟨Ȧ_ab(t) Ṁ_c(0)⟩ dt`` (Morita & Hynes, Chem. Phys. 258,
+371 (2000); Ohto et al., J. Chem. Phys. 143, 124702 (2015)) divided by ε0 and the area. A slab has
+two surfaces whose signals cancel: A and M must belong to one of them (weighted by side).
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lrcalc import units
+from lrcalc.analysis.correlation import (
+    Series,
+    as_trajectories,
+    correlate,
+    differences,
+    lags_for,
+    spectrum,
+)
+from lrcalc.analysis.dielectric import kramers_kronig
+from lrcalc.analysis.infrared import check_conditions
+
+
+class SumFrequency(NamedTuple):
+    """χ⁽²⁾ of one surface in Å²/V."""
+
+    wavenumber: np.ndarray
+    """(F,) cm⁻¹."""
+    susceptibility: np.ndarray
+    """(F,) complex, resonant part."""
+    error: np.ndarray
+    """(F,) standard error of the imaginary part."""
+    settings: dict[str, Any]
+
+
+def _joined(polarizability: Any, dipole: Any, rows: tuple[int, int]) -> list[Series]:
+    first = as_trajectories(polarizability, 9, "polarizability")
+    second = as_trajectories(dipole, 3, "dipole")
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} runs of `polarizability` but {len(second)} of `dipole`")
+
+    def join(a: Any, m: Any) -> Any:
+        def chunks() -> Iterator[np.ndarray]:
+            from lrcalc.analysis.series import rechunk
+
+            left, right = rechunk(a()), rechunk(m())
+            for one, two in zip(left, right, strict=True):
+                if len(one) != len(two):
+                    raise ValueError("`polarizability` and `dipole` differ in their frames")
+                yield np.column_stack([one[:, rows[0]], two[:, rows[1]]])
+
+        return chunks
+
+    return [Series(join(a, m), 2) for a, m in zip(first, second, strict=True)]
+
+
+def sum_frequency(
+    polarizability: Any,
+    dipole: Any,
+    *,
+    timestep: float,
+    area: float,
+    temperature: float,
+    component: str = "xxz",
+    resolution: float = 20.0,
+    window: str = "hann",
+    maximum: float = 4500.0,
+) -> SumFrequency:
+    """χ⁽²⁾ of a surface from polarizability (T, 9) and dipole (T, 3) of one side.
+
+    Parameters
+    ----------
+    polarizability, dipole
+        e Å²/V and e Å, of the molecules at one surface.
+    area
+        Å².
+    component
+        Letters abc; z is the surface normal, so ``xxz`` is the usual SSP element.
+    """
+    check_conditions(timestep, area, temperature)
+    if len(component) != 3 or set(component) - set("xyz"):
+        raise ValueError(f"`component` is {component!r} but must be three of x, y, z")
+    a, b, c = ("xyz".index(letter) for letter in component)
+    lags = lags_for(resolution, timestep, window)
+    blocks = correlate(
+        _joined(polarizability, dipole, (3 * a + b, c)),
+        lags,
+        # both orders: the mean of the two is the even part, which is what the cosine sees
+        pairs=[(0, 1), (1, 0)],
+        transform=differences(timestep),
+        name="polarizability and dipole",
+    )
+    whole = spectrum(blocks, [0.5, 0.5], timestep, window_name=window, differenced=True)
+    omega = whole.wavenumber * units.WAVENUMBER_TO_ANGULAR
+    scale = 1.0 / (units.BOLTZMANN * temperature * units.EPSILON_0 * area)
+    factor = scale * np.divide(1.0, omega, out=np.zeros_like(omega), where=omega > 0)
+    imaginary = whole.value * factor
+    real = kramers_kronig(whole.wavenumber, imaginary, 0.0)
+    keep = whole.wavenumber <= maximum
+    settings = {
+        "quantity": f"χ⁽²⁾_{component} (Å²/V), resonant part",
+        "timestep_fs": timestep,
+        "area_A2": area,
+        "temperature_K": temperature,
+        "resolution_cm1": resolution,
+        "window": window,
+        "lags": lags,
+        "frames": blocks.frames,
+        "blocks": len(blocks.raw),
+        "notes": ["A and M must belong to one surface; those of a whole slab cancel"],
+    }
+    return SumFrequency(
+        whole.wavenumber[keep],
+        (real + 1j * imaginary)[keep],
+        (whole.error * factor)[keep],
+        settings,
+    )

@@ -1,0 +1,95 @@
+"""``lrcalc dielectric``: ε(0), ε(ω), refractive index, reflectivity from the dipole."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from lrcalc.analysis.dielectric import DielectricFunction, dielectric, optical_constants
+from lrcalc.analysis.output import write_csv, write_json
+from lrcalc.commands import _spectra
+
+NAME = "dielectric"
+HELP = "static dielectric constant, ε(ω), refractive index, reflectivity from the dipole"
+EXAMPLE = (
+    "lrcalc dielectric run.dip_0 --timestep 5 --temperature 300 --volume 1929 "
+    "--epsilon-infinity 1.78 -o water"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    _spectra.add_series_arguments(parser, "dipole")
+    _spectra.add_condition_arguments(parser)
+    _spectra.add_spectrum_arguments(parser)
+    parser.add_argument("--epsilon-infinity", type=float, required=True, help="electronic part")
+    parser.add_argument("--mean", default="trajectory", choices=("trajectory", "all", "none"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute and write; returns the exit status."""
+    series, timestep = _spectra.read(args, "dipole")
+    volume, temperature = _spectra.conditions(args)
+    result = dielectric(
+        series,
+        timestep=timestep,
+        volume=volume,
+        temperature=temperature,
+        epsilon_infinity=args.epsilon_infinity,
+        resolution=args.resolution,
+        window=args.window,
+        maximum=args.maximum,
+        mean=args.mean,
+    )
+    files = write_dielectric(result, args.output, title=args.title)
+    print(f"  ε(0) = {result.static:.3f} ± {result.static_error:.3f}")
+    _spectra.report(result.settings, files)
+    return 0
+
+
+def write_dielectric(
+    result: DielectricFunction, prefix: str | Path, *, title: str = ""
+) -> list[Path]:
+    """Write PREFIX-dielectric.csv, .png and .json."""
+    from lrcalc.analysis import plots
+
+    nu, epsilon = result.wavenumber, result.epsilon
+    light = optical_constants(nu, epsilon)
+    figure, (top, bottom) = plots.new_figure(2, height=6.0)
+    for part, error, name in (
+        (epsilon.real, result.error.real, "ε′"),
+        (epsilon.imag, result.error.imag, "ε″"),
+    ):
+        (line,) = top.plot(nu, part, lw=1.3, label=name)
+        if np.isfinite(error).all():
+            top.fill_between(nu, part - error, part + error, alpha=0.25, color=line.get_color())
+    top.set_ylabel("ε")
+    top.legend(frameon=False)
+    top.set_title(title or f"ε(0) = {result.static:.2f} ± {result.static_error:.2f}", fontsize=10)
+    bottom.plot(nu, light.refractive.real, lw=1.3, label="n")
+    bottom.plot(nu, light.refractive.imag, lw=1.3, label="κ")
+    bottom.plot(nu, light.reflectivity, lw=1.3, label="reflectivity")
+    bottom.set_xlabel("wavenumber (cm⁻¹)")
+    bottom.set_xlim(0, nu[-1])
+    bottom.legend(frameon=False)
+    columns = [
+        ("wavenumber_cm-1", nu),
+        ("epsilon_real", epsilon.real),
+        ("epsilon_imaginary", epsilon.imag),
+        ("error_real", result.error.real),
+        ("error_imaginary", result.error.imag),
+        ("n", light.refractive.real),
+        ("kappa", light.refractive.imag),
+        ("alpha_cm-1", light.absorption),
+        ("reflectivity", light.reflectivity),
+    ]
+    summary = {
+        "static_dielectric": result.static,
+        "standard_error": result.static_error,
+        "settings": result.settings,
+    }
+    return [
+        write_csv(f"{prefix}-dielectric.csv", columns, result.settings),
+        plots.save(figure, f"{prefix}-dielectric.png"),
+        write_json(f"{prefix}-dielectric.json", summary),
+    ]

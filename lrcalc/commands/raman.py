@@ -1,0 +1,94 @@
+"""``lrcalc raman``: Raman spectra from polarizabilities."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from lrcalc.analysis.infrared import peaks
+from lrcalc.analysis.output import read_curve, write_csv, write_json
+from lrcalc.analysis.raman import FORMS, RamanSpectrum, raman
+from lrcalc.commands import _spectra
+
+NAME = "raman"
+HELP = "Raman spectra (VV, VH, isotropic, anisotropic) from polarizabilities"
+EXAMPLE = "lrcalc raman run.pol_0 --timestep 2.5 --temperature 300 --form reduced -o water"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    _spectra.add_series_arguments(parser, "polarizability")
+    parser.add_argument("--temperature", type=float, metavar="K", required=True)
+    _spectra.add_spectrum_arguments(parser)
+    parser.add_argument("--laser", type=float, default=532.0, help="wavelength, nm (default 532)")
+    parser.add_argument("--form", default="intensity", choices=sorted(FORMS))
+    parser.add_argument(
+        "--experiment", metavar="FILE", help="measured curve, scaled to the same maximum"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute and write; returns the exit status."""
+    series, timestep = _spectra.read(args, "polarizability")
+    result = raman(
+        series,
+        timestep=timestep,
+        temperature=args.temperature,
+        resolution=args.resolution,
+        window=args.window,
+        maximum=args.maximum,
+        laser=args.laser,
+        form=args.form,
+    )
+    measured = read_curve(args.experiment) if args.experiment else None
+    files = write_raman(result, args.output, experiment=measured, title=args.title)
+    for peak in peaks(result.wavenumber, result.vv, result.vv_error):
+        print(f"  peak of VV ({args.form}): {peak.wavenumber:.0f} cm⁻¹, width {peak.width:.0f}")
+    _spectra.report(result.settings, files)
+    return 0
+
+
+def write_raman(
+    result: RamanSpectrum,
+    prefix: str | Path,
+    *,
+    experiment: np.ndarray | None = None,
+    title: str = "",
+) -> list[Path]:
+    """Write PREFIX-raman.csv, PREFIX-raman.png and PREFIX-raman.json."""
+    from lrcalc.analysis import plots
+
+    found = peaks(result.wavenumber, result.vv, result.vv_error)
+    # Relative units: the shown curve has a maximum of one beyond the window's own width.
+    inside = result.wavenumber > result.settings["resolution_cm1"]
+    top = float(result.vv[inside].max())
+    if experiment is not None:
+        shown = experiment[:, 0] > result.settings["resolution_cm1"]
+        scaled = np.column_stack([experiment[:, 0], experiment[:, 1] / experiment[shown, 1].max()])
+    figure = plots.spectrum_figure(
+        result.wavenumber[inside],
+        result.vv[inside] / top,
+        result.vv_error[inside] / top,
+        label="VV ± one standard error",
+        y_label=f"Raman, {result.settings['form']} (VV maximum = 1)",
+        title=title or "Raman spectrum",
+        marks=[(p.wavenumber, p.height / top) for p in found],
+        measured=scaled if experiment is not None else None,
+        others=[("VH", result.wavenumber[inside], result.vh[inside] / top)],
+    )
+    columns = [
+        ("wavenumber_cm-1", result.wavenumber),
+        ("isotropic", result.isotropic),
+        ("anisotropic", result.anisotropic),
+        ("vv", result.vv),
+        ("vv_standard_error", result.vv_error),
+        ("vh", result.vh),
+        ("vh_standard_error", result.vh_error),
+        ("depolarisation", result.depolarisation),
+    ]
+    summary = {"quantity": "VV", "settings": result.settings, "peaks": found}
+    return [
+        write_csv(f"{prefix}-raman.csv", columns, result.settings),
+        plots.save(figure, f"{prefix}-raman.png"),
+        write_json(f"{prefix}-raman.json", summary),
+    ]

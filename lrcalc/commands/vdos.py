@@ -1,0 +1,79 @@
+"""``lrcalc vdos``: vibrational density of states from velocities."""
+
+import argparse
+from pathlib import Path
+
+from lrcalc.analysis.output import write_csv, write_json
+from lrcalc.analysis.series import read_ipi_velocities
+from lrcalc.analysis.transport import DensityOfStates, vdos
+from lrcalc.commands import _spectra
+
+NAME = "vdos"
+HELP = "vibrational density of states, total, per species and direction"
+EXAMPLE = "lrcalc vdos run.vel_0.xyz --timestep 0.5 -o water"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    _spectra.add_series_arguments(parser, "velocities")
+    _spectra.add_spectrum_arguments(parser)
+    parser.add_argument("--structure", metavar="FILE", help="species and masses, for npz and .h5")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute and write; returns the exit status."""
+    from ase.data import atomic_masses, atomic_numbers
+
+    first = args.files[0]
+    if args.structure or first.endswith((".traj", ".db")):
+        from ase.io import read
+
+        atoms = read(args.structure or first, index=0)
+        species, masses = atoms.get_chemical_symbols(), atoms.get_masses()
+    elif first.endswith((".xyz", ".extxyz")):
+        species = read_ipi_velocities(first)[1]
+        masses = atomic_masses[[atomic_numbers[symbol] for symbol in species]]
+    else:
+        raise ValueError(f"{first} does not say the species: give --structure")
+    series, timestep = _spectra.read(args, "velocities")
+    result = vdos(
+        series,
+        masses=masses,
+        species=species,
+        timestep=timestep,
+        resolution=args.resolution,
+        window=args.window,
+        maximum=args.maximum,
+    )
+    files = write_vdos(result, args.output, title=args.title)
+    print(f"  mean temperature of the velocities {result.temperature:.1f} K")
+    _spectra.report(result.settings, files)
+    return 0
+
+
+def write_vdos(result: DensityOfStates, prefix: str | Path, *, title: str = "") -> list[Path]:
+    """Write PREFIX-vdos.csv, .png and .json."""
+    from lrcalc.analysis import plots
+
+    species = [name for name in result.parts if " " not in name and name not in "xyz"]
+    figure = plots.spectrum_figure(
+        result.wavenumber,
+        result.total,
+        result.error,
+        label="total ± one standard error",
+        y_label="density of states (per cm⁻¹)",
+        title=title or "vibrational density of states",
+        others=[(name, result.wavenumber, result.parts[name]) for name in species],
+    )
+    columns = [
+        ("wavenumber_cm-1", result.wavenumber),
+        ("total_per_cm-1", result.total),
+        ("standard_error", result.error),
+        *result.parts.items(),
+    ]
+    summary = {"temperature_K": result.temperature, "settings": result.settings}
+    return [
+        write_csv(f"{prefix}-vdos.csv", columns, result.settings),
+        plots.save(figure, f"{prefix}-vdos.png"),
+        write_json(f"{prefix}-vdos.json", summary),
+    ]
