@@ -11,7 +11,7 @@ two-dimensional Ewald sum up to the tail of the Gaussians; a charged slab has th
 
 from __future__ import annotations
 
-from math import log, sqrt
+from math import ceil, log, sqrt
 
 import torch
 from torch import Tensor
@@ -52,6 +52,8 @@ def slab_cell(
     high = (-bounds[1]).scatter_reduce(0, batch, z, "amax")
     thickness = float((high - low).max())
     height = 2.0 * (thickness + smearing * sqrt(-2.0 * log(accuracy)))
+    # in steps of a twentieth, so that the repeat length hardly ever changes along a trajectory
+    height = 1.05 ** ceil(log(height) / log(1.05))
     return torch.cat([rows, height * normal[:, None]], 1), height
 
 
