@@ -11,7 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.ipi_helpers import (
+
+from lrcalc.ipi import Outputs, Settings, Transport, read_properties, run_ipi, write_input
+from lrcalc.ipi.run import IPIError, newest_checkpoint
+
+from .ipi_helpers import (
     SOCKETS,
     TOY,
     address,
@@ -29,9 +33,6 @@ from tests.ipi_helpers import (
     waters,
 )
 
-from lrcalc.ipi import Outputs, Settings, Transport, read_properties, run_ipi, write_input
-from lrcalc.ipi.run import IPIError, newest_checkpoint
-
 pytestmark = pytest.mark.timeout(90)
 
 
@@ -43,8 +44,15 @@ def reference(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("batch", [True, False])
-@pytest.mark.parametrize("mode", ["unix", "inet"])
+@pytest.mark.parametrize(
+    ("mode", "batch"),
+    [
+        ("unix", True),
+        ("inet", False),
+        pytest.param("unix", False, marks=pytest.mark.long),
+        pytest.param("inet", True, marks=pytest.mark.long),
+    ],
+)
 def test_client_killed_in_a_force_and_replaced(reference, tmp_path, mode, batch):
     where = "localhost" if mode == "inet" else address()
     transport = Transport(mode, where, free_port(), batch=batch)
@@ -175,7 +183,10 @@ def other_order(lines):
 @pytest.mark.parametrize("mode", ["ffdirect", "unix"])
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(fewer_atoms, "12 atoms, but `template` has 9"), (other_order, "species are in another order")],
+    [
+        (fewer_atoms, "12 atoms, but `template` has 9"),
+        (other_order, "species are in another order"),
+    ],
 )
 def test_wrong_template(tmp_path, mode, change, message):
     transport = Transport(mode, address())

@@ -1,15 +1,16 @@
 """One PIMD run in process, over unix and inet sockets, by one and two clients: one trajectory."""
 
 import pytest
-from tests.ipi_helpers import (
+
+from lrcalc.ipi import Transport, run_ipi
+
+from .ipi_helpers import (
     address,
     assert_same_run,
     client_command,
     free_port,
     toy_input,
 )
-
-from lrcalc.ipi import Transport, run_ipi
 
 
 @pytest.fixture(scope="module")
