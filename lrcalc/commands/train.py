@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--energy-weight", type=float, default=defaults.energy_weight)
     how.add_argument("--forces-weight", type=float, default=defaults.forces_weight)
     how.add_argument("--stress-weight", type=float, default=defaults.stress_weight)
+    how.add_argument("--weight-decay", type=float, default=defaults.weight_decay)
     how.add_argument("--ema", type=float, default=defaults.ema)
     how.add_argument("--patience", type=int, default=defaults.patience)
     how.add_argument("--seed", type=int, default=0)
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(
         epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.learning_rate,
         energy_weight=args.energy_weight, forces_weight=args.forces_weight,
-        stress_weight=args.stress_weight, ema=args.ema, patience=args.patience,
+        stress_weight=args.stress_weight, ema=args.ema, weight_decay=args.weight_decay, patience=args.patience,
         seed=args.seed, device=args.device,
     )  # fmt: skip
     split = split_files(args.train, args.valid, args.cutoff, args.valid_every, args.test_every)

@@ -141,8 +141,6 @@ class LocalBackbone(nn.Module):
     n_channels: int
     first: Tensor
     second: Tensor
-    cg: Tensor
-    norm_matrix: Tensor
     species_of_number: Tensor
     density_scale: Tensor
     product_scale: Tensor
@@ -168,11 +166,12 @@ class LocalBackbone(nn.Module):
         first, second, cg, self.paths = coupling(symmetric=True)
         self.register_buffer("first", first, persistent=False)
         self.register_buffer("second", second, persistent=False)
-        self.register_buffer("cg", cg.to(torch.get_default_dtype()), persistent=False)
-        norm = torch.zeros(L_MAX + 1, N_LM)
+        norm = torch.zeros(L_MAX + 1, N_LM, dtype=torch.float64)
         for ell in range(L_MAX + 1):
             norm[ell, ell * ell : (ell + 1) ** 2] = (2 * ell + 1) ** -0.5
-        self.register_buffer("norm_matrix", norm, persistent=False)
+        # not buffers: a model made in float32 and turned to float64 needs them in full precision
+        self._exact = {"cg": cg, "norm": norm}
+        self._cast: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
         lookup = torch.full((119,), -1, dtype=torch.int64)
         lookup[list(self.species)] = torch.arange(n_species)
         self.register_buffer("species_of_number", lookup, persistent=False)
@@ -193,6 +192,13 @@ class LocalBackbone(nn.Module):
         self.register_buffer("density_scale", torch.ones(n_species, L_MAX + 1))
         self.register_buffer("product_scale", torch.ones(n_species, L_MAX + 1))
         self.register_buffer("invariant_scale", torch.ones(n_species, n_invariants))
+
+    def _constant(self, name: str, like: Tensor) -> Tensor:
+        """Coefficients in the precision and on the device of ``like``."""
+        key = (name, like.dtype, like.device)
+        if key not in self._cast:
+            self._cast[key] = self._exact[name].to(like.device, like.dtype)
+        return self._cast[key]
 
     def species_index(self, numbers: Tensor) -> Tensor:
         """Index of each atom's species; refuse one the model does not know."""
@@ -226,12 +232,13 @@ class LocalBackbone(nn.Module):
             self.density_scale.copy_(_scale(density, by_ell=True))
         density = density * _expand(self.density_scale)
         product, invariants_2 = self._products(density, calibrate)
+        norm = self._constant("norm", density)
         invariants = torch.cat(
             [
                 density[:, :, 0],
                 invariants_2.flatten(2),
-                torch.matmul(self.norm_matrix, product * density).flatten(2),
-                torch.matmul(self.norm_matrix, product * product).flatten(2),
+                torch.matmul(norm, product * density).flatten(2),
+                torch.matmul(norm, product * product).flatten(2),
             ],
             dim=2,
         )
@@ -255,7 +262,9 @@ class LocalBackbone(nn.Module):
         """Mixed neighbour densities, shape (species, slots, lm, channels)."""
         n_species = len(self.species)
         distance = torch.linalg.vector_norm(vectors, dim=1)
-        radial = radial_basis(distance, self.cutoff, self.n_basis)
+        # waves of order n weigh 1/n: a prior for smooth radial functions, few data need it
+        order = torch.arange(1, self.n_basis + 1, dtype=distance.dtype, device=distance.device)
+        radial = radial_basis(distance, self.cutoff, self.n_basis) / order
         angular = o3.spherical_harmonics(
             list(range(L_MAX + 1)),
             vectors / distance[:, None],
@@ -277,7 +286,7 @@ class LocalBackbone(nn.Module):
     def _products(self, density: Tensor, calibrate: bool) -> tuple[Tensor, Tensor]:
         """Second-order densities mixed to channels, and the invariants among the products."""
         pairs = density.index_select(2, self.first) * density.index_select(2, self.second)
-        rows = torch.matmul(self.cg, pairs)
+        rows = torch.matmul(self._constant("cg", density), pairs)
         n_species, slots, _, channels = rows.shape
         mixed = []
         start = 0

@@ -41,6 +41,8 @@ class Settings(NamedTuple):
         Of squared errors in eV/atom, eV/Å, eV/Å³.
     energy_boost : float
         Factor on ``energy_weight`` over the last quarter of the epochs.
+    weight_decay : float
+        Decoupled weight decay of AdamW.
     ema : float
         Decay per step of the averaged weights, which are what is validated and saved.
     patience : int
@@ -58,6 +60,7 @@ class Settings(NamedTuple):
     forces_weight: float = 1.0
     stress_weight: float = 100.0
     energy_boost: float = 4.0
+    weight_decay: float = 1e-3
     ema: float = 0.995
     patience: int = 100
     seed: int = 0
@@ -167,7 +170,7 @@ def _start(
     potential.backbone.calibrate(sample.system, sample.pairs, vectors)
     average = copy.deepcopy(potential).requires_grad_(False)
     optimizer = torch.optim.AdamW(
-        potential.parameters(), lr=settings.learning_rate, weight_decay=1e-6, amsgrad=True
+        potential.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, amsgrad=True
     )
     progress = {
         "epoch": 0, "step": 0, "best": math.inf, "stale": 0, "history": [],

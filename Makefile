@@ -1,0 +1,34 @@
+# `make demo` and `make test` do everything themselves on a machine with Python >= 3.11, make and pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CODE := lrcalc drivers tools tests examples benchmarks
+
+.PHONY: demo test test-long lint types clean
+
+demo: $(INSTALLED)
+	$(BIN)/lrcalc demo --output demo-output
+
+test: $(INSTALLED) lint types
+	$(BIN)/python -m pytest -m "not long" --doctest-modules tests lrcalc
+
+test-long: $(INSTALLED)
+	$(BIN)/python -m pytest -m long --timeout 3600 tests
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+# torch first and by name: its version is pinned, and nothing else then pulls another build of it
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $(shell grep '^torch==' constraints.txt)
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) demo-output build *.egg-info .mypy_cache .ruff_cache .pytest_cache

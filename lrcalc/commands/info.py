@@ -1,0 +1,57 @@
+"""`lrcalc info`: the card of a model."""
+
+from __future__ import annotations
+
+import argparse
+
+NAME = "info"
+HELP = "print the card of a model: what it is, its data, errors and licence"
+EXAMPLE = "lrcalc info water"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("model", nargs="?", help="bundled name or model file; none lists them")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the card, or the list of bundled models."""
+    from ase.data import chemical_symbols
+
+    from lrcalc.checkpoint import bundled, load, model_path
+
+    if args.model is None:
+        print("bundled models: " + (", ".join(bundled()) or "none"))
+        return 0
+    potential = load(args.model)
+    path = model_path(args.model)
+    metadata = potential.metadata
+    parameters = sum(p.numel() for p in potential.parameters())
+    rows = {
+        "file": f"{path.name}, {path.stat().st_size / 1e3:.0f} kB, {parameters} parameters",
+        "species": ", ".join(chemical_symbols[z] for z in potential.species),
+        "level": f"{potential.config['level']}, {potential.config['charges']} charges",
+        "cutoff": f"{potential.cutoff} Å",
+        "electrostatics": f"smearing {potential.config['smearing']} Å, k_c "
+        + (f"{potential.config['k_cutoff']} Å⁻¹" if potential.config["k_cutoff"] else "converged"),
+        "units": "eV, Å, e; stress (1/V) dE/dε; born[atom, field, displacement]",
+    }
+    for key, value in metadata.items():
+        if key == "trained_on":
+            rows["trained on"] = f"{len(value)} frames (their hashes are in the file)"
+        elif key == "errors":
+            scale = {"energy": (1e3, "meV/atom"), "forces": (1e3, "meV/Å"),
+                     "stress": (1e3, "meV/Å³")}  # fmt: skip
+            parts = []
+            for name, error in value.items():
+                factor, unit = scale[name.removeprefix("valid_")]
+                parts.append(f"{name.removeprefix('valid_')} {factor * error:.3g} {unit}")
+            rows["validation RMSE"] = ", ".join(parts)
+        elif value not in ("", None):
+            rows[key.replace("_", " ")] = (
+                ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            )
+    width = max(map(len, rows))
+    for key, value in rows.items():
+        print(f"{key:{width}}  {value}")
+    return 0

@@ -1,0 +1,124 @@
+"""Errors of a model on labelled structures: energies, forces, stresses, Born charges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from lrcalc.evaluator import Evaluator
+
+BORN_KEYS = ("REF_born", "born_effective_charges", "born")
+"""Array columns (N, 9) or (N, 3, 3) in which data files keep ``born[atom, field, displacement]``."""
+
+
+class Errors(NamedTuple):
+    """Residual statistics of one quantity.
+
+    Attributes
+    ----------
+    count : int
+        Numbers compared.
+    rmse, mae : float
+        In the unit of the quantity.
+    r2 : float
+        ``1 - Σ(model - data)² / Σ(data - mean)²``.
+    """
+
+    count: int
+    rmse: float
+    mae: float
+    r2: float
+
+
+def errors(model: np.ndarray, data: np.ndarray) -> Errors:
+    """Compare arrays of the same shape."""
+    model, data = np.ravel(model), np.ravel(data)
+    difference = model - data
+    spread = float(((data - data.mean()) ** 2).sum())
+    squares = float((difference**2).sum())
+    return Errors(
+        len(data),
+        float(np.sqrt(squares / len(data))),
+        float(np.abs(difference).mean()),
+        1.0 - squares / spread if spread > 0 else float("nan"),
+    )
+
+
+def reference_born(atoms: Atoms) -> np.ndarray | None:
+    """Born charges (N, 3, 3) that a data file carries, or None."""
+    for key in BORN_KEYS:
+        if key in atoms.arrays:
+            return np.asarray(atoms.arrays[key], dtype=float).reshape(len(atoms), 3, 3)
+    return None
+
+
+def collect(
+    evaluator: Evaluator,
+    structures: Sequence[Atoms],
+    progress: Callable[[], None] = lambda: None,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Model and data values of every quantity that the structures carry.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    structures : sequence of Atoms
+        With energy, forces, stress in their calculator, Born charges in `BORN_KEYS`.
+    progress : callable, optional
+        Called after each structure.
+
+    Returns
+    -------
+    dict
+        ``energy`` (eV/atom), ``forces`` (eV/Å), ``stress`` (eV/Å³), ``born`` (e, (n, 3, 3)).
+    """
+    found: dict[str, tuple[list[Any], list[Any]]] = {}
+
+    def add(name: str, model: Any, data: Any) -> None:
+        model_list, data_list = found.setdefault(name, ([], []))
+        model_list.append(np.asarray(model))
+        data_list.append(np.asarray(data))
+
+    for atoms in structures:
+        labels = {} if atoms.calc is None else dict(atoms.calc.results)
+        born = reference_born(atoms)
+        wanted = {"energy"} | ({"forces"} if "forces" in labels else set())
+        wanted |= {"stress"} if "stress" in labels and atoms.pbc.all() else set()
+        wanted |= {"born_effective_charges"} if born is not None else set()
+        (result,) = evaluator([atoms], wanted)
+        if "energy" in labels:
+            add("energy", [result["energy"] / len(atoms)], [labels["energy"] / len(atoms)])
+        if "forces" in wanted:
+            add("forces", result["forces"], labels["forces"])
+        if "stress" in wanted:
+            add("stress", result["stress"][None], atoms.get_stress(voigt=False)[None])
+        if born is not None:
+            add("born", result["born_effective_charges"], born)
+        progress()
+    return {
+        name: (np.concatenate(model), np.concatenate(data))
+        for name, (model, data) in found.items()
+    }
+
+
+def summarise(values: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Errors]:
+    """Error statistics of what `collect` returned.
+
+    ``energy_shifted`` leaves out a constant offset between the data's and the model's energies;
+    Born charges come as ``born``, ``born_diagonal`` and ``born_offdiagonal``.
+    """
+    out = {}
+    for name, (model, data) in values.items():
+        if name == "born":
+            diagonal = np.eye(3, dtype=bool)
+            out["born"] = errors(model, data)
+            out["born_diagonal"] = errors(model[:, diagonal], data[:, diagonal])
+            out["born_offdiagonal"] = errors(model[:, ~diagonal], data[:, ~diagonal])
+        else:
+            out[name] = errors(model, data)
+        if name == "energy" and len(data) > 1:
+            out["energy_shifted"] = errors(model - (model - data).mean(), data)
+    return out

@@ -1,0 +1,39 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from lrcalc import Potential, from_ase
+from lrcalc.neighbors import build_pairs, pair_vectors
+
+SHARED = Path(os.environ.get("LRCALC_SHARED", Path(__file__).parents[1] / ".." / "shared"))
+
+
+@pytest.fixture
+def shared():
+    """Folder of reference data; tests that need it are skipped, saying so, where it is not."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"reference data not found in {SHARED}; set LRCALC_SHARED to their folder")
+    return SHARED
+
+
+def random_potential(atoms, *, seed=0, dtype=torch.float64, **config):
+    """A small potential with random weights, calibrated on ``atoms``."""
+    config = {"channels": 8, "hidden": 16, "cutoff": 4.0, **config}
+    species = tuple(sorted({int(z) for z in atoms.numbers}))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        potential = Potential(species, **config)
+        if hasattr(potential.readout, "transfer_weight"):
+            torch.nn.init.normal_(potential.readout.transfer_weight, std=0.3)
+            torch.nn.init.normal_(potential.readout.species_charge, std=0.3)
+    system = from_ase(atoms)
+    pairs = build_pairs(system, potential.cutoff)
+    potential.backbone.calibrate(
+        system, pairs, pair_vectors(system, pairs).to(torch.get_default_dtype())
+    )
+    reference = potential.reference_energy.clone()
+    potential = potential.to(dtype).requires_grad_(False)
+    potential.reference_energy = reference
+    return potential

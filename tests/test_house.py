@@ -1,0 +1,79 @@
+"""The order in which the rooms of the house may import one another."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEVEL = {
+    "units": 0, "system": 1, "neighbors": 2, "multipoles": 2, "electrostatics": 3, "models": 4,
+    "checkpoint": 5, "training": 6, "evaluator": 6, "calculator": 7, "evaluation": 7,
+    "trajectory": 7, "dynamics": 8, "testing": 8, "ipi": 9, "commands": 10, "cli": 11,
+}  # fmt: skip
+ONLY = {"properties": {"system", "units"}, "analysis": {"units"}}
+"""Rooms off the line: what each may import besides itself."""
+
+
+def room(module):
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[0] == "lrcalc" else None
+
+
+def imports_of(path):
+    """lrcalc modules imported when ``path`` is imported (not inside functions or TYPE_CHECKING)."""
+    found = set()
+    pending = list(ast.parse(path.read_text()).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        elif isinstance(node, ast.ClassDef | ast.If | ast.Try):
+            pending += node.body
+    return {name for name in found if name.startswith("lrcalc.")}
+
+
+def files():
+    return sorted(p for p in (ROOT / "lrcalc").rglob("*.py") if p.name != "lrcalc_pes.py")
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_each_room_imports_only_from_its_left(path):
+    here = path.relative_to(ROOT / "lrcalc").parts[0].removesuffix(".py")
+    if here == "__init__":
+        return
+    assert here in LEVEL or here in ONLY or here == "zoo", f"where does {here} stand?"
+    for module in imports_of(path):
+        there = room(module)
+        if there in (None, here):
+            continue
+        if here in ONLY:
+            assert there in ONLY[here], f"{here} may import {ONLY[here]}, not {module}"
+        elif there in LEVEL:
+            assert LEVEL[there] < LEVEL[here], f"{here} imports {module}, which stands to its right"
+
+
+def test_importing_lrcalc_is_cheap_and_changes_nothing():
+    code = (
+        "import sys, lrcalc, warnings; "
+        "assert 'torch' not in sys.modules and 'ase' not in sys.modules; "
+        "import torch; before = torch.get_default_dtype(); lrcalc.LRCalculator; "
+        "assert torch.get_default_dtype() is before"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names_exist():
+    import lrcalc
+
+    for name in lrcalc.__all__:
+        assert getattr(lrcalc, name) is not None
+    with pytest.raises(AttributeError, match="public names"):
+        lrcalc.nonsense  # noqa: B018
