@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from lrcalc.evaluator import Evaluator
+from lrcalc.models.branch import Branch
 from lrcalc.models.potential import Potential
 
 if TYPE_CHECKING:
@@ -23,17 +24,39 @@ class LRCalculator(Calculator):
     ----------
     model : str, path-like or Potential
         Bundled name (``lrcalc.bundled()``), model file, or potential.
-    device, dtype, electric_field, electric_displacement, epsilon_infinity, asr_projection
-        As in `lrcalc.Evaluator`. The fields can be changed between steps:
-        ``calc.electric_field = (0, 0, 0.1)``.
+    device, dtype, epsilon_infinity, asr_projection, allow_net_charge
+        As in `lrcalc.Evaluator`.
+    electric_field : array-like (3,) or callable, V/Å, optional
+        Constant E, or a function of `time` (fs) that returns (3,).
+    electric_displacement : array-like (3,) or callable, e/Å², optional
+        Constant D, or a function of `time`.
+    reduced_field : array-like (3,) or callable, V, optional
+        Constant voltage along each lattice vector, or a function of `time`.
+    follow_branch : bool, optional
+        Undo jumps of atoms by lattice vectors between calls, so that dipole and enthalpy stay on
+        one branch when a trajectory is wrapped. `reset_branch` forgets the history.
+
+    Attributes
+    ----------
+    time : float
+        fs; what time-dependent fields are evaluated at. Whoever integrates sets it, before the
+        forces of that time are computed (`lrcalc.dynamics` does). Setting it leaves results that
+        were already computed as they are: they belong to the time they were computed at.
 
     Notes
     -----
     Results: energy and free_energy (eV), forces (N, 3), stress (6,) in ASE's Voigt order (eV/Å³),
     dipole (3,) e Å, polarization (3,) e/Å², born_effective_charges (N, 3, 3) e as
-    [atom, field, displacement], polarizability (3, 3) e Å²/V, charges (N,) e. In a field the
-    energy is the electric enthalpy, and forces and stress are its derivatives. Energy and
-    forces come together; everything else is computed when it is asked for.
+    [atom, field, displacement], polarizability (3, 3) e Å²/V, polarizability_derivative
+    (N, 3, 3, 3) e Å/V as [atom, displacement, a, b], charges (N,) e, current (3,) e Å/fs. In a
+    field the energy is the electric enthalpy, forces and stress are its derivatives (stress at
+    constant E with ``electric_field``, at constant voltage with ``reduced_field``), and
+    ``results["electric_field"]`` is the field of that moment. Energy and forces come together;
+    everything else is computed when it is asked for.
+
+    Atomic charges in periodic cells have no enthalpy (physics §4): the force of the field is
+    ``E·born`` and the energy contains the work that it has done since the calculator first saw
+    the structure, by the trapezoidal rule.
 
     Examples
     --------
@@ -49,7 +72,8 @@ class LRCalculator(Calculator):
 
     implemented_properties: ClassVar[list[str]] = [
         "energy", "free_energy", "forces", "stress", "dipole", "polarization",
-        "born_effective_charges", "polarizability", "charges",
+        "born_effective_charges", "polarizability", "polarizability_derivative", "charges",
+        "current", "electric_field",
     ]  # fmt: skip
 
     def __init__(
@@ -60,25 +84,41 @@ class LRCalculator(Calculator):
         dtype: str = "float32",
         electric_field: Any = None,
         electric_displacement: Any = None,
+        reduced_field: Any = None,
         epsilon_infinity: float | None = None,
         asr_projection: bool = True,
+        allow_net_charge: bool = False,
+        follow_branch: bool = True,
     ) -> None:
         super().__init__()
         self.evaluator = Evaluator(
-            model, device=device, dtype=dtype, electric_field=electric_field,
-            electric_displacement=electric_displacement, epsilon_infinity=epsilon_infinity,
-            asr_projection=asr_projection,
+            model, device=device, dtype=dtype, epsilon_infinity=epsilon_infinity,
+            asr_projection=asr_projection, allow_net_charge=allow_net_charge,
         )  # fmt: skip
+        self.time = 0.0
+        self.follow_branch = follow_branch
+        self._branch = Branch()
+        self._work = Work()
+        self._source: dict[str, Callable[[float], Any]] = {}
+        self.electric_field = electric_field
+        self.electric_displacement = electric_displacement
+        self.reduced_field = reduced_field
+
+    def _set(self, name: str, value: Any) -> None:
+        self._source.pop(name, None)
+        setattr(self.evaluator, name, value(self.time) if callable(value) else value)
+        if callable(value):
+            self._source[name] = value
+        self.reset()
 
     @property
     def electric_field(self) -> np.ndarray | None:
-        """Constant field (3,), V/Å, or None."""
+        """Constant field (3,), V/Å, or None; of the last evaluation if it depends on time."""
         return self.evaluator.electric_field
 
     @electric_field.setter
     def electric_field(self, value: Any) -> None:
-        self.evaluator.electric_field = value
-        self.reset()
+        self._set("electric_field", value)
 
     @property
     def electric_displacement(self) -> np.ndarray | None:
@@ -87,13 +127,41 @@ class LRCalculator(Calculator):
 
     @electric_displacement.setter
     def electric_displacement(self, value: Any) -> None:
-        self.evaluator.electric_displacement = value
-        self.reset()
+        self._set("electric_displacement", value)
+
+    @property
+    def reduced_field(self) -> np.ndarray | None:
+        """Constant voltage (3,) along the lattice vectors, V, or None."""
+        return self.evaluator.reduced_field
+
+    @reduced_field.setter
+    def reduced_field(self, value: Any) -> None:
+        self._set("reduced_field", value)
 
     @property
     def sum_rule_residual(self) -> float:
         """Largest violation (e per atom) of the acoustic sum rule that was projected out."""
         return self.evaluator.sum_rule_residual
+
+    def reset_branch(self) -> None:
+        """Forget on which branch of the dipole the last structure was, and work done so far."""
+        self._branch = Branch()
+        self._work = Work()
+        self.reset()
+
+    def dipole_quantum(self, atoms: Atoms) -> dict[str, np.ndarray]:
+        """Jumps of the dipole when one atom of a species moves by a lattice vector.
+
+        Returns
+        -------
+        dict
+            Symbol → (3, 3) array, e Å: row a is the jump for lattice vector a (zero along open
+            directions). The dipole of a periodic structure means something modulo integer sums of
+            these.
+        """
+        charges = self.evaluator.constant_charges(atoms)
+        cell = np.where(atoms.pbc[:, None], np.asarray(atoms.cell), 0.0)
+        return {symbol: charge * cell for symbol, charge in charges.items()}
 
     def calculate(
         self,
@@ -104,16 +172,45 @@ class LRCalculator(Calculator):
         """Compute ``properties`` of ``atoms`` into ``results``; called by ASE."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
+        for name, function in self._source.items():
+            setattr(self.evaluator, name, function(self.time))
         wanted = set(properties or ["energy"])
         if wanted & {"energy", "free_energy", "forces", "stress"}:
             wanted |= {"energy", "forces"}
         wanted.discard("free_energy")
-        (result,) = self.evaluator([self.atoms], wanted)
+        if self.evaluator.in_field:
+            wanted.add("electric_field")
+        seen = self._branch.follow(self.atoms) if self.follow_branch else self.atoms
+        (result,) = self.evaluator([seen], wanted)
         if "energy" in result:
+            result["energy"] += self._work.add(seen, self.evaluator.charge_forces)
             result["free_energy"] = result["energy"]
         if "stress" in result:
             result["stress"] = voigt(result["stress"])
         self.results.update(result)
+
+
+class Work:
+    """Work of forces that have no energy, along the positions they were computed at."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self._positions: np.ndarray | None = None
+        self._forces: np.ndarray | None = None
+
+    def add(self, atoms: Atoms, forces: np.ndarray | None) -> float:
+        """Add the step to ``atoms`` (trapezoidal rule); return minus the work so far, eV."""
+        if forces is None:
+            return 0.0
+        positions = atoms.get_positions()
+        if self._positions is not None and self._forces is not None:
+            if len(positions) == len(self._positions):
+                step = positions - self._positions
+                self.total += float(0.5 * ((forces + self._forces) * step).sum())
+            else:
+                self.total = 0.0
+        self._positions, self._forces = positions, forces
+        return -self.total
 
 
 def voigt(stress: np.ndarray) -> np.ndarray:

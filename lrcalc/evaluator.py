@@ -11,29 +11,25 @@ import torch
 from torch import Tensor
 
 from lrcalc.checkpoint import load
-from lrcalc.models.dipole import lattice_born
-from lrcalc.models.enthalpy import (
-    Enthalpy,
-    constant_displacement,
-    constant_field,
-    screening_factor,
-    without_field,
-)
+from lrcalc.models.dipole import lattice_born, lattice_dipole, lever_born
+from lrcalc.models.enthalpy import Conditions, Enthalpy, electric_enthalpy, screening_factor
 from lrcalc.models.potential import Potential, Terms
+from lrcalc.models.requests import check_device, check_finite, check_request, check_vector
 from lrcalc.neighbors import Pairs, build_pairs
-from lrcalc.properties import Strained, forces_and_stress, strained
-from lrcalc.system import System, from_ase
+from lrcalc.properties import Strained, directional, forces_and_stress, jacobian, strained
+from lrcalc.system import System, from_ase, sum_by_structure, volumes
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-PROPERTIES = (
-    "energy", "forces", "stress", "dipole", "polarization", "born_effective_charges",
-    "polarizability", "charges", "electric_field",
-)  # fmt: skip
-"""What can be asked for."""
-
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+HELD = {"electric_field": "V/Å", "electric_displacement": "e/Å²", "reduced_field": "V"}
+"""What can be held constant, and its unit."""
+
+DIFFERENTIATED = {"forces", "stress", "born_effective_charges", "current",
+                  "polarizability_derivative"}  # fmt: skip
+"""What needs a backward pass."""
 
 
 class Evaluation(NamedTuple):
@@ -44,6 +40,11 @@ class Evaluation(NamedTuple):
     leaves: Strained
     terms: Terms
     enthalpy: Enthalpy
+
+
+ELECTRIC = {"dipole", "polarization", "born_effective_charges", "polarizability",
+            "polarizability_derivative", "current", "electric_field"}  # fmt: skip
+"""What needs the latent multipoles to be turned into moments."""
 
 
 class Evaluator:
@@ -58,19 +59,29 @@ class Evaluator:
     dtype : {"float32", "float64"}, optional
         Of the model. Energies and dipoles are summed in float64 in any case.
     electric_field : array-like (3,), V/Å, optional
-        Constant E: the energy becomes the electric enthalpy, forces and stress its derivatives.
+        Constant E: the energy becomes the electric enthalpy, forces and stress its derivatives
+        (stress at constant E).
     electric_displacement : array-like (3,), e/Å², optional
         Constant D (periodic structures only).
+    reduced_field : array-like (3,), V, optional
+        Constant voltage along each lattice vector: the field follows the cell, and stress is
+        taken at that condition, which does not depend on the branch of the dipole.
     epsilon_infinity : float, optional
         Electronic permittivity, instead of the model's.
     asr_projection : bool, optional
         Subtract the mean from Born charges so that they sum to the total charge. The residual
         that was projected out is kept in `sum_rule_residual`.
+    allow_net_charge : bool, optional
+        Accept a field on a charged periodic cell, which then drifts as a whole: its energy falls
+        without limit and depends on the origin.
 
     Attributes
     ----------
     sum_rule_residual : float
-        Largest component (e) of ``Σ_i born_i - Q 1`` per atom, of the last structure asked for.
+        Largest component (e) of ``Σ_i born_i - Q 1`` per atom, of the last structures asked for.
+    charge_forces : ndarray (N, 3) or None
+        Of the last call: forces of the field on atomic charges in periodic cells, ``E·born``,
+        which are in the forces but have no energy (physics §4). None where the energy is whole.
 
     Examples
     --------
@@ -89,53 +100,72 @@ class Evaluator:
         dtype: str = "float32",
         electric_field: Any = None,
         electric_displacement: Any = None,
+        reduced_field: Any = None,
         epsilon_infinity: float | None = None,
         asr_projection: bool = True,
+        allow_net_charge: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"`dtype` is {dtype!r} but must be one of {sorted(DTYPES)}")
         self.device = check_device(device)
         potential = model if isinstance(model, Potential) else load(model, dtype=DTYPES[dtype])
         self.potential = potential.to(self.device)
+        self.screening = screening_factor(potential, epsilon_infinity)
         self.epsilon_infinity = float(
             potential.metadata.get("epsilon_infinity", 1.0)
             if epsilon_infinity is None
             else epsilon_infinity
         )
-        self.screening = screening_factor(potential, epsilon_infinity)
         self.asr_projection = asr_projection
+        self.allow_net_charge = allow_net_charge
         self.sum_rule_residual = 0.0
-        self._field: np.ndarray | None = None
-        self._displacement: np.ndarray | None = None
+        self.charge_forces: np.ndarray | None = None
+        self._held: dict[str, np.ndarray | None] = dict.fromkeys(HELD)
         self.electric_field = electric_field
         self.electric_displacement = electric_displacement
+        self.reduced_field = reduced_field
 
     @property
     def electric_field(self) -> np.ndarray | None:
         """Constant field (3,), V/Å, or None; settable between calls."""
-        return self._field
+        return self._held["electric_field"]
 
     @electric_field.setter
     def electric_field(self, value: Any) -> None:
-        self._field = check_vector(value, "electric_field", "V/Å")
-        self._check_one_of()
+        self._hold("electric_field", value)
 
     @property
     def electric_displacement(self) -> np.ndarray | None:
         """Constant electric displacement (3,), e/Å², or None; settable between calls."""
-        return self._displacement
+        return self._held["electric_displacement"]
 
     @electric_displacement.setter
     def electric_displacement(self, value: Any) -> None:
-        self._displacement = check_vector(value, "electric_displacement", "e/Å²")
-        self._check_one_of()
+        self._hold("electric_displacement", value)
 
-    def _check_one_of(self) -> None:
-        if self._field is not None and self._displacement is not None:
+    @property
+    def reduced_field(self) -> np.ndarray | None:
+        """Constant voltages (3,) along the lattice vectors, V, or None; settable between calls."""
+        return self._held["reduced_field"]
+
+    @reduced_field.setter
+    def reduced_field(self, value: Any) -> None:
+        self._hold("reduced_field", value)
+
+    def _hold(self, name: str, value: Any) -> None:
+        vector = check_vector(value, name, HELD[name])
+        others = [k for k, v in self._held.items() if k != name and v is not None]
+        if vector is not None and others:
             raise ValueError(
-                "`electric_field` and `electric_displacement` are both set; constant E and "
-                "constant D exclude each other, set one of them to None first"
+                f"`{name}` and `{others[0]}` are both set; they exclude each other, set one of "
+                "them to None first"
             )
+        self._held[name] = vector
+
+    @property
+    def in_field(self) -> bool:
+        """Whether a field, a reduced field or a displacement is held."""
+        return any(v is not None for v in self._held.values())
 
     def __call__(
         self, structures: Sequence[Atoms], properties: Iterable[str]
@@ -147,15 +177,17 @@ class Evaluator:
         structures : sequence of Atoms
             Of any size, species and boundary that the model knows.
         properties : iterable of str
-            Among `PROPERTIES`.
+            Among `lrcalc.models.requests.PROPERTIES`.
 
         Returns
         -------
         list of dict
             For each structure: energy (eV; the enthalpy in a field), forces (N, 3) eV/Å, stress
             (3, 3) eV/Å³, dipole (3,) e Å, polarization (3,) e/Å², born_effective_charges
-            (N, 3, 3) e as [atom, field, displacement], polarizability (3, 3) e Å²/V, charges (N,)
-            e, electric_field (3,) V/Å.
+            (N, 3, 3) e as [atom, field, displacement], polarizability (3, 3) e Å²/V,
+            polarizability_derivative (N, 3, 3, 3) e Å/V as [atom, displacement, a, b], charges
+            (N,) e, current (3,) e Å/fs (``Σ born·v`` of the structures' own velocities, without
+            Born tensors), electric_field (3,) V/Å.
 
         Raises
         ------
@@ -164,147 +196,159 @@ class Evaluator:
             structures, or results that are not finite.
         """
         wanted = set(properties)
-        self._check_request(structures, wanted)
-        born = "born_effective_charges" in wanted
-        gradient = bool(wanted & {"forces", "stress"})
-        evaluation = self.evaluate(structures, stress="stress" in wanted, gradient=gradient or born)
+        check_request(
+            self.potential,
+            structures,
+            wanted,
+            held={k for k, v in self._held.items() if v is not None},
+            allow_net_charge=self.allow_net_charge,
+        )
+        gradient = bool(wanted & DIFFERENTIATED)
+        evaluation = self.evaluate(
+            structures,
+            stress="stress" in wanted,
+            gradient=gradient,
+            electric=bool(wanted & ELECTRIC),
+        )
         out: list[dict[str, Any]] = [{} for _ in structures]
-        if gradient:
-            forces, stress = forces_and_stress(
-                evaluation.enthalpy.value, evaluation.leaves, retain_graph=born
-            )
-            _cut(out, "forces", forces, evaluation.system)
-            if stress is not None:
-                _split(out, "stress", stress)
-        if born:
-            self._born(out, structures, evaluation)
+        self.charge_forces = None
+        # what keeps the graph goes first
+        if "born_effective_charges" in wanted:
+            self._born(out, evaluation)
+        if "current" in wanted:
+            self._current(out, structures, evaluation)
+        if "polarizability_derivative" in wanted:
+            self._polarizability_derivative(out, evaluation)
+        if wanted & {"forces", "stress"}:
+            self._forces(out, evaluation)
         self._plain(out, wanted, evaluation)
         for result in out:
             for name in set(result) - wanted:
                 del result[name]
-        _check_finite(out)
+        check_finite(out)
         return out
 
     def evaluate(
-        self, structures: Sequence[Atoms], *, stress: bool = False, gradient: bool = True
+        self,
+        structures: Sequence[Atoms],
+        *,
+        stress: bool = False,
+        gradient: bool = True,
+        electric: bool = True,
     ) -> Evaluation:
         """Tensors of one batched call, for tools that need their own derivatives."""
         system = from_ase(list(structures), device=self.device)
         self.potential.backbone.species_index(system.numbers)
         pairs = build_pairs(system, self.potential.cutoff)
+        held = {
+            k: None if v is None else torch.as_tensor(v, device=self.device)
+            for k, v in self._held.items()
+        }
+        conditions = Conditions(
+            held["electric_field"], held["reduced_field"], held["electric_displacement"]
+        )
         with torch.set_grad_enabled(gradient):
             leaves = strained(system, stress=stress)
             terms = self.potential(leaves.system, pairs)
-            enthalpy = self._enthalpy(leaves.system, pairs, terms)
+            has_charges = self.potential.config["level"] != "sr"
+            enthalpy = electric_enthalpy(
+                leaves.system, pairs, terms, conditions, self.screening,
+                electric=electric and has_charges,
+            )  # fmt: skip
         return Evaluation(leaves.system, pairs, leaves, terms, enthalpy)
 
-    def _enthalpy(self, system: System, pairs: Pairs, terms: Terms) -> Enthalpy:
-        if self._field is not None:
-            field = torch.as_tensor(self._field, device=self.device)
-            return constant_field(system, pairs, terms, field, self.screening)
-        if self._displacement is not None:
-            value = torch.as_tensor(self._displacement, device=self.device)
-            return constant_displacement(
-                system, pairs, terms, value, self.screening, self.epsilon_infinity
-            )
-        return without_field(system, pairs, terms, self.screening)
+    def constant_charges(self, atoms: Atoms) -> dict[str, float]:
+        """Return the charge (e) of each species that moves with it by a lattice vector.
 
-    def _born(
+        Local charges only: those of atomic charges depend on the surroundings.
+        """
+        evaluation = self.evaluate([atoms], gradient=False, electric=False)
+        transfers = evaluation.terms.readout.transfers
+        if transfers is None:
+            raise ValueError(
+                "this model has atomic charges, which have no constant part and no quantum of "
+                "the dipole; use a model with charges='local'"
+            )
+        charge = self.screening * transfers.species_charge.double().cpu().numpy()
+        symbols = atoms.get_chemical_symbols()
+        return {symbol: float(charge[symbols.index(symbol)]) for symbol in sorted(set(symbols))}
+
+    def _forces(self, out: list[dict[str, Any]], evaluation: Evaluation) -> None:
+        system, pairs, leaves, terms, enthalpy = evaluation
+        lever = None
+        if enthalpy.field is not None:
+            lever = lever_born(system, pairs, terms)
+        forces, stress = forces_and_stress(enthalpy.value, leaves)
+        if lever is not None and enthalpy.field is not None:
+            field = enthalpy.field[system.batch]
+            extra = self.screening * torch.einsum("na,nab->nb", field, lever)
+            forces = forces + extra
+            self.charge_forces = extra.detach().cpu().numpy()
+        _cut(out, "forces", forces, system)
+        if stress is not None:
+            _split(out, "stress", stress)
+
+    def _coupled(self, evaluation: Evaluation) -> Tensor:
+        """Latent dipole (S, 3) that Born charges are derivatives of, at zero field."""
+        return lattice_dipole(evaluation.system, evaluation.pairs, evaluation.terms, coupled=True)
+
+    def _born(self, out: list[dict[str, Any]], evaluation: Evaluation) -> None:
+        system, pairs, leaves, terms, _ = evaluation
+        latent = lattice_born(system, pairs, terms, self._coupled(evaluation), leaves.positions)
+        born = self.screening * latent.detach()
+        n = system.n_structures
+        count = torch.bincount(system.batch, minlength=n).double()
+        charge = self.screening * system.total_charge.double()
+        unit = torch.eye(3, dtype=torch.float64, device=born.device)
+        total = sum_by_structure(born, system.batch, n) - charge[:, None, None] * unit
+        residual = total / count[:, None, None]
+        self.sum_rule_residual = float(residual.abs().max())
+        if self.asr_projection:
+            born = born - residual[system.batch]
+        _cut(out, "born_effective_charges", born, system)
+
+    def _current(
         self, out: list[dict[str, Any]], structures: Sequence[Atoms], evaluation: Evaluation
     ) -> None:
-        if len(structures) > 1:
-            for result, atoms in zip(out, structures, strict=True):
-                (single,) = self([atoms], ["born_effective_charges"])
-                result.update(single)
-            return
-        leaves = evaluation.leaves
-        system = evaluation.system._replace(positions=leaves.positions)
-        if leaves.strain is not None:  # Born charges are taken on the unstrained structure
-            evaluation = self.evaluate(structures)
-            system = evaluation.system
-        born = self.screening * lattice_born(system, evaluation.pairs, evaluation.terms)
-        born = born.detach().cpu().double().numpy()
-        charge = float(structures[0].info.get("charge", 0.0))
-        residual = born.mean(axis=0) - self.screening * charge / len(born) * np.eye(3)
-        self.sum_rule_residual = float(np.abs(residual).max())
-        if self.asr_projection:
-            born = born - residual
-        out[0]["born_effective_charges"] = born
+        from ase.units import fs
+
+        system, pairs, leaves, terms, _ = evaluation
+        velocities = torch.as_tensor(
+            np.concatenate([a.get_velocities() for a in structures]) * fs, device=self.device
+        )
+        current = directional(self._coupled(evaluation), leaves.positions, velocities)
+        lever = lever_born(system, pairs, terms)
+        if lever is not None:
+            charges = torch.einsum("nab,nb->na", lever, velocities)
+            current = current + sum_by_structure(charges, system.batch, system.n_structures)
+        _split(out, "current", self.screening * current)
+
+    def _polarizability_derivative(self, out: list[dict[str, Any]], evaluation: Evaluation) -> None:
+        alpha = evaluation.enthalpy.polarizability
+        assert alpha is not None
+        a, b = torch.triu_indices(3, 3)
+        rows = jacobian(alpha.sum(0)[a, b], evaluation.leaves.positions, retain_graph=True)
+        full = rows.new_zeros((3, 3, *rows.shape[1:]))
+        full[a, b] = rows
+        full[b, a] = rows
+        _cut(out, "polarizability_derivative", full.permute(2, 3, 0, 1), evaluation.system)
 
     def _plain(self, out: list[dict[str, Any]], wanted: set[str], evaluation: Evaluation) -> None:
         enthalpy = evaluation.enthalpy
         _split(out, "energy", enthalpy.value)
         if enthalpy.dipole is not None and wanted & {"dipole", "polarization"}:
             _split(out, "dipole", enthalpy.dipole)
-            volume = torch.linalg.det(evaluation.system.cell).abs().double()
             if "polarization" in wanted:
+                volume = volumes(evaluation.system.cell).double()
                 _split(out, "polarization", enthalpy.dipole / volume[:, None])
         if enthalpy.polarizability is not None and "polarizability" in wanted:
             _split(out, "polarizability", enthalpy.polarizability)
         if "charges" in wanted:
             charges = evaluation.terms.readout.multipoles.charge
             _cut(out, "charges", self.screening * charges, evaluation.system)
-        if enthalpy.field is not None and "electric_field" in wanted:
-            _split(out, "electric_field", enthalpy.field)
-        elif "electric_field" in wanted:
-            for result in out:
-                result["electric_field"] = np.zeros(3)
-
-    def _check_request(self, structures: Sequence[Atoms], wanted: set[str]) -> None:
-        unknown = wanted - set(PROPERTIES)
-        if unknown:
-            raise ValueError(f"unknown properties {sorted(unknown)}; known: {list(PROPERTIES)}")
-        if not structures:
-            raise ValueError("`structures` is empty; give at least one")
-        level = self.potential.config["level"]
-        electric = wanted & {"dipole", "polarization", "born_effective_charges", "charges"}
-        in_field = self._field is not None or self._displacement is not None
-        if level == "sr" and (electric or in_field):
-            raise ValueError(
-                "this model is short-ranged (level 'sr') and has no charges: "
-                f"{sorted(electric) or 'a field'} cannot be had; use a model of level 'q' or above"
-            )
-        if "polarizability" in wanted and "iu" not in level:
-            raise ValueError(
-                f"this model (level {level!r}) has no dipole response, so no polarizability; use "
-                "one of level 'uiu', 'uiqiu' or 'uQiqiu', or ε_∞ for a uniform estimate"
-            )
-        for index, atoms in enumerate(structures):
-            full = bool(atoms.pbc.all())
-            if ("stress" in wanted or "polarization" in wanted) and not full:
-                raise ValueError(
-                    f"structure {index} has pbc {atoms.pbc.tolist()}: stress and polarization "
-                    "need three periodic directions"
-                )
-            if self._displacement is not None and not full:
-                raise ValueError(
-                    f"structure {index} has pbc {atoms.pbc.tolist()}: constant D needs three "
-                    "periodic directions; use `electric_field` for an open system"
-                )
-
-
-def check_vector(value: Any, name: str, unit: str) -> np.ndarray | None:
-    """Return ``value`` as float64 (3,), or None; refuse scalars, other shapes and NaN."""
-    if value is None:
-        return None
-    vector = np.asarray(value, dtype=np.float64)
-    if vector.shape != (3,) or not np.isfinite(vector).all():
-        raise ValueError(
-            f"`{name}` is {value!r} but must be three finite numbers in {unit}, for instance "
-            "(0, 0, 0.1)"
-        )
-    return vector
-
-
-def check_device(device: str) -> str:
-    """Return ``device`` if torch can use it here."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"`device` is {device!r} but torch cannot use it here ({error}); try 'cpu'"
-        ) from error
-    return device
+        if "electric_field" in wanted:
+            zero = torch.zeros((len(out), 3))
+            _split(out, "electric_field", zero if enthalpy.field is None else enthalpy.field)
 
 
 def _split(out: list[dict[str, Any]], name: str, values: Tensor) -> None:
@@ -321,13 +365,3 @@ def _cut(out: list[dict[str, Any]], name: str, values: Tensor, system: System) -
     ends = np.cumsum(counts)
     for result, start, end in zip(out, ends - counts, ends, strict=True):
         result[name] = array[start:end].copy()
-
-
-def _check_finite(out: list[dict[str, Any]]) -> None:
-    for index, result in enumerate(out):
-        bad = [name for name, value in result.items() if not np.isfinite(value).all()]
-        if bad:
-            raise ValueError(
-                f"structure {index}: the model returned NaN for {bad}; the structure has left "
-                "what the model was trained on"
-            )

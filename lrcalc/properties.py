@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lrcalc.system import System, volumes
-
-T = TypeVar("T")
 
 
 class Strained(NamedTuple):
@@ -46,7 +43,7 @@ def strained(system: System, *, stress: bool) -> Strained:
 def forces_and_stress(
     energy: Tensor, leaves: Strained, *, create_graph: bool = False, retain_graph: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Forces ``-dE/dr`` (N, 3) in eV/Å and stress ``(1/V) dE/dε`` (S, 3, 3) in eV/Å³.
+    """Return forces ``-dE/dr`` (N, 3) in eV/Å and stress ``(1/V) dE/dε`` (S, 3, 3) in eV/Å³.
 
     One backward pass for both. The stress of a structure without volume is zero.
     """
@@ -70,6 +67,14 @@ def jacobian(values: Tensor, inputs: Tensor, *, retain_graph: bool = False) -> T
     return rows
 
 
-def evaluate(function: Callable[[System], T], leaves: Strained) -> T:
-    """Apply ``function`` to the strained system."""
-    return function(leaves.system)
+def directional(values: Tensor, inputs: Tensor, direction: Tensor) -> Tensor:
+    """Differentiate ``values`` (any shape) along ``direction``: ``d values/d inputs · direction``.
+
+    Two backward passes whatever the number of values, and no Jacobian: the gradient of
+    ``λ·values`` is linear in λ, and its product with ``direction`` is differentiated back.
+    """
+    weights = torch.zeros_like(values, requires_grad=True)
+    (gradient,) = torch.autograd.grad((weights * values).sum(), inputs, create_graph=True)
+    along = (gradient * direction).sum()
+    (result,) = torch.autograd.grad(along, weights, retain_graph=True)
+    return result

@@ -1,4 +1,10 @@
-"""Dipole of the cell and Born charges from the latent multipoles (physics §2–§4), unscreened."""
+"""Dipole, polarizability and Born charges from the latent multipoles (physics §2–§4), unscreened.
+
+Where charge is local (handed from atom to atom) or the structure is open, the dipole is a function
+of the positions and everything else is its derivative. Atomic charges in periodic cells have no
+dipole: for them the displacement between a moved atom and a charge that responds is the pair
+vector (physics §3), which gives Born charges that do not know the box, but no energy.
+"""
 
 from __future__ import annotations
 
@@ -11,78 +17,143 @@ from lrcalc.properties import jacobian
 from lrcalc.system import System, sum_by_structure
 
 
-def lattice_dipole(system: System, pairs: Pairs, terms: Terms) -> Tensor:
+def is_exact(system: System, terms: Terms) -> Tensor:
+    """Whether each structure has a dipole that its Born charges are the gradient of, (S,) bool."""
+    if terms.readout.bare_charge is None:
+        return torch.ones_like(system.pbc[:, 0])
+    return ~system.pbc.any(1)
+
+
+def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool = False) -> Tensor:
     """Latent dipole ``M_lat`` of each structure, shape (S, 3), e Å, float64.
 
-    Local charges: ``Σ q⁰_i r_i + Σ t_ij d_ij + Σ u_i (+ δu_i)``, single-valued up to the quantum
-    of the constant charges q⁰ and exact in periodic cells. Atomic charges: ``Σ q_i r_i + Σ u_i``,
-    exact in open systems only.
-    """
-    return sum_by_structure(_atomic_parts(system, pairs, terms), system.batch, system.n_structures)
-
-
-def _atomic_parts(system: System, pairs: Pairs, terms: Terms) -> Tensor:
-    positions = system.positions.double()
-    transfers = terms.readout.transfers
-    if transfers is None:
-        parts = terms.readout.multipoles.charge.double()[:, None] * positions
-    else:
-        parts = transfers.species_charge.double()[:, None] * positions
-        # the centre gains `amount`, the neighbour loses it: the dipole points from j to i
-        moved = -transfers.amount[:, None] * terms.vectors[transfers.pairs]
-        parts = parts.index_add(0, pairs.i[transfers.pairs], moved.double())
-    return parts + _moments(terms, positions)
-
-
-def _moments(terms: Terms, positions: Tensor) -> Tensor:
-    """Permanent and induced dipoles of the atoms, and the dipole of induced charges (N, 3)."""
-    moments = torch.zeros_like(positions)
-    if terms.readout.multipoles.dipole is not None:
-        moments = moments + terms.readout.multipoles.dipole.double()
-    if terms.electrostatics is None:
-        return moments
-    if terms.electrostatics.induced_dipole is not None:
-        moments = moments + terms.electrostatics.induced_dipole.double()
-    if terms.electrostatics.induced_charge is not None:
-        moments = moments + terms.electrostatics.induced_charge.double()[:, None] * positions
-    return moments
-
-
-def lattice_born(
-    system: System, pairs: Pairs, terms: Terms, *, retain_graph: bool = False
-) -> Tensor:
-    """Latent Born charges ``born[i, a, b] = ∂M_lat,a/∂r_ib`` (N, 3, 3), e, of one structure.
-
-    Local charges and open systems: the derivative of `lattice_dipole`. Atomic charges in periodic
-    cells: the pair vector as lever of every charge that responds (physics §3), which does not
-    know the box.
+    Local charges: ``Σ q⁰_i r_i + Σ t_ij d_ij + Σ u_i + Σ δu_i + Σ δt_ij d_ij``, single-valued up
+    to the quantum of the constant charges q⁰ and exact in periodic cells. Atomic charges:
+    ``Σ q_i r_i + …``, exact in open systems only.
 
     Parameters
     ----------
     system : System
-        Whose ``positions`` require gradients.
     pairs : Pairs
     terms : Terms
         Of this system.
-    retain_graph : bool
-        Keep the graph for further derivatives.
+    coupled : bool
+        Leave out the charges of structures for which they have no exact dipole: what is left is
+        what an enthalpy may contain.
+    """
+    positions = system.positions.double()
+    parts = _moments(system, terms, positions)
+    transfers = terms.readout.transfers
+    if transfers is None:
+        charge = terms.readout.multipoles.charge.double()
+        if coupled:
+            charge = charge * is_exact(system, terms)[system.batch]
+        parts = parts + charge[:, None] * positions
+    else:
+        parts = parts + transfers.species_charge.double()[:, None] * positions
+        # the centre gains `amount`, the neighbour loses it: the dipole points from j to i
+        moved = -transfers.amount[:, None] * terms.vectors[transfers.pairs]
+        parts = parts.index_add(0, pairs.i[transfers.pairs], moved.double())
+    return sum_by_structure(parts, system.batch, system.n_structures)
+
+
+def _moments(system: System, terms: Terms, positions: Tensor) -> Tensor:
+    """Permanent and induced dipoles of the atoms, and the dipole of induced charges (N, 3)."""
+    moments = torch.zeros_like(positions)
+    multipoles = terms.readout.multipoles
+    if multipoles.dipole is not None:
+        moments = moments + multipoles.dipole.double()
+    induced = terms.electrostatics
+    if induced is None:
+        return moments
+    if induced.induced_dipole is not None:
+        moments = moments + induced.induced_dipole.double()
+    if multipoles.pair is not None and induced.transfer is not None:
+        flow = induced.transfer[:, None] * multipoles.pair.displacement
+        moments = moments.index_add(0, multipoles.pair.first, flow.double())
+    if multipoles.capacitance is not None and induced.induced_charge is not None:
+        lever = capacitance_lever(system, multipoles.capacitance.double(), positions)
+        moments = moments + induced.induced_charge.double()[:, None] * lever
+    return moments
+
+
+def capacitance_lever(system: System, capacitance: Tensor, positions: Tensor) -> Tensor:
+    """Positions relative to the centre of capacitance of each structure, shape (N, 3), Å.
+
+    With potentials of an applied field counted from there, the field by itself induces no net
+    charge, and neither dipole nor polarizability depends on the origin.
+    """
+    n = system.n_structures
+    weighted = sum_by_structure(capacitance[:, None] * positions, system.batch, n)
+    total = sum_by_structure(capacitance, system.batch, n).clamp(min=1e-300)
+    return positions - (weighted / total[:, None])[system.batch]
+
+
+def lattice_polarizability(system: System, terms: Terms) -> Tensor:
+    """Latent ``Σ α_i + Σ κ_ij d d`` of each structure, shape (S, 3, 3), e Å²/V, float64."""
+    multipoles = terms.readout.multipoles
+    n = system.n_structures
+    positions = system.positions.double()
+    total = positions.new_zeros((n, 3, 3))
+    if multipoles.polarizability is not None:
+        alpha = multipoles.polarizability.double()
+        if alpha.shape == system.batch.shape:  # scalar polarizabilities
+            alpha = torch.diag_embed(alpha[:, None].expand(-1, 3))
+        total = total + sum_by_structure(alpha, system.batch, n)
+    if multipoles.pair is not None:
+        arm = multipoles.pair.displacement.double()
+        spread = multipoles.pair.capacitance.double()[:, None, None] * _square(arm)
+        total = total + sum_by_structure(spread, system.batch[multipoles.pair.first], n)
+    if multipoles.capacitance is not None:
+        capacitance = multipoles.capacitance.double()
+        arm = capacitance_lever(system, capacitance, positions)
+        total = total + sum_by_structure(capacitance[:, None, None] * _square(arm), system.batch, n)
+    return total
+
+
+def _square(vectors: Tensor) -> Tensor:
+    return vectors[:, :, None] * vectors[:, None, :]
+
+
+def lattice_born(
+    system: System, pairs: Pairs, terms: Terms, dipole: Tensor, positions: Tensor
+) -> Tensor:
+    """Latent Born charges ``born[i, a, b] = ∂M_lat,a/∂r_ib`` (N, 3, 3), e; keeps the graph.
+
+    Three backward passes for the whole batch, through the dipole only.
+
+    Parameters
+    ----------
+    system : System
+    pairs : Pairs
+    terms : Terms
+    dipole : Tensor, shape (S, 3)
+        ``lattice_dipole(..., coupled=True)``.
+    positions : Tensor, shape (N, 3)
+        The leaf to differentiate with respect to.
+    """
+    rows = jacobian(dipole.sum(0), positions, retain_graph=True)
+    born = rows.transpose(0, 1)  # (field, atom, displacement) → (atom, field, displacement)
+    lever = lever_born(system, pairs, terms)
+    return born if lever is None else born + lever
+
+
+def lever_born(system: System, pairs: Pairs, terms: Terms) -> Tensor | None:
+    """Born charges of atomic charges in periodic structures (N, 3, 3), e; None if there are none.
+
+    ``q_i 1 + Σ_e (r_centre - r_i)_e ⊗ ∂q_centre/∂d_e``: one backward pass, because each edge
+    belongs to one centre. Charges before they are made neutral: the counter-charge of a local
+    change appears everywhere and has no lever.
     """
     bare = terms.readout.bare_charge
-    total = lattice_dipole(system, pairs, terms)
-    if bare is None or not bool(system.pbc.any()):
-        return _rows_to_born(jacobian(total.sum(0), system.positions, retain_graph=retain_graph))
-    positions = system.positions
-    moments = _moments(terms, positions.double()).sum(0)
+    if bare is None or bool(is_exact(system, terms).all()):
+        return None
+    periodic = (~is_exact(system, terms)).double()[system.batch]
     (response,) = torch.autograd.grad(bare.sum(), terms.vectors, retain_graph=True)
-    lever = -terms.vectors.detach()[:, :, None] * response[:, None, :]
-    charge = terms.readout.multipoles.charge.detach().to(positions.dtype)
-    born = charge[:, None, None] * torch.eye(3, dtype=positions.dtype, device=positions.device)
-    born = born.index_add(0, pairs.j, lever.to(positions.dtype))
-    if not moments.requires_grad:
-        return born
-    return born + _rows_to_born(jacobian(moments, positions, retain_graph=retain_graph))
-
-
-def _rows_to_born(rows: Tensor) -> Tensor:
-    """(field, atom, displacement) → (atom, field, displacement)."""
-    return rows.transpose(0, 1)
+    # the vector points from the centre to the atom that moves
+    lever = -(terms.vectors.detach()[:, :, None] * response[:, None, :]).double()
+    charge = terms.readout.multipoles.charge.detach().double()
+    unit = torch.eye(3, dtype=torch.float64, device=charge.device)
+    # moving the centre itself moves all its edges the other way: those levers are zero
+    born = charge[:, None, None] * unit
+    return born.index_add(0, pairs.j, lever) * periodic[:, None, None]

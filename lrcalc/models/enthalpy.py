@@ -3,6 +3,11 @@
 Physics §2. ``s`` turns latent multipoles, which carry the screening of the electrons, into
 physical ones. It is a constant of the model (``ε_∞`` and the mean latent susceptibility of its
 training data), so that forces stay exact gradients.
+
+In a uniform field E everything that responds linearly feels what the permanent multipoles make
+plus the applied field: induced dipoles ``F_i + sE``, charge that flows within a pair
+``φ_i - φ_j - sE·d_ij``. The energy ``-½ w·χw`` of both is quadratic in E, with the linear term
+``-sE·M_ind`` and the quadratic term ``-½ s² E·α·E``.
 """
 
 from __future__ import annotations
@@ -13,11 +18,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lrcalc.models.dipole import lattice_dipole
+from lrcalc.models.dipole import lattice_dipole, lattice_polarizability
 from lrcalc.models.potential import Potential, Terms
 from lrcalc.neighbors import Pairs
-from lrcalc.system import System, sum_by_structure, volumes
+from lrcalc.system import System, volumes
 from lrcalc.units import EPSILON_0
+
+
+class Conditions(NamedTuple):
+    """What is held constant; at most one entry is set, none of them means no field.
+
+    Attributes
+    ----------
+    field : Tensor or None, shape (3,), V/Å
+        Macroscopic field E.
+    reduced_field : Tensor or None, shape (3,), V
+        Voltage ``E·a`` along each lattice vector a: the field follows the cell.
+    displacement : Tensor or None, shape (3,), e/Å²
+        Electric displacement D.
+    """
+
+    field: Tensor | None = None
+    reduced_field: Tensor | None = None
+    displacement: Tensor | None = None
 
 
 class Enthalpy(NamedTuple):
@@ -30,9 +53,9 @@ class Enthalpy(NamedTuple):
     dipole : Tensor or None, shape (S, 3), e Å
         ``s M_lat + s² α·E``: minus the derivative of the enthalpy with respect to the field.
     polarizability : Tensor or None, shape (S, 3, 3), e Å²/V
-        ``s² Σ α_i``.
+        ``s² α``: minus its second derivative.
     field : Tensor or None, shape (S, 3), V/Å
-        Instantaneous field.
+        Instantaneous field; None without one.
     """
 
     value: Tensor
@@ -51,65 +74,93 @@ def screening_factor(potential: Potential, epsilon_infinity: float | None = None
     return math.sqrt(epsilon / (1.0 + potential.metadata.get("susceptibility", 0.0)))
 
 
-def latent_polarizability(system: System, terms: Terms) -> Tensor:
-    """Sum of the atoms' polarizabilities, shape (S, 3, 3), float64."""
-    alpha = terms.readout.multipoles.polarizability
-    n = system.n_structures
-    if alpha is None:
-        return system.cell.new_zeros((n, 3, 3), dtype=torch.float64)
-    alpha = alpha.double()
-    if alpha.dim() == 1:
-        unit = torch.eye(3, dtype=torch.float64, device=alpha.device)
-        alpha = alpha[:, None, None] * unit
-    return sum_by_structure(alpha, system.batch, n)
+def mean_susceptibility(system: System, terms: Terms) -> float:
+    """Latent ``χ = tr α/(3 V ε0)``, mean over the periodic structures (0 if there are none)."""
+    periodic = system.pbc.all(1)
+    if not bool(periodic.any()):
+        return 0.0
+    alpha = lattice_polarizability(system, terms).diagonal(dim1=1, dim2=2).mean(1)
+    volume = volumes(system.cell).double()
+    return float((alpha[periodic] / (EPSILON_0 * volume[periodic])).mean())
+
+
+def electric_enthalpy(
+    system: System,
+    pairs: Pairs,
+    terms: Terms,
+    conditions: Conditions,
+    screening: float,
+    *,
+    electric: bool = True,
+) -> Enthalpy:
+    """Return the enthalpy of positions, cell and what ``conditions`` hold.
+
+    Parameters
+    ----------
+    system, pairs, terms
+        Of the model.
+    conditions : Conditions
+    screening : float
+        s.
+    electric : bool
+        Without a field: also return dipole and polarizability.
+    """
+    if conditions.field is not None:
+        field = conditions.field.double().expand(system.n_structures, 3)
+        return constant_field(system, pairs, terms, field, screening)
+    if conditions.reduced_field is not None:
+        voltage = conditions.reduced_field.double().expand(system.n_structures, 3)
+        field = torch.linalg.solve(system.cell.double(), voltage)
+        return constant_field(system, pairs, terms, field, screening)
+    if conditions.displacement is not None:
+        return constant_displacement(system, pairs, terms, conditions.displacement, screening)
+    if not electric:
+        return Enthalpy(terms.energy, None, None, None)
+    dipole = screening * lattice_dipole(system, pairs, terms)
+    alpha = screening**2 * lattice_polarizability(system, terms)
+    return Enthalpy(terms.energy, dipole, alpha, None)
 
 
 def constant_field(
     system: System, pairs: Pairs, terms: Terms, field: Tensor, screening: float
 ) -> Enthalpy:
-    """Enthalpy at a uniform macroscopic field ``field`` (3,) or (S, 3), V/Å."""
-    field = field.double().expand(system.n_structures, 3)
-    latent = lattice_dipole(system, pairs, terms)
-    alpha = screening**2 * latent_polarizability(system, terms)
+    """Enthalpy at a uniform macroscopic field (S, 3), V/Å.
+
+    Atomic charges in a periodic structure couple through their Born charges only
+    (`dipole.lever_born`) and are left out of ``value``; the reported dipole contains them.
+    """
+    coupled = screening * lattice_dipole(system, pairs, terms, coupled=True)
+    alpha = screening**2 * lattice_polarizability(system, terms)
     induced = torch.einsum("sab,sb->sa", alpha, field)
-    permanent = screening * latent
-    value = terms.energy - (field * (permanent + 0.5 * induced)).sum(1)
-    return Enthalpy(value, permanent + induced, alpha, field)
+    value = terms.energy - (field * (coupled + 0.5 * induced)).sum(1)
+    dipole = coupled
+    if terms.readout.bare_charge is not None:
+        dipole = screening * lattice_dipole(system, pairs, terms)
+    return Enthalpy(value, dipole + induced, alpha, field)
 
 
 def constant_displacement(
-    system: System,
-    pairs: Pairs,
-    terms: Terms,
-    displacement: Tensor,
-    screening: float,
-    epsilon_infinity: float,
+    system: System, pairs: Pairs, terms: Terms, displacement: Tensor, screening: float
 ) -> Enthalpy:
     """Enthalpy at constant electric displacement ``D`` (3,), e/Å².
 
     Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009). Minimising
-    ``E - V E·P_ion - (V ε0/2) E·ε_el·E + V E·D`` over the field gives ``E = (ε0 ε_el)⁻¹ (D - P_ion)``
-    and ``U = E + (V/2) (D - P_ion)·E``. The electrons' ``ε_el`` is the model's ``α`` where it
-    has one (``1 + α/(ε0 V)``), and ``ε_∞`` where it has not.
+    ``E - V E·P_ion - (V ε0/2) E·ε_el·E + V E·D`` over the field gives
+    ``E = (ε0 ε_el)⁻¹ (D - P_ion)`` and ``U = E + (V/2) (D - P_ion)·E``. The electrons'
+    ``ε_el = s² (1 + α/(ε0 V))`` is the background ``ε_r = s²`` that screens latent charges, times
+    what the model's own response adds; its mean is ε_∞.
+    As at constant E the reported dipole is ``s M_lat + s² α·E``, so that ``D = ε0 s² E + P``: the
+    background's own polarization ``ε0 (s² - 1) E`` is not part of P.
     """
     volume = volumes(system.cell).double()
     displacement = displacement.double().expand(system.n_structures, 3)
     ionic = screening * lattice_dipole(system, pairs, terms) / volume[:, None]
-    alpha = screening**2 * latent_polarizability(system, terms)
+    alpha = lattice_polarizability(system, terms)
     unit = torch.eye(3, dtype=torch.float64, device=alpha.device)
-    if terms.readout.multipoles.polarizability is None:
-        electronic = (epsilon_infinity * unit).expand_as(alpha)
-    else:
-        electronic = unit + alpha / (EPSILON_0 * volume[:, None, None])
+    electronic = screening**2 * (unit + alpha / (EPSILON_0 * volume[:, None, None]))
     difference = displacement - ionic
     field = torch.linalg.solve(EPSILON_0 * electronic, difference)
     value = terms.energy + 0.5 * volume * (difference * field).sum(1)
-    polarization = displacement - EPSILON_0 * field
-    return Enthalpy(value, polarization * volume[:, None], alpha, field)
-
-
-def without_field(system: System, pairs: Pairs, terms: Terms, screening: float) -> Enthalpy:
-    """Energy, dipole and polarizability at zero field."""
-    dipole = screening * lattice_dipole(system, pairs, terms)
-    alpha = screening**2 * latent_polarizability(system, terms)
-    return Enthalpy(terms.energy, dipole, alpha, None)
+    alpha = screening**2 * alpha
+    dipole = ionic * volume[:, None] + torch.einsum("sab,sb->sa", alpha, field)
+    return Enthalpy(value, dipole, alpha, field)

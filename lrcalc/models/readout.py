@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lrcalc.models.backbone import Features
 from lrcalc.models.local import envelope, radial_basis
-from lrcalc.multipoles import Multipoles, quadrupole_from_spherical
+from lrcalc.multipoles import Multipoles, PairResponse, quadrupole_from_spherical
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, sum_by_structure
 
@@ -89,6 +89,11 @@ class Readout(nn.Module):
         Independent distributions that an atom can hand its charge out with.
     anisotropic : bool
         Tensor rather than scalar polarizabilities.
+
+    Notes
+    -----
+    Charge response (levels with ``iq``) is the paper's ``δq_i = -κ_i φ_i`` for atomic charges
+    and flows between neighbours for local ones.
     """
 
     number_to_species: Tensor
@@ -186,8 +191,26 @@ class Readout(nn.Module):
             polarizability = 0.03 * torch.nn.functional.softplus(response)
         if "anisotropy" in parts and polarizability is not None:
             polarizability = _anisotropic(polarizability, parts["anisotropy"] * scale, features)
-        multipoles = Multipoles(charge, dipole, quadrupole, capacitance, polarizability)
+        pair = None
+        if capacitance is not None and self.charges == "local":
+            pair, capacitance = self._pair_response(capacitance, pairs, vectors), None
+        multipoles = Multipoles(charge, dipole, quadrupole, capacitance, polarizability, pair)
         return ReadOut(energies, multipoles, transfers, bare)
+
+    def _pair_response(self, capacitance: Tensor, pairs: Pairs, vectors: Tensor) -> PairResponse:
+        """Charge flow between neighbours, which local charges have in place of capacitances.
+
+        Neutral and blind to the zero of the potential, so that it has a dipole in periodic cells
+        (physics §4). Each direction of a pair carries half of what its centre asks for.
+        """
+        with torch.no_grad():
+            near = (vectors * vectors).sum(1) < self.transfer_cutoff**2
+            rows = near.nonzero()[:, 0]
+        i, j = pairs.i[rows], pairs.j[rows]
+        arm = vectors.index_select(0, rows)
+        distance = torch.linalg.vector_norm(arm, dim=1)
+        reach = envelope(distance, self.transfer_cutoff) * torch.exp(1.0 - distance)
+        return PairResponse(i, j, -arm, 0.5 * reach * capacitance.index_select(0, i))
 
     def _charge(
         self,

@@ -1,0 +1,158 @@
+"""What may be asked of a model: names of properties, and checks that name what cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lrcalc.models.potential import Potential
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+PROPERTIES = (
+    "energy", "forces", "stress", "dipole", "polarization", "born_effective_charges",
+    "polarizability", "polarizability_derivative", "charges", "current", "electric_field",
+)  # fmt: skip
+"""What can be asked for."""
+
+NEED_CHARGES = {
+    "dipole", "polarization", "born_effective_charges", "charges", "current", "polarizability",
+    "polarizability_derivative",
+}  # fmt: skip
+
+
+def check_request(
+    potential: Potential,
+    structures: Sequence[Atoms],
+    wanted: set[str],
+    *,
+    held: set[str],
+    allow_net_charge: bool,
+) -> None:
+    """Refuse what the model or a structure cannot give, before anything is computed.
+
+    Parameters
+    ----------
+    potential : Potential
+    structures : sequence of Atoms
+    wanted : set of str
+        Names of properties.
+    held : set of str
+        Which of electric_field, electric_displacement, reduced_field is set.
+    allow_net_charge : bool
+        A field on a charged periodic cell has been acknowledged.
+
+    Raises
+    ------
+    ValueError
+        Naming the property, the structure and the way out.
+    """
+    unknown = wanted - set(PROPERTIES)
+    if unknown:
+        raise ValueError(f"unknown properties {sorted(unknown)}; known: {list(PROPERTIES)}")
+    if not structures:
+        raise ValueError("`structures` is empty; give at least one")
+    check_model(potential, wanted, held)
+    for index, atoms in enumerate(structures):
+        check_structure(potential, atoms, index, wanted, held)
+        charged = abs(float(atoms.info.get("charge", 0.0))) > 1e-9 and atoms.pbc.any()
+        if held and charged and not allow_net_charge:
+            raise ValueError(
+                f"structure {index} is periodic with a net charge of {atoms.info['charge']} e: in "
+                "a field it accelerates as a whole and its energy falls without limit; neutralise "
+                "it, or say allow_net_charge=True and leave the drift out of the analysis"
+            )
+
+
+def check_model(potential: Potential, wanted: set[str], held: set[str]) -> None:
+    """Refuse what no structure could have with this model."""
+    level = potential.config["level"]
+    electric = wanted & NEED_CHARGES
+    if level == "sr" and (electric or held):
+        raise ValueError(
+            "this model is short-ranged (level 'sr') and has no charges: "
+            f"{', '.join(sorted(electric | held))} cannot be had; use a model of level 'q' or above"
+        )
+    response = wanted & {"polarizability", "polarizability_derivative"}
+    if response and level in ("q", "u", "uQ"):
+        raise ValueError(
+            f"this model (level {level!r}) has no response, so no {sorted(response)[0]}; use one "
+            "of level 'uiu', 'uiqiu' or 'uQiqiu', or ε_∞ for a uniform estimate"
+        )
+    if potential.config.get("iterations", 0) != 0 and (held or response):
+        raise ValueError(
+            f"this model iterates its response (iterations={potential.config['iterations']}); "
+            f"{', '.join(sorted(held | response))} needs the linear response, iterations=0"
+        )
+
+
+def check_structure(
+    potential: Potential, atoms: Atoms, index: int, wanted: set[str], held: set[str]
+) -> None:
+    """Refuse what this structure cannot have."""
+    where = f"structure {index} has pbc {atoms.pbc.tolist()}"
+    full = bool(atoms.pbc.all())
+    if not full and wanted & {"stress", "polarization"}:
+        raise ValueError(f"{where}: stress and polarization need three periodic directions")
+    for name in held & {"electric_displacement", "reduced_field"}:
+        if not full:
+            raise ValueError(
+                f"{where}: constant {name.replace('_', ' ')} needs three periodic directions; use "
+                "`electric_field` for an open system"
+            )
+    atomic = potential.config["charges"] == "atomic" and potential.config["level"] != "sr"
+    if not (atomic and atoms.pbc.any()):
+        return
+    remedy = "use a model with local charges (charges='local')"
+    if held and "stress" in wanted:
+        raise ValueError(f"{where}: atomic charges have no stress in a field; {remedy}")
+    if held - {"electric_field"}:
+        raise ValueError(
+            f"{where}: atomic charges have no polarization to hold {sorted(held)[0]} at; {remedy}"
+        )
+    if "iq" in potential.config["level"] and (held or wanted & (NEED_CHARGES - {"charges"})):
+        raise ValueError(
+            f"{where}: charges induced on single atoms have no dipole in a periodic cell; {remedy}"
+        )
+
+
+def check_vector(value: Any, name: str, unit: str) -> np.ndarray | None:
+    """Return ``value`` as float64 (3,), or None; refuse scalars, other shapes and NaN."""
+    if value is None:
+        return None
+    try:
+        vector = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        vector = np.full(1, np.nan)
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise ValueError(
+            f"`{name}` is {value!r} but must be three finite numbers in {unit}, for instance "
+            "(0, 0, 0.1)"
+        )
+    return vector
+
+
+def check_device(device: str) -> str:
+    """Return ``device`` if torch can use it here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"`device` is {device!r} but torch cannot use it here ({error}); try 'cpu'"
+        ) from error
+    return device
+
+
+def check_finite(out: list[dict[str, Any]]) -> None:
+    """Refuse results that are not numbers."""
+    for index, result in enumerate(out):
+        bad = [name for name, value in result.items() if not np.isfinite(value).all()]
+        if bad:
+            raise ValueError(
+                f"structure {index}: the model returned NaN for {bad}; the structure has left "
+                "what the model was trained on"
+            )

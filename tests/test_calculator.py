@@ -1,0 +1,175 @@
+"""LRCalculator: ASE's rules, changing fields, the branch of the dipole."""
+
+import numpy as np
+import pytest
+from ase import units
+from ase.md.verlet import VelocityVerlet
+
+from lrcalc import LRCalculator
+
+from .conftest import random_potential
+from .structures import cluster, water_box
+
+
+@pytest.fixture(scope="module")
+def potential():
+    return random_potential(water_box(n=3), level="uiu")
+
+
+@pytest.fixture
+def atoms(potential):
+    structure = water_box(n=3)
+    structure.calc = LRCalculator(potential)
+    return structure
+
+
+def count_calls(calculator):
+    calls = []
+    evaluator = calculator.evaluator
+
+    def counting(structures, properties):
+        calls.append(set(properties))
+        return evaluator(structures, properties)
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(evaluator, name)
+
+        def __call__(self, structures, properties):
+            return counting(structures, properties)
+
+    calculator.evaluator = Counting()
+    return calls
+
+
+def test_results_are_cached_by_the_rules_of_ase(atoms):
+    calls = count_calls(atoms.calc)
+    atoms.get_potential_energy()
+    atoms.get_forces()
+    atoms.get_potential_energy(force_consistent=True)
+    assert calls == [{"energy", "forces"}]
+    atoms.get_stress()
+    assert len(calls) == 2
+    atoms.get_dipole_moment()
+    atoms.get_forces()
+    assert len(calls) == 3
+    assert "born_effective_charges" not in set().union(*calls)
+    atoms.positions[0] += 0.01
+    atoms.get_forces()
+    assert len(calls) == 4
+    atoms.set_cell(1.01 * atoms.cell)
+    atoms.get_forces()
+    assert len(calls) == 5
+    atoms.calc.electric_field = (0, 0, 0.1)
+    atoms.get_forces()
+    assert len(calls) == 6
+
+
+def test_shapes_and_orders(atoms):
+    calc = atoms.calc
+    full = atoms.get_stress(voigt=False)
+    np.testing.assert_allclose(
+        atoms.get_stress(), full[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], atol=1e-15
+    )
+    n = len(atoms)
+    shapes = {
+        "dipole": (3,), "polarization": (3,), "born_effective_charges": (n, 3, 3),
+        "polarizability": (3, 3), "polarizability_derivative": (n, 3, 3, 3), "charges": (n,),
+        "current": (3,), "free_energy": (),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        assert np.shape(calc.get_property(name, atoms)) == shape, name
+        assert name in calc.implemented_properties
+    np.testing.assert_allclose(
+        calc.get_property("polarization", atoms) * atoms.get_volume(), atoms.get_dipole_moment()
+    )
+
+
+def test_field_changes_between_steps_and_is_reported(atoms):
+    calc = atoms.calc
+    plain = atoms.get_potential_energy()
+    dipole = atoms.get_dipole_moment()
+    calc.electric_field = (0, 0, 1e-6)
+    energy = atoms.get_potential_energy()
+    np.testing.assert_allclose(energy - plain, -1e-6 * dipole[2], rtol=1e-4)
+    np.testing.assert_array_equal(calc.results["electric_field"], (0, 0, 1e-6))
+    calc.electric_field = None
+    assert atoms.get_potential_energy() == plain
+    calc.electric_displacement = (0, 0, 1e-3)
+    atoms.get_potential_energy()
+    assert np.abs(calc.results["electric_field"]).max() > 1e-3
+
+
+def test_callable_field_is_taken_at_the_calculators_time(potential):
+    atoms = water_box(n=3)
+    atoms.calc = LRCalculator(potential, electric_field=lambda t: (0, 0, 0.01 * t))
+    atoms.get_forces()
+    np.testing.assert_array_equal(atoms.calc.results["electric_field"], 0.0)
+    atoms.calc.time = 5.0
+    atoms.positions[0] += 1e-3
+    atoms.get_forces()
+    np.testing.assert_allclose(atoms.calc.results["electric_field"], (0, 0, 0.05))
+
+
+def test_a_callable_that_returns_nonsense_is_named(potential):
+    with pytest.raises(ValueError, match="three finite numbers"):
+        LRCalculator(potential, electric_field=lambda t: 0.1)
+
+
+def test_dipole_and_enthalpy_stay_on_their_branch_when_atoms_are_wrapped(potential):
+    atoms = water_box(n=3)
+    atoms.calc = LRCalculator(potential, electric_field=(0.1, 0, 0.05))
+    dipole, energy = atoms.get_dipole_moment(), atoms.get_potential_energy()
+    atoms.positions[2] += atoms.cell[0] - atoms.cell[2]
+    np.testing.assert_allclose(atoms.get_dipole_moment(), dipole, atol=1e-9)
+    np.testing.assert_allclose(atoms.get_potential_energy(), energy, atol=1e-9)
+    atoms.calc.reset_branch()
+    quantum = atoms.calc.dipole_quantum(atoms)[atoms[2].symbol]
+    expected = dipole + quantum[0] - quantum[2]
+    np.testing.assert_allclose(atoms.get_dipole_moment(), expected, atol=1e-9)
+    assert np.abs(expected - dipole).max() > 0.1
+
+
+def test_work_of_a_field_on_atomic_charges(potential):
+    """Without an enthalpy the energy is minus the accumulated work of E·born."""
+    atoms = water_box(n=3)
+    field = np.array([0.05, -0.1, 0.02])
+    model = random_potential(atoms, level="u", charges="atomic")
+    plain = LRCalculator(model)
+    atoms.calc = LRCalculator(model, electric_field=field)
+    start = atoms.get_potential_energy() - plain.get_potential_energy(atoms)
+    rng = np.random.default_rng(0)
+    work = 0.0
+    for _ in range(3):
+        before = atoms.get_forces() - plain.get_forces(atoms)
+        step = 1e-3 * rng.normal(size=(len(atoms), 3))
+        atoms.positions += step
+        after = atoms.get_forces() - plain.get_forces(atoms)
+        work += 0.5 * ((before + after) * step).sum()
+    change = atoms.get_potential_energy() - plain.get_potential_energy(atoms) - start
+    # the dipoles' part is a true energy, the charges' part the trapezoidal sum of this loop
+    np.testing.assert_allclose(change, -work, rtol=1e-4)
+
+
+@pytest.mark.parametrize("held", [{}, {"electric_field": (0, 0, 0.02)},
+                                  {"electric_displacement": (0, 0, 1e-4)}])  # fmt: skip
+def test_dynamics_conserves_energy(held):
+    """Halving the step quarters the error: what is integrated is a gradient."""
+    atoms = cluster(n=2)
+    atoms.positions *= 1.3
+    atoms.set_cell(12 * np.eye(3))
+    atoms.pbc = True
+    potential = random_potential(atoms, level="uiu")
+    errors = []
+    for step in (0.1, 0.05):
+        trial = atoms.copy()
+        trial.calc = LRCalculator(potential, **held)
+        velocities = np.random.default_rng(0).normal(size=(len(trial), 3))
+        trial.set_velocities(0.01 * velocities / np.sqrt(trial.get_masses())[:, None])
+        start = trial.get_total_energy()
+        dynamics = VelocityVerlet(trial, timestep=step * units.fs)
+        energies = []
+        dynamics.attach(lambda a=trial, e=energies, s=start: e.append(a.get_total_energy() - s))
+        dynamics.run(round(4 / step))
+        errors.append(np.abs(energies).max())
+    assert 3.3 < errors[0] / errors[1] < 4.7, errors

@@ -1,0 +1,288 @@
+"""One enthalpy: every electrical observable is its derivative (central differences, float64)."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from lrcalc import Evaluator
+from lrcalc.units import EPSILON_0
+
+from .conftest import random_potential
+from .structures import cluster, water_box
+
+FIELD = np.array([0.11, -0.07, 0.16])
+LEVELS = ["q", "u", "uQ", "uiq", "uiu", "uiqiu", "uQiqiu"]
+STEP = 1e-4
+
+
+def evaluator_for(atoms, level="uQiqiu", charges="local", **options):
+    config = {k: options.pop(k) for k in ("anisotropic",) if k in options}
+    potential = random_potential(atoms, level=level, charges=charges, accuracy=1e-9, **config)
+    potential.metadata |= {"epsilon_infinity": 1.78, "susceptibility": 0.2}
+    return Evaluator(potential, dtype="float64", asr_projection=False, **options)
+
+
+def ask(evaluator, atoms, *names):
+    (result,) = evaluator([atoms], names)
+    return result if len(names) > 1 else result[names[0]]
+
+
+def moved(atoms, atom, axis, by):
+    new = atoms.copy()
+    new.positions[atom, axis] += by
+    return new
+
+
+def strained(atoms, a, b, by):
+    new = atoms.copy()
+    deform = np.eye(3)
+    deform[a, b] += by / 2
+    deform[b, a] += by / 2
+    new.set_cell(atoms.cell @ deform, scale_atoms=True)
+    return new
+
+
+def shift(atoms, evaluator, atom, axis, name):
+    """``name`` as a function of the displacement of one atom."""
+    return lambda by: ask(evaluator, moved(atoms, atom, axis, by), name)
+
+
+def difference(function, step=STEP):
+    """Fourth-order central difference of an array-valued function of one number."""
+    far = np.subtract(function(2 * step), function(-2 * step))
+    near = np.subtract(function(step), function(-step))
+    return (8 * near - far) / (12 * step)
+
+
+SAMPLE = [(0, 0), (4, 1), (8, 2)]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("boundary", ["periodic", "open", "open atomic"])
+def test_observables_are_derivatives_of_the_enthalpy(level, boundary):
+    atoms = cluster() if "open" in boundary else water_box(n=3)
+    charges = "atomic" if "atomic" in boundary else "local"
+    evaluator = evaluator_for(
+        atoms, level, charges, electric_field=FIELD, anisotropic="iu" in level
+    )
+    names = ["energy", "forces", "dipole", "born_effective_charges"]
+    names += [] if level in ("q", "u", "uQ") else ["polarizability", "polarizability_derivative"]
+    here = ask(evaluator, atoms, *names)
+    no_field = ask(evaluator_for(atoms, level, charges, anisotropic="iu" in level), atoms, *names)
+    # a field must matter, or the tests below say nothing
+    assert np.abs(here["forces"] - no_field["forces"]).max() > 1e-3
+
+    def at_field(axis, by, name):
+        evaluator.electric_field = FIELD + by * np.eye(3)[axis]
+        value = ask(evaluator, atoms, name)
+        evaluator.electric_field = FIELD
+        return value
+
+    for axis in range(3):
+        slope = difference(lambda h, k=axis: at_field(k, h, "energy"))
+        np.testing.assert_allclose(here["dipole"][axis], -slope, rtol=1e-6, atol=1e-7)
+        if "polarizability" in here:
+            slope = difference(lambda h, k=axis: at_field(k, h, "dipole"))
+            np.testing.assert_allclose(here["polarizability"][axis], slope, rtol=1e-6, atol=1e-8)
+    for atom, axis in SAMPLE:
+        slope = difference(shift(atoms, evaluator, atom, axis, "energy"))
+        np.testing.assert_allclose(here["forces"][atom, axis], -slope, rtol=1e-6, atol=1e-7)
+        evaluator.electric_field = np.zeros(3)
+        slope = difference(shift(atoms, evaluator, atom, axis, "dipole"))
+        evaluator.electric_field = FIELD
+        np.testing.assert_allclose(
+            here["born_effective_charges"][atom, :, axis], slope, rtol=1e-6, atol=1e-7
+        )
+        if "polarizability" in here:
+            slope = difference(shift(atoms, evaluator, atom, axis, "polarizability"))
+            np.testing.assert_allclose(
+                here["polarizability_derivative"][atom, axis], slope, rtol=1e-6, atol=1e-8
+            )
+
+    # mixed second derivative, the other way round: dF/dE at zero field is the Born tensor
+    def force_at(axis, by):
+        evaluator.electric_field = by * np.eye(3)[axis]
+        return ask(evaluator, atoms, "forces")
+
+    for axis in range(3):
+        slope = difference(lambda h, k=axis: force_at(k, h))
+        np.testing.assert_allclose(
+            here["born_effective_charges"][:, axis], slope, rtol=1e-6, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("held", ["electric_field", "reduced_field", "electric_displacement"])
+@pytest.mark.parametrize("level", ["u", "uiu", "uQiqiu"])
+def test_stress_is_the_derivative_at_what_is_held(level, held):
+    atoms = water_box(n=3)
+    value = {"electric_field": FIELD, "reduced_field": 6 * FIELD,
+             "electric_displacement": np.array([0.003, -0.002, 0.004])}[held]  # fmt: skip
+    # the number of waves must not change with the strain: a converged sum does not notice
+    evaluator = evaluator_for(atoms, level, **{held: value})
+    stress = ask(evaluator, atoms, "stress", "energy")["stress"]
+    plain = ask(evaluator_for(atoms, level), atoms, "stress")
+    assert np.abs(stress - plain).max() > 1e-4
+    for a, b in itertools.combinations_with_replacement(range(3), 2):
+        slope = difference(lambda h, a=a, b=b: ask(evaluator, strained(atoms, a, b, h), "energy"))
+        np.testing.assert_allclose(
+            stress[a, b] * atoms.get_volume(), slope, rtol=1e-6, atol=1e-6, err_msg=f"{a}{b}"
+        )
+
+
+@pytest.mark.parametrize("level", ["u", "uQiqiu"])
+def test_constant_displacement(level):
+    atoms = water_box(n=3)
+    displacement = np.array([0.003, -0.002, 0.004])
+    evaluator = evaluator_for(atoms, level, electric_displacement=displacement)
+    here = ask(evaluator, atoms, "energy", "forces", "dipole", "electric_field", "polarization")
+    for atom, axis in SAMPLE:
+        slope = difference(shift(atoms, evaluator, atom, axis, "energy"))
+        np.testing.assert_allclose(here["forces"][atom, axis], -slope, rtol=1e-6, atol=1e-7)
+    # D = ε0 ε_r E + P, and forces are those at the instantaneous field
+    background = evaluator.screening**2
+    total = EPSILON_0 * background * here["electric_field"] + here["polarization"]
+    np.testing.assert_allclose(total, displacement, rtol=1e-12, atol=1e-15)
+    same = evaluator_for(atoms, level, electric_field=here["electric_field"])
+    np.testing.assert_allclose(ask(same, atoms, "forces"), here["forces"], rtol=1e-9, atol=1e-10)
+
+    # dU/dD = V E
+    def at(axis, by):
+        evaluator.electric_displacement = displacement + by * np.eye(3)[axis]
+        return ask(evaluator, atoms, "energy")
+
+    for axis in range(3):
+        slope = difference(lambda h, k=axis: at(k, h), step=1e-5)
+        expected = atoms.get_volume() * here["electric_field"][axis]
+        np.testing.assert_allclose(slope, expected, rtol=1e-6)
+
+
+def test_reduced_field_is_a_voltage_along_each_vector():
+    atoms = water_box(n=3)
+    voltage = np.array([0.5, -0.3, 0.8])
+    field = ask(evaluator_for(atoms, reduced_field=voltage), atoms, "electric_field")
+    np.testing.assert_allclose(atoms.cell @ field, voltage, rtol=1e-12)
+    one = ask(evaluator_for(atoms, reduced_field=voltage), atoms, "energy", "forces")
+    two = ask(evaluator_for(atoms, electric_field=field), atoms, "energy", "forces")
+    np.testing.assert_allclose(one["energy"], two["energy"], rtol=1e-12)
+    np.testing.assert_allclose(one["forces"], two["forces"], rtol=1e-10, atol=1e-12)
+
+
+def test_forces_in_a_field_are_one_pass_and_linear_in_born():
+    atoms = water_box(n=3)
+    small = 1e-5 * FIELD
+    plain = evaluator_for(atoms, "uiu")
+    born = ask(plain, atoms, "born_effective_charges")
+    expected = ask(plain, atoms, "forces") + np.einsum("a,nab->nb", small, born)
+    forces = ask(evaluator_for(atoms, "uiu", electric_field=small), atoms, "forces")
+    np.testing.assert_allclose(forces, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("level", ["q", "u", "uiu"])
+def test_atomic_charges_in_a_periodic_cell(level):
+    """No enthalpy exists; the force is E·born, and it does not know the box."""
+    atoms = water_box(n=3)
+    field = FIELD if level != "uiu" else 1e-6 * FIELD
+    plain = evaluator_for(atoms, level, "atomic")
+    result = ask(plain, atoms, "born_effective_charges", "forces")
+    evaluator = evaluator_for(atoms, level, "atomic", electric_field=field)
+    forces = ask(evaluator, atoms, "forces")
+    expected = result["forces"] + np.einsum("a,nab->nb", field, result["born_effective_charges"])
+    np.testing.assert_allclose(forces, expected, rtol=0, atol=1e-9)
+    assert evaluator.charge_forces is not None
+    wrapped = atoms.copy()
+    wrapped.positions += np.random.default_rng(0).integers(-2, 3, (len(atoms), 3)) @ atoms.cell
+    np.testing.assert_allclose(ask(evaluator, wrapped, "forces"), forces, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        ask(evaluator, wrapped, "energy"), ask(evaluator, atoms, "energy"), rtol=0, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("charges", ["local", "atomic"])
+def test_born_charges_do_not_know_the_box(charges):
+    atoms = water_box(n=3)
+    level = "uQ" if charges == "atomic" else "uQiqiu"
+    evaluator = evaluator_for(atoms, level, charges)
+    born = ask(evaluator, atoms, "born_effective_charges")
+    repeated = ask(evaluator, atoms.repeat((2, 2, 2)), "born_effective_charges")
+    np.testing.assert_allclose(repeated, np.tile(born, (8, 1, 1)), rtol=0, atol=1e-6)
+    rng = np.random.default_rng(1)
+    other = atoms.copy()
+    other.positions += rng.normal(size=3)
+    other.positions += rng.integers(-2, 3, (len(atoms), 3)) @ atoms.cell
+    other.set_cell(np.array([[1, 0, 0], [1, 1, 0], [0, -1, 1]]) @ atoms.cell)
+    np.testing.assert_allclose(
+        ask(evaluator, other, "born_effective_charges"), born, rtol=0, atol=1e-9
+    )
+    # the test would notice: levers reach beyond an atom's own charge
+    local = np.einsum("n,ab->nab", ask(evaluator, atoms, "charges"), np.eye(3))
+    assert np.abs(born - local).max() > 0.01
+
+
+@pytest.mark.parametrize("charges", ["local", "atomic"])
+@pytest.mark.parametrize("level", ["u", "uQiqiu"])
+def test_sum_rules_of_a_molecule(level, charges):
+    """Translation leaves the dipole; rotation turns it: Σ born (θ × r) = θ × M."""
+    atoms = cluster()
+    evaluator = evaluator_for(atoms, level, charges)
+    result = ask(evaluator, atoms, "born_effective_charges", "dipole")
+    born = result["born_effective_charges"]
+    if charges == "local" or "iq" not in level:
+        np.testing.assert_allclose(born.sum(0), 0.0, atol=1e-9)
+    for axis in np.eye(3):
+        turned = np.einsum("nab,nb->a", born, np.cross(axis, atoms.positions))
+        np.testing.assert_allclose(turned, np.cross(axis, result["dipole"]), rtol=0, atol=1e-6)
+    assert np.linalg.norm(result["dipole"]) > 1e-3
+
+
+def test_charged_molecule_sums_to_its_charge():
+    atoms = cluster()
+    atoms.info["charge"] = 1.0
+    evaluator = evaluator_for(atoms, "u")
+    total = ask(evaluator, atoms, "born_effective_charges").sum(0)
+    np.testing.assert_allclose(total, evaluator.screening * np.eye(3), atol=1e-9)
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "open", "atomic"])
+def test_current_is_born_times_velocity(boundary):
+    from ase.units import fs
+
+    atoms = cluster() if boundary == "open" else water_box(n=3)
+    atoms.set_momenta(np.random.default_rng(0).normal(size=(len(atoms), 3)))
+    charges, level = ("atomic", "u") if boundary == "atomic" else ("local", "uQiqiu")
+    evaluator = evaluator_for(atoms, level, charges)
+    result = ask(evaluator, atoms, "current", "born_effective_charges", "forces")
+    expected = np.einsum("nab,nb->a", result["born_effective_charges"], atoms.get_velocities() * fs)
+    np.testing.assert_allclose(result["current"], expected, rtol=1e-9, atol=1e-12)
+    assert np.abs(expected).max() > 1e-3
+
+
+def test_batch_of_mixed_boundaries_is_its_structures():
+    structures = [water_box(n=3), cluster(), water_box(n=2, seed=5)]
+    for charges, level in (("local", "uQiqiu"), ("atomic", "u")):
+        evaluator = evaluator_for(structures[0], level, charges, electric_field=FIELD)
+        names = ["energy", "forces", "dipole", "born_effective_charges", "charges"]
+        names += ["polarizability"] if charges == "local" else []
+        together = evaluator(structures, names)
+        for atoms, result in zip(structures, together, strict=True):
+            single = ask(evaluator, atoms, *names)
+            for name in names:
+                np.testing.assert_allclose(
+                    result[name], single[name], rtol=1e-9, atol=1e-9, err_msg=name
+                )
+
+
+def test_open_equals_a_large_box():
+    atoms = cluster(n=2)
+    boxed = atoms.copy()
+    boxed.set_cell(60 * np.eye(3))
+    boxed.pbc = True
+    names = ("dipole", "born_effective_charges", "polarizability")
+    potential = random_potential(atoms, level="uQiqiu", k_cutoff=4.5)
+    evaluator = Evaluator(potential, dtype="float64")
+    open_, periodic = ask(evaluator, atoms, *names), ask(evaluator, boxed, *names)
+    for name in names:  # what is left is dipole-dipole between images, ~ α M / L³
+        scale = np.abs(open_[name]).max()
+        np.testing.assert_allclose(
+            periodic[name], open_[name], rtol=0, atol=3e-4 * scale, err_msg=name
+        )
