@@ -69,7 +69,7 @@ def cepstral_zero(
     cutoff
         Highest wavenumber used, cm⁻¹; choose it where the spectrum has no sharp features below.
     coefficients
-        Number of cepstral coefficients; Akaike's criterion by default.
+        Number of cepstral coefficients; twice the number of Akaike's criterion by default.
     """
     streams = as_trajectories(data, None, name)
     if segment is None:
@@ -127,7 +127,11 @@ def cepstrum(
     if coefficients is None:
         tail = np.append(np.cumsum((found[1:] ** 2)[::-1])[::-1], 0.0)
         number = np.arange(1, len(tail) + 1)
-        coefficients = int(number[np.argmin(size / variance * tail + 2 * number)])
+        # The least number by Akaike leaves out coefficients of the size of the noise, all of one
+        # sign for a smooth spectrum. Over 300 seeds of four AR(1) processes one standard error
+        # then covered 29 to 54 %; with twice that number 66 to 70 %, as it should.
+        akaike = int(number[np.argmin(size / variance * tail + 2 * number)])
+        coefficients = min(2 * akaike, len(found) - 1)
     weights = np.full(coefficients, 2.0)
     weights[0] = 1.0
     zero = float(weights @ found[:coefficients])
