@@ -92,8 +92,9 @@ def test_lazy_dielectric_component(tmp_path):
 def test_pressure_is_that_of_ase(tmp_path):
     """With cold atoms i-PI's pressure is minus a third of the trace of ASE's stress."""
     path = toy_input(
-        tmp_path, "npt", steps=1, temperature=1e-9, settings=Settings(electric_field=FIELD)
+        tmp_path, "efield", steps=1, temperature=1e-9, settings=Settings(electric_field=FIELD)
     )
+    path.write_text(path.read_text().replace("[ step,", "[ step, pressure_md,"))
     assert run_ipi(path, timeout=40).finished
     pressure = read_properties(tmp_path / "sim.out").values["pressure_md"][0]
     stress = ToyEvaluator(FIELD)([waters()], ["stress"])[0]["stress"]

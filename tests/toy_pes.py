@@ -62,7 +62,7 @@ class ToyEvaluator:
         # a term in the volume makes a pressure
         energy += 1e-4 * (volume / len(numbers) - 10.0) ** 2 * len(numbers)
         strain += 2e-4 * (volume / len(numbers) - 10.0) * volume * np.eye(3)
-        dipole = charges @ positions
+        dipole, field = charges @ positions, None
         if self.electric_field is not None:
             field = self.electric_field
             energy -= field @ dipole
@@ -80,7 +80,9 @@ class ToyEvaluator:
         result = {
             "energy": float(energy),
             "forces": forces,
-            "stress": strain / volume,
+            # symmetric, as ASE wants it and as the real evaluator gives it
+            "stress": 0.5 * (strain + strain.T) / volume,
+            "electric_field": np.zeros(3) if field is None else field,
             "dipole": dipole,
             "born_effective_charges": charges[:, None, None] * np.eye(3),
             "polarizability": POLARIZABILITY * np.diag([1.0, 2.0, 3.0]),

@@ -104,16 +104,30 @@ def extras_to_ipi(
     return extras
 
 
+def torque_virial(field: NDArray[np.float64], dipole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Antisymmetric part of the virial (eV) in a field E: ``(E_a M_b - E_b M_a)/2``.
+
+    A field turns the dipole, so the enthalpy changes with a rotation and -dF/d(strain) is not
+    symmetric. i-PI deforms cells by an upper triangular strain and needs the whole derivative,
+    where ASE's stress is the symmetric part. At constant D the field is the instantaneous one.
+    """
+    outer = np.outer(field, dipole)
+    return 0.5 * (outer - outer.T)
+
+
 def message_to_ipi(
     atoms: Atoms, result: Mapping[str, Any], extras: Sequence[str] = ()
 ) -> ForceMessage:
     """Energy (eV), forces (eV/Å), stress (eV/Å³) and extras of one structure, for i-PI.
 
-    Without "stress" in `result` the virial is zero.
+    Without "stress" in `result` the virial is zero. With "electric_field" and "dipole" it gets the
+    part that a symmetric stress leaves out: see `torque_virial`.
     """
     virial = np.zeros((3, 3))
     if "stress" in result:
         virial = -np.array(result["stress"], dtype=float) * atoms.get_volume() / HARTREE
+        if "electric_field" in result:
+            virial += torque_virial(result["electric_field"], result["dipole"]) / HARTREE
     return ForceMessage(
         potential=float(result["energy"]) / HARTREE,
         force=np.array(result["forces"], dtype=float) * (BOHR / HARTREE),

@@ -54,7 +54,10 @@ class Engine:
         self.properties = ["energy", "forces"]
         if settings.virial and np.any(template.pbc):
             self.properties.append("stress")
+            if settings.electric_field or settings.electric_displacement:
+                self.properties += ["electric_field", "dipole"]
         self.properties += [EXTRAS[name] for name in settings.extras]
+        self.properties = list(dict.fromkeys(self.properties))
         self._first = True
 
     def __call__(self, cells: Sequence[Array], positions: Sequence[Array]) -> list[ForceMessage]:

@@ -199,7 +199,7 @@ def run_ipi(
     before = {path: path.stat().st_mtime for path in workdir.iterdir()}
     log = workdir / f"{plan.prefix}.log"
     helpers: list[subprocess.Popen[bytes]] = []
-    interrupted = False
+    interrupted = timed_out = False
     with log.open("ab") as sink:
         server = _start_server(input_file, workdir, sockets_prefix, sink)
         try:
@@ -210,7 +210,9 @@ def run_ipi(
                             list(command), cwd=workdir, stdout=out, stderr=subprocess.STDOUT
                         )
                     )
-            _follow(server, helpers, workdir / f"{plan.prefix}.out", progress, timeout, interval)
+            timed_out = _follow(
+                server, helpers, workdir / f"{plan.prefix}.out", progress, timeout, interval
+            )
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -220,7 +222,7 @@ def run_ipi(
     step = _last_step(workdir / f"{plan.prefix}.out", plan.first_step)
     finished = server.returncode == 0 and step >= plan.total_steps
     restart = workdir / "RESTART"
-    if not (finished or interrupted) and timeout is None:
+    if not (finished or interrupted or timed_out):
         raise IPIError(_diagnosis(log, workdir, len(helpers), step, plan.total_steps, restart))
     files = sorted(
         path
@@ -268,8 +270,8 @@ def _follow(
     progress: Progress | None,
     timeout: float | None,
     interval: float,
-) -> None:
-    """Wait for the end; report progress; return when anything ends or time is up."""
+) -> bool:
+    """Wait for the end; report progress; return when anything ends, True if time is up."""
     deadline = None if timeout is None else time.monotonic() + timeout
     last = -1
     tail = Tail(properties)
@@ -282,14 +284,15 @@ def _follow(
         if any(helper.poll() not in (None, 0) for helper in helpers):
             # i-PI waits for clients for ever; if the client could not stop it, we do
             time.sleep(2.0)
-            return
+            return False
         if deadline is not None and time.monotonic() > deadline:
-            return
+            return True
         time.sleep(interval)
     if progress is not None:
         row = tail.newest()
         if row is not None and int(row.get("step", -1)) != last:
             progress(int(row["step"]), row)
+    return False
 
 
 class Tail:

@@ -1,0 +1,92 @@
+"""The real evaluator behind the driver: derivatives in i-PI's units, and runs."""
+
+import sys
+
+import numpy as np
+import pytest
+from ase.units import Bohr
+
+from lrcalc import save
+from lrcalc.evaluator import Evaluator
+from lrcalc.ipi import Outputs, Settings, Transport, read_properties, run_ipi, write_input
+from lrcalc.ipi.driver import Engine
+
+from .conftest import random_potential
+from .ipi_helpers import address, assert_same_run, waters
+
+FIELD = (0.03, -0.05, 0.1)
+FIELDS = {
+    "none": Settings(),
+    "E": Settings(electric_field=FIELD),
+    "D": Settings(electric_displacement=(0.0, 0.0, 0.003)),
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_virial_and_force_of_the_model(field):
+    """All nine strains and a force against central differences, in atomic units.
+
+    In a field the virial is not symmetric: the nine differ.
+    """
+    atoms = waters(8)
+    settings = FIELDS[field]._replace(max_force=0.0)
+    evaluator = Evaluator(
+        random_potential(atoms),
+        dtype="float64",
+        electric_field=settings.electric_field,
+        electric_displacement=settings.electric_displacement,
+    )
+    run = Engine(settings, atoms, evaluator)
+    cell, positions = np.array(atoms.cell).T / Bohr, atoms.positions / Bohr
+    message = run([cell], [positions])[0]
+
+    def derivative(potential, h):
+        return (potential(h) - potential(-h)) / (2 * h)
+
+    numeric = np.zeros((3, 3))
+    for a in range(3):
+        for b in range(3):
+            unit = np.zeros((3, 3))
+            unit[a, b] = 1.0
+
+            def strained(h, unit=unit):
+                deform = np.eye(3) + h * unit
+                return run([deform @ cell], [positions @ deform.T])[0].potential
+
+            numeric[a, b] = -derivative(strained, 1e-5)
+    np.testing.assert_allclose(message.virial, numeric, rtol=1e-6, atol=3e-7)
+
+    def moved(h):
+        shifted = positions.copy()
+        shifted[3, 1] += h
+        return run([cell], [shifted])[0].potential
+
+    np.testing.assert_allclose(message.force[3, 1], -derivative(moved, 1e-4), rtol=1e-6)
+    if field != "none":
+        assert np.max(np.abs(message.virial - message.virial.T)) > 1e-4
+
+
+@pytest.mark.timeout(120)
+def test_model_in_process_and_by_socket(tmp_path):
+    """A model file, two beads: the same trajectory both ways."""
+    atoms = waters(8)
+    save(random_potential(atoms), tmp_path / "model.pt")
+    settings = Settings(model=str(tmp_path / "model.pt"), dtype="float64", max_force=0.0)
+    name = address()
+    for mode in ("ffdirect", "unix"):
+        path = write_input(
+            "pimd",
+            atoms,
+            tmp_path / mode,
+            steps=5,
+            beads=2,
+            timestep=0.05,
+            settings=settings,
+            transport=Transport(mode, name),
+            outputs=Outputs(positions=0),
+        )
+        command = [sys.executable, "-m", "lrcalc.cli", "ipi", "--unix", "--address", name]
+        assert run_ipi(path, clients=[command] if mode == "unix" else [], timeout=50).finished
+    assert_same_run(tmp_path / "ffdirect", tmp_path / "unix")
+    values = read_properties(tmp_path / "unix" / "sim.out").values
+    assert np.ptp(values["potential"]) > 0
