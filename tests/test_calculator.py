@@ -160,6 +160,7 @@ def test_dynamics_conserves_energy(held):
     atoms.set_cell(12 * np.eye(3))
     atoms.pbc = True
     potential = random_potential(atoms, level="uiu")
+    potential.readout.weight.mul_(0.05)  # random forces tear a structure apart
     errors = []
     for step in (0.1, 0.05):
         trial = atoms.copy()
@@ -170,6 +171,6 @@ def test_dynamics_conserves_energy(held):
         dynamics = VelocityVerlet(trial, timestep=step * units.fs)
         energies = []
         dynamics.attach(lambda a=trial, e=energies, s=start: e.append(a.get_total_energy() - s))
-        dynamics.run(round(4 / step))
+        dynamics.run(round(2 / step))
         errors.append(np.abs(energies).max())
     assert 3.3 < errors[0] / errors[1] < 4.7, errors

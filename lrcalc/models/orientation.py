@@ -6,8 +6,10 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
+from lrcalc.models.dipole import lattice_born, lattice_dipole
 from lrcalc.models.potential import Potential
 from lrcalc.neighbors import Pairs
+from lrcalc.properties import strained
 from lrcalc.system import System
 
 PAULING = {
@@ -26,11 +28,12 @@ PAULING = {
 ODD_READOUTS = ("charge", "dipole", "quadrupole")
 
 
-@torch.no_grad()
 def orient(potential: Potential, system: System, pairs: Pairs) -> str:
-    """Flip all latent multipoles if the most electronegative species carries positive charge.
+    """Flip all latent multipoles if the most electronegative species has positive Born charges.
 
-    Done once, when a model is made; the energy does not change.
+    Done once, when a model is made; the energy does not change. Born charges decide, because the
+    latent charges are only a part of them: a model of BaTiO3 kept most of the polarity in its
+    dipoles, and the means of its charges had the other sign.
 
     Parameters
     ----------
@@ -44,12 +47,18 @@ def orient(potential: Potential, system: System, pairs: Pairs) -> str:
     str
         The convention, for the card of the model.
     """
-    charge = potential(system, pairs).readout.multipoles.charge
+    leaves = strained(system, stress=False)
+    with torch.enable_grad():
+        terms = potential(leaves.system, pairs)
+        dipole = lattice_dipole(leaves.system, pairs, terms, coupled=True)
+        born = lattice_born(leaves.system, pairs, terms, dipole, leaves.positions)
+    charge = born.detach().diagonal(dim1=1, dim2=2).mean(1)
     symbol = most_electronegative(system.numbers)
     mean = charge[system.numbers == chemical_symbols.index(symbol)].mean()
     if float(mean) > 0:
-        _flip(potential)
-    return f"{symbol} carries the negative mean latent charge"
+        with torch.no_grad():
+            _flip(potential)
+    return f"{symbol} has negative mean Born charges"
 
 
 def most_electronegative(numbers: Tensor) -> str:
@@ -63,7 +72,7 @@ def _flip(potential: Potential) -> None:
     start = 0
     for name, width in readout.sizes.items():
         if name in ODD_READOUTS:
-            readout.weight[:, start : start + width] *= -1.0
+            readout.weight[:, start : start + width].neg_()
         start += width
     if readout.charges == "local" and "charge" in readout.sizes:
-        readout.species_charge *= -1.0
+        readout.species_charge.neg_()
