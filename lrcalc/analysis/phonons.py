@@ -43,7 +43,9 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def from_folder(folder: str | Path, *, transposed: bool = False) -> Phonons:
+def from_folder(
+    folder: str | Path, *, transposed: bool = False, check_table: bool = True
+) -> Phonons:
     """Read a folder of phonopy files.
 
     Parameters
@@ -54,6 +56,9 @@ def from_folder(folder: str | Path, *, transposed: bool = False) -> Phonons:
         supercell.
     transposed
         The BORN file holds (displacement, field) instead of phonopy's (field, displacement).
+    check_table
+        Compare with a published ``IR-PeakTable.dat`` (wavenumber, label, e²/amu, …) in the folder
+        and refuse Born charges that agree with it only when transposed.
     """
     from phonopy.file_IO import parse_BORN
 
@@ -71,7 +76,44 @@ def from_folder(folder: str | Path, *, transposed: bool = False) -> Phonons:
     born, epsilon = nac["born"], nac["dielectric"]
     if transposed:
         born = born.transpose(0, 2, 1)
-    return assemble(phonon, born, epsilon, only_gamma=only_gamma)
+    found = assemble(phonon, born, epsilon, only_gamma=only_gamma)
+    table = folder / "IR-PeakTable.dat"
+    if check_table and table.is_file():
+        _compare_with_table(found, table)
+    return found
+
+
+def _compare_with_table(phonons: Phonons, path: Path) -> None:
+    """Refuse Born charges that reproduce published intensities only when transposed."""
+    rows = [line.split() for line in path.read_text().splitlines()]
+    published = np.array(
+        [[float(r[0]), float(r[2])] for r in rows if len(r) == 4 and _number(r[0])]
+    )
+
+    def worst(born: np.ndarray) -> float:
+        lines = mode_math.lines(solve(phonons._replace(born=born)))
+        differences = [
+            abs(line.intensity - value)
+            for nu, value in published
+            for line in lines
+            if abs(line.wavenumber - nu) < 0.01
+        ]
+        return max(differences, default=0.0)
+
+    here, there = worst(phonons.born), worst(phonons.born.transpose(0, 2, 1))
+    if here > 1e-3 and there < 0.1 * here:
+        raise ValueError(
+            f"intensities differ from {path.name} by up to {here:.3g} e²/amu, with transposed Born "
+            f"charges by {there:.2g}: they are in the order (displacement, field)"
+        )
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def assemble(phonon: Any, born: np.ndarray, epsilon: np.ndarray, *, only_gamma: bool) -> Phonons:
@@ -367,8 +409,11 @@ def band_structure(phonons: Phonons, points: int = 51, nac: bool = True) -> dict
         raise ValueError("these force constants are good at Γ only: bands need a supercell")
     from ase.cell import Cell
     from ase.dft.kpoints import parse_path_string
+    from phonopy import Phonopy
 
-    phonon = phonons.phonopy.copy()
+    base = phonons.phonopy
+    with _quiet():
+        phonon = Phonopy(base.unitcell, base.supercell_matrix, base.primitive_matrix, log_level=0)
     phonon.force_constants = phonons.phonopy.force_constants
     if nac:
         phonon.nac_params = {

@@ -56,11 +56,11 @@ def spectrum_figure(
         )
     top = float(np.max(value))
     if measured is not None:
-        top = max(top, float(measured[:, 1].max()))
-    for x, y in marks:
+        top = max(top, float(np.max(measured[:, 1])))
+    for place, height in marks:
         axis.annotate(
-            f"{x:.0f}",
-            (x, y),
+            f"{place:.0f}",
+            (place, height),
             xytext=(0, 6),
             textcoords="offset points",
             ha="center",
