@@ -1,0 +1,108 @@
+"""What i-PI and the driver cost beyond the model, and what batching gains.
+
+    python benchmarks/ipi.py [--model water] [--waters 64] [--steps 60]
+
+First with a model that costs nothing: milliseconds a step of i-PI, driver and transport. Then with
+a real model: 32 beads in one call against one by one. Medians over steps; run it on a quiet
+machine.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import uuid
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from lrcalc.ipi import Outputs, Settings, Transport, run_ipi, write_input
+from lrcalc.ipi.structures import read_structure
+
+PES = Path(__file__).with_name("ipi_pes.py")
+
+
+def box(waters):
+    """Molecules on a lattice at the density of water; the bundled box if it has the same size."""
+    bundled = files("lrcalc") / "zoo" / "water64.xyz"
+    if waters == 64 and bundled.is_file():
+        return read_structure(str(bundled))
+    rng = np.random.default_rng(0)
+    edge = (waters * 29.9) ** (1 / 3)
+    side = int(np.ceil(waters ** (1 / 3)))
+    atoms = Atoms(cell=[edge] * 3, pbc=True)
+    for index in range(waters):
+        one = Atoms("OH2", positions=[[0, 0, 0], [0.76, 0.58, 0], [-0.76, 0.58, 0]])
+        one.rotate(rng.uniform(0, 360), rng.normal(size=3))
+        cell = np.array([index % side, index // side % side, index // side**2])
+        one.translate(cell * edge / side)
+        atoms += one
+    return atoms
+
+
+def measure(atoms, mode, beads, *, batch=True, dipole=False, steps=60, null=True, model="water"):
+    """Medians over steps, in ms: the whole step, and the part outside the model's calls."""
+    with tempfile.TemporaryDirectory() as folder:
+        times = Path(folder) / "times"
+        os.environ["BENCH_TIMES"] = str(times)
+        os.environ["BENCH_NULL"] = "1" if null else ""
+        transport = Transport(mode, "b" + uuid.uuid4().hex[:8], batch=batch)
+        path = write_input(
+            "nvt", atoms, Path(folder) / "run", steps=steps, beads=beads, timestep=0.25,
+            settings=Settings(model=model, max_force=0.0, virial=False), transport=transport,
+            outputs=Outputs(properties=10, dipole=int(dipole), positions=0, checkpoint=1000),
+            pes_file=PES,
+        )  # fmt: skip
+        client = [sys.executable, str(PES), f"--{mode}", "--address", transport.address]
+        run_ipi(path, clients=[client] if mode != "ffdirect" else [], interval=0.5)
+        start, end = np.loadtxt(times).T
+    calls = 1 if batch else beads
+    begin, stop = start[::calls], end[calls - 1 :: calls]
+    model_time = (end - start)[: len(begin) * calls].reshape(-1, calls).sum(axis=1)
+    whole = np.diff(begin)[5:]
+    outside = whole - model_time[:-1][5:]
+    assert len(stop) == len(begin)
+    return 1e3 * np.median(whole), 1e3 * np.median(outside)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="water")
+    parser.add_argument("--waters", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--model-steps", type=int, default=12)
+    parser.add_argument("--skip-model", action="store_true")
+    options = parser.parse_args()
+    atoms = box(options.waters)
+    print(f"{len(atoms)} atoms; ms a step outside the model (target)")
+    for mode, beads, target in (
+        ("ffdirect", 1, "1.5"), ("unix", 1, ""), ("ffdirect", 32, "16"), ("unix", 32, ""),
+    ):  # fmt: skip
+        plain, extra = (
+            measure(atoms, mode, beads, dipole=dipole, steps=options.steps)[1]
+            for dipole in (False, True)
+        )
+        note = f"({target})" if target else ""
+        print(
+            f"{mode:9s} {beads:3d} beads: {plain:7.2f} {note:6s} with dipole written every step"
+            f" {extra:7.2f}"
+        )
+    if options.skip_model:
+        return
+    print(f"model {options.model}: whole step, ms")
+    common = {"null": False, "model": options.model, "steps": options.model_steps}
+    together, _ = measure(atoms, "ffdirect", 32, **common)
+    single, _ = measure(atoms, "ffdirect", 32, batch=False, **common)
+    dipole, _ = measure(atoms, "ffdirect", 32, dipole=True, **common)
+    print(
+        f"32 beads in one call {together:8.1f}, one by one {single:8.1f}: {single / together:.2f} x"
+    )
+    print(
+        f"32 beads in one call, with dipole {dipole:8.1f}: {100 * (dipole / together - 1):+.1f} %"
+    )
+
+
+if __name__ == "__main__":
+    main()
