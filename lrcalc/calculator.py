@@ -143,6 +143,21 @@ class LRCalculator(Calculator):
         """Largest violation (e per atom) of the acoustic sum rule that was projected out."""
         return self.evaluator.sum_rule_residual
 
+    @property
+    def varies(self) -> bool:
+        """Whether a field depends on time."""
+        return bool(self._source)
+
+    @property
+    def charge_work(self) -> float:
+        """Work (eV) of a field on atomic charges in a periodic cell so far; settable."""
+        return self._work.total
+
+    @charge_work.setter
+    def charge_work(self, value: float) -> None:
+        self._work = Work()
+        self._work.total = value
+
     def reset_branch(self) -> None:
         """Forget on which branch of the dipole the last structure was, and work done so far."""
         self._branch = Branch()

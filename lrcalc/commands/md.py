@@ -1,0 +1,195 @@
+"""`lrcalc md`: molecular dynamics, in a field if wanted, that can be killed and continued."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from math import pi, sin
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+NAME = "md"
+HELP = "molecular dynamics (NVE, NVT, NPT) at constant field, displacement or voltage"
+EXAMPLE = "lrcalc md water box.xyz --ensemble nvt --field 0 0 0.1 --steps 2000 --out run"
+
+COLUMNS = ("step", "time_fs", "temperature_K", "enthalpy_eV", "conserved_eV", "volume_A3",
+           "Mx_eA", "My_eA", "Mz_eA", "Ex_V/A", "Ey_V/A", "Ez_V/A")  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("model", help="bundled name or model file")
+    parser.add_argument("structure", help="any file ASE reads; its last frame is used")
+    parser.add_argument("--out", default="md", metavar="NAME", help="NAME.xyz, .csv, .png, .npz")
+    parser.add_argument("--steps", type=int, default=1000, help="total, with those done before")
+    parser.add_argument("--timestep", type=float, default=0.5, help="fs")
+    parser.add_argument("--ensemble", default="nve", choices=["nve", "nvt", "npt"])
+    parser.add_argument("--temperature", type=float, default=300.0, help="K")
+    parser.add_argument("--pressure", type=float, default=0.0, help="GPa")
+    parser.add_argument("--thermostat-time", type=float, default=100.0, help="fs")
+    parser.add_argument("--barostat-time", type=float, default=500.0, help="fs")
+    parser.add_argument("--seed", type=int, default=0)
+    held = parser.add_argument_group("held constant (one of them)")
+    held.add_argument("--field", type=float, nargs=3, metavar=("X", "Y", "Z"), help="E, V/Å")
+    held.add_argument(
+        "--displacement", type=float, nargs=3, metavar=("X", "Y", "Z"), help="D, e/Å²"
+    )
+    held.add_argument("--voltage", type=float, nargs=3, metavar=("A", "B", "C"),
+                      help="E·a along each lattice vector, V")  # fmt: skip
+    shape = held.add_mutually_exclusive_group()
+    shape.add_argument("--ramp", type=float, metavar="FS", help="raise it linearly over this time")
+    shape.add_argument("--cycle", type=float, metavar="FS", help="sinusoidal with this period")
+    out = parser.add_argument_group("output")
+    out.add_argument("--every", type=int, default=10, help="steps between frames and rows")
+    out.add_argument("--born-every", type=int, default=0, metavar="K",
+                     help="Born charges with every K-th frame")  # fmt: skip
+    out.add_argument("--polarizability-every", type=int, default=0, metavar="K")
+    out.add_argument("--restart", action="store_true", help="ignore an earlier run of this name")
+    parser.add_argument("--epsilon-infinity", type=float, help="instead of the model's")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Integrate, write trajectory, table, picture and state."""
+    from ase.io import read
+
+    from lrcalc.dynamics import Settings, Simulation, load_state
+
+    if args.every < 1 or args.steps < 1:
+        raise ValueError("`--steps` and `--every` must be at least 1")
+    if not Path(args.structure).is_file():
+        raise FileNotFoundError(f"no structure file {args.structure}")
+    atoms = read(args.structure)
+    atoms.calc = None
+    settings = Settings(
+        args.ensemble, args.timestep, args.temperature, args.pressure, args.thermostat_time,
+        args.barostat_time, args.seed,
+    )  # fmt: skip
+    simulation = Simulation(atoms, make_calculator(args), settings)
+    output = Path(args.out)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    files = {key: output.with_name(output.name + key) for key in (".xyz", ".csv", ".png", ".npz")}
+    if files[".npz"].is_file() and not args.restart:
+        state = load_state(files[".npz"])
+        simulation.restore(state)
+        for key in (".xyz", ".csv"):  # what was written after the state will be written again
+            os.truncate(files[key], int(state["size" + key]))
+        print(f"continuing {args.out} at step {simulation.steps}")
+    else:
+        files[".xyz"].unlink(missing_ok=True)
+        files[".csv"].write_text(",".join(COLUMNS) + "\n")
+    integrate(simulation, args, files)
+    plot(files[".csv"], files[".png"], len(atoms))
+    print(f"wrote {', '.join(str(f) for f in files.values())}")
+    return 0
+
+
+def integrate(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) -> None:
+    """Run to the end with a progress bar; the state is saved with every frame."""
+    from tqdm import tqdm
+
+    first = simulation.conserved()
+    recorded = simulation.steps if simulation.steps else -1  # a continued run has this frame
+    with tqdm(total=args.steps, initial=simulation.steps, unit="step", dynamic_ncols=True) as bar:
+        while True:
+            if simulation.steps % args.every == 0 and simulation.steps != recorded:
+                row = record(simulation, args, files)
+                drift = 1e3 * (row[4] - first) / len(simulation.atoms)
+                bar.set_postfix_str(f"T {row[2]:.0f} K, conserved {drift:+.3f} meV/atom")
+            if simulation.steps >= args.steps:
+                break
+            simulation.step()
+            bar.update()
+
+
+def record(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) -> list[float]:
+    """Write one frame, one row and the state."""
+    from lrcalc.dynamics import save_state
+    from lrcalc.trajectory import write_extxyz
+
+    atoms, calculator = simulation.atoms, simulation.calculator
+    frame = simulation.steps // args.every
+    energy = atoms.get_potential_energy()
+    electric = calculator.evaluator.potential.config["level"] != "sr"
+    if electric:
+        calculator.get_property("dipole", atoms)
+    for name, stride in (("born_effective_charges", args.born_every),
+                         ("polarizability", args.polarizability_every)):  # fmt: skip
+        if stride and frame % stride == 0:
+            calculator.get_property(name, atoms)
+    results = calculator.results
+    row = [
+        simulation.steps, simulation.time, atoms.get_temperature(), energy, simulation.conserved(),
+        abs(float(np.linalg.det(atoms.cell))), *results.get("dipole", np.zeros(3)),
+        *results.get("electric_field", np.zeros(3)),
+    ]  # fmt: skip
+    atoms.info |= {"step": simulation.steps, "time_fs": simulation.time}
+    write_extxyz(files[".xyz"], atoms, append=True)
+    with files[".csv"].open("a") as file:
+        file.write(",".join(f"{value:.10g}" for value in row) + "\n")
+    state = simulation.state()
+    for key in (".xyz", ".csv"):
+        state["size" + key] = np.array(files[key].stat().st_size)
+    save_state(files[".npz"], state)
+    return [float(value) for value in row]
+
+
+def make_calculator(args: argparse.Namespace) -> Any:
+    """Build the calculator, with a ramped or cycled field if asked for."""
+    from lrcalc.calculator import LRCalculator
+
+    if (args.ramp or args.cycle) and not (args.field or args.displacement or args.voltage):
+        raise ValueError("--ramp and --cycle need --field, --displacement or --voltage")
+    return LRCalculator(
+        args.model, device=args.device, dtype=args.dtype, epsilon_infinity=args.epsilon_infinity,
+        electric_field=shaped(args.field, args.ramp, args.cycle),
+        electric_displacement=shaped(args.displacement, args.ramp, args.cycle),
+        reduced_field=shaped(args.voltage, args.ramp, args.cycle),
+    )  # fmt: skip
+
+
+def shaped(
+    vector: list[float] | None, ramp: float | None, cycle: float | None
+) -> np.ndarray | Callable[[float], np.ndarray] | None:
+    """Return a constant vector, or one that depends on time (fs).
+
+    Raises
+    ------
+    ValueError
+        For a time that is not positive.
+    """
+    if vector is None:
+        return None
+    amplitude = np.array(vector)
+    for name, value in (("--ramp", ramp), ("--cycle", cycle)):
+        if value is not None and not value > 0:
+            raise ValueError(f"`{name}` is {value} fs but must be positive")
+    if ramp is not None:
+        return lambda time: amplitude * min(time / ramp, 1.0)
+    if cycle is not None:
+        return lambda time: amplitude * sin(2 * pi * time / cycle)
+    return amplitude
+
+
+def plot(table: Path, picture: Path, n_atoms: int) -> None:
+    """Draw conserved quantity, temperature and dipole against time."""
+    from matplotlib.figure import Figure
+
+    data = np.atleast_1d(np.genfromtxt(table, delimiter=",", skip_header=1))
+    data = data.reshape(-1, len(COLUMNS))
+    time = data[:, 1] / 1e3
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    top, middle, bottom = figure.subplots(3, 1, sharex=True)
+    top.plot(time, 1e3 * (data[:, 4] - data[0, 4]) / n_atoms)
+    top.set(ylabel="conserved\n(meV/atom)")
+    middle.plot(time, data[:, 2])
+    middle.set(ylabel="temperature (K)")
+    for axis, name in enumerate("xyz"):
+        bottom.plot(time, data[:, 6 + axis], label=f"$M_{name}$")
+    bottom.set(ylabel="dipole (e Å)", xlabel="time (ps)")
+    bottom.legend(frameon=False, ncols=3)
+    figure.savefig(picture, dpi=120)
