@@ -121,6 +121,9 @@ def electrostatic_energy(
     A net charge in a cell periodic in three directions is neutralised by a uniform background
     (the k = 0 term is left out), with tin-foil boundary. The smeared interaction makes the
     energy of overlapping sites finite: nothing here refuses close atoms.
+
+    Not for tracing by ``torch.compile``: index sets, mesh sizes and the choice of method depend
+    on values. In a compiled model call ``torch.compiler.disable(electrostatic_energy)``.
     """
     check_arguments(smearing, k_cutoff, method, accuracy, iterations)
     structures = 1 if cell is None or cell.dim() == 2 else len(cell)
