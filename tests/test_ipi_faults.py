@@ -272,7 +272,7 @@ def test_no_ipi(mode):
     assert "no i-PI at" in text
 
 
-@pytest.mark.parametrize("mode", ["ffdirect", "unix"])
+@pytest.mark.parametrize("mode", [pytest.param("ffdirect", marks=pytest.mark.long), "unix"])
 def test_model_missing(tmp_path, mode):
     transport = Transport(mode, address())
     path = write_input(
@@ -300,7 +300,9 @@ def test_field_given_twice(tmp_path):
         run_ipi(path, clients=[command])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_signals_end_a_client_in_a_force(tmp_path, number):
     transport = Transport("unix", address())
     path = toy_input(tmp_path, "nve", transport, steps=4)

@@ -1,5 +1,6 @@
 """The real evaluator behind the driver: derivatives in i-PI's units, and runs."""
 
+import os
 import sys
 
 import numpy as np
@@ -7,9 +8,12 @@ import pytest
 from ase.units import Bohr
 
 from lrcalc import save
+from lrcalc.commands.demo import starting_structure
 from lrcalc.evaluator import Evaluator
 from lrcalc.ipi import Outputs, Settings, Transport, read_properties, run_ipi, write_input
 from lrcalc.ipi.driver import Engine
+from lrcalc.ipi.structures import read_structure
+from lrcalc.units import EPSILON_0
 
 from .conftest import random_potential
 from .ipi_helpers import address, assert_same_run, waters
@@ -90,3 +94,61 @@ def test_model_in_process_and_by_socket(tmp_path):
     assert_same_run(tmp_path / "ffdirect", tmp_path / "unix")
     values = read_properties(tmp_path / "unix" / "sim.out").values
     assert np.ptp(values["potential"]) > 0
+
+
+def water_run(folder, kind, steps, settings, **options):
+    """The bundled model on 64 waters; properties of the run."""
+    path = write_input(
+        kind,
+        starting_structure(),
+        folder,
+        steps=steps,
+        settings=settings,
+        outputs=Outputs(properties=5, dipole=0, positions=0, checkpoint=1000),
+        **options,
+    )
+    assert run_ipi(path, timeout=2400).finished
+    return read_properties(folder / "sim.out").values
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_fields_on_64_waters_conserve(tmp_path):
+    """Drift of `conserved` over 2000 steps at constant E and constant D, against no field."""
+    steps = int(os.environ.get("LRCALC_TEST_STEPS", "2000"))
+    atoms = read_structure(starting_structure())
+    dipole = Evaluator("water")([atoms], ["dipole"])[0]["dipole"]
+    displacement = dipole / atoms.get_volume() + EPSILON_0 * 1.78 * np.array([0.0, 0.0, 0.1])
+    x, y, z = displacement
+    cases = {
+        "nve": Settings(),
+        "efield": Settings(electric_field=(0.0, 0.0, 0.1)),
+        "dfield": Settings(electric_displacement=(x, y, z)),
+    }
+    drift, spread = {}, {}
+    for kind, settings in cases.items():
+        values = water_run(tmp_path / kind, kind, steps, settings, ensemble="nve")
+        conserved = values["conserved"] / len(atoms)
+        drift[kind] = abs(np.polyfit(values["time"], conserved, 1)[0]) * 1e6  # meV/atom/ns
+        spread[kind] = np.std(conserved) * 1e3
+    print("drift, meV/atom/ns:", drift, "spread, meV/atom:", spread)
+    for kind in ("efield", "dfield"):
+        assert spread[kind] < 1.5 * spread["nve"]
+        # a drift below 20 meV/atom/ns is the noise of the free run
+        assert drift[kind] < max(1.5 * drift["nve"], 20.0)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_npt_of_64_waters_with_four_beads_in_a_field(tmp_path):
+    """It runs, moves the volume, and conserves."""
+    steps = int(os.environ.get("LRCALC_TEST_STEPS", "200"))
+    values = water_run(
+        tmp_path, "efield", steps, Settings(electric_field=(0.0, 0.0, 0.05)),
+        ensemble="npt", beads=4, timestep=0.25,
+    )  # fmt: skip
+    assert np.ptp(values["volume"]) > 0.1
+    half = len(values["step"]) // 2
+    early, late = values["conserved"][:half].mean(), values["conserved"][half:].mean()
+    print("conserved", early, late, "potential", np.ptp(values["potential"]))
+    assert abs(late - early) < 0.02 * np.ptp(values["potential"])

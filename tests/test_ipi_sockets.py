@@ -26,10 +26,10 @@ def reference(tmp_path_factory):
     [
         ("ffdirect", 0, False),
         ("unix", 1, True),
-        ("unix", 1, False),
+        pytest.param("unix", 1, False, marks=pytest.mark.long),
         ("unix", 2, False),
         ("inet", 2, True),
-        ("inet", 1, False),
+        pytest.param("inet", 1, False, marks=pytest.mark.long),
     ],
 )
 def test_same_trajectory(reference, tmp_path, mode, clients, batch):

@@ -66,6 +66,8 @@ def read_plan(input_file: Path) -> Plan:
     ValueError
         If the file is not an i-PI input.
     """
+    if not input_file.exists():
+        raise FileNotFoundError(f"the i-PI input {input_file} does not exist")
     try:
         root = ElementTree.parse(input_file).getroot()
     except ElementTree.ParseError as error:
@@ -188,8 +190,6 @@ def run_ipi(
         If i-PI or a client failed, with the last lines that it printed.
     """
     input_file = Path(input_file).resolve()
-    if not input_file.exists():
-        raise FileNotFoundError(f"the i-PI input {input_file} does not exist")
     workdir = input_file.parent if workdir is None else Path(workdir).resolve()
     plan = read_plan(input_file)
     for endpoint in plan.endpoints:
