@@ -1,0 +1,66 @@
+"""What fields and response cost: ratios to a plain step, 192-atom water, measured in turns.
+
+    python benchmarks/fields.py [--model water] [--threads 1] [--rounds 12]
+
+Each round times every case once, so that a machine that slows down slows all of them; a figure is
+the median over the rounds, a ratio the median of the ratios within a round.
+"""
+
+import argparse
+import time
+from importlib.resources import files
+
+import numpy as np
+import torch
+from ase.io import read
+
+from lrcalc import Evaluator
+
+STEP = ["energy", "forces"]
+CASES = {
+    "energy + forces": ({}, STEP, None),
+    "the same in a field": ({"electric_field": (0, 0, 0.1)}, STEP, 1.10),
+    "the same at constant D": ({"electric_displacement": (0, 0, 1e-3)}, STEP, 1.15),
+    "energy + forces + stress": ({}, [*STEP, "stress"], None),
+    "forces + dipole": ({}, [*STEP, "dipole"], None),
+    "current Z·v": ({}, ["current"], 2.2),
+    "forces + Born": ({}, [*STEP, "born_effective_charges"], 4.0),
+    "forces + Born + polarizability": (
+        {}, [*STEP, "born_effective_charges", "polarizability"], 4.0,
+    ),
+}  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="water")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=12)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    atoms = read(str(files("lrcalc") / "zoo" / "water64.xyz"))
+    atoms.set_momenta(np.random.default_rng(0).normal(size=(len(atoms), 3)))
+    level = Evaluator(args.model).potential.config["level"]
+    cases = {}
+    for name, (held, wanted, limit) in CASES.items():
+        if "polarizability" not in wanted or "iu" in level:
+            cases[name] = (Evaluator(args.model, **held), wanted, limit)
+    for evaluator, wanted, _ in cases.values():
+        evaluator([atoms], wanted)
+    times = {name: [] for name in cases}
+    for _ in range(args.rounds):
+        for name, (evaluator, wanted, _) in cases.items():
+            start = time.perf_counter()
+            evaluator([atoms], wanted)
+            times[name].append(time.perf_counter() - start)
+    print(f"{args.model} (level {level}), {len(atoms)} atoms, {args.threads} threads")
+    print(f"{'':32}{'ms':>8}{'ratio':>8}{'limit':>8}")
+    plain = np.array(times["energy + forces"])
+    for name, values in times.items():
+        ratio = np.median(np.array(values) / plain)
+        limit = cases[name][2]
+        print(f"{name:32}{1e3 * np.median(values):8.1f}{ratio:8.2f}{limit or '':>8}")
+
+
+if __name__ == "__main__":
+    main()
