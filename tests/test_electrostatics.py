@@ -376,6 +376,32 @@ def test_energy_without_response_costs_no_potential():
     assert electrostatic_energy(r, CELL, m).potential is None
 
 
+@pytest.mark.parametrize("method", ["direct", "mesh", "open", "slab"])
+@pytest.mark.parametrize("iterations", [0, 1, None])
+def test_atomic_energies_add_up(method, iterations):
+    r, m = system("uQiqiu")
+    cell = None if method == "open" else CELL
+    result = electrostatic_energy(
+        r, cell, m, method=method, with_field=True, iterations=iterations, tolerance=1e-12
+    )
+    assert float(result.atomic_energy.sum()) == pytest.approx(float(result.energy), rel=1e-9)
+
+
+@pytest.mark.long
+def test_ten_thousand_atoms():
+    # the mesh at a size where the direct sum takes minutes: forces add up to nothing, and a
+    # uniform shift by half a mesh cell changes neither energy nor forces beyond the accuracy
+    repeats = 12
+    r, m = system("uQiqiu")
+    shifts = torch.cartesian_prod(*[torch.arange(repeats, dtype=torch.float64)] * 3) @ CELL
+    many = (r[None] + shifts[:, None]).reshape(-1, 3)
+    parts = Multipoles(*(x.repeat(repeats**3, *[1] * (x.dim() - 1)) for x in m[:5]))
+    one, forces = energy_and_forces(r, CELL, m, method="direct")
+    all_, found = energy_and_forces(many, repeats * CELL, parts, method="mesh")
+    assert float(all_.energy) == pytest.approx(repeats**3 * float(one.energy), rel=1e-5)
+    assert (found.reshape(-1, 6, 3) - forces).norm() < 1e-5 * repeats**1.5 * forces.norm()
+
+
 # ---- bad input ---------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lrcalc.electrostatics.kernels import Source
+from lrcalc.electrostatics.kernels import Sites, Source
 from lrcalc.electrostatics.operator import apply, make_operator
 from lrcalc.electrostatics.response import induce, response_order
 from lrcalc.electrostatics.solver import Solution
@@ -34,6 +34,8 @@ class Electrostatics(NamedTuple):
         Charge that ``pair.first`` gained from ``pair.second``.
     solution : Solution or None
         Residual, iterations and stop reason of a self-consistent response.
+    atomic_energy : Tensor or None, shape (N,), eV
+        Share of each atom in the energy (half of each interaction); with ``with_field``.
     """
 
     energy: Tensor
@@ -44,6 +46,7 @@ class Electrostatics(NamedTuple):
     induced_dipole: Tensor | None = None
     transfer: Tensor | None = None
     solution: Solution | None = None
+    atomic_energy: Tensor | None = None
 
 
 def electrostatic_energy(
@@ -102,7 +105,7 @@ def electrostatic_energy(
     maximum_iterations : int
         Limit of the self-consistent response.
     with_field : bool
-        Return potential and field also where the response does not need them.
+        Return potential, field and atomic energies also where the response does not need them.
     check : bool
         Look for shapes, values and cells that make no sense (a few reductions).
 
@@ -146,7 +149,9 @@ def electrostatic_energy(
     if check:
         check_geometry(positions, cell, batch, structures, pbc)
         check_multipoles(multipoles, len(positions))
-    order = max(response_order(multipoles), 1 if with_field else -1)
+    order = response_order(multipoles)
+    if with_field:
+        order = 1 if multipoles.quadrupole is None else 2
     polar = multipoles.polarizability is not None
     operator = make_operator(
         positions,
@@ -170,8 +175,12 @@ def electrostatic_energy(
     permanent, sites = apply(operator, source, order)
     if sites is None:
         return Electrostatics(permanent, permanent)
+    atomic = _atomic_energy(source, sites) if with_field else None
+    result = Electrostatics(
+        permanent, permanent, sites.potential, sites.field, atomic_energy=atomic
+    )
     if response_order(multipoles) < 0:
-        return Electrostatics(permanent, permanent, sites.potential, sites.field)
+        return result
     induced = induce(
         operator,
         multipoles,
@@ -180,13 +189,26 @@ def electrostatic_energy(
         tolerance=tolerance,
         maximum_iterations=maximum_iterations,
     )
-    return Electrostatics(
-        permanent + induced.energy,
-        permanent,
-        sites.potential,
-        sites.field,
-        induced.charge,
-        induced.dipole,
-        induced.transfer,
-        induced.solution,
+    if atomic is not None:
+        moments = Source(torch.zeros_like(multipoles.charge), induced.dipole)
+        if induced.charge is not None:
+            moments = moments._replace(charge=induced.charge)
+        atomic = atomic + _atomic_energy(moments, sites)
+    return result._replace(
+        energy=permanent + induced.energy,
+        induced_charge=induced.charge,
+        induced_dipole=induced.dipole,
+        transfer=induced.transfer,
+        solution=induced.solution,
+        atomic_energy=atomic,
     )
+
+
+def _atomic_energy(moments: Source, sites: Sites) -> Tensor:
+    """Half the energy (N,) of moments in the potential of the permanent multipoles."""
+    energy = moments.charge * sites.potential
+    if moments.dipole is not None and sites.field is not None:
+        energy = energy - (moments.dipole * sites.field).sum(-1)
+    if moments.quadrupole is not None and sites.hessian is not None:
+        energy = energy + 0.5 * (moments.quadrupole * sites.hessian).sum((-1, -2))
+    return 0.5 * energy
