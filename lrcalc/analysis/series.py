@@ -6,6 +6,7 @@ else is taken as e Å and e Å²/V unless a unit is given. Nothing is guessed fr
 """
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -36,6 +37,7 @@ _IPI_UNIT = {
 _COLUMNS = {"dipole": 3, "current": 3, "polarizability": 9}
 _CHUNK = 65536
 _STEP = re.compile(r"Step:\s*(\d+)")
+_HEADER = re.compile(r"#EXTRAS[^\n]*")
 _BEAD = re.compile(r"^(?P<stem>.+)_(?P<bead>\d+)$")
 
 _ASE_KEYS = {
@@ -221,50 +223,58 @@ def read_ipi_extras(path: Path, *, factor: float, columns: int) -> Series:
 
     def chunks() -> Iterator[np.ndarray]:
         expected = steps[0] if steps else 0
+        rest, last = "", False
         with path.open() as file:
-            rest: list[str] = []
-            while True:
-                lines = rest + file.readlines(1 << 23)
-                last = len(lines) == len(rest)
-                if not lines:
-                    return
-                heads = [i for i, line in enumerate(lines) if "#" in line]
-                end = len(lines) if last else heads[-1]
-                rest = lines[end:]
-                heads = [i for i in heads if i < end]
-                for i in heads:
-                    match = _STEP.search(lines[i])
-                    if match is None or int(match[1]) != expected:
-                        found = match[1] if match else "none"
-                        raise ValueError(
-                            f"{path}: step {expected} expected but {found} found: frames are "
-                            "missing or repeated (a restarted run?); give the parts as separate "
-                            "files"
-                        )
-                    expected += stride
-                numbers = _numbers(lines[:end], path)
-                if heads and numbers.size:
-                    width = numbers.size / len(heads)
-                    if width % columns:
-                        raise ValueError(
-                            f"{path}: {width:g} numbers a step but a multiple of {columns} is "
-                            "expected; is the last step complete, and is this the right extra?"
-                        )
-                    yield numbers.reshape(len(heads), -1, columns).mean(1) * factor
-                elif heads:
-                    raise ValueError(f"{path}: step {expected - stride} has no numbers")
-                if last:
-                    return
+            while not last:
+                added = file.read(1 << 24)
+                last = not added
+                text = rest + added
+                # cut before the last header: its numbers may not all be here yet
+                cut = len(text) if last else text.rfind("\n", 0, text.rfind("#EXTRAS")) + 1
+                part, rest = text[:cut], text[cut:]
+                heads = part.count("#EXTRAS")
+                if not heads:
+                    continue
+                found = np.array(_STEP.findall(part), dtype=int)
+                wanted = expected + stride * np.arange(heads)
+                if len(found) != heads or (found != wanted).any():
+                    bad = int(np.argmax(found != wanted)) if len(found) == heads else 0
+                    raise ValueError(
+                        f"{path}: step {wanted[bad]} expected but {found[bad]} found: frames are "
+                        "missing or repeated (a restarted run?); give the parts as separate files"
+                    )
+                expected = int(wanted[-1]) + stride
+                numbers = _numbers(_HEADER.sub(" ", part), path)
+                width = numbers.size / heads
+                if not numbers.size or width % columns:
+                    raise ValueError(
+                        f"{path}: {width:g} numbers a step but a multiple of {columns} is "
+                        "expected; is the last step complete, and is this the right extra?"
+                    )
+                yield numbers.reshape(heads, -1, columns).mean(1) * factor
 
     return Series(chunks, columns, str(path), None, stride)
 
 
-def _numbers(lines: list[str], path: Path) -> np.ndarray:
-    text = " ".join(line for line in lines if "#" not in line)
+def _numbers(text: str, path: Path) -> np.ndarray:
+    """Blank-separated numbers; four times as quick as converting word by word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # numpy's word for unread text
+        try:
+            return np.fromstring(text, dtype=float, sep=" ")
+        except (DeprecationWarning, ValueError):
+            pass
+    words = text.split()
+    bad = next((word for word in words if not _is_number(word)), "?")
+    raise ValueError(f"{path}: could not read {bad!r} as a number")
+
+
+def _is_number(word: str) -> bool:
     try:
-        return np.array(text.split(), dtype=float)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _read_columns(path: Path, factor: float, use_columns: Sequence[int] | None) -> Series:
@@ -275,14 +285,11 @@ def _read_columns(path: Path, factor: float, use_columns: Sequence[int] | None) 
         separator = "," if "," in kept[0] else None
         width = len(kept[0].split(separator))
         text = " ".join(kept)
-        values = (text.replace(",", " ") if separator else text).split()
+        values = _numbers(text.replace(",", " ") if separator else text, path)
         if len(values) != width * len(kept):
             bad = next(line for line in kept if len(line.split(separator)) != width)
             raise ValueError(f"{path}: {width} columns expected but a row is {bad.strip()!r}")
-        try:
-            return np.array(values, dtype=float).reshape(len(kept), width)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        return values.reshape(len(kept), width)
 
     with path.open() as file:
         first = rows(list(islice(file, 1000)))
