@@ -129,13 +129,14 @@ def test_fields_on_64_waters_conserve(tmp_path):
     for kind, settings in cases.items():
         values = water_run(tmp_path / kind, kind, steps, settings, ensemble="nve")
         conserved = values["conserved"] / len(atoms)
-        drift[kind] = abs(np.polyfit(values["time"], conserved, 1)[0]) * 1e6  # meV/atom/ns
+        drift[kind] = abs(np.polyfit(values["time"], conserved, 1)[0]) * 1e6  # meV/atom/ps
         spread[kind] = np.std(conserved) * 1e3
-    print("drift, meV/atom/ns:", drift, "spread, meV/atom:", spread)
+    print("drift, meV/atom/ps:", drift, "spread, meV/atom:", spread)
     for kind in ("efield", "dfield"):
         assert spread[kind] < 1.5 * spread["nve"]
-        # a drift below 20 meV/atom/ns is the noise of the free run
-        assert drift[kind] < max(1.5 * drift["nve"], 20.0)
+        # a slope below the spread over the whole duration is not resolved
+        unresolved = spread["nve"] / (1e-3 * values["time"][-1])
+        assert drift[kind] < max(1.5 * drift["nve"], unresolved)
 
 
 @pytest.mark.long
