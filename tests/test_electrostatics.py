@@ -349,6 +349,16 @@ def test_long_open_sum_in_blocks(monkeypatch):
     torch.testing.assert_close(block_forces, forces, rtol=1e-10, atol=1e-10)
 
 
+def test_sorted_atoms_on_the_mesh(monkeypatch):
+    r, m = system("uQiqiu", atoms=12)
+    options = {"method": "mesh", "accuracy": 1e-4}
+    plain, forces = energy_and_forces(r, CELL, m, **options)
+    monkeypatch.setattr("lrcalc.electrostatics.mesh.SORT_ABOVE", 4)
+    ordered, found = energy_and_forces(r, CELL, m, **options)
+    torch.testing.assert_close(ordered.induced_dipole, plain.induced_dipole, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(found, forces, rtol=1e-9, atol=1e-9)
+
+
 def test_overlapping_sites_are_finite():
     # q² v(0) = q² k_C √(2/π)/σ for two charges on top of one another
     r = torch.zeros(2, 3, dtype=torch.float64)
