@@ -79,7 +79,7 @@ def simulate(name, kind, steps, *, start=None, beads=None, settings=None, ensemb
 field = Settings(electric_field=(0.0, 0.0, FIELD))
 *_, warm = simulate("1-equilibrate", "nvt", 500)
 classical, cold, _ = simulate("2-classical", "nvt", 1500, start=warm)
-*_, quantum_start = simulate("3-equilibrate-beads", "pimd", 200, start=warm, beads=8)
+*_, quantum_start = simulate("3-equilibrate-beads", "pimd", 300, start=warm, beads=8)
 quantum, ring, _ = simulate("4-trpmd", "trpmd", 700, start=quantum_start, beads=8)
 in_field, oriented, _ = simulate("5-field", "efield", 1500, start=warm, settings=field)
 
