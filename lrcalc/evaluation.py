@@ -11,7 +11,7 @@ from ase import Atoms
 from lrcalc.evaluator import Evaluator
 
 BORN_KEYS = ("REF_born", "born_effective_charges", "born")
-"""Array columns (N, 9) or (N, 3, 3) in which data files keep ``born[atom, field, displacement]``."""
+"""Columns (N, 9) or (N, 3, 3) in which files keep ``born[atom, field, displacement]``."""
 
 
 class Errors(NamedTuple):
@@ -19,7 +19,7 @@ class Errors(NamedTuple):
 
     Attributes
     ----------
-    count : int
+    n : int
         Numbers compared.
     rmse, mae : float
         In the unit of the quantity.
@@ -27,7 +27,7 @@ class Errors(NamedTuple):
         ``1 - Σ(model - data)² / Σ(data - mean)²``.
     """
 
-    count: int
+    n: int
     rmse: float
     mae: float
     r2: float
@@ -99,8 +99,7 @@ def collect(
             add("born", result["born_effective_charges"], born)
         progress()
     return {
-        name: (np.concatenate(model), np.concatenate(data))
-        for name, (model, data) in found.items()
+        name: (np.concatenate(model), np.concatenate(data)) for name, (model, data) in found.items()
     }
 
 

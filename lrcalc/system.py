@@ -90,7 +90,7 @@ def from_ase(
     ValueError
         For an empty list or structure, NaN positions or cell, or a periodic cell without volume.
     """
-    structures = list(atoms) if isinstance(atoms, (list, tuple)) else [atoms]
+    structures: list[Atoms] = list(atoms) if isinstance(atoms, list | tuple) else [atoms]
     if not structures:
         raise ValueError("`atoms` is an empty list; give at least one structure")
     for index, structure in enumerate(structures):
@@ -138,8 +138,8 @@ def validate_atoms(atoms: Atoms, name: str = "atoms") -> None:
         raise ValueError(f"`{name}` has atoms of atomic number 0 (X); replace or remove them")
     if atoms.pbc.any() and periodic_volume(cell, atoms.pbc) < 1e-3:
         raise ValueError(
-            f"`{name}` is periodic along {atoms.pbc.tolist()} but its cell {cell.tolist()} spans no "
-            "volume; set a cell or pbc=False"
+            f"`{name}` is periodic along {atoms.pbc.tolist()} but its cell {cell.tolist()} "
+            "spans no volume; set a cell or pbc=False"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -25,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--output", default="demo-output", help="folder to write into")
     parser.add_argument("--model", default="water")
-    parser.add_argument("--minutes", type=float, default=3.0,
-                        help="time for the molecular dynamics (default 3)")
+    parser.add_argument(
+        "--minutes", type=float, default=3.0, help="time for the molecular dynamics (default 3)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,19 +43,26 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(model=args.model, extras=("dipole",), virial=False)
     print(f"64 water molecules, model {args.model!r}, {TEMPERATURE:g} K; results in {folder}/\n")
 
-    quick = {"settings": settings, "temperature": TEMPERATURE}
+    prepare = partial(write_input, settings=settings, temperature=TEMPERATURE)
     outputs = Outputs(properties=2, dipole=0, positions=50, checkpoint=100)
-    thermal = write_input("nvt", start, folder / "1-nvt", steps=400, timestep=TIMESTEP,
-                          outputs=outputs, **quick)
+    thermal = prepare("nvt", start, folder / "1-nvt", steps=400, timestep=TIMESTEP, outputs=outputs)
     seconds = follow(thermal, "1 equilibration (NVT)")
     steps = affordable_steps(seconds / 400, 60.0 * args.minutes - seconds)
     outputs = Outputs(properties=2, dipole=STRIDE, positions=50, checkpoint=500)
-    free = write_input("nve", start, folder / "2-nve", steps=steps, timestep=TIMESTEP,
-                       outputs=outputs, restart=folder / "1-nvt" / "RESTART", **quick)
+    free = prepare(
+        "nve",
+        start,
+        folder / "2-nve",
+        steps=steps,
+        timestep=TIMESTEP,
+        outputs=outputs,
+        restart=folder / "1-nvt" / "RESTART",
+    )
     follow(free, "2 dynamics with dipoles (NVE)")
     outputs = Outputs(properties=1, dipole=1, positions=0, checkpoint=0)
-    quantum = write_input("pimd", start, folder / "3-pimd", steps=20, beads=4, timestep=0.25,
-                          outputs=outputs, **quick)
+    quantum = prepare(
+        "pimd", start, folder / "3-pimd", steps=20, beads=4, timestep=0.25, outputs=outputs
+    )
     follow(quantum, "3 path integrals, 4 beads")
 
     dipoles = bead_average([folder / "2-nve" / "sim.dipole_0"]).values
@@ -69,8 +78,10 @@ def run(args: argparse.Namespace) -> int:
         ("files", ", ".join(str(f) for f in files)),
     ]
     print("\n" + "\n".join(f"{key:14} {value}" for key, value in rows))
-    print("The spectrum is classical (nuclei without zero-point motion) and a few ps long: its "
-          "stretch lies\nabove the measured one, and below 300 cm⁻¹ it is noise.")
+    print(
+        "The spectrum is classical (nuclei without zero-point motion) and a few ps long: its "
+        "stretch lies\nabove the measured one, and below 300 cm⁻¹ it is noise."
+    )
     return 0
 
 
@@ -87,7 +98,7 @@ def start_cell() -> np.ndarray:
 
 
 def affordable_steps(seconds_per_step: float, budget: float) -> int:
-    """Steps that fit the time left, between 1 and 5 ps, a multiple of the dipole's stride."""
+    """Return the steps that fit the time left: 1 to 5 ps, a multiple of the dipole's stride."""
     steps = int(np.clip(budget / seconds_per_step, 2000, 10000))
     return steps - steps % 100
 
@@ -124,11 +135,15 @@ def spectrum(dipoles: np.ndarray, volume: float, temperature: float, folder: Pat
         dipoles, timestep=TIMESTEP * STRIDE, volume=volume, temperature=temperature, resolution=60.0
     )
     files = write_infrared(
-        result, folder / "water", ranges=WATER_BANDS,
+        result,
+        folder / "water",
+        ranges=WATER_BANDS,
         title="liquid water, n·α (Napierian), lrcalc demo",
     )
-    print("\nInfrared bands, n·α (Bertie & Lan 1996, 298 K, in the column 'measured'; in α alone "
-          "libration is at 676)")
+    print(
+        "\nInfrared bands, n·α (Bertie & Lan 1996, 298 K, in the column 'measured'; in α alone "
+        "libration is at 676)"
+    )
     print(band_table(result))
     return files
 

@@ -58,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
         for group, members in groups.items():
             if not members:
                 continue
-            values = collect(evaluator, [structures[k] for k in members], lambda: bar.update() or None)
+            values = collect(
+                evaluator, [structures[k] for k in members], lambda: bar.update() or None
+            )
             report[group] = {
                 "frames": members,
                 **{k: v._asdict() for k, v in summarise(values).items()},
@@ -81,12 +83,12 @@ def table(report: dict[str, Any]) -> str:
         frames = report[group]["frames"]
         shown = ", ".join(map(str, frames)) if len(frames) <= 15 else f"{len(frames)} frames"
         lines.append(f"\n{title}: {shown} of {report['data']}")
-        lines.append(f"{'':18}{'count':>9}{'RMSE':>10}{'MAE':>10}{'R²':>9}")
+        lines.append(f"{'':18}{'n':>9}{'RMSE':>10}{'MAE':>10}{'R²':>9}")
         for name, (factor, unit) in UNITS.items():
             if name in report[group]:
                 e = report[group][name]
                 lines.append(
-                    f"{name:18}{e['count']:9d}{factor * e['rmse']:10.4g}"
+                    f"{name:18}{e['n']:9d}{factor * e['rmse']:10.4g}"
                     f"{factor * e['mae']:10.4g}{e['r2']:9.4f}  {unit}"
                 )
     lines.append("energy_shifted leaves out a constant offset between data and model")

@@ -46,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="keep every K-th frame of each file out of training and validation",
     )
+    data.add_argument(
+        "--allow-images", action="store_true", help="accept cells smaller than the cutoff"
+    )
     model = parser.add_argument_group("model")
     model.add_argument("--level", default="u", choices=sorted(LEVELS), help="multipoles read out")
     model.add_argument("--charges", default="local", choices=["local", "atomic"])
@@ -99,10 +102,14 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(
         epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.learning_rate,
         energy_weight=args.energy_weight, forces_weight=args.forces_weight,
-        stress_weight=args.stress_weight, ema=args.ema, weight_decay=args.weight_decay, patience=args.patience,
+        stress_weight=args.stress_weight, ema=args.ema, weight_decay=args.weight_decay,
+        patience=args.patience,
         seed=args.seed, device=args.device,
     )  # fmt: skip
-    split = split_files(args.train, args.valid, args.cutoff, args.valid_every, args.test_every)
+    split = split_files(
+        args.train, args.valid, args.cutoff, args.valid_every, args.test_every,
+        allow_images=args.allow_images,
+    )  # fmt: skip
     note = describe_outliers(split["train"])
     if note:
         print(f"warning: {note}")
@@ -149,13 +156,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def split_files(
-    train: list[str], valid: list[str], cutoff: float, valid_every: int, test_every: int
+    train: list[str],
+    valid: list[str],
+    cutoff: float,
+    valid_every: int,
+    test_every: int,
+    *,
+    allow_images: bool = False,
 ) -> dict[str, Any]:
     """Read all files and split their frames; keys train, valid, test, hashes."""
     parts: dict[str, Any] = {"train": [], "valid": [], "test": [], "hashes": []}
     for source, path in enumerate(train):
         structures = read_structures(path)
-        frames = make_frames(structures, path, cutoff, source)
+        frames = make_frames(structures, path, cutoff, source, allow_images=allow_images)
         kept = 0
         for index, frame in enumerate(frames):
             if test_every and index % test_every == test_every // 2:
@@ -169,7 +182,7 @@ def split_files(
             parts["hashes"].append(fingerprint(structures[index]))
     for path in valid:
         structures = read_structures(path)
-        parts["valid"] += make_frames(structures, path, cutoff, 0)
+        parts["valid"] += make_frames(structures, path, cutoff, 0, allow_images=allow_images)
         parts["hashes"] += [fingerprint(a) for a in structures]
     return parts
 

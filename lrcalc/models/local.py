@@ -217,7 +217,7 @@ class LocalBackbone(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, system: System, pairs: Pairs, vectors: Tensor) -> None:
-        """Set the scales so that densities, products and invariants of this batch are of order 1."""
+        """Set the scales so that densities, products and invariants of this batch are near 1."""
         for scale in (self.density_scale, self.product_scale, self.invariant_scale):
             scale.fill_(1.0)
         self._features(system, pairs, vectors, calibrate=True)

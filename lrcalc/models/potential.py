@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lrcalc.electrostatics import Electrostatics, electrostatic_energy
 from lrcalc.models.backbone import Backbone, Features
 from lrcalc.models.local import LocalBackbone
-from lrcalc.models.readout import Readout, ReadOut
+from lrcalc.models.readout import ReadOut, Readout
 from lrcalc.neighbors import Pairs, pair_vectors
 from lrcalc.system import System, sum_by_structure
 

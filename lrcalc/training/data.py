@@ -108,14 +108,35 @@ def _has(atoms: Atoms, key: str) -> bool:
 
 
 def make_frames(
-    structures: Sequence[Atoms], path: str | Path, cutoff: float, source: int = 0
+    structures: Sequence[Atoms],
+    path: str | Path,
+    cutoff: float,
+    source: int = 0,
+    *,
+    allow_images: bool = False,
 ) -> list[Frame]:
-    """Label, validate and find the neighbours of all structures of one file."""
+    """Label, validate and find the neighbours of all structures of one file.
+
+    Parameters
+    ----------
+    structures : sequence of Atoms
+    path : path-like
+        Named in errors.
+    cutoff : float
+        Å.
+    source : int
+        Index of the file.
+    allow_images : bool
+        Accept cells so small that an atom sees its own periodic image, whose forces cancel and
+        cannot be learned from.
+    """
     has_stress = check_labels(structures, path)
     frames = []
     for index, atoms in enumerate(structures):
         try:
             system = from_ase(atoms)
+            if not allow_images:
+                check_cutoff(atoms, cutoff)
             pairs = build_pairs(system, cutoff)
         except ValueError as error:
             raise ValueError(f"{path}: frame {index}: {error}") from error
@@ -124,6 +145,17 @@ def make_frames(
         energy = float(atoms.get_potential_energy())
         frames.append(Frame(system, pairs, energy, forces, stress, source))
     return frames
+
+
+def check_cutoff(atoms: Atoms, cutoff: float) -> None:
+    """Refuse a cutoff with which an atom would see its own periodic image."""
+    lengths = np.asarray(atoms.cell.lengths())[np.asarray(atoms.pbc)]
+    if len(lengths) and cutoff >= lengths.min():
+        raise ValueError(
+            f"`cutoff` is {cutoff:g} Å but the cell repeats after {lengths.min():.2f} Å: an atom "
+            "would see its own image, about which the data say nothing; use a smaller --cutoff, "
+            "larger cells, or --allow-images"
+        )
 
 
 def describe_outliers(frames: Sequence[Frame]) -> str | None:

@@ -170,7 +170,10 @@ def _start(
     potential.backbone.calibrate(sample.system, sample.pairs, vectors)
     average = copy.deepcopy(potential).requires_grad_(False)
     optimizer = torch.optim.AdamW(
-        potential.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, amsgrad=True
+        potential.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        amsgrad=True,
     )
     progress = {
         "epoch": 0, "step": 0, "best": math.inf, "stale": 0, "history": [],

@@ -50,7 +50,7 @@ class Errors(NamedTuple):
 def residuals(
     potential: Potential, batch: Batch, shifts: Tensor, *, training: bool, stress: bool
 ) -> Errors:
-    """Data minus model for a batch.
+    """Return data minus model for a batch.
 
     Parameters
     ----------

@@ -1,0 +1,107 @@
+"""Model files: one file, no code in it, and clear words when it is broken."""
+
+import pickle
+
+import pytest
+import torch
+
+from lrcalc import Evaluator, bundled, load, save
+from lrcalc.checkpoint import read_tensors
+
+from .conftest import random_potential
+from .structures import water_box
+
+
+@pytest.fixture
+def model(tmp_path):
+    potential = random_potential(water_box(), level="u", dtype=torch.float32)
+    potential.metadata |= {"licence": "MIT", "epsilon_infinity": 1.78}
+    path = tmp_path / "model.pt"
+    save(potential, path)
+    return path
+
+
+def test_round_trip_keeps_numbers_and_card(model):
+    atoms = water_box()
+    potential = random_potential(atoms, level="u", dtype=torch.float32)
+    (before,) = Evaluator(potential)([atoms], ["energy", "forces"])
+    (after,) = Evaluator(model)([atoms], ["energy", "forces"])
+    assert after["energy"] == before["energy"]
+    assert (after["forces"] == before["forces"]).all()
+    assert load(model).metadata["licence"] == "MIT"
+    assert [p.name for p in model.parent.iterdir()] == ["model.pt"]  # nothing temporary is left
+
+
+def test_truncated_file(model):
+    content = model.read_bytes()
+    model.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="not a readable lrcalc file.*truncated"):
+        load(model)
+
+
+def test_file_of_something_else(tmp_path):
+    path = tmp_path / "text.pt"
+    path.write_text("not a model")
+    with pytest.raises(ValueError, match="not a readable lrcalc file"):
+        load(path)
+    torch.save([1, 2, 3], path)
+    with pytest.raises(ValueError, match="holds a list"):
+        load(path)
+    torch.save({"format": "other"}, path)
+    with pytest.raises(ValueError, match="format 'other'"):
+        load(path)
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+def test_a_file_cannot_run_code(tmp_path, capsys):
+    path = tmp_path / "evil.pt"
+    with path.open("wb") as stream:
+        pickle.dump({"format": Malicious()}, stream)
+    with pytest.raises(ValueError, match="not a readable"):
+        read_tensors(path)
+    torch.save({"format": Malicious()}, path)
+    with pytest.raises(ValueError, match="not a readable"):
+        read_tensors(path)
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_weights_that_do_not_fit_or_are_nan(model):
+    content = read_tensors(model)
+    content["state"]["readout.weight"] = torch.zeros(2, 2)
+    torch.save(content, model)
+    with pytest.raises(ValueError, match="does not fit its own configuration"):
+        load(model)
+    content = read_tensors(model)
+    potential = random_potential(water_box(), level="u", dtype=torch.float32)
+    potential.readout.weight[0, 0] = float("nan")
+    save(potential, model)
+    with pytest.raises(ValueError, match=r"NaN or infinite numbers in readout\.weight"):
+        load(model)
+
+
+def test_unknown_names():
+    with pytest.raises(FileNotFoundError, match="no bundled model 'wine'"):
+        load("wine")
+    with pytest.raises(FileNotFoundError, match=r"no model file missing\.pt"):
+        load("missing.pt")
+
+
+def test_bundled_models_have_a_complete_card():
+    assert "water" in bundled()
+    for name in bundled():
+        potential = load(name)
+        for key in ("epsilon_infinity", "source", "licence", "errors", "sign", "command", "data"):
+            assert potential.metadata.get(key), f"{name} lacks {key}"
+
+
+def test_double_precision_model_is_the_same_model():
+    atoms = water_box()
+    (single,) = Evaluator("water", dtype="float32")([atoms], ["energy", "forces"])
+    (double,) = Evaluator("water", dtype="float64")([atoms], ["energy", "forces"])
+    # float32 carries 1e-7 of energies of some eV per atom and of forces of tens of eV/Å
+    assert single["energy"] == pytest.approx(double["energy"], rel=1e-6)
+    assert abs(single["forces"] - double["forces"]).max() < 2e-4
