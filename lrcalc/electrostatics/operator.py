@@ -22,10 +22,13 @@ from lrcalc.electrostatics.mesh import FFT_COST, choose_mesh, evaluate_mesh, pre
 from lrcalc.electrostatics.open import evaluate_open, prepare_open
 from lrcalc.electrostatics.slab import slab_cell
 
-DIRECT_COST = 0.06
+DIRECT_COST = 0.03
 """Time of one atom, wave and channel of the direct sum, in units of one spreading point."""
 
-MESH_START = 3e5
+PHASE_CHANNELS = 6
+"""What making the phases costs, in channels."""
+
+MESH_START = 1e5
 """Fixed cost of the mesh in the same units: many small operations."""
 
 Evaluate = Callable[[Source, int], tuple[Tensor, Sites | None]]
@@ -195,7 +198,7 @@ def _choose(
     order, spacing = choose_mesh(smearing, k_cutoff, accuracy, multipole, density)
     waves = volume * k_cutoff**3 / (6.0 * pi**2)
     channels = (1, 3, 6)[multipole]
-    direct = atoms * waves * channels * DIRECT_COST
+    direct = atoms * waves * (channels + PHASE_CHANNELS) * DIRECT_COST
     mesh = atoms * order**3 + FFT_COST * structures * volume / spacing**3
     return "direct" if direct < mesh + MESH_START else "mesh"
 
