@@ -1,0 +1,70 @@
+# %% [markdown]
+# # Modes of α-quartz from the bundled SiO₂ model, beside DFT
+#
+# The model has seen energies and forces only. Its latent charges give Born charges, and with the
+# force constants they give infrared intensities. The DFT numbers (PBEsol, published with
+# Phonopy-Spectroscopy, MIT) are in `tests/reference/phonon_ir_reference.json`.
+
+# %%
+import json
+from pathlib import Path
+
+import numpy as np
+from ase.spacegroup import crystal
+
+from lrcalc import LRCalculator
+from lrcalc.analysis import phonons
+from lrcalc.analysis.modes import lines, longitudinal, static_dielectric
+from lrcalc.commands.modes import table, write_modes
+
+here = Path(__file__).parent if "__file__" in globals() else Path()
+output = here / "output"
+output.mkdir(exist_ok=True)
+
+# %% [markdown]
+# The structure: space group P3₂21, two parameters for silicon's and oxygen's places.
+
+# %%
+quartz = crystal(
+    ["Si", "O"],
+    [(0.46468, 0, 2 / 3), (0.4125, 0.2774, 0.7784)],
+    spacegroup=154,
+    cellpar=[4.8734, 4.8734, 5.3742, 90, 90, 120],
+)
+print(quartz)
+
+# %%
+found = phonons.from_calculator(
+    quartz, LRCalculator("SiO2", dtype="float64"), supercell=(1, 1, 1), relax=0.01,
+    epsilon_infinity=2.5,
+)  # fmt: skip
+modes = phonons.solve(found)
+print(table(modes))
+print("ε_0", np.round(np.diag(static_dielectric(modes)), 3))
+print("LO along z", np.round(longitudinal(modes, [0, 0, 1])[-3:], 1))
+for note in modes.notes:
+    print("note:", note)
+write_modes(found, modes, str(output / "quartz"), 10.0)
+
+# %% [markdown]
+# ## Beside DFT
+# The infrared-active lines in the same order; degenerate modes are summed.
+
+# %%
+reference = json.loads((here / "../tests/reference/phonon_ir_reference.json").read_text())
+dft = np.array(sorted(reference["quartz"]["modes"]))
+active = [line for line in lines(modes) if line.intensity > 0.15]
+for (nu, intensity), line in zip(dft, active, strict=True):
+    print(
+        f"DFT {nu:7.1f} cm⁻¹ {intensity:6.3f} e²/amu    "
+        f"model {line.wavenumber:7.1f} cm⁻¹ {line.intensity:6.3f} e²/amu  {line.irrep}"
+    )
+
+# %% [markdown]
+# ## Check
+
+# %%
+model = np.array([[line.wavenumber, line.intensity] for line in active])
+assert np.abs(model - dft)[:, 0].max() < 60  # cm⁻¹
+assert np.abs(model[:, 1] / dft[:, 1] - 1).max() < 0.4
+print(f"sum of intensities: model {modes.intensity.sum():.2f}, DFT {dft[:, 1].sum():.2f} e²/amu")
