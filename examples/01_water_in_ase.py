@@ -9,7 +9,7 @@ import os
 import numpy as np
 from ase import units
 from ase.io import read
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 import lrcalc
@@ -30,7 +30,7 @@ print("dipole (e Å)", dipole.round(3))
 print("mean Born charge of O\n", oxygen.round(2), "\nof H\n", hydrogen.round(2))
 
 # %% Newton's equations: the energy must be conserved
-MaxwellBoltzmannDistribution(water, temperature_K=300, rng=np.random.default_rng(1))
+thermalize_momenta(water, temperature_K=300, rng=np.random.default_rng(1))
 dynamics = VelocityVerlet(water, 0.5 * units.fs)
 energies = []
 dynamics.attach(lambda: energies.append(water.get_total_energy()))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase import units
 from ase.io import read
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 from lrcalc import LRCalculator
@@ -39,7 +39,7 @@ def test_forces_and_born_charges_are_derivatives_on_a_sheared_box():
 def nve(picoseconds):
     atoms = read(starting_structure())
     atoms.calc = LRCalculator("water")
-    MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.default_rng(2))
+    thermalize_momenta(atoms, temperature_K=300, rng=np.random.default_rng(2))
     dynamics = VelocityVerlet(atoms, 0.5 * units.fs)
     rows = []
     dynamics.attach(
