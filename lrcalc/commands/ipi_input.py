@@ -59,8 +59,9 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 
 def input_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of `write_input` from the command line."""
-    from lrcalc.ipi.inputs import Outputs, Transport
+    from lrcalc.ipi.inputs import Transport
     from lrcalc.ipi.kinds import Pulse
+    from lrcalc.ipi.outputs import Outputs
     from lrcalc.ipi.settings import make_settings
 
     address = args.address or ("localhost" if args.transport == "inet" else "lrcalc")

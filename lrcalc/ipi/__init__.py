@@ -1,7 +1,8 @@
 """lrcalc behind i-PI: a driver in process or over sockets, inputs, runs and readers."""
 
-from lrcalc.ipi.inputs import PES_FILE, Outputs, Transport, write_input
+from lrcalc.ipi.inputs import PES_FILE, Transport, write_input
 from lrcalc.ipi.kinds import KINDS, Pulse
+from lrcalc.ipi.outputs import Outputs
 from lrcalc.ipi.readers import (
     bead_average,
     bead_files,

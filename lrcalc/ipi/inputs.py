@@ -9,6 +9,7 @@ from ase import Atoms
 
 from lrcalc.ipi import kinds
 from lrcalc.ipi.kinds import KINDS, Kind, Pulse, indent
+from lrcalc.ipi.outputs import Outputs, output_block
 from lrcalc.ipi.settings import Settings, format_parameters, make_settings
 from lrcalc.ipi.structures import orient, read_structure, write_ipi_xyz
 
@@ -28,18 +29,6 @@ class Transport(NamedTuple):
     port: int = 31415
     batch: bool = True
     timeout: float = 600.0
-
-
-class Outputs(NamedTuple):
-    """How often things are written, in steps; zero leaves one out."""
-
-    prefix: str = "sim"
-    properties: int = 1
-    dipole: int = 1
-    positions: int = 20
-    velocities: int = 0
-    checkpoint: int = 100
-    dielectric: int = 0
 
 
 def write_input(
@@ -186,7 +175,7 @@ def write_input(
         forcefields=fields,
         forces=forces,
         motion=moving,
-        output=_output_block(kind, plan, beads, outputs, settings, lazy, len(forces)),
+        output=output_block(kind, plan, beads, outputs, settings, lazy, len(forces)),
     )
     path = workdir / filename
     temporary = path.with_suffix(".tmp")
@@ -291,75 +280,6 @@ def _start(
         f"  <velocities mode='thermal' units='kelvin'> {temperature:g} </velocities>\n"
         "</initialize>"
     )
-
-
-def _output_block(
-    kind: str,
-    plan: Kind,
-    beads: int,
-    outputs: Outputs,
-    settings: Settings,
-    lazy: Settings | None,
-    components: int,
-) -> str:
-    """Return the ``<output>`` with properties, trajectories and checkpoints."""
-    kinetic = "kinetic_cv" if beads > 1 else "kinetic_md"
-    columns = [
-        "step",
-        "time{picosecond}",
-        "conserved{electronvolt}",
-        "temperature{kelvin}",
-        "potential{electronvolt}",
-        f"{kinetic}{{electronvolt}}",
-    ]
-    if plan.ensemble == "npt":
-        pressure = "pressure_cv" if beads > 1 else "pressure_md"
-        columns += ["volume{angstrom3}", f"{pressure}{{megapascal}}"]
-    lines = [
-        f"<properties stride='{outputs.properties}' filename='out'>"
-        f" [ {', '.join(columns)} ] </properties>"
-    ]
-    if lazy is None:
-        for name in settings.extras:
-            stride = outputs.dipole
-            if stride and not (kind == "pulse" and name == "BEC"):
-                lines.append(
-                    f"<trajectory filename='{name}' stride='{stride}' extra_type='{name}'>"
-                    " extras </trajectory>"
-                )
-    else:
-        # the last force component; one value, of the centroid
-        for name in lazy.extras:
-            lines.append(
-                f"<trajectory filename='{name}' stride='{outputs.dielectric}'"
-                f" extra_type='{name}'> extras_component_raw({components - 1}) </trajectory>"
-            )
-    if outputs.positions:
-        lines.append(
-            f"<trajectory filename='pos' stride='{outputs.positions}' format='ase'>"
-            " positions </trajectory>"
-        )
-    if outputs.velocities:
-        lines.append(
-            f"<trajectory filename='vel' stride='{outputs.velocities}' format='ase'>"
-            " velocities </trajectory>"
-        )
-    if kind == "te-pigs":
-        stride = outputs.positions or 20
-        for name, what in (
-            ("centroid", "x_centroid"),
-            ("force-centroid", "f_centroid"),
-            ("force-classical", "forces_component(1)"),
-        ):
-            lines.append(
-                f"<trajectory filename='{name}' stride='{stride}' format='ase'>"
-                f" {what} </trajectory>"
-            )
-    lines.append(
-        f"<checkpoint filename='checkpoint' stride='{outputs.checkpoint}' overwrite='true'/>"
-    )
-    body = indent("\n".join(lines), 2)
-    return f"<output prefix='{outputs.prefix}'>\n{body}\n</output>"
 
 
 def _document(
