@@ -1,6 +1,7 @@
 """Pictures, drawn on figure objects so that no global matplotlib state is touched."""
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,9 @@ def spectrum_figure(
     if measured is not None:
         axis.plot(measured[:, 0], measured[:, 1], color=MEASURED, lw=1.2, label=measured_label)
     axis.plot(wavenumber, value, color=CALCULATED, lw=1.4, label=label)
-    for name, x, y in others:
-        axis.plot(x, y, lw=1.1, ls="--", color="0.4", label=name)
+    colours = cycle(("#2f8f5b", "#8a4fb0", "0.35", "#c98a1b"))
+    for (name, x, y), colour in zip(others, colours, strict=False):
+        axis.plot(x, y, lw=1.1, ls="--", color=colour, label=name)
     if np.isfinite(error).all():
         axis.fill_between(
             wavenumber, value - error, value + error, color=CALCULATED, alpha=0.25, lw=0
@@ -67,7 +69,8 @@ def spectrum_figure(
             fontsize=8,
             color=CALCULATED,
         )
-    low = min(0.0, float(np.min(value)))
+    top = max(top, *(float(np.max(y)) for *_, y in others)) if others else top
+    low = min(0.0, float(np.min(value)), *(float(np.min(y)) for *_, y in others))
     axis.set_ylim(low - 0.02 * top, 1.12 * top)
     axis.set_xlim(*(limits or (0.0, float(wavenumber[-1]))))
     axis.set_xlabel("wavenumber (cm⁻¹)")
