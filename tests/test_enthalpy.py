@@ -5,7 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from lrcalc import Evaluator
+from lrcalc import Evaluator, from_ase
+from lrcalc.models.orientation import orient
+from lrcalc.neighbors import build_pairs
 from lrcalc.units import EPSILON_0
 
 from .conftest import random_potential
@@ -286,3 +288,20 @@ def test_open_equals_a_large_box():
         np.testing.assert_allclose(
             periodic[name], open_[name], rtol=0, atol=3e-4 * scale, err_msg=name
         )
+
+
+@pytest.mark.parametrize("level", ["u", "uiu", "uiqiu"])
+def test_screening_factor_knows_the_susceptibility_of_the_model(level):
+    """ε_r (1 + χ) = ε_∞, with χ noted when the model is made."""
+    atoms = water_box(n=3)
+    potential = random_potential(atoms, level=level)
+    potential.metadata["epsilon_infinity"] = 1.78
+    system = from_ase(atoms)
+    orient(potential, system, build_pairs(system, potential.cutoff))
+    evaluator = Evaluator(potential)
+    electronic = evaluator.screening**2
+    if level != "u":
+        alpha = ask(evaluator, atoms, "polarizability").trace() / 3
+        electronic += alpha / (EPSILON_0 * atoms.get_volume())
+        assert potential.metadata["susceptibility"] > 0.01
+    np.testing.assert_allclose(electronic, 1.78, rtol=1e-6)

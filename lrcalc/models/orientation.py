@@ -7,6 +7,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from lrcalc.models.dipole import lattice_born, lattice_dipole
+from lrcalc.models.enthalpy import mean_susceptibility
 from lrcalc.models.potential import Potential
 from lrcalc.neighbors import Pairs
 from lrcalc.properties import strained
@@ -31,6 +32,8 @@ ODD_READOUTS = ("charge", "dipole", "quadrupole")
 def orient(potential: Potential, system: System, pairs: Pairs) -> str:
     """Flip all latent multipoles if the most electronegative species has positive Born charges.
 
+    Also notes the mean latent susceptibility, which the screening factor needs, in the metadata.
+
     Done once, when a model is made; the energy does not change. Born charges decide, because the
     latent charges are only a part of them: a model of BaTiO3 kept most of the polarity in its
     dipoles, and the means of its charges had the other sign.
@@ -52,6 +55,7 @@ def orient(potential: Potential, system: System, pairs: Pairs) -> str:
         terms = potential(leaves.system, pairs)
         dipole = lattice_dipole(leaves.system, pairs, terms, coupled=True)
         born = lattice_born(leaves.system, pairs, terms, dipole, leaves.positions)
+    potential.metadata["susceptibility"] = mean_susceptibility(leaves.system, terms)
     charge = born.detach().diagonal(dim1=1, dim2=2).mean(1)
     symbol = most_electronegative(system.numbers)
     mean = charge[system.numbers == chemical_symbols.index(symbol)].mean()

@@ -1,0 +1,119 @@
+"""Born charges and polarizabilities of a model against density functional theory.
+
+    python benchmarks/response.py water ../shared/data/water/rpbe_d3_born_70.xyz.gz \
+        --picture born.png
+    python benchmarks/response.py uiu.pt bulk32_dipole_polarizability_300.xyz.gz
+
+Frames that the model was trained on are left out of Born charges (they were never fitted, but the
+structures were seen).
+"""
+
+import argparse
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lrcalc import Evaluator
+from lrcalc.evaluation import errors, reference_born
+from lrcalc.training.data import fingerprint, read_structures
+from lrcalc.units import BOHR, COULOMB, DEBYE
+
+
+def born(evaluator, structures, picture):
+    model = [evaluator([a], ["born_effective_charges"])[0]["born_effective_charges"]
+             for a in structures]  # fmt: skip
+    model = np.concatenate(model)
+    data = np.concatenate([reference_born(a) for a in structures])
+    symbols = np.concatenate([a.symbols for a in structures])
+    factor = (model * data).sum() / (model**2).sum()
+    print(f"{len(structures)} frames; best single factor {factor:.3f}, "
+          f"R² with it {errors(factor * model, data).r2:.4f}")  # fmt: skip
+    print(f"{'':14}{'RMSE (e)':>10}{'MAE (e)':>10}{'R²':>9}")
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axes = figure.subplots(1, 2)
+    diagonal = np.eye(3, dtype=bool)
+    parts = {"diagonal": diagonal, "off-diagonal": ~diagonal}
+    for axis, (part, mask) in zip(axes, parts.items(), strict=True):
+        for symbol in ["all", *sorted(set(symbols))]:
+            chosen = symbols == symbol if symbol != "all" else np.ones(len(symbols), bool)
+            x, y = data[chosen][:, mask].ravel(), model[chosen][:, mask].ravel()
+            e = errors(y, x)
+            print(f"{symbol:3}{part:11}{e.rmse:10.4f}{e.mae:10.4f}{e.r2:9.4f}")
+            if symbol != "all":
+                thin = slice(None, None, max(1, len(x) // 3000))
+                axis.plot(x[thin], y[thin], ".", ms=2, label=symbol, rasterized=True)
+        ends = [data[:, mask].min(), data[:, mask].max()]
+        axis.plot(ends, ends, "k-", lw=0.8)
+        axis.set(xlabel="DFT (e)", ylabel="model (e)", title=f"Born charges, {part}")
+        axis.legend(frameon=False, markerscale=4)
+    if picture:
+        figure.savefig(picture, dpi=110)
+
+
+def polarizability(evaluator, structures):
+    key = "REF_polarizability"
+    data = np.array([np.reshape(a.info[key], (3, 3)) for a in structures]) / COULOMB
+    model = np.array([evaluator([a], ["polarizability"])[0]["polarizability"] for a in structures])
+    unit = np.eye(3)
+    mean = [x.trace(axis1=1, axis2=2) / 3 for x in (model, data)]
+    print(f"{len(structures)} frames; mean model {mean[0].mean():.3f}, data {mean[1].mean():.3f} "
+          f"e Å²/V; one factor {mean[1].mean() / mean[0].mean():.3f}")  # fmt: skip
+    print(f"isotropic part: correlation {np.corrcoef(*mean)[0, 1]:.3f}")
+    rest = [x - m[:, None, None] * unit for x, m in zip((model, data), mean, strict=True)]
+    if np.abs(rest[0]).max() < 1e-6:
+        print("anisotropic part: none, the model has scalar polarizabilities")
+        return
+    print(f"anisotropic part: correlation {np.corrcoef(*(x.ravel() for x in rest))[0, 1]:.3f}")
+
+
+def dipole(evaluator, structures):
+    """Dipoles modulo the quantum e·a of the data, whose unit is fitted as one factor."""
+    model, data, quantum = [], [], []
+    for atoms in structures:
+        whole = whole_molecules(atoms)
+        model.append(evaluator([whole], ["dipole"])[0]["dipole"])
+        data.append(np.asarray(atoms.info["REF_dipole"], float))
+        quantum.append(atoms.cell.lengths())
+    model, data, quantum = np.array(model), np.array(data), np.array(quantum)
+    best = None
+    for unit, size in (("e Å", 1.0), ("debye", DEBYE), ("e bohr", BOHR)):
+        folded = size * data - quantum * np.rint((size * data - model) / quantum)
+        r = np.corrcoef(model.ravel(), folded.ravel())[0, 1]
+        factor = (model * folded).sum() / (model**2).sum()
+        print(f"dipole if the data are in {unit}: correlation {r:.3f}, factor {factor:.3f}")
+        best = max(best or r, r)
+    return best
+
+
+def whole_molecules(atoms):
+    """Bring the hydrogens of water next to their oxygens."""
+    new = atoms.copy()
+    oxygen = np.flatnonzero(atoms.numbers == 8)
+    for h in np.flatnonzero(atoms.numbers == 1):
+        vectors = atoms.get_distances(h, oxygen, mic=True, vector=True)
+        k = np.linalg.norm(vectors, axis=1).argmin()
+        new.positions[h] = new.positions[oxygen[k]] - vectors[k]
+    return new
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("data")
+    parser.add_argument("--picture")
+    parser.add_argument("--every", type=int, default=1)
+    args = parser.parse_args()
+    evaluator = Evaluator(args.model)
+    structures = read_structures(args.data)[:: args.every]
+    if reference_born(structures[0]) is not None:
+        seen = set(evaluator.potential.metadata.get("trained_on", []))
+        kept_out = [a for a in structures if fingerprint(a) not in seen]
+        born(evaluator, kept_out, args.picture)
+    if "REF_dipole" in structures[0].info:
+        dipole(evaluator, structures)
+    if "REF_polarizability" in structures[0].info and "iu" in evaluator.potential.config["level"]:
+        polarizability(evaluator, structures)
+
+
+if __name__ == "__main__":
+    main()
