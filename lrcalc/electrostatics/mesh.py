@@ -199,7 +199,8 @@ def mesh_error(
 
     a = 1/(2m + 1) is the average over the direction of k against the mesh for l ≥ 1. For charges
     the error of a site's own potential adds coherently, and a = 1 is what measurements need
-    (``benchmarks/electrostatics.py`` prints bound and measured error side by side).
+    (``benchmarks/electrostatics.py`` prints estimate and measured error side by side). Multipoles
+    of one order alone reach 0.4 to 0.7 of the estimate, mixtures a tenth to a third.
     """
     signal = noise = 0.0
     steps = 64
