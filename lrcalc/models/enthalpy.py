@@ -81,7 +81,7 @@ def mean_susceptibility(system: System, terms: Terms) -> float:
         return 0.0
     alpha = lattice_polarizability(system, terms).diagonal(dim1=1, dim2=2).mean(1)
     volume = volumes(system.cell).double()
-    return float((alpha[periodic] / (EPSILON_0 * volume[periodic])).mean())
+    return float((alpha[periodic] / (EPSILON_0 * volume[periodic])).mean().detach())
 
 
 def electric_enthalpy(
