@@ -63,6 +63,15 @@ def test_kind_runs(tmp_path, kind):
 
 
 @pytest.mark.timeout(60)
+def test_end_between_two_rows_of_properties(tmp_path):
+    """A run whose last step is not printed has finished all the same."""
+    path = toy_input(tmp_path, "nve", steps=7, outputs=Outputs(properties=5, positions=0))
+    summary = run_ipi(path, timeout=40)
+    assert summary.finished
+    assert summary.step == 7
+
+
+@pytest.mark.timeout(60)
 def test_lazy_dielectric_component(tmp_path):
     """Expensive extras only on output steps, of the centroid; forces as without them."""
     wanted = Settings(extras=("dipole", "polarizability", "BEC"))
