@@ -15,6 +15,7 @@ from lrcalc import units
 from lrcalc.analysis import read_runs, read_series
 from lrcalc.analysis.output import read_curve, write_atomic
 from lrcalc.analysis.series import bead_groups, frame_spacing, read_ipi_velocities
+from lrcalc.commands._spectra import cell_volume
 from tests.analysis_signals import langevin
 
 
@@ -230,3 +231,26 @@ def test_atomic_write_leaves_nothing_half(tmp_path):
         write_atomic(tmp_path / "none" / "a.csv", fail)
     with pytest.raises(ValueError, match="two columns"):
         read_curve(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("comment", "volume"),
+    [
+        ("CELL(abcABC): 10 10 10 90 90 90 cell{angstrom}", 1000.0),
+        ("CELL(abcABC): 10 10 10 90 90 90 Step: 0", 1000.0 * units.BOHR**3),
+        ("CELL(H): 10 1 0 0 10 2 0 0 10 cell{angstrom} positions{angstrom}", 1000.0),
+        ('Lattice="10 0 0 0 10 0 0 0 5" Properties=species:S:1:pos:R:3 pbc="T T T"', 500.0),
+    ],
+)
+def test_volume_of_a_structure_file(tmp_path, comment, volume):
+    path = tmp_path / "init.xyz"
+    path.write_text(
+        f"1\n# {comment}\nO 0 0 0\n" if "CELL" in comment else f"1\n{comment}\nO 0 0 0\n"
+    )
+    assert cell_volume(str(path)) == pytest.approx(volume, rel=1e-9)
+
+
+def test_no_cell(tmp_path):
+    (tmp_path / "a.xyz").write_text("1\nwater\nO 0 0 0\n")
+    with pytest.raises(ValueError, match="--volume"):
+        cell_volume(str(tmp_path / "a.xyz"))

@@ -1,6 +1,7 @@
 """Options and reading shared by the commands that make spectra."""
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import numpy as np
 
 from lrcalc.analysis.correlation import WINDOWS, Series
 from lrcalc.analysis.series import UNITS, frame_spacing, read_runs
+from lrcalc.units import BOHR
+
+_CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]:\s*((?:[-+0-9.eE]+\s+){5,8}[-+0-9.eE]+)")
 
 
 def add_series_arguments(parser: argparse.ArgumentParser, *quantities: str) -> None:
@@ -103,12 +107,15 @@ def cell_volume(path: str) -> float:
     if atoms.cell.rank == 3:
         return float(atoms.get_volume())
     comment = Path(path).read_text().split("\n", 2)[1]
-    if "CELL(abcABC):" in comment:
+    found = _CELL.search(comment)
+    if found is not None:
         from ase.geometry import cellpar_to_cell
 
-        numbers = [float(x) for x in comment.split("CELL(abcABC):")[1].split()[:6]]
-        scale = 0.529177210903 if "cell{atomic_unit}" in comment else 1.0
-        return float(abs(np.linalg.det(cellpar_to_cell(numbers)))) * scale**3
+        numbers = [float(x) for x in found[2].split()]
+        cell = cellpar_to_cell(numbers[:6]) if found[1] == "abcABC" else np.array(numbers[:9])
+        # i-PI's own rule: atomic units unless the comment says otherwise
+        scale = 1.0 if "cell{angstrom}" in comment else BOHR
+        return float(abs(np.linalg.det(cell.reshape(3, 3)))) * scale**3
     raise ValueError(f"{path} has no three-dimensional cell; give --volume")
 
 
