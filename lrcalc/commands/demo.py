@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         restart=folder / "1-nvt" / "RESTART",
     )
     follow(free, "2 dynamics with dipoles (NVE)")
-    outputs = Outputs(properties=1, dipole=1, positions=0, checkpoint=0)
+    outputs = Outputs(properties=1, dipole=1, positions=10, checkpoint=20)
     quantum = prepare(
         "pimd", start, folder / "3-pimd", steps=20, beads=4, timestep=0.25, outputs=outputs
     )
