@@ -19,6 +19,7 @@ import numpy as np
 from ase import Atoms
 
 from lrcalc.ipi import Outputs, Settings, Transport, run_ipi, write_input
+from lrcalc.ipi.driver import CPU_ATOMS
 from lrcalc.ipi.structures import read_structure
 
 PES = Path(__file__).with_name("ipi_pes.py")
@@ -42,7 +43,18 @@ def box(waters):
     return atoms
 
 
-def measure(atoms, mode, beads, *, batch=True, dipole=False, steps=60, null=True, model="water"):
+def measure(
+    atoms,
+    mode,
+    beads,
+    *,
+    batch=True,
+    dipole=False,
+    steps=60,
+    null=True,
+    model="water",
+    atoms_per_call=0,
+):
     """Medians over steps, in ms: the whole step, and the part outside the model's calls."""
     with tempfile.TemporaryDirectory() as folder:
         times = Path(folder) / "times"
@@ -51,7 +63,7 @@ def measure(atoms, mode, beads, *, batch=True, dipole=False, steps=60, null=True
         transport = Transport(mode, "b" + uuid.uuid4().hex[:8], batch=batch)
         path = write_input(
             "nvt", atoms, Path(folder) / "run", steps=steps, beads=beads, timestep=0.25,
-            settings=Settings(model=model, max_force=0.0, virial=False), transport=transport,
+            settings=Settings(model=model, max_force=0.0, virial=False, atoms_per_call=atoms_per_call), transport=transport,
             outputs=Outputs(properties=10, dipole=int(dipole), positions=0, checkpoint=1000),
             pes_file=PES,
         )  # fmt: skip
@@ -59,6 +71,8 @@ def measure(atoms, mode, beads, *, batch=True, dipole=False, steps=60, null=True
         run_ipi(path, clients=[client] if mode != "ffdirect" else [], interval=0.5)
         start, end = np.loadtxt(times).T
     calls = 1 if batch else beads
+    if batch and atoms_per_call:
+        calls = -(-beads // max(1, atoms_per_call // len(atoms)))
     begin, stop = start[::calls], end[calls - 1 :: calls]
     model_time = (end - start)[: len(begin) * calls].reshape(-1, calls).sum(axis=1)
     whole = np.diff(begin)[5:]
@@ -93,14 +107,17 @@ def main():
         return
     print(f"model {options.model}: whole step, ms")
     common = {"null": False, "model": options.model, "steps": options.model_steps}
-    together, _ = measure(atoms, "ffdirect", 32, **common)
     single, _ = measure(atoms, "ffdirect", 32, batch=False, **common)
-    dipole, _ = measure(atoms, "ffdirect", 32, dipole=True, **common)
+    whole, _ = measure(atoms, "ffdirect", 32, **common)
+    parts, _ = measure(atoms, "ffdirect", 32, atoms_per_call=CPU_ATOMS, **common)
+    dipole, _ = measure(atoms, "ffdirect", 32, atoms_per_call=CPU_ATOMS, dipole=True, **common)
+    print(f"32 beads one by one {single:8.1f}")
+    print(f"32 beads in one call {whole:8.1f}: {single / whole:.2f} x faster")
     print(
-        f"32 beads in one call {together:8.1f}, one by one {single:8.1f}: {single / together:.2f} x"
+        f"32 beads, {CPU_ATOMS} atoms a call (default) {parts:8.1f}: {single / parts:.2f} x faster"
     )
     print(
-        f"32 beads in one call, with dipole {dipole:8.1f}: {100 * (dipole / together - 1):+.1f} %"
+        f"the same with dipole written every step {dipole:8.1f}: {100 * (dipole / parts - 1):+.1f} %"
     )
 
 

@@ -114,6 +114,10 @@ def test_one_model_call_for_all_beads():
     messages = run([cell] * 4, beads)
     assert run.evaluator.calls == [4]
     assert [m.potential for m in messages] == [run([cell], [x])[0].potential for x in beads]
+    few = engine(atoms_per_call=24)
+    for one, other in zip(few([cell] * 4, beads), messages, strict=True):
+        np.testing.assert_array_equal(one.force, other.force)
+    assert few.evaluator.calls == [2, 2]
     assert len({tuple(json.loads(m.extras)) for m in messages}) == 1
 
 

@@ -18,6 +18,7 @@ SETTINGS = {
     "electric_displacement": "constant D, three numbers, e/Å²",
     "epsilon_infinity": "electronic permittivity instead of the model's",
     "extras": "what to send beside forces: dipole, polarizability, BEC, charges",
+    "atoms_per_call": "largest number of atoms in one model call; 0: no limit (CPU: 1000)",
     "max_force": "refuse a first frame with a larger force, eV/Å; 0: never",
 }
 

@@ -18,6 +18,9 @@ from lrcalc.ipi.settings import Settings, as_array, make_settings, read_template
 
 Array = NDArray[np.float64]
 
+CPU_ATOMS = 1000
+"""Atoms in one model call on a CPU: more do not fit its cache and take longer each."""
+
 
 class Evaluates(Protocol):
     """What a driver needs of a model: one call for several structures (`lrcalc.evaluator`)."""
@@ -61,7 +64,7 @@ class Engine:
         self._first = True
 
     def __call__(self, cells: Sequence[Array], positions: Sequence[Array]) -> list[ForceMessage]:
-        """One model call for all structures.
+        """All structures, in one model call or a few (see `Settings.atoms_per_call`).
 
         Parameters
         ----------
@@ -82,7 +85,11 @@ class Engine:
         if self._first:
             field = self.settings.electric_field or self.settings.electric_displacement
             check_first_frame(self.template, structures[0], has_field=field is not None)
-        results = self.evaluator(structures, self.properties)
+        results = [
+            result
+            for part in self._parts(structures)
+            for result in self.evaluator(part, self.properties)
+        ]
         check_finite(results)
         if self._first:
             check_forces(results, self.settings.max_force)
@@ -91,6 +98,16 @@ class Engine:
             message_to_ipi(atoms, result, self.settings.extras)
             for atoms, result in zip(structures, results, strict=True)
         ]
+
+    def _parts(self, structures: list[Atoms]) -> list[list[Atoms]]:
+        """Structures that go into one model call together."""
+        limit = self.settings.atoms_per_call
+        if limit is None:
+            limit = CPU_ATOMS if self.settings.device == "cpu" else 0
+        if limit <= 0:
+            return [structures]
+        count = max(1, limit // len(self.template))
+        return [structures[i : i + count] for i in range(0, len(structures), count)]
 
 
 def stop_ipi(message: str) -> None:
