@@ -63,7 +63,10 @@ def measure(
         transport = Transport(mode, "b" + uuid.uuid4().hex[:8], batch=batch)
         path = write_input(
             "nvt", atoms, Path(folder) / "run", steps=steps, beads=beads, timestep=0.25,
-            settings=Settings(model=model, max_force=0.0, virial=False, atoms_per_call=atoms_per_call), transport=transport,
+            settings=Settings(
+                model=model, max_force=0.0, virial=False, atoms_per_call=atoms_per_call
+            ),
+            transport=transport,
             outputs=Outputs(properties=10, dipole=int(dipole), positions=0, checkpoint=1000),
             pes_file=PES,
         )  # fmt: skip
@@ -114,11 +117,9 @@ def main():
     print(f"32 beads one by one {single:8.1f}")
     print(f"32 beads in one call {whole:8.1f}: {single / whole:.2f} x faster")
     print(
-        f"32 beads, {CPU_ATOMS} atoms a call (default) {parts:8.1f}: {single / parts:.2f} x faster"
+        f"32 beads, {CPU_ATOMS} atoms a call {parts:8.1f}: {single / parts:.2f} x faster (default)"
     )
-    print(
-        f"the same with dipole written every step {dipole:8.1f}: {100 * (dipole / parts - 1):+.1f} %"
-    )
+    print(f"the same, dipole every step {dipole:8.1f}: {100 * (dipole / parts - 1):+.1f} %")
 
 
 if __name__ == "__main__":
