@@ -70,7 +70,7 @@ left.plot(time[:13], early[:13], label="exact at short times")
 left.set(xlabel="time (fs)", ylabel="induced dipole (e Å)")
 left.legend(frameon=False)
 right.plot(time, permittivity)
-right.set(xlabel="time (fs)", ylabel="response at this time, as a permittivity")
+right.set(xlabel="time (fs)", ylabel="apparent permittivity")
 figure.savefig(output / "water_in_a_field.png", dpi=110)
 
 # %% [markdown]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from importlib import resources
@@ -16,6 +17,12 @@ import torch
 from lrcalc.models.potential import Potential
 
 FORMAT = "lrcalc-model-1"
+
+UNREADABLE = (
+    OSError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, RuntimeError, ValueError,
+    KeyError, AttributeError,
+)  # fmt: skip
+"""What torch raises for a damaged or foreign file, depending on where it breaks."""
 
 
 def save(potential: Potential, path: str | os.PathLike[str]) -> None:
@@ -64,14 +71,10 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no model file {path}; bundled models: {', '.join(bundled())}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        ValueError,
-    ) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch comments on foreign files; we refuse them
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} is not a readable lrcalc file ({path.stat().st_size} bytes; {reason}): "

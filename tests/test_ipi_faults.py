@@ -327,13 +327,15 @@ def test_interrupt_and_resume(reference, tmp_path):
     transport = Transport("unix", address())
     path = toy_input(tmp_path, "pimd", transport, beads=2)
     script = (
-        "import sys; from lrcalc.ipi import run_ipi\n"
+        # a shell that starts the tests in the background leaves SIGINT ignored
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from lrcalc.ipi import run_ipi\n"
         f"s = run_ipi({str(path)!r}, clients=[{client_command(transport)!r}])\n"
         "print('interrupted', s.interrupted, s.restart)"
     )
     run = subprocess.Popen(
         [sys.executable, "-c", script],
-        env=environment(TOY_DELAY="0.05"),
+        env=environment(TOY_DELAY="0.3"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

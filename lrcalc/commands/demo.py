@@ -98,8 +98,8 @@ def start_cell() -> np.ndarray:
 
 
 def affordable_steps(seconds_per_step: float, budget: float) -> int:
-    """Return the steps that fit the time left: 1 to 5 ps, a multiple of the dipole's stride."""
-    steps = int(np.clip(budget / seconds_per_step, 2000, 10000))
+    """Return the steps that fit the time left: 1.5 to 5 ps, a multiple of the dipole's stride."""
+    steps = int(np.clip(budget / seconds_per_step, 3000, 10000))
     return steps - steps % 100
 
 
