@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     print("\n" + "\n".join(f"{key:14} {value}" for key, value in rows))
     print(
         "RPBE-D3 water with classical nuclei, a few ps: read maxima to about 50 cm⁻¹; the noise "
-        "between\nbands and below 300 cm⁻¹ is that of a short run (the band shows one standard error)."
+        "between\nbands is that of a short run (the shaded band is one standard error)."
     )
     return 0
 
