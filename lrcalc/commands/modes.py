@@ -168,7 +168,9 @@ def write_modes(
     from lrcalc.analysis.converters import write_phonopy_born
     from lrcalc.analysis.phonons import band_structure
 
-    top = 1.15 * float(modes.wavenumber.max())
+    # up to beyond the longitudinal modes: the band of high reflectivity ends there
+    highest = [longitudinal(modes, axis).max() for axis in np.eye(3).tolist()] if modes.volume else []
+    top = 1.15 * float(max([modes.wavenumber.max(), *highest]))
     grid = np.linspace(1.0, top, 2000)
     epsilon = permittivity(modes, grid, damping)
     settings = {"damping_cm1": damping, "volume_A3": modes.volume, "notes": list(modes.notes)}
