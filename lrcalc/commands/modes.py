@@ -169,7 +169,9 @@ def write_modes(
     from lrcalc.analysis.phonons import band_structure
 
     # up to beyond the longitudinal modes: the band of high reflectivity ends there
-    highest = [longitudinal(modes, axis).max() for axis in np.eye(3).tolist()] if modes.volume else []
+    highest = (
+        [longitudinal(modes, axis).max() for axis in np.eye(3).tolist()] if modes.volume else []
+    )
     top = 1.15 * float(max([modes.wavenumber.max(), *highest]))
     grid = np.linspace(1.0, top, 2000)
     epsilon = permittivity(modes, grid, damping)
