@@ -1,0 +1,152 @@
+"""Force constants with Born charges and ε_∞, checked, symmetrised, and solved at Γ.
+
+The sum rule is imposed in :func:`lrcalc.analysis.modes.neutral_born`. phonopy's objects are used
+but not imported here.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lrcalc.analysis import modes as mode_math
+from lrcalc.analysis.modes import Modes
+
+
+class Phonons(NamedTuple):
+    """Force constants with what infrared intensities need besides."""
+
+    phonopy: Any
+    """``phonopy.Phonopy`` with force constants and no non-analytical term."""
+    born: np.ndarray
+    """(N, 3, 3) e of the primitive cell, symmetrised: atom, field, displacement."""
+    epsilon_infinity: np.ndarray
+    """(3, 3)."""
+    only_gamma: bool
+    """The force constants are good at Γ only, so there are no bands."""
+    notes: tuple[str, ...] = ()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence phonopy."""
+    # phonopy warns about its own changed defaults; everything that matters is passed explicitly.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def assemble(phonon: Any, born: np.ndarray, epsilon: np.ndarray, *, only_gamma: bool) -> Phonons:
+    """Check and symmetrise Born charges; refuse a molecule's tensors in the wrong index order."""
+    born = np.asarray(born, dtype=float)
+    count = len(phonon.primitive)
+    if born.shape != (count, 3, 3):
+        raise ValueError(f"`born` has shape {born.shape} but the cell has {count} atoms")
+    symmetric = symmetrise_born(phonon, born)
+    notes = []
+    shift = float(np.abs(symmetric - born).max())
+    if shift > 0.05:
+        raise ValueError(
+            f"Born charges change by {shift:.2f} e when the crystal's symmetry is imposed: wrong "
+            "order of atoms or rotated axes"
+        )
+    notes.append(f"sum rule residual {float(np.abs(born.sum(0)).max()):.2g} e, taken off by mass")
+    positions = molecule_positions(phonon.primitive)
+    if positions is not None:
+        right = mode_math.rotation_residual(positions, symmetric)
+        wrong = mode_math.rotation_residual(positions, symmetric.transpose(0, 2, 1))
+        if wrong < 0.5 * right and right > 0.05:
+            raise ValueError(
+                f"Born charges break the rotational sum rule by {right:.3f} e Å, transposed by "
+                f"{wrong:.3f}: they are in the order (displacement, field); transpose them"
+            )
+    return Phonons(phonon, symmetric, np.asarray(epsilon, dtype=float), only_gamma, tuple(notes))
+
+
+def molecule_positions(cell: Any, gap: float = 4.0) -> np.ndarray | None:
+    """Unwrapped positions if the cell holds one molecule with ``gap`` Å of vacuum, else None.
+
+    Atoms nearer than 2 Å are joined; a crystal joins to its own images and is no molecule.
+    """
+    vectors = np.asarray(cell.cell)
+    scaled = np.asarray(cell.scaled_positions)
+    found = {0: scaled[0]}
+    queue = [0]
+    while queue:
+        here = queue.pop()
+        delta = scaled - found[here]
+        delta -= np.round(delta)
+        near = np.flatnonzero(np.linalg.norm(delta @ vectors, axis=1) < 2.0)
+        for other in near:
+            if int(other) not in found:
+                found[int(other)] = found[here] + delta[other]
+                queue.append(int(other))
+    if len(found) < len(scaled):
+        return None
+    unwrapped = np.array([found[i] for i in range(len(scaled))])
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(vectors), axis=0)
+    extent = np.ptp(unwrapped, axis=0) * heights
+    return unwrapped @ vectors if (heights - extent > gap).all() else None
+
+
+def symmetrise_born(phonon: Any, born: np.ndarray) -> np.ndarray:
+    """Average of ``R born_k Rᵀ`` over the space group of the primitive cell."""
+    cell = phonon.primitive
+    lattice = np.asarray(cell.cell).T
+    operations = phonon.primitive_symmetry.symmetry_operations
+    scaled = np.asarray(cell.scaled_positions)
+    total = np.zeros_like(born)
+    count = 0
+    for rotation, translation in zip(
+        operations["rotations"], operations["translations"], strict=True
+    ):
+        delta = (scaled @ rotation.T + translation)[:, None] - scaled[None]
+        delta -= np.round(delta)
+        image = np.argmin(np.linalg.norm(delta @ lattice.T, axis=2), axis=1)
+        cartesian = lattice @ rotation @ np.linalg.inv(lattice)
+        total[image] += np.einsum("ac,kcd,bd->kab", cartesian, born, cartesian)
+        count += 1
+    return total / count
+
+
+def solve(phonons: Phonons) -> Modes:
+    """Modes at Γ with irreducible representations."""
+    phonon = phonons.phonopy
+    cell = phonon.primitive
+    with quiet():
+        matrix = phonon.dynamical_matrix
+        matrix.run([0.0, 0.0, 0.0])
+        dynamical = matrix.dynamical_matrix
+        labels = irreps(phonon)
+    result = mode_math.solve(
+        dynamical,
+        cell.masses,
+        phonons.born,
+        phonons.epsilon_infinity,
+        cell.volume,
+        labels,
+        phonons.notes,
+    )
+    note = mode_math.order_note(result, phonons.born)
+    return result._replace(notes=(*result.notes, note)) if note else result
+
+
+def irreps(phonon: Any) -> list[str]:
+    """Labels of the 3N - 3 optical modes by rising wavenumber; empty if phonopy has none."""
+    try:
+        found = phonon.run_irreps([0.0, 0.0, 0.0]) or phonon.irreps
+    except (RuntimeError, NotImplementedError, ValueError, AttributeError, KeyError, TypeError):
+        return []
+    # phonopy 4 prints the labels but has no public name for them.
+    names = getattr(found, "_ir_labels", None)
+    if names is None:
+        return []
+    labels = [""] * (3 * len(phonon.primitive))
+    for group, name in zip(found.band_indices, names, strict=True):
+        for index in group:
+            labels[index] = name or ""
+    frequencies = np.asarray(found.frequencies)
+    acoustic = set(np.argsort(np.abs(frequencies))[:3].tolist())
+    return [label for index, label in enumerate(labels) if index not in acoustic]
