@@ -56,6 +56,12 @@ def test_run_then_resume_for_more_steps(tmp_path, structure, capfd):
         (["ipi-run", "no-such.xml"], "does not exist"),
         (["ipi-input", "--kind", "efield", "--structure", "S"], "needs `electric_field`"),
         (["ipi-input", "--kind", "nve", "--structure", "S", "--extras", "dipoles"], "'dipoles'"),
+        (
+            ["ipi-input", "--kind", "nve", "--structure", "S", "--checkpoint-stride", "0"],
+            "`outputs.checkpoint` is 0",
+        ),
+        (["ipi-input", "--kind", "nve", "--structure", "S", "--stride", "0"], "`outputs.prop"),
+        (["ipi-input", "--kind", "nve", "--structure", "S", "--steps", "0"], "`steps` is 0"),
     ],
 )
 def test_refusals_are_one_line(tmp_path, structure, capsys, monkeypatch, command, message):

@@ -10,7 +10,17 @@ from ase.units import Bohr
 from lrcalc import save
 from lrcalc.commands.demo import starting_structure
 from lrcalc.evaluator import Evaluator
-from lrcalc.ipi import Outputs, Settings, Transport, read_properties, run_ipi, write_input
+from lrcalc.ipi import (
+    Outputs,
+    Pulse,
+    Settings,
+    Transport,
+    bead_files,
+    read_bead_extras,
+    read_properties,
+    run_ipi,
+    write_input,
+)
 from lrcalc.ipi.driver import Engine
 from lrcalc.ipi.structures import read_structure
 from lrcalc.units import EPSILON_0
@@ -94,6 +104,36 @@ def test_model_in_process_and_by_socket(tmp_path):
     assert_same_run(tmp_path / "ffdirect", tmp_path / "unix")
     values = read_properties(tmp_path / "unix" / "sim.out").values
     assert np.ptp(values["potential"]) > 0
+
+
+@pytest.mark.timeout(120)
+def test_constant_field_on_the_bundled_model_is_driven_dynamics(tmp_path):
+    """Eight waters: forces of the enthalpy, under plain NVE, against Born charges in i-PI's hands.
+
+    The model's charges move with the atoms, and its Born charges are a derivative of its dipole.
+    """
+    settings = Settings(dtype="float64")
+    runs = {
+        "efield": {"settings": settings._replace(electric_field=FIELD), "ensemble": "nve"},
+        "pulse": {"settings": settings, "pulse": Pulse(FIELD)},
+    }
+    dipoles, values = {}, {}
+    for kind, options in runs.items():
+        path = write_input(
+            kind, waters(8), tmp_path / kind, steps=20, timestep=0.25,
+            outputs=Outputs(positions=0), **options,
+        )  # fmt: skip
+        assert run_ipi(path, timeout=100).finished
+        folder = tmp_path / kind
+        dipoles[kind] = read_bead_extras(bead_files(folder / "sim", "dipole")).values[0]
+        values[kind] = read_properties(folder / "sim.out").values
+    # Born charges travel with eight decimals: 5e-10 eV/Å in a force, 1e-10 Å after 5 fs
+    np.testing.assert_allclose(dipoles["efield"], dipoles["pulse"], rtol=0, atol=1e-9)
+    work = dipoles["pulse"] @ FIELD
+    np.testing.assert_allclose(
+        values["efield"]["potential"], values["pulse"]["potential"] - work, rtol=0, atol=1e-8
+    )
+    assert np.ptp(work) > 1e-3
 
 
 def water_run(folder, kind, steps, settings, **options):

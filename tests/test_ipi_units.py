@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.units import Bohr, Hartree
 
-from lrcalc.ipi import Settings, bead_average, read_extras, read_properties
+from lrcalc.ipi import Outputs, Settings, bead_average, read_extras, read_properties
 from lrcalc.ipi.conversions import atoms_from_ipi, message_to_ipi
 from lrcalc.ipi.driver import Engine
 from lrcalc.ipi.inputs import Pulse, write_input
@@ -216,6 +216,12 @@ def test_orientation():
         ("pulse", {"pulse": Pulse(FIELD), "settings": Settings(electric_field=FIELD)}, "twice"),
         ("pulse", {"pulse": Pulse(FIELD), "ensemble": "npt"}, "`ensemble` is 'npt'"),
         ("nvt", {"restart": "nowhere"}, "nowhere"),
+        ("nve", {"outputs": Outputs(checkpoint=0)}, r"`outputs.checkpoint` is 0.*large stride"),
+        ("nve", {"outputs": Outputs(properties=0)}, r"`outputs.properties` is 0.*large stride"),
+        ("nve", {"outputs": Outputs(dipole=-1)}, r"`outputs.dipole` is -1 but must be"),
+        ("nve", {"outputs": Outputs(positions=2.5)}, r"`outputs.positions` is 2.5 but must be"),
+        ("nve", {"outputs": Outputs(velocities=-5)}, r"`outputs.velocities` is -5 but must be"),
+        ("nve", {"outputs": Outputs(dielectric=-2)}, r"`outputs.dielectric` is -2 but must be"),
     ],
 )
 def test_bad_inputs(tmp_path, kind, options, message):

@@ -39,10 +39,14 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", help="socket name or host (default: lrcalc, localhost)")
     parser.add_argument("--port", type=int, default=31415, help="port (inet)")
     parser.add_argument("--no-batch", action="store_true", help="one bead at a time")
-    parser.add_argument("--stride", type=int, default=1, help="steps between properties, extras")
+    parser.add_argument(
+        "--stride", type=int, default=1, help="steps between properties, extras (1 or more)"
+    )
     parser.add_argument("--positions-stride", type=int, default=20, help="0: none")
     parser.add_argument("--velocities-stride", type=int, default=0, help="0: none")
-    parser.add_argument("--checkpoint-stride", type=int, default=100)
+    parser.add_argument(
+        "--checkpoint-stride", type=int, default=100, help="1 or more: a crash loses no more steps"
+    )
     parser.add_argument(
         "--dielectric-stride",
         type=int,
@@ -72,7 +76,7 @@ def input_arguments(args: argparse.Namespace) -> dict[str, Any]:
     given = given_settings(args)
     given.pop("template", None)
     return {
-        "steps": args.steps or 1000,
+        "steps": 1000 if args.steps is None else args.steps,
         "temperature": args.temperature,
         "pressure": args.pressure,
         "timestep": args.timestep,

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from lrcalc.ipi import kinds
 from lrcalc.ipi.kinds import KINDS, Kind, Pulse, indent
-from lrcalc.ipi.outputs import Outputs, output_block
+from lrcalc.ipi.outputs import Outputs, check_outputs, output_block
 from lrcalc.ipi.settings import Settings, format_parameters, make_settings
 from lrcalc.ipi.structures import orient, read_structure, write_ipi_xyz
 
@@ -105,7 +105,7 @@ def write_input(
     if not timestep > 0:
         raise ValueError(f"`timestep` is {timestep} fs but must be positive")
     settings = make_settings((settings or Settings())._asdict())
-    outputs = outputs or Outputs()
+    outputs = check_outputs(outputs or Outputs())
     transport = transport or Transport()
     if transport.mode not in ("ffdirect", "unix", "inet"):
         raise ValueError(

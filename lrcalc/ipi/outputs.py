@@ -7,7 +7,11 @@ from lrcalc.ipi.settings import Settings
 
 
 class Outputs(NamedTuple):
-    """How often things are written, in steps; zero leaves one out."""
+    """How often things are written, in steps; zero leaves one out.
+
+    Not so `properties`, from which progress and the end of a run are read, and `checkpoint`, from
+    which a run that crashed is resumed: these are always written, if rarely.
+    """
 
     prefix: str = "sim"
     properties: int = 1
@@ -16,6 +20,36 @@ class Outputs(NamedTuple):
     velocities: int = 0
     checkpoint: int = 100
     dielectric: int = 0
+
+
+NEEDED = {
+    "properties": "the run is followed by them",
+    "checkpoint": "a run that crashed is resumed from it",
+}
+"""Strides that cannot be zero, and why."""
+
+
+def check_outputs(outputs: Outputs) -> Outputs:
+    """Return `outputs` unless a stride is one that i-PI would fail on, hours later or at once.
+
+    Raises
+    ------
+    ValueError
+        For a stride that is negative or no whole number, or zero where the output is needed.
+    """
+    for name, value in outputs._asdict().items():
+        if name == "prefix":
+            continue
+        if isinstance(value, bool) or value != int(value) or value < 0:
+            raise ValueError(
+                f"`outputs.{name}` is {value!r} but must be a whole number of steps, 0 or more"
+            )
+        if value == 0 and name in NEEDED:
+            raise ValueError(
+                f"`outputs.{name}` is 0, but it cannot be left out: {NEEDED[name]}. Use a large"
+                " stride to have it written rarely"
+            )
+    return outputs
 
 
 def output_block(
