@@ -70,15 +70,13 @@ def test_component_raw_with_several_beads(tmp_path):
     assert np.allclose(all_frames(read_series(path)), np.array([2.0, 3, 4]) * units.BOHR)
 
 
-@pytest.mark.parametrize("kind", ["missing", "repeated", "columns", "word", "half", "nan"])
+@pytest.mark.parametrize("kind", ["missing", "columns", "word", "half", "nan"])
 def test_broken_extras(tmp_path, kind):
     path = extras(tmp_path / "d", DIPOLE[:100])
     lines = path.read_text().splitlines()
-    messages = {"missing": "missing", "repeated": "missing or repeated", "word": "could not"}
+    messages = {"missing": "missing", "word": "could not"}
     if kind == "missing":
         del lines[40:42]
-    elif kind == "repeated":
-        lines[40:40] = lines[38:40]
     elif kind == "columns":
         lines = [line if "#" in line else line + " 1.0" for line in lines]
     elif kind == "word":

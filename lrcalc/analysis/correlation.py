@@ -23,6 +23,7 @@ from lrcalc.analysis.correlator import (
 from lrcalc.units import SPEED_OF_LIGHT
 
 __all__ = [
+    "COARSEST",
     "MAXIMUM_BLOCKS",
     "WINDOWS",
     "Blocks",
@@ -30,6 +31,7 @@ __all__ = [
     "Correlator",
     "Series",
     "Spectrum",
+    "affordable_resolution",
     "as_trajectories",
     "correlate",
     "differences",
@@ -98,6 +100,39 @@ def lags_for(resolution: float, timestep: float, name: str) -> int:
         raise ValueError(f"`timestep` is {timestep} fs but must be positive")
     longest = window_width(name) / (SPEED_OF_LIGHT * 1e-8 * resolution)
     return max(8, int(np.ceil(longest / timestep)))
+
+
+COARSEST = 200.0
+"""A spectrum coarser than this, cm⁻¹, tells nothing."""
+
+
+def affordable_resolution(
+    frames: Sequence[int], timestep: float, name: str, preferred: float = 20.0
+) -> float:
+    """Return the finest resolution in cm⁻¹, no finer than ``preferred``, that runs can afford.
+
+    At least four times the longest lag altogether and twice in each run, since an error bar needs
+    blocks; rounded up to 5 cm⁻¹.
+
+    Parameters
+    ----------
+    frames
+        Frames of each run.
+    timestep
+        fs between frames.
+    name
+        Of the window.
+    """
+    lags = min(min(frames) // 2, sum(frames) // 4) - 1
+    if lags >= lags_for(preferred, timestep, name):
+        return preferred
+    if lags < lags_for(COARSEST, timestep, name):
+        raise ValueError(
+            f"{sum(frames)} frames every {timestep:g} fs are too short for a spectrum: lines "
+            f"{COARSEST:g} cm⁻¹ wide need {4 * lags_for(COARSEST, timestep, name) + 4}; run longer"
+        )
+    finest = window_width(name) / (SPEED_OF_LIGHT * 1e-8 * lags * timestep)
+    return float(5.0 * np.ceil(finest / 5.0))
 
 
 def correlate(

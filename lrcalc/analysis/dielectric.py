@@ -12,6 +12,8 @@ import numpy as np
 from lrcalc import units
 from lrcalc.analysis.correlation import correlate, lags_for, spectrum, standard_error
 from lrcalc.analysis.infrared import check_conditions
+from lrcalc.analysis.jumps import Record, continuous
+from lrcalc.analysis.jumps import notes as jump_notes
 
 LARGEST_STATIC = 2000.0
 """A larger static dielectric constant is taken for a mistake in the units."""
@@ -119,13 +121,15 @@ def dielectric(
     window: str = "hann",
     maximum: float = 4500.0,
     mean: str = "trajectory",
+    cell: np.ndarray | None = None,
+    jumps: str = "unfold",
 ) -> DielectricFunction:
     """Compute the static and frequency-dependent dielectric constant from the cell dipole.
 
     Parameters
     ----------
     dipole
-        (T, 3) in e Å, unfolded; a list of runs or Series as well.
+        (T, 3) in e Å; a list of runs or Series as well.
     timestep, volume, temperature
         fs between frames, Å³, K.
     epsilon_infinity
@@ -135,11 +139,15 @@ def dielectric(
     mean
         ``trajectory``, ``all`` or ``none`` (an isotropic liquid has ⟨M⟩ = 0, and knowing it makes
         short runs less biased).
+    cell, jumps
+        See :func:`lrcalc.analysis.infrared.infrared`.
     """
     check_conditions(timestep, volume, temperature)
     if not epsilon_infinity >= 1:
         raise ValueError(f"`epsilon_infinity` is {epsilon_infinity} but must be at least 1")
     lags = lags_for(resolution, timestep, window)
+    undone: Record = {}
+    dipole = continuous(dipole, cell, jumps, undone)
     blocks = correlate(dipole, lags, columns=3, mean=mean, name="dipole")
     factor = 1.0 / (3.0 * units.EPSILON_0 * volume * units.BOLTZMANN * temperature)
     correlation = blocks.correlation.sum(0)
@@ -149,7 +157,7 @@ def dielectric(
     if static > LARGEST_STATIC:
         raise ValueError(
             f"the static dielectric constant would be {static:.3g}: check the unit of the dipole "
-            "(e Å expected), the volume (Å³), and that the dipole has no jumps by a lattice vector"
+            "(e Å expected) and the volume (Å³)"
         )
     whole = spectrum(blocks, [1.0, 1.0, 1.0], timestep, window_name=window)
     omega = whole.wavenumber * units.WAVENUMBER_TO_ANGULAR
@@ -158,7 +166,7 @@ def dielectric(
     real = kramers_kronig(whole.wavenumber, imaginary, epsilon_infinity)
     real_scatter = kramers_kronig(whole.wavenumber, scatter, 0.0)
     keep = whole.wavenumber <= maximum
-    notes = []
+    notes = jump_notes(undone)
     if correlation[-1] > 0.1 * correlation[0]:
         notes.append(
             f"the dipole still correlates {correlation[-1] / correlation[0]:.2f} after "

@@ -57,6 +57,8 @@ def read_ase(path: Path, quantity: str, factor: float) -> Series:
 
 
 _UNIT = re.compile(r"velocities\{(\w+)\}")
+_PROPERTIES = re.compile(r"Properties=(\S+)")
+_STEP = re.compile(r"Step:\s*(\d+)")
 _VELOCITY = {
     "atomic_unit": units.BOHR / 2.418884326e-2,
     "angstrom/femtosecond": 1.0,
@@ -67,28 +69,34 @@ _VELOCITY = {
 def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
     """Read velocities of an i-PI or extended xyz trajectory; the species as well.
 
-    i-PI's comment must name the unit (``velocities{atomic_unit}``); an extended xyz file has
+    i-PI's comment must name the unit (``velocities{atomic_unit}``); in its format ``ase`` the
+    velocities stand behind a column of positions that are zero. Another extended xyz file has
     momenta, which ASE reads.
     """
     path = Path(path)
     with path.open() as file:
-        count = int(file.readline())
+        count = _atoms(file.readline(), path)
         comment = file.readline()
         species = [file.readline().split()[0] for _ in range(count)]
+        following = file.readline() and file.readline()
     named = _UNIT.search(comment)
     if named is None:
+        if "positions{" in comment:
+            raise ValueError(f"{path} holds positions, not velocities: let i-PI write velocities")
         return read_ase(path, "velocities", 1.0), species
     if named[1] not in _VELOCITY:
         raise ValueError(f"{path}: velocities in {named[1]!r}; write them in atomic_unit")
     factor = _VELOCITY[named[1]]
+    first = _column_of("velocities", comment)
+    steps = [int(found[1]) for text in (comment, following) if (found := _STEP.search(text))]
 
     def frames() -> Iterator[np.ndarray]:
         with path.open() as file:
             while header := file.readline():
-                if int(header) != count:
+                if _atoms(header, path) != count:
                     raise ValueError(f"{path}: a frame of {header.strip()} atoms, not {count}")
                 file.readline()
-                words = [file.readline().split()[1:4] for _ in range(count)]
+                words = [file.readline().split()[first : first + 3] for _ in range(count)]
                 if any(len(row) != 3 for row in words):
                     raise ValueError(f"{path}: the last frame is cut off")
                 yield np.array(words, dtype=float).reshape(-1) * factor
@@ -98,7 +106,29 @@ def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
         while block := list(islice(stream, 512)):
             yield np.array(block)
 
-    return Series(chunks, 3 * count, str(path)), species
+    stride = steps[1] - steps[0] if len(steps) == 2 else None
+    return Series(chunks, 3 * count, str(path), None, stride), species
+
+
+def _atoms(line: str, path: Path) -> int:
+    try:
+        return int(line)
+    except ValueError:
+        raise ValueError(f"{path}: a number of atoms expected, found {line.strip()!r}") from None
+
+
+def _column_of(name: str, comment: str) -> int:
+    """Return the first column of a property in an extended xyz line; 1 in a plain xyz file."""
+    found = _PROPERTIES.search(comment)
+    if found is None:
+        return 1
+    fields = found[1].split(":")
+    column = 0
+    for key, width in zip(fields[::3], fields[2::3], strict=True):
+        if key == name:
+            return column
+        column += int(width)
+    return 1
 
 
 def _from_frame(atoms: "object", keys: Sequence[str]) -> np.ndarray | None:

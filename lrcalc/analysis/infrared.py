@@ -12,6 +12,8 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis.correlation import correlate, differences, integrate, lags_for, spectrum
+from lrcalc.analysis.jumps import Record, continuous
+from lrcalc.analysis.jumps import notes as jump_notes
 
 QUANTITY = "n·α (cm⁻¹, Napierian)"
 
@@ -90,14 +92,16 @@ def infrared(
     maximum: float = 4500.0,
     quantum_correction: str = "harmonic",
     axes: str = "xyz",
+    cell: np.ndarray | None = None,
+    jumps: str = "unfold",
 ) -> InfraredSpectrum:
     """Infrared spectrum from a dipole or a current.
 
     Parameters
     ----------
     dipole
-        (T, 3) cell dipole in e Å, unfolded (no jumps by a lattice vector), or a list of runs, or
-        Series. The current is its forward difference; the known factor of that is divided out.
+        (T, 3) cell dipole in e Å, or a list of runs, or Series. The current is its forward
+        difference; the known factor of that is divided out.
     current
         (T, 3) ``Σ_i born_i v_i`` in e Å/fs, instead of ``dipole``.
     timestep
@@ -114,6 +118,10 @@ def infrared(
         ``harmonic`` (none on top of the classical form), ``standard`` or ``schofield``.
     axes
         Directions averaged, for example ``z`` for light polarised along z.
+    cell
+        (3, 3), rows in Å: jumps of the dipole by e times a lattice vector are undone and noted.
+    jumps
+        ``unfold``, or ``keep`` to take the dipole as it is. Without ``cell`` a jump is an error.
 
     Returns
     -------
@@ -131,8 +139,9 @@ def infrared(
     if not axes or set(axes) - set("xyz"):
         raise ValueError(f"`axes` is {axes!r} but must name some of x, y, z")
     lags = lags_for(resolution, timestep, window)
+    undone: Record = {}
     blocks = correlate(
-        dipole if current is None else current,
+        current if dipole is None else continuous(dipole, cell, jumps, undone),
         lags,
         columns=3,
         transform=differences(timestep) if current is None else None,
@@ -151,7 +160,7 @@ def infrared(
     factor = prefactor(temperature, volume) * CORRECTIONS[quantum_correction](
         x / (units.BOLTZMANN * temperature)
     )
-    notes = []
+    notes = jump_notes(undone)
     nyquist = 0.5 / (timestep * units.SPEED_OF_LIGHT * 1e-8)
     if nyquist < maximum:
         notes.append(f"frames every {timestep} fs reach {nyquist:.0f} cm⁻¹ only")

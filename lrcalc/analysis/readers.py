@@ -14,13 +14,22 @@ CHUNK = 65536
 """Frames read at a time."""
 
 _STEP = re.compile(r"Step:\s*(\d+)")
+_EXTRA = re.compile(r"#EXTRAS\w*\((\w+)\)")
 _HEADER = re.compile(r"#EXTRAS[^\n]*")
+
+
+def extras_name(path: Path) -> str | None:
+    """Name of i-PI's extra in a file, None if the file is of another kind."""
+    with path.open(errors="replace") as file:
+        found = _EXTRA.search(file.readline())
+    return found[1] if found else None
 
 
 def read_ipi_extras(path: Path, *, factor: float, columns: int) -> Series:
     """i-PI ``extras`` or ``extras_component_raw``: a header line, then numbers, for each step.
 
-    Several rows a step are beads and are averaged. Steps must be evenly spaced.
+    Several rows a step are beads and are averaged. Steps must be evenly spaced. A run that was
+    resumed from a checkpoint wrote some steps twice: the later ones count.
     """
     with path.open() as file:
         steps = [int(m[1]) for line in islice(file, 20000) if (m := _STEP.search(line))][:2]
@@ -30,7 +39,8 @@ def read_ipi_extras(path: Path, *, factor: float, columns: int) -> Series:
 
     def chunks() -> Iterator[np.ndarray]:
         expected = steps[0] if steps else 0
-        rest, last = "", False
+        rest, last, heads = "", False, 0
+        written_twice = _replaced(path, stride)
         with path.open() as file:
             while not last:
                 added = file.read(1 << 24)
@@ -39,28 +49,69 @@ def read_ipi_extras(path: Path, *, factor: float, columns: int) -> Series:
                 # cut before the last header: its numbers may not all be here yet
                 cut = len(text) if last else text.rfind("\n", 0, text.rfind("#EXTRAS")) + 1
                 part, rest = text[:cut], text[cut:]
-                heads = part.count("#EXTRAS")
-                if not heads:
-                    continue
                 found = np.array(_STEP.findall(part), dtype=int)
-                wanted = expected + stride * np.arange(heads)
-                if len(found) != heads or (found != wanted).any():
-                    bad = int(np.argmax(found != wanted)) if len(found) == heads else 0
-                    raise ValueError(
-                        f"{path}: step {wanted[bad]} expected but {found[bad]} found: frames are "
-                        "missing or repeated (a restarted run?); give the parts as separate files"
-                    )
-                expected = int(wanted[-1]) + stride
+                if not len(found):
+                    continue
                 numbers = _numbers(_HEADER.sub(" ", part), path)
-                width = numbers.size / heads
+                width = numbers.size / len(found)
                 if not numbers.size or width % columns:
                     raise ValueError(
                         f"{path}: {width:g} numbers a step but a multiple of {columns} is "
                         "expected; is the last step complete, and is this the right extra?"
                     )
-                yield numbers.reshape(heads, -1, columns).mean(1) * factor
+                frames = numbers.reshape(len(found), -1, columns).mean(1) * factor
+                if len(written_twice):
+                    kept = ~np.isin(heads + np.arange(len(found)), written_twice)
+                    heads += len(found)
+                    frames, found = frames[kept], found[kept]
+                wanted = expected + stride * np.arange(len(found))
+                if (found != wanted).any():
+                    bad = int(np.argmax(found != wanted))
+                    raise ValueError(
+                        f"{path}: step {wanted[bad]} expected but {found[bad]} found: frames are "
+                        "missing; give the parts as separate files"
+                    )
+                expected += stride * len(found)
+                yield frames
 
     return Series(chunks, columns, str(path), None, stride)
+
+
+def _replaced(path: Path, stride: int) -> np.ndarray:
+    """Numbers of the frames that a later frame of the same or an earlier step replaces."""
+    if _complete(path, stride):
+        return np.empty(0, dtype=int)
+    parts, rest = [], ""
+    with path.open() as file:
+        while added := file.read(1 << 24):
+            text = rest + added
+            cut = text.rfind("\n") + 1
+            parts.append(np.array(_STEP.findall(text[:cut]), dtype=int))
+            rest = text[cut:]
+    steps = np.concatenate(parts) if parts else np.empty(0, dtype=int)
+    if len(steps) < 2 or (np.diff(steps) > 0).all():
+        return np.empty(0, dtype=int)
+    later = np.minimum.accumulate(steps[::-1])[::-1]
+    return np.flatnonzero(steps[:-1] >= later[1:])
+
+
+def _complete(path: Path, stride: int) -> bool:
+    """Whether the last step is where it belongs if every frame takes as many bytes as the first.
+
+    Saves a pass over files of an uninterrupted run.
+    """
+    with path.open("rb") as file:
+        head = file.readline()
+        while (line := file.readline()) and b"#EXTRAS" not in line:
+            pass
+        frame = file.tell() - len(line)
+        count, left = divmod(path.stat().st_size, max(frame, 1))
+        if left:
+            return False
+        file.seek((count - 1) * frame)
+        ends = [_STEP.search(text.decode(errors="replace")) for text in (head, file.readline())]
+    first, last = (int(end[1]) if end else -1 for end in ends)
+    return last == first + stride * (count - 1)
 
 
 def _numbers(text: str, path: Path) -> np.ndarray:

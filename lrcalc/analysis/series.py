@@ -6,7 +6,7 @@ else is taken as e Å and e Å²/V unless a unit is given. Nothing is guessed fr
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,14 @@ import numpy as np
 from lrcalc import units
 from lrcalc.analysis.correlator import Series
 from lrcalc.analysis.frames import COLUMNS, read_ase, read_ipi_velocities
-from lrcalc.analysis.readers import CHUNK, read_columns, read_hdf5, read_ipi_extras, read_npz
+from lrcalc.analysis.readers import (
+    CHUNK,
+    extras_name,
+    read_columns,
+    read_hdf5,
+    read_ipi_extras,
+    read_npz,
+)
 
 UNITS: dict[str, dict[str, float]] = {
     "dipole": {"e*angstrom": 1.0, "e*bohr": units.BOHR, "debye": units.DEBYE},
@@ -34,7 +41,17 @@ _IPI_UNIT = {
     "current": "atomic",
     "polarizability": "atomic",
 }
-_BEAD = re.compile(r"^(?P<stem>.+)_(?P<bead>\d+)$")
+# run.dip_0, and sim.vel_0.extxyz, but not water_300.extxyz
+_BEAD = re.compile(r"^(?P<stem>.+)_(?P<bead>\d+)$|^(?P<kind>.+\..+)_(?P<number>\d+)\.(ext)?xyz$")
+
+WANTED = {
+    "dipole": "Let i-PI write it: `lrcalc ipi-input --extras dipole`",
+    "polarizability": "Raman and sum-frequency spectra need polarizabilities: `lrcalc ipi-input "
+    "--extras dipole polarizability`, with a model that has one",
+    "current": "A conductivity needs a current Σ Z*·v, or a dipole",
+    "velocities": "Let i-PI write them: `lrcalc ipi-input --velocities-stride 4`",
+}
+"""What to do where a quantity is missing."""
 
 
 def read_series(
@@ -81,12 +98,20 @@ def read_series(
         if quantity == "velocities" and not name.endswith((".traj", ".db")):
             return read_ipi_velocities(path)[0]
         return read_ase(path, quantity, factor)
-    with path.open() as file:
-        head = file.readline()
-    if "#EXTRAS" in head:
+    if extras_name(path) is not None:
+        check_extra(path, quantity)
         factor = UNITS[quantity][unit or _IPI_UNIT[quantity]]
         return read_ipi_extras(path, factor=factor, columns=COLUMNS[quantity])
     return read_columns(path, factor, use_columns)
+
+
+def check_extra(path: Path, quantity: str) -> None:
+    """Refuse an i-PI file whose header names another quantity than the one wanted."""
+    name = extras_name(path)
+    if name is not None and name != quantity and name in {*UNITS, "BEC", "charges"}:
+        raise ValueError(
+            f"{path} holds i-PI's extra {name!r}, not {quantity!r}. {WANTED[quantity]}"
+        )
 
 
 def bead_groups(paths: Iterable[str | Path]) -> list[list[Path]]:
@@ -94,8 +119,12 @@ def bead_groups(paths: Iterable[str | Path]) -> list[list[Path]]:
     groups: dict[str, list[tuple[int, Path]]] = {}
     for path in map(Path, paths):
         match = _BEAD.match(path.name)
-        stem = str(path.parent / match["stem"]) if match else str(path)
-        groups.setdefault(stem, []).append((int(match["bead"]) if match else 0, path))
+        if match is None:
+            stem, bead = str(path), 0
+        else:
+            stem = str(path.parent / (match["stem"] or match["kind"]))
+            bead = int(match["bead"] or match["number"])
+        groups.setdefault(stem, []).append((bead, path))
     return [[path for _, path in sorted(group)] for group in groups.values()]
 
 
@@ -107,6 +136,7 @@ def read_runs(
     unit: str | None = None,
     key: str | None = None,
     use_columns: Sequence[int] | None = None,
+    each: Callable[[Series], Series] | None = None,
 ) -> list[Series]:
     """Several files as independent trajectories; beads of one run as configured.
 
@@ -116,6 +146,8 @@ def read_runs(
         ``mean``: the bead average at each time is one trajectory (RPMD, TRPMD: the Kubo estimator);
         ``separate``: every file is a trajectory (beads are then not independent, so the error bar
         is that of blocks within beads).
+    each
+        Applied to the series of every file, before beads are averaged.
     """
     if beads not in ("mean", "separate"):
         raise ValueError(f"`beads` is {beads!r} but must be 'mean' or 'separate'")
@@ -125,6 +157,7 @@ def read_runs(
             read_series(path, quantity, unit=unit, key=key, use_columns=use_columns)
             for path in group
         ]
+        series = series if each is None else [each(one) for one in series]
         if beads == "mean" and len(series) > 1:
             runs.append(_mean_of(series))
         else:
@@ -151,6 +184,16 @@ def _mean_of(series: list[Series]) -> Series:
     first = series[0]
     source = f"mean of {len(series)} beads of {first.source}"
     return Series(chunks, first.columns, source, first.timestep, first.stride)
+
+
+def count_frames(series: Series, enough: int) -> int:
+    """Return the frames of a series, counting no further than ``enough``."""
+    count = 0
+    for chunk in series.chunks():
+        count += len(chunk)
+        if count >= enough:
+            break
+    return count
 
 
 def rechunk(chunks: Iterable[np.ndarray], size: int = CHUNK) -> Iterator[np.ndarray]:

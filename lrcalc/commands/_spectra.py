@@ -1,30 +1,50 @@
 """Options and reading shared by the commands that make spectra."""
 
 import argparse
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lrcalc.analysis.correlation import WINDOWS, Series
-from lrcalc.analysis.series import UNITS, frame_spacing, read_runs
-from lrcalc.units import BOHR
+from lrcalc.analysis import jumps
+from lrcalc.analysis.correlation import COARSEST, WINDOWS, Series, affordable_resolution, lags_for
+from lrcalc.analysis.ipi_folder import IPIRun, mean_temperature, read_cell, read_run, run_cell
+from lrcalc.analysis.series import UNITS, WANTED, count_frames, frame_spacing, read_runs
 
-_CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]:\s*((?:[-+0-9.eE]+\s+){5,8}[-+0-9.eE]+)")
+PREFERRED = 20.0
+"""Resolution where the data allow it, cm⁻¹."""
+
+
+class Data(NamedTuple):
+    """Series of one quantity and what was found out on the way."""
+
+    series: list[Series]
+    timestep: float
+    """fs between frames."""
+    runs: list[IPIRun]
+    """i-PI runs that the files belong to."""
+    cell: np.ndarray | None
+    notes: list[str]
+    undone: jumps.Record
+    """Jumps of the dipole, filled while the series are read."""
 
 
 def add_series_arguments(parser: argparse.ArgumentParser, *quantities: str) -> None:
     """Files and what is in them."""
-    names = sorted({unit for quantity in quantities for unit in UNITS[quantity]})
     parser.add_argument(
         "files",
         nargs="+",
         metavar="FILE",
-        help="i-PI extras, plain columns, .npz, .h5, .traj, .extxyz; several runs are averaged, "
-        "files that end in _0, _1, … are beads of one run",
+        help="folder of an i-PI run, or i-PI extras, plain columns, .npz, .h5, .traj, .extxyz; "
+        "several runs are averaged, files that end in _0, _1, … are beads of one run",
     )
+    add_reading_arguments(parser, *quantities)
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser, *quantities: str) -> None:
+    """How files are read."""
+    names = sorted({unit for quantity in quantities for unit in UNITS[quantity]})
     parser.add_argument(
         "--unit", choices=names, help="unit in the files (i-PI: atomic, others: e, Å, fs, V)"
     )
@@ -36,44 +56,110 @@ def add_series_arguments(parser: argparse.ArgumentParser, *quantities: str) -> N
         "--md-timestep",
         type=float,
         metavar="FS",
-        help="integrator step; i-PI files tell the stride",
+        help="integrator step; i-PI files tell the stride (default: from input.xml beside them)",
     )
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+    if "dipole" in quantities:
+        parser.add_argument(
+            "--keep-jumps",
+            action="store_true",
+            help="do not undo, or refuse, jumps of the dipole by e times a lattice vector",
+        )
 
 
 def add_condition_arguments(parser: argparse.ArgumentParser) -> None:
     """Volume and temperature."""
     parser.add_argument("--volume", type=float, metavar="A3", help="cell volume, Å³")
-    parser.add_argument("--cell-from", metavar="FILE", help="structure file to take the cell from")
-    parser.add_argument("--temperature", type=float, metavar="K", required=True)
+    parser.add_argument(
+        "--cell-from",
+        metavar="FILE",
+        help="structure file to take the cell from (default: the i-PI run's)",
+    )
+    add_temperature_argument(parser)
+
+
+def add_temperature_argument(parser: argparse.ArgumentParser) -> None:
+    """Temperature alone."""
+    parser.add_argument("--temperature", type=float, metavar="K", help="default: the i-PI run's")
+
+
+def add_resolution_argument(parser: argparse.ArgumentParser) -> None:
+    """Resolution alone."""
+    parser.add_argument(
+        "--resolution",
+        type=float,
+        metavar="CM1",
+        help=f"cm⁻¹ (default {PREFERRED:g}, or coarser where the data are short)",
+    )
 
 
 def add_spectrum_arguments(parser: argparse.ArgumentParser) -> None:
     """Resolution, window, range, output."""
-    parser.add_argument("--resolution", type=float, default=20.0, help="cm⁻¹ (default 20)")
+    add_resolution_argument(parser)
     parser.add_argument("--window", default="hann", choices=sorted(WINDOWS))
     parser.add_argument("--maximum", type=float, default=4500.0, help="highest cm⁻¹ (default 4500)")
     parser.add_argument("--title", default="", help="title of the picture")
     parser.add_argument("-o", "--output", default="spectrum", metavar="PREFIX")
 
 
-def read(
-    args: argparse.Namespace, quantity: str, files: Sequence[str] | None = None
-) -> tuple[list[Series], float]:
-    """Series with a progress bar, and the time between frames in fs."""
+def locate(files: Sequence[str], quantity: str) -> tuple[list[Path], list[IPIRun]]:
+    """Files of a quantity, those of folders included, and the i-PI runs they belong to.
+
+    Raises
+    ------
+    ValueError
+        If a folder has no such output; it says what there is.
+    """
+    paths: list[Path] = []
+    runs: dict[Path, IPIRun] = {}
+    for path in map(Path, files):
+        if path.is_dir():
+            run = read_run(path)
+            found = run.outputs.get(quantity)
+            if not found:
+                there = ", ".join(run.outputs) or "no trajectories"
+                raise ValueError(f"{path} has no {quantity}, only {there}. {WANTED[quantity]}")
+            paths += found
+            runs[path.resolve()] = run
+        else:
+            paths.append(path)
+            folder = path.parent
+            if (folder / "input.xml").is_file() and folder.resolve() not in runs:
+                run = read_run(folder)
+                if any(path in files for files in run.outputs.values()):
+                    runs[folder.resolve()] = run
+    return paths, list(runs.values())
+
+
+def read(args: argparse.Namespace, quantity: str, files: Sequence[str] | None = None) -> Data:
+    """Series with a progress bar, the time between frames, and the cell."""
+    paths, runs = locate(files or args.files, quantity)
+    notes: list[str] = []
+    cell = find_cell(args, paths, runs, notes)
+    undone: jumps.Record = {}
+    guard = quantity == "dipole" and not getattr(args, "keep_jumps", False)
     columns = [int(c) for c in args.columns.split(",")] if args.columns else None
-    runs = read_runs(
-        files or args.files,
+    series = read_runs(
+        paths,
         quantity,
         beads=args.beads,
         unit=args.unit,
         key=args.key,
         use_columns=columns,
+        each=(lambda one: jumps.guarded(one, cell, undone)[0]) if guard else None,
     )
-    timestep = frame_spacing(runs, args.timestep, args.md_timestep)
+    md_timestep = args.md_timestep
+    if args.timestep is None and md_timestep is None:
+        known = {run.timestep for run in runs if run.timestep is not None}
+        if len(known) > 1:
+            raise ValueError(f"the runs have different time steps: {sorted(known)} fs")
+        if known:
+            md_timestep = known.pop()
+            notes.append(f"time step {md_timestep:g} fs from {runs[0].folder / 'input.xml'}")
+    timestep = frame_spacing(series, args.timestep, md_timestep)
     if not args.no_progress:
-        runs = [run._replace(chunks=_progress(run)) for run in runs]
-    return runs, timestep
+        series = [run._replace(chunks=_progress(run)) for run in series]
+    return Data(series, timestep, runs, cell, notes, undone)
 
 
 def _progress(run: Series) -> Any:
@@ -88,35 +174,79 @@ def _progress(run: Series) -> Any:
     return chunks
 
 
-def conditions(args: argparse.Namespace) -> tuple[float, float]:
+def find_cell(
+    args: argparse.Namespace, paths: Sequence[Path], runs: Sequence[IPIRun], notes: list[str]
+) -> np.ndarray | None:
+    """Cell from --cell-from, the i-PI run or the trajectory; None with --volume or without any."""
+    if getattr(args, "volume", None) is not None:
+        if args.cell_from is not None:
+            raise ValueError("give the volume by exactly one of --volume and --cell-from")
+        return None
+    if getattr(args, "cell_from", None) is not None:
+        return read_cell(args.cell_from)
+    for run in runs:
+        found = run_cell(run)
+        if found is not None:
+            notes.append(f"cell from {found[1]}")
+            return found[0]
+    if paths[0].name.endswith((".traj", ".extxyz", ".db")) and paths[0].is_file():
+        try:
+            cell = read_cell(paths[0])
+        except ValueError:
+            return None
+        notes.append(f"cell from {paths[0]}")
+        return cell
+    return None
+
+
+def conditions(args: argparse.Namespace, data: Data) -> tuple[float, float]:
     """Volume in Å³ and temperature in K."""
-    if (args.volume is None) == (args.cell_from is None):
-        raise ValueError("give the volume by exactly one of --volume and --cell-from")
-    if args.volume is not None:
-        return args.volume, args.temperature
-    return cell_volume(args.cell_from), args.temperature
+    volume = args.volume
+    if volume is None:
+        if data.cell is None:
+            raise ValueError("give the volume by exactly one of --volume and --cell-from")
+        volume = float(abs(np.linalg.det(data.cell)))
+    return volume, temperature(args, data)
+
+
+def temperature(args: argparse.Namespace, data: Data) -> float:
+    """Temperature in K, given or of the i-PI runs."""
+    if args.temperature is not None:
+        return float(args.temperature)
+    found = [one for run in data.runs if (one := mean_temperature(run)) is not None]
+    if not found:
+        raise ValueError("no i-PI run tells the temperature: give --temperature in K")
+    value = float(np.mean([one[0] for one in found]))
+    data.notes.append(f"temperature {value:.1f} K: {', '.join(one[1] for one in found)}")
+    return value
+
+
+def resolution(args: argparse.Namespace, data: Data, window: str | None = None) -> float:
+    """Resolution in cm⁻¹: as asked, else what the data can afford, with a note."""
+    if args.resolution is not None:
+        return float(args.resolution)
+    name = window or args.window
+    enough = 4 * lags_for(PREFERRED, data.timestep, name) + 4
+    frames = [count_frames(run, enough) for run in data.series]
+    found = affordable_resolution(frames, data.timestep, name, PREFERRED)
+    if found > PREFERRED:
+        length = sum(frames) * data.timestep / 1000
+        data.notes.append(
+            f"resolution {found:g} cm⁻¹, what {length:.3g} ps afford ({PREFERRED:g} wanted, "
+            f"{COARSEST:g} at most); ask for another by --resolution"
+        )
+    return found
 
 
 def cell_volume(path: str) -> float:
     """Volume of the first structure of a file; i-PI's own xyz comment is understood."""
-    from ase.io import read as read_structure
+    return float(abs(np.linalg.det(read_cell(path))))
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file {path}")
-    atoms = read_structure(path, index=0)
-    if atoms.cell.rank == 3:
-        return float(atoms.get_volume())
-    comment = Path(path).read_text().split("\n", 2)[1]
-    found = _CELL.search(comment)
-    if found is not None:
-        from ase.geometry import cellpar_to_cell
 
-        numbers = [float(x) for x in found[2].split()]
-        cell = cellpar_to_cell(numbers[:6]) if found[1] == "abcABC" else np.array(numbers[:9])
-        # i-PI's own rule: atomic units unless the comment says otherwise
-        scale = 1.0 if "cell{angstrom}" in comment else BOHR
-        return float(abs(np.linalg.det(cell.reshape(3, 3)))) * scale**3
-    raise ValueError(f"{path} has no three-dimensional cell; give --volume")
+def add_notes(settings: dict[str, Any], data: Data) -> dict[str, Any]:
+    """Put the notes of the reading in front of those of a result."""
+    told = [*data.notes, *jumps.notes(data.undone), *settings.get("notes", [])]
+    return {**settings, "notes": list(dict.fromkeys(told))}
 
 
 def report(settings: dict[str, Any], files: Sequence[Path]) -> None:

@@ -1,12 +1,17 @@
 """``lrcalc conductivity``: ionic conductivity from a current."""
 
 import argparse
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from lrcalc.analysis.correlation import Chunks, differences
+from lrcalc.analysis.frames import read_ipi_velocities
+from lrcalc.analysis.ipi_folder import read_run
 from lrcalc.analysis.output import write_csv, write_json
-from lrcalc.analysis.transport import Conductivity, conductivity
+from lrcalc.analysis.readers import extras_name
+from lrcalc.analysis.transport import Conductivity, conductivity, ionic_current
 from lrcalc.commands import _spectra
 
 NAME = "conductivity"
@@ -16,9 +21,20 @@ EXAMPLE = "lrcalc conductivity current.npz --timestep 1 --temperature 2000 --vol
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    _spectra.add_series_arguments(parser, "current")
+    _spectra.add_series_arguments(parser, "current", "dipole", "velocities")
     _spectra.add_condition_arguments(parser)
-    parser.add_argument("--resolution", type=float, default=20.0, help="cm⁻¹ (default 20)")
+    _spectra.add_resolution_argument(parser)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--from-dipole",
+        action="store_true",
+        help="files hold the dipole: its differences are the current (i-PI's files tell it)",
+    )
+    source.add_argument(
+        "--charges",
+        metavar="LIST",
+        help="files hold velocities: current of these charges, e.g. Na=1,Cl=-1",
+    )
     parser.add_argument("--cutoff", type=float, help="highest cm⁻¹ in the cepstral fit")
     parser.add_argument("--segment", type=int, help="frames per periodogram")
     parser.add_argument("-o", "--output", default="run", metavar="PREFIX")
@@ -26,22 +42,70 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
-    series, timestep = _spectra.read(args, "current")
-    volume, temperature = _spectra.conditions(args)
+    data = _current(args)
+    volume, temperature = _spectra.conditions(args, data)
     result = conductivity(
-        series,
-        timestep=timestep,
+        data.series,
+        timestep=data.timestep,
         volume=volume,
         temperature=temperature,
-        resolution=args.resolution,
+        resolution=_spectra.resolution(args, data, "hann"),
         cutoff=args.cutoff,
         segment=args.segment,
     )
+    result = result._replace(settings=_spectra.add_notes(result.settings, data))
     files = write_conductivity(result, args.output)
     print(f"  σ = {result.value:.4g} ± {result.error:.2g} S/m (cepstral)")
     print(f"  σ = {result.green_kubo:.4g} ± {result.green_kubo_error:.2g} S/m (time integral)")
     _spectra.report(result.settings, files)
     return 0
+
+
+def _current(args: argparse.Namespace) -> _spectra.Data:
+    """Read a current, or make it from velocities and charges or from a dipole."""
+    if args.charges:
+        return _charges_times_velocities(args)
+    if not (args.from_dipole or _is_dipole(args.files[0])):
+        return _spectra.read(args, "current")
+    data = _spectra.read(args, "dipole")
+    data.notes.append("current from differences of the dipole")
+    return _changed(data, differences(data.timestep))
+
+
+def _changed(
+    data: _spectra.Data, change: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
+) -> _spectra.Data:
+    def changed(chunks: Chunks) -> Chunks:
+        return lambda: change(chunks())
+
+    series = [one._replace(chunks=changed(one.chunks), columns=3) for one in data.series]
+    return data._replace(series=series)
+
+
+def _is_dipole(name: str) -> bool:
+    """Whether i-PI says that a file, or all there is in a folder, is a dipole."""
+    path = Path(name)
+    if path.is_dir():
+        outputs = read_run(path).outputs
+        return "dipole" in outputs and "current" not in outputs
+    return path.is_file() and extras_name(path) == "dipole"
+
+
+def _charges_times_velocities(args: argparse.Namespace) -> _spectra.Data:
+    pairs = [item.partition("=") for item in args.charges.split(",")]
+    try:
+        charge = {symbol.strip(): float(value) for symbol, _, value in pairs}
+    except ValueError:
+        raise ValueError(f"`--charges` is {args.charges!r} but must look like Na=1,Cl=-1") from None
+    species = read_ipi_velocities(_spectra.locate(args.files, "velocities")[0][0])[1]
+    missing = sorted(set(species) - set(charge))
+    if missing:
+        raise ValueError(f"`--charges` has none for {', '.join(missing)}")
+    charges = np.array([charge[symbol] for symbol in species])
+    if abs(charges.sum()) > 1e-6:
+        raise ValueError(f"`--charges` sum to {charges.sum():g} e in the cell but must to 0")
+    data = _spectra.read(args, "velocities")
+    return _changed(data, lambda chunks: (ionic_current(chunk, charges) for chunk in chunks))
 
 
 def write_conductivity(result: Conductivity, prefix: str | Path) -> list[Path]:

@@ -28,19 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
-    series, timestep = _spectra.read(args, "dipole")
-    volume, temperature = _spectra.conditions(args)
+    data = _spectra.read(args, "dipole")
+    volume, temperature = _spectra.conditions(args, data)
     result = dielectric(
-        series,
-        timestep=timestep,
+        data.series,
+        timestep=data.timestep,
         volume=volume,
         temperature=temperature,
         epsilon_infinity=args.epsilon_infinity,
-        resolution=args.resolution,
+        resolution=_spectra.resolution(args, data),
         window=args.window,
         maximum=args.maximum,
         mean=args.mean,
+        jumps="keep",  # seen to while reading, bead by bead
     )
+    result = result._replace(settings=_spectra.add_notes(result.settings, data))
     files = write_dielectric(result, args.output, title=args.title)
     print(f"  ε(0) = {result.static:.3f} ± {result.static_error:.3f}")
     _spectra.report(result.settings, files)

@@ -20,7 +20,7 @@ from lrcalc.commands import _spectra
 
 NAME = "ir"
 HELP = "infrared spectrum n·α in cm⁻¹, with error bars, from dipoles or currents"
-EXAMPLE = "lrcalc ir run.dip_0 --timestep 0.5 --temperature 300 --cell-from init.xyz -o water"
+EXAMPLE = "lrcalc ir demo-output/2-nve -o water"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,19 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
     quantity = "current" if args.from_current else "dipole"
-    series, timestep = _spectra.read(args, quantity)
-    volume, temperature = _spectra.conditions(args)
+    data = _spectra.read(args, quantity)
+    volume, temperature = _spectra.conditions(args, data)
     result = infrared(
-        **{quantity: series},
-        timestep=timestep,
+        None if args.from_current else data.series,
+        current=data.series if args.from_current else None,
+        timestep=data.timestep,
         volume=volume,
         temperature=temperature,
-        resolution=args.resolution,
+        resolution=_spectra.resolution(args, data),
         window=args.window,
         maximum=args.maximum,
         quantum_correction=args.quantum_correction,
         axes=args.axes,
+        jumps="keep",  # seen to while reading, bead by bead
     )
+    result = result._replace(settings=_spectra.add_notes(result.settings, data))
     measured = read_curve(args.experiment) if args.experiment else None
     files = write_infrared(
         result,

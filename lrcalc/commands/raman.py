@@ -18,7 +18,7 @@ EXAMPLE = "lrcalc raman run.pol_0 --timestep 2.5 --temperature 300 --form reduce
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     _spectra.add_series_arguments(parser, "polarizability")
-    parser.add_argument("--temperature", type=float, metavar="K", required=True)
+    _spectra.add_temperature_argument(parser)
     _spectra.add_spectrum_arguments(parser)
     parser.add_argument("--laser", type=float, default=532.0, help="wavelength, nm (default 532)")
     parser.add_argument("--form", default="intensity", choices=sorted(FORMS))
@@ -29,17 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
-    series, timestep = _spectra.read(args, "polarizability")
+    data = _spectra.read(args, "polarizability")
     result = raman(
-        series,
-        timestep=timestep,
-        temperature=args.temperature,
-        resolution=args.resolution,
+        data.series,
+        timestep=data.timestep,
+        temperature=_spectra.temperature(args, data),
+        resolution=_spectra.resolution(args, data),
         window=args.window,
         maximum=args.maximum,
         laser=args.laser,
         form=args.form,
     )
+    result = result._replace(settings=_spectra.add_notes(result.settings, data))
     measured = read_curve(args.experiment) if args.experiment else None
     files = write_raman(result, args.output, experiment=measured, title=args.title)
     for peak in peaks(result.wavenumber, result.vv, result.vv_error):

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from lrcalc.analysis.output import write_csv, write_json
 from lrcalc.analysis.sfg import SumFrequency, sum_frequency
 from lrcalc.commands import _spectra
@@ -17,36 +19,44 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--polarizability", nargs="+", required=True, metavar="FILE")
-    parser.add_argument("--dipole", nargs="+", required=True, metavar="FILE")
-    parser.add_argument("--timestep", type=float, metavar="FS", help="time between frames, fs")
-    parser.add_argument("--md-timestep", type=float, metavar="FS", help="integrator step")
-    parser.add_argument("--beads", default="mean", choices=("mean", "separate"))
-    parser.add_argument("--temperature", type=float, metavar="K", required=True)
-    parser.add_argument("--area", type=float, metavar="A2", required=True)
+    parser.add_argument("folders", nargs="*", metavar="DIR", help="folders of i-PI runs")
+    parser.add_argument("--polarizability", nargs="+", metavar="FILE", help="instead of folders")
+    parser.add_argument("--dipole", nargs="+", metavar="FILE", help="instead of folders")
+    _spectra.add_reading_arguments(parser, "dipole", "polarizability")
+    _spectra.add_temperature_argument(parser)
+    parser.add_argument("--area", type=float, metavar="A2", help="default: a × b of the run's cell")
     parser.add_argument("--component", default="xxz", help="abc, z normal (default xxz: SSP)")
     _spectra.add_spectrum_arguments(parser)
-    parser.add_argument("--no-progress", action="store_true")
-    parser.set_defaults(unit=None, key=None, columns=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
-    first, timestep = _spectra.read(args, "polarizability", args.polarizability)
-    second, other = _spectra.read(args, "dipole", args.dipole)
-    if timestep != other:
-        raise ValueError(f"polarizabilities every {timestep} fs but dipoles every {other} fs")
+    given = args.polarizability is not None and args.dipole is not None
+    if given == bool(args.folders):
+        raise ValueError("give folders of i-PI runs, or both --polarizability and --dipole")
+    first = _spectra.read(args, "polarizability", args.polarizability or args.folders)
+    second = _spectra.read(args, "dipole", args.dipole or args.folders)
+    if first.timestep != second.timestep:
+        raise ValueError(
+            f"polarizabilities every {first.timestep} fs but dipoles every {second.timestep} fs"
+        )
+    area = args.area
+    if area is None:
+        if second.cell is None:
+            raise ValueError("no i-PI run tells the cell: give --area in Å²")
+        area = float(np.linalg.norm(np.cross(second.cell[0], second.cell[1])))
     result = sum_frequency(
-        first,
-        second,
-        timestep=timestep,
-        area=args.area,
-        temperature=args.temperature,
+        first.series,
+        second.series,
+        timestep=first.timestep,
+        area=area,
+        temperature=_spectra.temperature(args, second),
         component=args.component,
-        resolution=args.resolution,
+        resolution=_spectra.resolution(args, second),
         window=args.window,
         maximum=args.maximum,
     )
+    result = result._replace(settings=_spectra.add_notes(result.settings, second))
     files = write_sfg(result, args.output, title=args.title)
     _spectra.report(result.settings, files)
     return 0

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from lrcalc.analysis.frames import read_ipi_velocities
 from lrcalc.analysis.output import write_csv, write_json
-from lrcalc.analysis.series import read_ipi_velocities
 from lrcalc.analysis.transport import DensityOfStates, vdos
 from lrcalc.commands import _spectra
 
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
     from ase.data import atomic_masses, atomic_numbers
 
-    first = args.files[0]
+    first = str(_spectra.locate(args.files, "velocities")[0][0])
     if args.structure or first.endswith((".traj", ".db")):
         from ase.io import read
 
@@ -35,16 +35,17 @@ def run(args: argparse.Namespace) -> int:
         masses = atomic_masses[[atomic_numbers[symbol] for symbol in species]]
     else:
         raise ValueError(f"{first} does not say the species: give --structure")
-    series, timestep = _spectra.read(args, "velocities")
+    data = _spectra.read(args, "velocities")
     result = vdos(
-        series,
+        data.series,
         masses=masses,
         species=species,
-        timestep=timestep,
-        resolution=args.resolution,
+        timestep=data.timestep,
+        resolution=_spectra.resolution(args, data),
         window=args.window,
         maximum=args.maximum,
     )
+    result = result._replace(settings=_spectra.add_notes(result.settings, data))
     files = write_vdos(result, args.output, title=args.title)
     print(f"  mean temperature of the velocities {result.temperature:.1f} K")
     _spectra.report(result.settings, files)
