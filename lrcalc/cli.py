@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "demo": "demo", "info": "info", "evaluate": "evaluate", "train": "train", "md": "md",
+    "demo": "demo", "info": "info", "evaluate": "evaluate", "train": "train",
+    "fit-polarizability": "fit_polarizability", "md": "md",
     "ipi": "ipi", "ipi-input": "ipi_input", "ipi-run": "ipi_run", "ir": "ir", "raman": "raman",
     "dielectric": "dielectric", "vdos": "vdos", "conductivity": "conductivity", "sfg": "sfg",
     "modes": "modes",

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from lrcalc.evaluator import Evaluator
+from lrcalc.models.potential import Potential
 
 BORN_KEYS = ("REF_born", "born_effective_charges", "born")
 """Columns (N, 9) or (N, 3, 3) in which files keep ``born[atom, field, displacement]``."""
@@ -101,6 +102,28 @@ def collect(
     return {
         name: (np.concatenate(model), np.concatenate(data)) for name, (model, data) in found.items()
     }
+
+
+def polarizability_errors(
+    model: Evaluator | Potential, structures: Sequence[Atoms], data: Sequence[np.ndarray]
+) -> dict[str, Errors]:
+    """Errors of polarizabilities against ``data`` (3, 3), e Å²/V.
+
+    ``isotropic`` is a third of the trace, ``anisotropic`` what is left without it.
+    """
+    evaluator = model if isinstance(model, Evaluator) else Evaluator(model)
+    made = [evaluator([a], ["polarizability"])[0]["polarizability"] for a in structures]
+    return polarizability_parts(np.array(made), np.array(data))
+
+
+def polarizability_parts(model: np.ndarray, data: np.ndarray) -> dict[str, Errors]:
+    """Compare polarizabilities (S, 3, 3): isotropic and anisotropic part, any unit."""
+    parts = []
+    for alpha in (model, data):
+        mean = alpha.trace(axis1=1, axis2=2) / 3
+        parts.append((mean, alpha - mean[:, None, None] * np.eye(3)))
+    (iso, aniso), (data_iso, data_aniso) = parts
+    return {"isotropic": errors(iso, data_iso), "anisotropic": errors(aniso, data_aniso)}
 
 
 def summarise(values: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Errors]:

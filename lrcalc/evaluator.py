@@ -249,7 +249,7 @@ class Evaluator:
         )
         with torch.set_grad_enabled(gradient):
             leaves = strained(system, stress=stress)
-            terms = self.potential(leaves.system, pairs)
+            terms = self.potential(leaves.system, pairs, surface=electric or self.in_field)
             has_charges = self.potential.config["level"] != "sr"
             enthalpy = electric_enthalpy(
                 leaves.system, pairs, terms, conditions, self.screening,

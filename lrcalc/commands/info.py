@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 NAME = "info"
 HELP = "print the card of a model: what it is, its data, errors and licence"
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
                 factor, unit = scale[name.removeprefix("valid_")]
                 parts.append(f"{name.removeprefix('valid_')} {factor * error:.3g} {unit}")
             rows["validation RMSE"] = ", ".join(parts)
+        elif key == "polarizability":
+            rows |= surface_rows(value)
         elif value not in ("", None):
             rows[key.replace("_", " ")] = (
                 ", ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -55,3 +58,19 @@ def run(args: argparse.Namespace) -> int:
     for key, value in rows.items():
         print(f"{key:{width}}  {value}")
     return 0
+
+
+def surface_rows(card: dict[str, Any]) -> dict[str, str]:
+    """Lines about a polarizability surface: where it comes from and how good it is."""
+    errors = card["errors"]
+    parts = [
+        f"{name} RMSE {errors[name]['rmse']:.3g} e Å²/V (R² {errors[name]['r2']:.3f})"
+        for name in ("isotropic", "anisotropic")
+    ]
+    title = "kept-out" if errors["frames"] == "test" else "validation"
+    data = f"{', '.join(card['data'])} ({card['licence']}); {len(card['trained_on'])} frames"
+    return {
+        "polarizability": f"learned from {data}; kept out: {card['kept_out']}",
+        "  source": card["source"] or "not stated",
+        f"  {title}": ", ".join(parts),
+    }

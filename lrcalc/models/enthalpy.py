@@ -7,7 +7,9 @@ training data), so that forces stay exact gradients.
 In a uniform field E everything that responds linearly feels what the permanent multipoles make
 plus the applied field: induced dipoles ``F_i + sE``, charge that flows within a pair
 ``φ_i - φ_j - sE·d_ij``. The energy ``-½ w·χw`` of both is quadratic in E, with the linear term
-``-sE·M_ind`` and the quadratic term ``-½ s² E·α·E``.
+``-sE·M_ind`` and the quadratic term ``-½ s² E·α·E``. A polarizability surface A(R), where the
+model has one, adds ``-½ E·A·E``: it is what was computed from first principles, not latent, and
+knows no s. Below, α stands for ``s² α + A``.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Enthalpy(NamedTuple):
     dipole : Tensor or None, shape (S, 3), e Å
         ``s M_lat + s² α·E``: minus the derivative of the enthalpy with respect to the field.
     polarizability : Tensor or None, shape (S, 3, 3), e Å²/V
-        ``s² α``: minus its second derivative.
+        ``s² α + A``: minus its second derivative.
     field : Tensor or None, shape (S, 3), V/Å
         Instantaneous field; None without one.
     """
@@ -82,6 +84,25 @@ def mean_susceptibility(system: System, terms: Terms) -> float:
     alpha = lattice_polarizability(system, terms).diagonal(dim1=1, dim2=2).mean(1)
     volume = volumes(system.cell).double()
     return float((alpha[periodic] / (EPSILON_0 * volume[periodic])).mean().detach())
+
+
+def polarizability(system: System, terms: Terms, screening: float) -> Tensor:
+    """``s² α + A``: what the model's own response and its surface make, (S, 3, 3), e Å²/V."""
+    latent = screening**2 * lattice_polarizability(system, terms)
+    return latent if terms.surface is None else latent + terms.surface
+
+
+def optical_permittivity(system: System, terms: Terms, screening: float) -> Tensor:
+    """Electronic permittivity tensor of periodic structures, (S, 3, 3).
+
+    With a polarizability surface ``1 + α/(ε0 V)``. Without one the background ``ε_r = s²`` that
+    screens latent charges, times what the model's own response adds: ``s² (1 + α/(ε0 V))``, whose
+    mean is the model's ε_∞.
+    """
+    volume = volumes(system.cell).double()[:, None, None]
+    unit = torch.eye(3, dtype=torch.float64, device=volume.device)
+    background = screening**2 if terms.surface is None else 1.0
+    return background * unit + polarizability(system, terms, screening) / (EPSILON_0 * volume)
 
 
 def electric_enthalpy(
@@ -117,8 +138,7 @@ def electric_enthalpy(
     if not electric:
         return Enthalpy(terms.energy, None, None, None)
     dipole = screening * lattice_dipole(system, pairs, terms)
-    alpha = screening**2 * lattice_polarizability(system, terms)
-    return Enthalpy(terms.energy, dipole, alpha, None)
+    return Enthalpy(terms.energy, dipole, polarizability(system, terms, screening), None)
 
 
 def constant_field(
@@ -130,7 +150,7 @@ def constant_field(
     (`dipole.lever_born`) and are left out of ``value``; the reported dipole contains them.
     """
     coupled = screening * lattice_dipole(system, pairs, terms, coupled=True)
-    alpha = screening**2 * lattice_polarizability(system, terms)
+    alpha = polarizability(system, terms, screening)
     induced = torch.einsum("sab,sb->sa", alpha, field)
     value = terms.energy - (field * (coupled + 0.5 * induced)).sum(1)
     dipole = coupled
@@ -146,21 +166,19 @@ def constant_displacement(
 
     Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009). Minimising
     ``E - V E·P_ion - (V ε0/2) E·ε_el·E + V E·D`` over the field gives
-    ``E = (ε0 ε_el)⁻¹ (D - P_ion)`` and ``U = E + (V/2) (D - P_ion)·E``. The electrons'
-    ``ε_el = s² (1 + α/(ε0 V))`` is the background ``ε_r = s²`` that screens latent charges, times
-    what the model's own response adds; its mean is ε_∞.
-    As at constant E the reported dipole is ``s M_lat + s² α·E``, so that ``D = ε0 s² E + P``: the
-    background's own polarization ``ε0 (s² - 1) E`` is not part of P.
+    ``E = (ε0 ε_el)⁻¹ (D - P_ion)`` and ``U = E + (V/2) (D - P_ion)·E``, with ε_el from
+    `optical_permittivity`. As at constant E the reported dipole is ``s M_lat + α·E``. With a
+    polarizability surface this is all of it, ``D = ε0 E + P``. Without one ``D = ε0 s² E + P``:
+    the background's own polarization ``ε0 (s² - 1) E`` is not part of P.
     """
     volume = volumes(system.cell).double()
     displacement = displacement.double().expand(system.n_structures, 3)
     ionic = screening * lattice_dipole(system, pairs, terms) / volume[:, None]
-    alpha = lattice_polarizability(system, terms)
-    unit = torch.eye(3, dtype=torch.float64, device=alpha.device)
-    electronic = screening**2 * (unit + alpha / (EPSILON_0 * volume[:, None, None]))
     difference = displacement - ionic
-    field = torch.linalg.solve(EPSILON_0 * electronic, difference)
+    field = torch.linalg.solve(
+        EPSILON_0 * optical_permittivity(system, terms, screening), difference
+    )
     value = terms.energy + 0.5 * volume * (difference * field).sum(1)
-    alpha = screening**2 * alpha
+    alpha = polarizability(system, terms, screening)
     dipole = ionic * volume[:, None] + torch.einsum("sab,sb->sa", alpha, field)
     return Enthalpy(value, dipole, alpha, field)

@@ -52,7 +52,7 @@ def orient(potential: Potential, system: System, pairs: Pairs) -> str:
     """
     leaves = strained(system, stress=False)
     with torch.enable_grad():
-        terms = potential(leaves.system, pairs)
+        terms = potential(leaves.system, pairs, surface=False)
         dipole = lattice_dipole(leaves.system, pairs, terms, coupled=True)
         born = lattice_born(leaves.system, pairs, terms, dipole, leaves.positions)
     potential.metadata["susceptibility"] = mean_susceptibility(leaves.system, terms)

@@ -11,6 +11,7 @@ from lrcalc.electrostatics import Electrostatics, electrostatic_energy
 from lrcalc.models.backbone import Backbone, Features
 from lrcalc.models.local import LocalBackbone
 from lrcalc.models.readout import ReadOut, Readout
+from lrcalc.models.surface import PolarizabilitySurface
 from lrcalc.neighbors import Pairs, pair_vectors
 from lrcalc.system import System, sum_by_structure
 
@@ -28,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "k_cutoff": None,
     "accuracy": 1e-4,
     "iterations": 0,
+    "surface": 0,
 }
 """Architecture of a potential: plain values, stored in its file."""
 
@@ -45,12 +47,15 @@ class Terms(NamedTuple):
         Energy and, where the model responds, induced moments; None without charges.
     vectors : Tensor, shape (E, 3), Å
         Pair vectors.
+    surface : Tensor or None, shape (S, 3, 3), e Å²/V, float64
+        Polarizability that was learned from polarizabilities; None for a model without.
     """
 
     energy: Tensor
     readout: ReadOut
     electrostatics: Electrostatics | None
     vectors: Tensor
+    surface: Tensor | None = None
 
 
 class Potential(nn.Module):
@@ -65,6 +70,8 @@ class Potential(nn.Module):
 
     Attributes
     ----------
+    surface : PolarizabilitySurface or None
+        Made with the option ``surface`` (its hidden width; 0 for none) or `add_surface`.
     metadata : dict
         The card of the model: epsilon_infinity, data, errors, licence, ...
     """
@@ -98,6 +105,22 @@ class Potential(nn.Module):
         )
         n_species = len(self.backbone.species)
         self.register_buffer("reference_energy", torch.zeros(n_species, dtype=torch.float64))
+        self.surface: PolarizabilitySurface | None = None
+        if c["surface"]:
+            self.add_surface(c["surface"])
+
+    def add_surface(self, hidden: int) -> PolarizabilitySurface:
+        """Give the potential a new, untrained polarizability surface of this width."""
+        if self.config["level"] == "sr":
+            raise ValueError(
+                "this model is short-ranged (level 'sr') and has no dipole; a polarizability "
+                "needs a model of level 'q' or above"
+            )
+        self.config["surface"] = int(hidden)
+        self.surface = PolarizabilitySurface(
+            len(self.species), self.backbone.n_scalars, self.backbone.n_channels, int(hidden)
+        ).to(self.readout.weight)
+        return self.surface
 
     @property
     def cutoff(self) -> float:
@@ -114,7 +137,7 @@ class Potential(nn.Module):
         """Floating-point type of the parameters."""
         return self.readout.weight.dtype
 
-    def forward(self, system: System, pairs: Pairs) -> Terms:
+    def forward(self, system: System, pairs: Pairs, *, surface: bool = True) -> Terms:
         """Energy and multipoles of a batch of structures.
 
         Parameters
@@ -123,6 +146,8 @@ class Potential(nn.Module):
             Positions may be float64 with a float32 model: pair vectors are formed first.
         pairs : Pairs
             Within `cutoff` at least; farther pairs contribute nothing.
+        surface : bool
+            Evaluate the polarizability surface, if there is one; energies do not need it.
 
         Returns
         -------
@@ -147,7 +172,11 @@ class Potential(nn.Module):
             accuracy=self.config["accuracy"],
             iterations=self.config["iterations"],
         )
-        return Terms(energy + electrostatics.energy.double(), readout, electrostatics, vectors)
+        alpha = None
+        if surface and self.surface is not None:
+            alpha = self.surface(features, species, system.batch, system.n_structures)
+        total = energy + electrostatics.energy.double()
+        return Terms(total, readout, electrostatics, vectors, alpha)
 
 
 def check_backbone(backbone: Backbone) -> Backbone:

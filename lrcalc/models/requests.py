@@ -78,16 +78,22 @@ def check_model(potential: Potential, wanted: set[str], held: set[str]) -> None:
             f"{', '.join(sorted(electric | held))} cannot be had; use a model of level 'q' or above"
         )
     response = wanted & {"polarizability", "polarizability_derivative"}
-    if response and level in ("q", "u", "uQ"):
+    if response and not has_response(potential):
         raise ValueError(
-            f"this model (level {level!r}) has no response, so no {sorted(response)[0]}; use one "
-            "of level 'uiu', 'uiqiu' or 'uQiqiu', or ε_∞ for a uniform estimate"
+            f"this model (level {level!r}) has no response, so no {sorted(response)[0]}; teach it "
+            "one from computed polarizabilities (`lrcalc fit-polarizability`), or use a model of "
+            "level 'uiu', 'uiqiu' or 'uQiqiu', or ε_∞ for a uniform estimate"
         )
     if potential.config.get("iterations", 0) != 0 and (held or response):
         raise ValueError(
             f"this model iterates its response (iterations={potential.config['iterations']}); "
             f"{', '.join(sorted(held | response))} needs the linear response, iterations=0"
         )
+
+
+def has_response(potential: Potential) -> bool:
+    """Whether the model has a polarizability: a latent response or a surface."""
+    return potential.surface is not None or "i" in potential.config["level"]
 
 
 def check_structure(

@@ -65,7 +65,7 @@ def residuals(
     """
     use_stress = stress and bool(batch.has_stress.any())
     leaves = strained(batch.system, stress=use_stress)
-    terms = potential(leaves.system, batch.pairs)
+    terms = potential(leaves.system, batch.pairs, surface=False)
     forces, model_stress = forces_and_stress(terms.energy, leaves, create_graph=training)
     energy = (batch.energy - terms.energy) / batch.n_atoms - shifts[batch.source]
     empty = batch.stress[:0]
