@@ -71,8 +71,12 @@ def client_command(transport, *more):
 
 
 def start_client(transport, *more, **variables):
+    return start_command(client_command(transport, *more), **variables)
+
+
+def start_command(command, **variables):
     return subprocess.Popen(
-        client_command(transport, *more),
+        command,
         env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,6 +1,7 @@
 """The commands `ipi-input` and `ipi-run`: what they write, show, resume and refuse."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,10 @@ def test_newest_state_is_resumed(tmp_path):
     )
     (tmp_path / "RESTART").write_text(template.format(3))
     (tmp_path / "sim.checkpoint").write_text(template.format(7))
+    assert newest_checkpoint(tmp_path).name == "sim.checkpoint"
+    # a RESTART of a longer run that was here before
+    (tmp_path / "RESTART").write_text(template.format(9))
+    os.utime(tmp_path / "RESTART", (0, 0))
     assert newest_checkpoint(tmp_path).name == "sim.checkpoint"
     (tmp_path / "sim.checkpoint").write_text(template.format(8)[:40])
     assert newest_checkpoint(tmp_path).name == "RESTART"

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -376,6 +377,37 @@ def test_ipi_stops_when_its_starter_dies(tmp_path):
         assert steps_written(tmp_path) == last
     finally:
         end(starter)
+
+
+def test_death_in_a_checkpoint_leaves_the_last_one(tmp_path, monkeypatch):
+    """i-PI would have emptied it; the first of a run keeps an older file beside it."""
+    from lrcalc.ipi.server import write_checkpoint_whole
+
+    monkeypatch.chdir(tmp_path)
+    state = SimpleNamespace(filename="RESTART", overwrite=True, _continued=False, text="new")
+    state.active = lambda: True
+
+    def write(checkpoint, store):
+        with open(checkpoint.filename, "w") as stream:
+            stream.write(checkpoint.text[:2])
+            stream.flush()
+            if checkpoint.text == "death":
+                raise KeyboardInterrupt
+            stream.write(checkpoint.text[2:])
+
+    Path("RESTART").write_text("of another run")
+    write_checkpoint_whole(state, write)
+    assert Path("RESTART").read_text() == "new"
+    assert Path("#RESTART#0#").read_text() == "of another run"
+    state.text = "death"
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint_whole(state, write)
+    assert Path("RESTART").read_text() == "new"
+    state.text = "newer"
+    write_checkpoint_whole(state, write)
+    assert Path("RESTART").read_text() == "newer"
+    assert state.filename == "RESTART"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["#RESTART#0#", "RESTART"]
 
 
 def test_pes_file_is_the_packaged_one():

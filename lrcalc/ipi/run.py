@@ -123,16 +123,16 @@ def clear_endpoint(endpoint: Endpoint, prefix: str = SOCKETS_PREFIX) -> None:
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """Return the RESTART or checkpoint that is furthest on.
+    """Return the RESTART or checkpoint that was written last.
 
-    RESTART is written at the end; after a crash it may be missing or of an earlier run, and the
-    periodic checkpoint is the better one.
+    RESTART is written at the end; after a crash it may be missing or of an earlier run, perhaps
+    even of another one with more steps, and the periodic checkpoint is the better one.
     """
     found = [*folder.glob("RESTART"), *folder.glob("*.checkpoint")]
     states = []
     for path in found:
         try:
-            states.append((read_plan(path).first_step, path.stat().st_mtime, path))
+            states.append((path.stat().st_mtime_ns, read_plan(path).first_step, path))
         except ValueError:  # cut short by the crash
             continue
     if not states:

@@ -1,18 +1,24 @@
 """Runs i-PI with this very Python: ``python -m lrcalc.ipi.server input.xml``.
 
-The same as the ``i-pi`` script, wherever that is installed, with two differences: it stops (softly)
-when the process that started it dies, and it hands each row of output to the operating system
-without waiting for the disk. i-PI waits for the disk after every row of every file: 7 ms a step for
-one bead, 140 ms for 32, measured on a busy disk. Rows still survive a ``kill -9`` of i-PI; a power
-cut can take the last seconds, as it can take the checkpoint, for which i-PI does not wait either.
+The same as the ``i-pi`` script, wherever that is installed, with three differences:
+
+* It stops (softly) when the process that started it dies.
+* It hands each row of output to the operating system without waiting for the disk. i-PI waits for
+  the disk after every row of every file: 7 ms a step for one bead, 140 ms for 32, measured on a
+  busy disk. Rows still survive a ``kill -9`` of i-PI; a power cut can take the last seconds.
+* It replaces checkpoints and RESTART only when the new one is whole and on the disk. i-PI empties
+  the old one first and composes the new one then: killed in between, a run has lost its only state.
 """
 
 import argparse
+import itertools
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 
@@ -38,6 +44,32 @@ class _WithoutSync:
         """Do nothing: the caller has flushed already."""
 
 
+def write_checkpoint_whole(checkpoint: Any, write: Callable[..., None], store: bool = True) -> None:
+    """Let i-PI's `write` of a `CheckpointOutput` make another file, and put that in place.
+
+    The first file of a run keeps what was there before as ``#name#0#``, as i-PI does.
+    """
+    if not checkpoint.active():
+        return
+    if not checkpoint.overwrite:  # files of its own, never in the way of an earlier one
+        write(checkpoint, store)
+        return
+    final, first = checkpoint.filename, not checkpoint._continued
+    part = f"{final}.part"
+    checkpoint.filename, checkpoint._continued = part, True
+    try:
+        write(checkpoint, store)
+    finally:
+        checkpoint.filename = final
+    with open(part, "rb") as stream:
+        os.fsync(stream.fileno())
+    if first and os.path.exists(final):
+        numbers = itertools.count()
+        backup = next(x for n in numbers if not os.path.exists(x := f"#{final}#{n}#"))
+        shutil.copy2(final, backup)
+    os.replace(part, final)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one input (or RESTART) file to its end."""
     parser = argparse.ArgumentParser(prog="python -m lrcalc.ipi.server")
@@ -53,6 +85,10 @@ def main(arguments: list[str] | None = None) -> int:
     from ipi.engine.simulation import Simulation
     from ipi.utils.softexit import softexit
 
+    write = outputs.CheckpointOutput.write
+    outputs.CheckpointOutput.write = lambda self, store=True: write_checkpoint_whole(
+        self, write, store
+    )
     if not options.sync:
         outputs.os = _WithoutSync()
     extra = {} if options.sockets_prefix is None else {"sockets_prefix": options.sockets_prefix}
