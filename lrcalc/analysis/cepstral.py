@@ -30,6 +30,8 @@ class Cepstral(NamedTuple):
     """(F,) averaged, in units of ``value``."""
     smooth: np.ndarray
     """(F,) the cepstral spectrum."""
+    degrees: int
+    """Periodograms averaged: segments times columns."""
 
 
 def segments(chunks: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
@@ -95,9 +97,14 @@ def cepstral_zero(
     if cutoff is not None:
         top = int(np.searchsorted(wavenumber, cutoff))
         if not 16 <= top < len(power):
-            raise ValueError(f"`cutoff` is {cutoff} cm⁻¹: it must lie between the grid's ends")
+            low, high = wavenumber[[min(16, len(power) - 1), -1]]
+            raise ValueError(
+                f"`cutoff` is {cutoff} cm⁻¹ but segments of {segment} frames allow {low:.0f} to "
+                f"{high:.0f} cm⁻¹"
+            )
     value, error, kept, smooth = cepstrum(power[: top + 1], count * columns, coefficients)
-    return Cepstral(value, error, kept, wavenumber[: top + 1], power[: top + 1], smooth)
+    nu = wavenumber[: top + 1]
+    return Cepstral(value, error, kept, nu, power[: top + 1], smooth, count * columns)
 
 
 def cepstrum(

@@ -112,7 +112,7 @@ def affordable_resolution(
     """Return the finest resolution in cm⁻¹, no finer than ``preferred``, that runs can afford.
 
     At least four times the longest lag altogether and twice in each run, since an error bar needs
-    blocks; rounded up to 5 cm⁻¹.
+    blocks; rounded up to 5 cm⁻¹. Runs too short for that get ``COARSEST`` if twice is possible.
 
     Parameters
     ----------
@@ -126,10 +126,13 @@ def affordable_resolution(
     lags = min(min(frames) // 2, sum(frames) // 4) - 1
     if lags >= lags_for(preferred, timestep, name):
         return preferred
-    if lags < lags_for(COARSEST, timestep, name):
+    longest = lags_for(COARSEST, timestep, name)
+    if lags < longest:
+        if min(frames) > 2 * longest:
+            return COARSEST
         raise ValueError(
-            f"{sum(frames)} frames every {timestep:g} fs are too short for a spectrum: lines "
-            f"{COARSEST:g} cm⁻¹ wide need {4 * lags_for(COARSEST, timestep, name) + 4}; run longer"
+            f"{min(frames)} frames every {timestep:g} fs are too short for a spectrum: lines "
+            f"{COARSEST:g} cm⁻¹ wide need {2 * longest + 1} frames; run longer"
         )
     finest = window_width(name) / (SPEED_OF_LIGHT * 1e-8 * lags * timestep)
     return float(5.0 * np.ceil(finest / 5.0))

@@ -29,6 +29,8 @@ class IPIRun(NamedTuple):
     prefix: str
     outputs: dict[str, list[Path]]
     """Files that are there: ``dipole`` and other extras, ``positions``, ``velocities``."""
+    parameters: dict[str, str]
+    """Of the first force field: ``model``, …"""
 
 
 def read_run(folder: str | Path) -> IPIRun:
@@ -44,7 +46,9 @@ def read_run(folder: str | Path) -> IPIRun:
     folder = Path(folder)
     path = folder / "input.xml"
     if not path.is_file():
-        raise FileNotFoundError(f"no input.xml in {folder}: give the files themselves")
+        inside = sorted(found.parent.name for found in folder.glob("*/input.xml"))
+        way_out = f"give one of {', '.join(inside)}" if inside else "give the files themselves"
+        raise FileNotFoundError(f"no input.xml in {folder}: {way_out}")
     try:
         root = ET.parse(path).getroot()
     except ET.ParseError as error:
@@ -61,6 +65,7 @@ def read_run(folder: str | Path) -> IPIRun:
         1 if initialize is None else int(initialize.get("nbeads", "1")),
         prefix,
         _outputs(folder, prefix, output),
+        _parameters(root),
     )
 
 
@@ -78,6 +83,13 @@ def _single(root: Any, name: str, units: dict[str | None, float], parent: str) -
         return float(text) * units[unit]
     except (ValueError, KeyError):
         return None
+
+
+def _parameters(root: Any) -> dict[str, str]:
+    """Words of ``<parameters> { model: water, extras: dipole } </parameters>``."""
+    text = next((one.text for one in root.iter("parameters") if one.text), "")
+    pairs = (item.partition(":") for item in text.strip().strip("{}").split(","))
+    return {key.strip(): value.strip() for key, colon, value in pairs if colon}
 
 
 def _outputs(folder: Path, prefix: str, output: Any) -> dict[str, list[Path]]:

@@ -57,6 +57,7 @@ def spectrum_figure(
             wavenumber, value - error, value + error, color=CALCULATED, alpha=0.25, lw=0
         )
     top = float(np.max(value))
+    top = float(np.clip(np.max(value + np.nan_to_num(error)), top, 1.4 * top))
     if measured is not None:
         top = max(top, float(np.max(measured[:, 1])))
     for place, height in marks:

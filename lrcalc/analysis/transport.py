@@ -124,6 +124,23 @@ class Conductivity(NamedTuple):
     settings: dict[str, Any]
 
 
+MANY = 30
+"""More cepstral coefficients than this describe lines, not a smooth spectrum."""
+
+
+def low_frequency_note(found: Cepstral, bins: int = 4) -> list[str]:
+    """Say if the lowest frequencies lie off the cepstral value by more than three errors."""
+    low = float(found.periodogram[1 : bins + 1].mean())
+    error = np.hypot(found.error, low / np.sqrt(found.degrees * bins))
+    if abs(low - found.value) < 3 * error:
+        return []
+    return [
+        f"the lowest {bins} frequencies have {low / found.value:.2g} of the cepstral value: bound "
+        "charges (molecules) do not conduct, and this run is too short, or its cutoff too high, "
+        "to show it"
+    ]
+
+
 def conductivity(
     current: Any,
     *,
@@ -159,6 +176,12 @@ def conductivity(
     running = timestep * (np.cumsum(correlation) - 0.5 * (correlation[0] + correlation))
     found = cepstral_zero(current, timestep, segment=segment, cutoff=cutoff)
     error = float(standard_error(result.deviations)[0])
+    notes = low_frequency_note(found)
+    if cutoff is None and found.coefficients > MANY:
+        notes.append(
+            f"{found.coefficients} cepstral coefficients: the current has sharp features; choose a "
+            "`cutoff` below them"
+        )
     settings: dict[str, Any] = {
         "timestep_fs": timestep,
         "volume_A3": volume,
@@ -169,7 +192,7 @@ def conductivity(
         "blocks": len(blocks.raw),
         "cepstral_coefficients": found.coefficients,
         "cutoff_cm1": cutoff,
-        "notes": [],
+        "notes": notes,
     }
     return Conductivity(
         found.value * scale,

@@ -119,6 +119,8 @@ def write_conductivity(result: Conductivity, prefix: str | Path) -> list[Path]:
     axis.axhline(result.value, color=plots.MEASURED, lw=1.2)
     axis.set_xlabel("time (fs)")
     axis.set_ylabel("conductivity (S/m)")
+    axis.set_xlim(0, result.time[-1])
+    axis.set_title(f"σ = {result.value:.4g} ± {result.error:.2g} S/m (cepstral)", fontsize=10)
     axis.legend(frameon=False)
     columns = [("time_fs", result.time), ("running_integral_S/m", result.running)]
     summary = {

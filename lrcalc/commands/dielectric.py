@@ -12,7 +12,7 @@ from lrcalc.commands import _spectra
 NAME = "dielectric"
 HELP = "static dielectric constant, ε(ω), refractive index, reflectivity from the dipole"
 EXAMPLE = (
-    "lrcalc dielectric run.dip_0 --timestep 5 --temperature 300 --volume 1929 "
+    "lrcalc dielectric run.dip_0 --timestep 5 --temperature 300 --cell-from init.xyz "
     "--epsilon-infinity 1.78 -o water"
 )
 
@@ -22,7 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _spectra.add_series_arguments(parser, "dipole")
     _spectra.add_condition_arguments(parser)
     _spectra.add_spectrum_arguments(parser)
-    parser.add_argument("--epsilon-infinity", type=float, required=True, help="electronic part")
+    parser.add_argument(
+        "--epsilon-infinity",
+        type=float,
+        help="electronic part (default: of the model that the i-PI run used)",
+    )
     parser.add_argument("--mean", default="trajectory", choices=("trajectory", "all", "none"))
 
 
@@ -35,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         timestep=data.timestep,
         volume=volume,
         temperature=temperature,
-        epsilon_infinity=args.epsilon_infinity,
+        epsilon_infinity=electronic_part(args.epsilon_infinity, data),
         resolution=_spectra.resolution(args, data),
         window=args.window,
         maximum=args.maximum,
@@ -47,6 +51,33 @@ def run(args: argparse.Namespace) -> int:
     print(f"  ε(0) = {result.static:.3f} ± {result.static_error:.3f}")
     _spectra.report(result.settings, files)
     return 0
+
+
+def electronic_part(given: float | None, data: _spectra.Data) -> float:
+    """ε_∞ as given, or from the model named in the run's input.xml."""
+    if given is not None:
+        return given
+    for run in data.runs:
+        name = run.parameters.get("epsilon_infinity") or run.parameters.get("model")
+        if name is None:
+            continue
+        if "epsilon_infinity" in run.parameters:
+            value, source = float(name), str(run.folder / "input.xml")
+        else:
+            value, source = _of_model(name, run.folder), f"model {name!r}"
+        data.notes.append(f"ε_∞ {value:g} from {source}")
+        return value
+    raise ValueError(
+        "no i-PI run tells the electrons' part of ε: give --epsilon-infinity (water 1.78)"
+    )
+
+
+def _of_model(name: str, folder: Path) -> float:
+    from lrcalc.checkpoint import load
+
+    beside = folder / name
+    metadata = load(beside if beside.is_file() else name).metadata
+    return float(metadata["epsilon_infinity"])
 
 
 def write_dielectric(
