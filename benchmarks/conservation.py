@@ -1,6 +1,6 @@
 """What molecular dynamics conserves: drift without a field, in a field, at constant D.
 
-    python benchmarks/conservation.py [--picoseconds 5] [--field 0.2] [--case none field displacement]
+    python benchmarks/conservation.py [--picoseconds 5] [--field 0.2] [--case none field ...]
 
 64 waters, bundled model, velocity Verlet, 0.5 fs, from the same positions and velocities (300 K).
 The conserved quantity is kinetic energy plus the enthalpy. Prints the slope of a straight line

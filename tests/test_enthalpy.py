@@ -1,11 +1,13 @@
 """One enthalpy: every electrical observable is its derivative (central differences, float64)."""
 
+import functools
 import itertools
 
 import numpy as np
 import pytest
 
 from lrcalc import Evaluator, from_ase
+from lrcalc.electrostatics import electrostatic_energy
 from lrcalc.models.orientation import orient
 from lrcalc.neighbors import build_pairs
 from lrcalc.units import EPSILON_0
@@ -16,12 +18,18 @@ from .structures import cluster, water_box
 FIELD = np.array([0.11, -0.07, 0.16])
 LEVELS = ["q", "u", "uQ", "uiq", "uiu", "uiqiu", "uQiqiu"]
 STEP = 1e-4
+SURFACE = " + surface"  # after a level: the model also has a polarizability surface
 
 
 def evaluator_for(atoms, level="uQiqiu", charges="local", **options):
     config = {k: options.pop(k) for k in ("anisotropic",) if k in options}
+    if level.endswith(SURFACE):
+        level = level.removesuffix(SURFACE)
+        config["surface"] = 8
     potential = random_potential(atoms, level=level, charges=charges, accuracy=1e-9, **config)
     potential.metadata |= {"epsilon_infinity": 1.78, "susceptibility": 0.2}
+    if potential.surface is not None:
+        potential.surface.constant += 0.2
     return Evaluator(potential, dtype="float64", asr_projection=False, **options)
 
 
@@ -60,16 +68,28 @@ def difference(function, step=STEP):
 SAMPLE = [(0, 0), (4, 1), (8, 2)]
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("boundary", ["periodic", "open", "open atomic"])
-def test_observables_are_derivatives_of_the_enthalpy(level, boundary):
+def has_response(level):
+    return level not in ("q", "u", "uQ")
+
+
+@pytest.mark.parametrize("level", [*LEVELS, "u" + SURFACE, "uQiqiu" + SURFACE])
+@pytest.mark.parametrize("boundary", ["periodic", "mesh", "slab", "open", "open atomic"])
+def test_observables_are_derivatives_of_the_enthalpy(level, boundary, monkeypatch):
+    if boundary == "mesh":
+        monkeypatch.setattr(
+            "lrcalc.models.potential.electrostatic_energy",
+            functools.partial(electrostatic_energy, method="mesh"),
+        )
     atoms = cluster() if "open" in boundary else water_box(n=3)
+    if boundary == "slab":
+        atoms.set_cell(np.diag([1, 1, 1.5]) @ atoms.cell)
+        atoms.pbc = (True, True, False)
     charges = "atomic" if "atomic" in boundary else "local"
     evaluator = evaluator_for(
         atoms, level, charges, electric_field=FIELD, anisotropic="iu" in level
     )
     names = ["energy", "forces", "dipole", "born_effective_charges"]
-    names += [] if level in ("q", "u", "uQ") else ["polarizability", "polarizability_derivative"]
+    names += ["polarizability", "polarizability_derivative"] if has_response(level) else []
     here = ask(evaluator, atoms, *names)
     no_field = ask(evaluator_for(atoms, level, charges, anisotropic="iu" in level), atoms, *names)
     # a field must matter, or the tests below say nothing
@@ -115,7 +135,7 @@ def test_observables_are_derivatives_of_the_enthalpy(level, boundary):
 
 
 @pytest.mark.parametrize("held", ["electric_field", "reduced_field", "electric_displacement"])
-@pytest.mark.parametrize("level", ["u", "uiu", "uQiqiu"])
+@pytest.mark.parametrize("level", ["u", "uiu", "uQiqiu", "u" + SURFACE])
 def test_stress_is_the_derivative_at_what_is_held(level, held):
     atoms = water_box(n=3)
     value = {"electric_field": FIELD, "reduced_field": 6 * FIELD,
@@ -132,7 +152,7 @@ def test_stress_is_the_derivative_at_what_is_held(level, held):
         )
 
 
-@pytest.mark.parametrize("level", ["u", "uQiqiu"])
+@pytest.mark.parametrize("level", ["u", "uQiqiu", "u" + SURFACE, "uQiqiu" + SURFACE])
 def test_constant_displacement(level):
     atoms = water_box(n=3)
     displacement = np.array([0.003, -0.002, 0.004])
@@ -141,8 +161,8 @@ def test_constant_displacement(level):
     for atom, axis in SAMPLE:
         slope = difference(shift(atoms, evaluator, atom, axis, "energy"))
         np.testing.assert_allclose(here["forces"][atom, axis], -slope, rtol=1e-6, atol=1e-7)
-    # D = ε0 ε_r E + P, and forces are those at the instantaneous field
-    background = evaluator.screening**2
+    # D = ε0 ε_r E + P, and forces are those at the instantaneous field; with a surface P is whole
+    background = 1.0 if level.endswith(SURFACE) else evaluator.screening**2
     total = EPSILON_0 * background * here["electric_field"] + here["polarization"]
     np.testing.assert_allclose(total, displacement, rtol=1e-12, atol=1e-15)
     same = evaluator_for(atoms, level, electric_field=here["electric_field"])

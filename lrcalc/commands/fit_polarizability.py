@@ -14,9 +14,7 @@ from lrcalc.training.polarizability import LOCAL_FIELDS, UNITS, Settings
 
 NAME = "fit-polarizability"
 HELP = "teach a model the polarizability of structures for which it was computed"
-EXAMPLE = (
-    "lrcalc fit-polarizability --model water --data alpha.xyz --unit A3 --out water-raman.pt"
-)
+EXAMPLE = "lrcalc fit-polarizability --model water --data alpha.xyz --unit A3 --out water-raman.pt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="F",
-        help="extended xyz with polarizability=\"xx xy xz yx ...\" (or REF_polarizability)",
+        help='extended xyz with polarizability="xx xy xz yx ..." (or REF_polarizability)',
     )
     parser.add_argument("--unit", required=True, choices=sorted(UNITS), help="of the data")
     parser.add_argument(

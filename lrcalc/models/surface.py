@@ -42,9 +42,7 @@ class PolarizabilitySurface(nn.Module):
     def __init__(self, n_species: int, n_scalars: int, n_channels: int, hidden: int) -> None:
         super().__init__()
         self.n_channels = n_channels
-        self.layer1 = nn.Parameter(
-            torch.randn(n_species, n_scalars, hidden) / math.sqrt(n_scalars)
-        )
+        self.layer1 = nn.Parameter(torch.randn(n_species, n_scalars, hidden) / math.sqrt(n_scalars))
         self.layer2 = nn.Parameter(
             torch.randn(n_species, hidden, 1 + n_channels) * (0.1 / math.sqrt(hidden))
         )

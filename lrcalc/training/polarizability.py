@@ -162,7 +162,9 @@ def fit_surface(
         Without training or validation samples, or if the fit diverges.
     """
     if not train or not valid:
-        raise ValueError(f"{len(train)} training and {len(valid)} validation structures are too few")
+        raise ValueError(
+            f"{len(train)} training and {len(valid)} validation structures are too few"
+        )
     potential = copy.deepcopy(potential)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

@@ -1,0 +1,211 @@
+"""The polarizability surface: symmetry, limits, fitting, units, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.io import write
+
+from lrcalc import Evaluator, LRCalculator
+from lrcalc.checkpoint import load, save
+from lrcalc.cli import main
+from lrcalc.evaluation import polarizability_parts
+from lrcalc.models.potential import Potential
+from lrcalc.training.polarizability import (
+    Settings,
+    fit_surface,
+    make_samples,
+    reference_polarizability,
+)
+from lrcalc.units import EPSILON_0
+
+from .conftest import random_potential
+from .structures import cluster, water_box
+
+
+def with_surface(atoms, **config):
+    potential = random_potential(atoms, surface=8, **{"level": "u", **config})
+    potential.surface.constant += torch.tensor([0.1, 0.3], dtype=torch.float64)
+    return potential
+
+
+def polarizability(potential, atoms, **options):
+    (result,) = Evaluator(potential, **options)([atoms], ["polarizability"])
+    return result["polarizability"]
+
+
+def test_turns_with_the_structure_and_does_not_know_the_box():
+    atoms = water_box(n=3)
+    potential = with_surface(atoms)
+    alpha = polarizability(potential, atoms)
+    assert np.abs(alpha - alpha.trace() / 3 * np.eye(3)).max() > 1e-4  # there is something to turn
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]  # may be improper
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell @ rotation.T)
+    turned.positions = atoms.positions @ rotation.T
+    if np.linalg.det(rotation) < 0:
+        turned.set_cell(turned.cell[[1, 0, 2]])  # right-handed again, the same lattice
+    np.testing.assert_allclose(
+        polarizability(potential, turned), rotation @ alpha @ rotation.T, rtol=0, atol=1e-9
+    )
+    repeated = polarizability(potential, atoms.repeat((2, 1, 2)))
+    np.testing.assert_allclose(repeated, 4 * alpha, rtol=1e-10)
+
+
+def test_isolated_atoms_have_their_constant():
+    potential = with_surface(water_box())
+    far = Atoms("OHH", positions=[[0, 0, 0], [50, 0, 0], [0, 50, 0]])
+    np.testing.assert_allclose(
+        polarizability(potential, far), (0.3 + 2 * 0.1) * np.eye(3), rtol=0, atol=1e-12
+    )
+
+
+def test_energies_without_a_field_do_not_change():
+    atoms = water_box(n=3)
+    plain, taught = random_potential(atoms, level="u"), with_surface(atoms)
+    taught.load_state_dict(plain.state_dict(), strict=False)
+    names = ["energy", "forces", "stress", "dipole", "born_effective_charges"]
+    (a,), (b,) = Evaluator(plain)([atoms], names), Evaluator(taught)([atoms], names)
+    for name in names:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_dipole_of_the_calculator_grows_with_the_field():
+    atoms = cluster()
+    potential = with_surface(atoms)
+    atoms.calc = LRCalculator(potential, dtype="float64")
+    before, alpha = atoms.get_dipole_moment(), atoms.calc.get_property("polarizability", atoms)
+    field = np.array([0.02, -0.01, 0.03])
+    atoms.calc.electric_field = field
+    np.testing.assert_allclose(atoms.get_dipole_moment() - before, alpha @ field, atol=1e-12)
+
+
+@pytest.mark.parametrize("level", ["u", "uiu"])
+def test_fit_learns_what_a_surface_can_say(level):
+    """Polarizabilities of a random surface: a fit on 80 structures predicts 10 others.
+
+    For a model with a response of its own the surface learns the rest.
+    """
+    rng = np.random.default_rng(1)
+    structures = [water_box(n=3) for _ in range(90)]
+    for atoms in structures:
+        atoms.positions += rng.normal(scale=0.08, size=(9, 3))
+    teacher = with_surface(structures[0], level=level)
+    teacher.surface.layer2 *= 5.0
+    labels = [polarizability(teacher, a) for a in structures]
+    student = random_potential(structures[0], level=level)
+    student.load_state_dict(teacher.state_dict(), strict=False)
+    samples = make_samples(student, structures, labels)
+    settings = Settings(hidden=8, epochs=80, weight_decay=1e-4)
+    rows = []
+    fitted = fit_surface(student, samples[:70], samples[70:80], settings, rows.append)
+    assert student.surface is None  # the model that was given stays as it was
+    assert [r["epoch"] for r in rows] == list(range(1, 81))
+    made = np.array([polarizability(fitted, a) for a in structures[80:]])
+    errors = polarizability_parts(made, np.array(labels[80:]))
+    assert errors["isotropic"].r2 > 0.75
+    assert errors["anisotropic"].r2 > 0.75
+    again = fit_surface(student, samples[:70], samples[70:80], settings)
+    np.testing.assert_array_equal(polarizability(again, structures[0]),
+                                  polarizability(fitted, structures[0]))  # fmt: skip
+
+
+def test_surface_survives_its_file(tmp_path):
+    atoms = water_box(n=3)
+    potential = with_surface(atoms)
+    save(potential, tmp_path / "m.pt")  # in single precision
+    read = load(tmp_path / "m.pt", dtype=torch.float64)
+    np.testing.assert_allclose(
+        polarizability(read, atoms), polarizability(potential, atoms), rtol=1e-6
+    )
+
+
+def test_units_and_local_field():
+    """1 Å³ = 4π ε0 Å³ = 0.0694461 e Å²/V; benzene-like numbers through Clausius and Mossotti."""
+    atoms = Atoms("He", cell=[3.0, 4.0, 5.0], pbc=True)
+    atoms.info["polarizability"] = (2.0 * np.eye(3)).ravel()
+    plain = reference_polarizability(atoms, "A3")
+    np.testing.assert_allclose(plain, 2.0 * 0.06944616 * np.eye(3), rtol=1e-5)
+    atomic = reference_polarizability(atoms, "bohr3")
+    np.testing.assert_allclose(atomic, plain * 0.529177210903**3, rtol=1e-12)
+    raised = reference_polarizability(atoms, "A3", "clausius-mossotti")
+    epsilon = 1 + raised[0, 0] / (EPSILON_0 * 60.0)
+    assert (epsilon - 1) / (epsilon + 2) == pytest.approx(4 * np.pi / 3 * 2.0 / 60.0, rel=1e-6)
+    atoms.info["polarizability"] = (30.0 * np.eye(3)).ravel()
+    with pytest.raises(ValueError, match="Mossotti"):
+        reference_polarizability(atoms, "A3", "clausius-mossotti")
+    assert reference_polarizability(molecule("H2O")) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "message"),
+    [
+        (np.eye(3).ravel(), {"unit": "A^3"}, "`unit` is 'A\\^3'"),
+        (np.eye(3).ravel(), {"local_field": "lorentz"}, "`local_field` is 'lorentz'"),
+        (np.ones(6), {}, "6 numbers but must have nine"),
+        (np.full(9, np.nan), {}, "nine finite"),
+        (np.arange(9.0), {}, "not symmetric"),
+        (np.eye(3).ravel(), {"local_field": "clausius-mossotti"}, "three periodic directions"),
+    ],
+)
+def test_bad_labels(value, options, message):
+    atoms = molecule("H2O")
+    atoms.info["REF_polarizability"] = value
+    with pytest.raises(ValueError, match=message):
+        reference_polarizability(atoms, **options)
+
+
+def test_no_surface_without_charges():
+    with pytest.raises(ValueError, match="short-ranged"):
+        Potential((1, 8), level="sr", surface=8)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A model file, and a data file labelled by a teacher."""
+    structures = [water_box(n=3, seed=k) for k in range(24)]
+    teacher = with_surface(structures[0])
+    for atoms in structures:
+        atoms.info["polarizability"] = polarizability(teacher, atoms).ravel()
+    write(tmp_path / "alpha.xyz", structures)
+    save(random_potential(structures[0], level="u", dtype=torch.float32), tmp_path / "m.pt")
+    return tmp_path
+
+
+def test_command_writes_a_model_with_errors_and_origin_in_its_card(files, capsys):
+    base = ["fit-polarizability", "--model", str(files / "m.pt"), "--data",
+            str(files / "alpha.xyz"), "--unit", "eA2/V", "--epochs", "3"]  # fmt: skip
+    out = files / "taught.pt"
+    assert main([*base, "--test-every", "4", "--licence", "CC0", "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "17 training, 1 validation, 6 test" in text
+    assert "anisotropic" in text
+    card = json.loads(json.dumps(load(out).metadata["polarizability"]))
+    assert card["licence"] == "CC0"
+    assert len(card["trained_on"]) == 18
+    assert card["errors"]["frames"] == "test"
+    assert main(["info", str(out)]) == 0
+    assert "kept-out" in capsys.readouterr().out
+    atoms = water_box(n=3)
+    assert polarizability(load(out), atoms, dtype="float32").shape == (3, 3)
+    with pytest.raises(ValueError, match="no response"):
+        polarizability(load(files / "m.pt"), atoms)
+
+
+def test_command_refuses_what_it_cannot_use(files, capsys):
+    base = ["fit-polarizability", "--model", str(files / "m.pt"), "--data",
+            str(files / "alpha.xyz"), "--unit", "eA2/V"]  # fmt: skip
+    assert main([*base, "--out", "m.txt"]) == 2
+    assert "must end in .pt" in capsys.readouterr().err
+    assert main([*base, "--epochs", "0", "--out", "m.pt"]) == 2
+    assert "`--epochs` is 0" in capsys.readouterr().err
+    assert main([*base, "--valid-every", "100", "--out", str(files / "x.pt")]) == 2
+    assert "too few" in capsys.readouterr().err
+    write(files / "bare.xyz", water_box(n=3))
+    bare = [x.replace("alpha.xyz", "bare.xyz") for x in base]
+    assert main([*bare, "--out", str(files / "x.pt")]) == 2
+    assert "frame 0 has no polarizability" in capsys.readouterr().err
+    assert not (files / "x.pt").exists()
