@@ -9,7 +9,7 @@ LES / MACE-LES            (displacement, dipole): the transpose
 QE "U-E"                  (displacement, field): the transpose
 ========================  ==========================================================
 
-Symmetry cannot tell a transposed tensor of a crystal (``R Z Rᵀ = Z`` implies the same for Zᵀ), so
+Symmetry cannot tell a transposed tensor of a crystal (see :mod:`lrcalc.analysis.index_order`), so
 the order is always named, never guessed.
 """
 

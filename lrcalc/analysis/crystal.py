@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrcalc.analysis import modes as mode_math
+from lrcalc.analysis.index_order import order_note, rotation_residual
 from lrcalc.analysis.modes import Modes
 
 
@@ -27,6 +28,9 @@ class Phonons(NamedTuple):
     only_gamma: bool
     """The force constants are good at Γ only, so there are no bands."""
     notes: tuple[str, ...] = ()
+    order_known: bool = False
+    """Whether something tells that the first index of ``born`` is the field: a calculator's own
+    order, or the rotational sum rule of a molecule."""
 
 
 @contextmanager
@@ -38,8 +42,27 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def assemble(phonon: Any, born: np.ndarray, epsilon: np.ndarray, *, only_gamma: bool) -> Phonons:
-    """Check and symmetrise Born charges; refuse a molecule's tensors in the wrong index order."""
+def assemble(
+    phonon: Any,
+    born: np.ndarray,
+    epsilon: np.ndarray,
+    *,
+    only_gamma: bool,
+    order_known: bool = False,
+) -> Phonons:
+    """Check and symmetrise Born charges; refuse a molecule's tensors in the wrong index order.
+
+    Parameters
+    ----------
+    phonon
+        ``phonopy.Phonopy`` with force constants.
+    born, epsilon
+        (N, 3, 3) e of the primitive cell and ε_∞ (3, 3).
+    only_gamma
+        The force constants are good at Γ only.
+    order_known
+        The first index of ``born`` is the field for certain.
+    """
     born = np.asarray(born, dtype=float)
     count = len(phonon.primitive)
     if born.shape != (count, 3, 3):
@@ -55,14 +78,23 @@ def assemble(phonon: Any, born: np.ndarray, epsilon: np.ndarray, *, only_gamma: 
     notes.append(f"sum rule residual {float(np.abs(born.sum(0)).max()):.2g} e, taken off by mass")
     positions = molecule_positions(phonon.primitive)
     if positions is not None:
-        right = mode_math.rotation_residual(positions, symmetric)
-        wrong = mode_math.rotation_residual(positions, symmetric.transpose(0, 2, 1))
+        right = rotation_residual(positions, symmetric)
+        wrong = rotation_residual(positions, symmetric.transpose(0, 2, 1))
         if wrong < 0.5 * right and right > 0.05:
             raise ValueError(
                 f"Born charges break the rotational sum rule by {right:.3f} e Å, transposed by "
-                f"{wrong:.3f}: they are in the order (displacement, field); transpose them"
+                f"{wrong:.3f}: they are in the order (displacement, field); say so "
+                "(--born-order displacement-field) or transpose them"
             )
-    return Phonons(phonon, symmetric, np.asarray(epsilon, dtype=float), only_gamma, tuple(notes))
+        if right < 0.5 * wrong and wrong > 0.05:
+            order_known = True
+            notes.append(
+                f"the molecule's rotational sum rule tells the index order: {right:.2g} e Å as "
+                f"read, {wrong:.2g} e Å transposed"
+            )
+    return Phonons(
+        phonon, symmetric, np.asarray(epsilon, dtype=float), only_gamma, tuple(notes), order_known
+    )
 
 
 def molecule_positions(cell: Any, gap: float = 4.0) -> np.ndarray | None:
@@ -129,7 +161,7 @@ def solve(phonons: Phonons) -> Modes:
         labels,
         phonons.notes,
     )
-    note = mode_math.order_note(result, phonons.born)
+    note = None if phonons.order_known else order_note(result, phonons.born)
     return result._replace(notes=(*result.notes, note)) if note else result
 
 

@@ -1,6 +1,7 @@
-"""Modes at Γ: effective charges, infrared and Raman strengths, ε(ω), LO–TO splitting.
+"""Modes at Γ: effective charges, infrared strengths, ε(ω), LO–TO splitting.
 
 Pure functions on plain arrays; phonopy is not needed here (see :mod:`lrcalc.analysis.phonons`).
+Raman strengths are in :mod:`lrcalc.analysis.raman_modes`.
 ``born[k, a, b] = ∂M_a/∂r_kb``: atom, field (dipole) component, displacement. With eigenvectors e_m
 
     Z̃_m,a = Σ_kb born_kab e_m,kb/√m_k ,  S_m = Z̃_m ⊗ Z̃_m ,  I_m = tr S_m
@@ -11,7 +12,7 @@ Pure functions on plain arrays; phonopy is not needed here (see :mod:`lrcalc.ana
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,6 +47,8 @@ class Modes(NamedTuple):
     irreps: tuple[str, ...]
     """(M,) labels, empty where unknown."""
     notes: tuple[str, ...] = ()
+    raman: np.ndarray | None = None
+    """(M, 3, 3) Raman tensors ∂α/∂Q in Å² amu^-½, where they were computed."""
 
     @property
     def intensity(self) -> np.ndarray:
@@ -243,64 +246,3 @@ def longitudinal(modes: Modes, direction: Sequence[float]) -> np.ndarray:
     matrix = np.diag(np.sign(modes.wavenumber) * modes.wavenumber**2)
     square = np.linalg.eigvalsh(matrix + np.outer(along, along) / (factor * _SQUARE))
     return np.sign(square) * np.sqrt(np.abs(square))
-
-
-def raman_activity(tensors: np.ndarray) -> np.ndarray:
-    """``45 a² + 7 γ²`` of Raman tensors (…, 3, 3); Å⁴/amu for tensors in Å² amu^-½."""
-    tensors = np.asarray(tensors, dtype=float)
-    mean = np.trace(tensors, axis1=-2, axis2=-1) / 3.0
-    symmetric = 0.5 * (tensors + np.swapaxes(tensors, -1, -2))
-    traceless = symmetric - mean[..., None, None] * np.eye(3)
-    return 45.0 * mean**2 + 7.0 * 1.5 * (traceless**2).sum((-2, -1))
-
-
-def raman_tensors(modes: Modes, polarizability: Any, step: float = 0.01) -> np.ndarray:
-    """Raman tensors ∂α/∂Q (M, 3, 3) in Å² amu^-½ by central differences along the modes.
-
-    Parameters
-    ----------
-    polarizability
-        Function of displacements (N, 3) in Å that gives (3, 3) in e Å²/V.
-    step
-        Normal coordinate in Å √amu.
-    """
-    to_volume = units.COULOMB  # α/(4π ε0): e Å²/V to Å³
-    tensors = []
-    for mode in range(len(modes.wavenumber)):
-        shift = step * modes.displacement(mode)
-        change = np.asarray(polarizability(shift)) - np.asarray(polarizability(-shift))
-        tensors.append(change * to_volume / (2 * step))
-    return np.array(tensors)
-
-
-def rotation_residual(positions: np.ndarray, born: np.ndarray) -> float:
-    """How badly a molecule's Born charges break the rotational sum rule, e Å.
-
-    On a rotation dM = ω × M = Σ_k born_k (ω × r_k), so ``A_ac = Σ_k born_k,ab ε_bcd r_kd`` is
-    antisymmetric whatever the dipole is. Returns the norm of A's symmetric part; transposed
-    tensors break it, which is how the index order of a molecule can be told. In a crystal
-    symmetry cannot tell: with an orthogonal R, ``R Z Rᵀ = Z`` holds for Zᵀ as well.
-    """
-    centred = np.asarray(positions) - np.mean(positions, axis=0)
-    levi = np.zeros((3, 3, 3))
-    for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        levi[a, b, c], levi[a, c, b] = 1.0, -1.0
-    matrix = np.einsum("kab,bcd,kd->ac", born, levi, centred)
-    return float(np.linalg.norm(matrix + matrix.T) / 2)
-
-
-def order_note(modes: Modes, born: np.ndarray) -> str | None:
-    """Warn if reading the tensors in the other index order would change a strong line."""
-    other = mode_charges(
-        modes.eigenvectors, modes.masses, neutral_born(born.transpose(0, 2, 1), modes.masses)
-    )
-    swapped = (other**2).sum(1)
-    for line in sorted(lines(modes), key=lambda one: -one.intensity)[:12]:
-        here, there = line.intensity, float(swapped[list(line.modes)].sum())
-        if abs(here - there) > 0.02 * here and here > 0.01 * float(modes.intensity.max()):
-            return (
-                f"the Born tensors are not symmetric: in the other index order the line at "
-                f"{line.wavenumber:.1f} cm⁻¹ would have {there:.4f} instead of {here:.4f} e²/amu; "
-                "the first index must be the field"
-            )
-    return None

@@ -49,11 +49,12 @@ def from_folder(
     found = assemble(phonon, born, epsilon, only_gamma=only_gamma)
     table = folder / "IR-PeakTable.dat"
     if check_table and table.is_file():
-        _compare_with_table(found, table)
+        note = _compare_with_table(found, table)
+        return found._replace(notes=(*found.notes, *note))
     return found
 
 
-def _compare_with_table(phonons: Phonons, path: Path) -> None:
+def _compare_with_table(phonons: Phonons, path: Path) -> list[str]:
     """Refuse Born charges that reproduce published intensities only when transposed."""
     rows = [line.split() for line in path.read_text().splitlines()]
     published = np.array(
@@ -74,8 +75,14 @@ def _compare_with_table(phonons: Phonons, path: Path) -> None:
     if here > 1e-3 and there < 0.1 * here:
         raise ValueError(
             f"intensities differ from {path.name} by up to {here:.3g} e²/amu, with transposed Born "
-            f"charges by {there:.2g}: they are in the order (displacement, field)"
+            f"charges by {there:.2g}: their index order is the other one (--born-order)"
         )
+    if here < 1e-3 and here < 0.1 * there:
+        return [
+            f"{path.name} agrees with the index order as read: intensities to {here:.1g} e²/amu, "
+            f"in the other order to {there:.2g}"
+        ]
+    return []
 
 
 def _number(text: str) -> bool:

@@ -21,7 +21,7 @@ from lrcalc.analysis.crystal import (
     solve,
     symmetrise_born,
 )
-from lrcalc.analysis.displacements import from_calculator
+from lrcalc.analysis.displacements import from_calculator, with_raman
 from lrcalc.analysis.modes import Modes
 from lrcalc.analysis.phonon_files import constants_from_mesh, from_folder
 
@@ -37,6 +37,7 @@ __all__ = [
     "molecule_positions",
     "solve",
     "symmetrise_born",
+    "with_raman",
 ]
 
 _THZ = 1e-3 * 2.0 * np.pi  # rad/fs

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from lrcalc.analysis.modes import Modes, lines, reflectivity
 from lrcalc.analysis.output import write_atomic
+from lrcalc.analysis.raman_modes import raman_lines
 
 CALCULATED, MEASURED = "#1f5fa8", "#b5452c"
 
@@ -103,32 +104,46 @@ def lines_figure(
 
 
 def modes_figure(
-    modes: Modes, grid: np.ndarray, epsilon: np.ndarray, n_alpha: np.ndarray
+    modes: Modes,
+    grid: np.ndarray,
+    epsilon: np.ndarray,
+    n_alpha: np.ndarray,
+    raman: np.ndarray | None = None,
 ) -> Figure:
-    """Draw infrared lines with their broadened sum, and the reflectivity for each direction."""
-    figure, (top, bottom) = new_figure(2, height=6.0)
+    """Draw infrared lines with their broadened sum, reflectivity, and Raman lines if given."""
+    rows = 2 if raman is None else 3
+    figure, (top, bottom, *more) = new_figure(rows, height=3.0 * rows)
     top.plot(grid, n_alpha / 1e3, color=CALCULATED, lw=1.3)
-    found = [line for line in lines(modes) if line.wavenumber > 0]
-    strongest = max((line.intensity for line in found), default=1.0) or 1.0
-    height = float(n_alpha.max()) / 1e3
-    for line in found:
-        if line.intensity > 1e-4 * strongest:
-            size = height * line.intensity / strongest
-            top.vlines(line.wavenumber, 0, size, color=MEASURED, lw=1.0)
-            if line.intensity > 0.02 * strongest:
-                text = f"{line.wavenumber:.0f} {line.irrep}"
-                top.annotate(text, (line.wavenumber, size), fontsize=7, ha="left", rotation=50)
-    top.set_ylim(0, 1.1 * height)
+    found = [(line.wavenumber, line.intensity, line.irrep) for line in lines(modes)]
+    _sticks(top, found, float(n_alpha.max()) / 1e3)
     top.set_ylabel("n·α, powder (10³ cm⁻¹)\nsticks: intensity")
     diagonal = np.diagonal(epsilon, axis1=1, axis2=2)
     for index, (axis, style) in enumerate(zip("xyz", ("-", "--", ":"), strict=True)):
         bottom.plot(grid, reflectivity(diagonal[:, index]), ls=style, lw=1.3, label=f"E ∥ {axis}")
     bottom.set_ylabel("reflectivity")
     bottom.set_ylim(0, 1.02)
-    bottom.set_xlabel("wavenumber (cm⁻¹)")
     bottom.set_xlim(0, grid[-1])
     bottom.legend(frameon=False, fontsize=9)
+    if raman is not None:
+        more[0].plot(grid, raman, color=CALCULATED, lw=1.3)
+        scattered = [(line.wavenumber, line.activity, line.irrep) for line in raman_lines(modes)]
+        _sticks(more[0], scattered, float(raman.max()))
+        more[0].set_ylabel("Raman activity (Å⁴/amu per cm⁻¹)\nsticks: 45a² + 7γ²")
+    [bottom, *more][-1].set_xlabel("wavenumber (cm⁻¹)")
     return figure
+
+
+def _sticks(axis: Any, found: Sequence[tuple[float, float, str]], height: float) -> None:
+    """Lines (cm⁻¹, strength, label) as sticks, the strongest as high as ``height``."""
+    height = height or 1.0
+    strongest = max((strength for nu, strength, _ in found if nu > 0), default=1.0) or 1.0
+    for nu, strength, label in found:
+        if nu > 0 and strength > 1e-4 * strongest:
+            size = height * strength / strongest
+            axis.vlines(nu, 0, size, color=MEASURED, lw=1.0)
+            if strength > 0.02 * strongest:
+                axis.annotate(f"{nu:.0f} {label}", (nu, size), fontsize=7, ha="left", rotation=50)
+    axis.set_ylim(0, 1.2 * height)
 
 
 def bands_figure(structure: dict[str, Any]) -> Figure:

@@ -1,23 +1,27 @@
 """``lrcalc modes``: vibrations, infrared intensities, dielectric function, LO–TO."""
 
 import argparse
+import importlib
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lrcalc.analysis.modes import (
-    DEBYE2_PER_A2_AMU,
-    KM_PER_MOL,
-    Modes,
-    infrared_lines,
-    lines,
-    longitudinal,
-    permittivity,
-    reflectivity,
-    static_dielectric,
+from lrcalc.analysis.index_order import DISPLACEMENT_FIRST, FIELD_FIRST, order_changes, order_note
+from lrcalc.analysis.modes import Modes
+from lrcalc.analysis.output import write_atomic, write_json
+from lrcalc.commands._modes_output import (
+    order_summary,
+    order_table,
+    shifted,
+    summarise,
+    table,
+    write_modes,
 )
-from lrcalc.analysis.output import write_atomic, write_csv, write_json
+
+__all__ = ["load_calculator", "summarise", "table", "write_modes"]
 
 NAME = "modes"
 HELP = "modes at Γ with infrared intensities, ε(ω), LO–TO, from DFT files or a model"
@@ -26,15 +30,34 @@ EXAMPLE = "lrcalc modes --from quartz/ --json quartz.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("structure", nargs="?", help="structure file, with --model")
+    parser.add_argument("structure", nargs="?", help="structure file, with a calculator")
     parser.add_argument("--from", dest="folder", metavar="DIR", help="folder of phonopy files")
-    parser.add_argument("--model", help="bundled name or checkpoint for the calculator")
+    parser.add_argument("--model", help="bundled name or file: short for --calculator lrcalc:MODEL")
+    parser.add_argument(
+        "--calculator",
+        metavar="MODULE:FACTORY",
+        help="importable function or class that makes an ASE calculator, or lrcalc:MODEL",
+    )
+    parser.add_argument(
+        "--calculator-options", metavar="JSON", help='its keywords, e.g. \'{"device": "cpu"}\''
+    )
+    parser.add_argument(
+        "--born", metavar="FILE", help="BORN file where the calculator has no charges"
+    )
+    parser.add_argument(
+        "--raman",
+        action="store_true",
+        help="Raman activities from the calculator's polarizability",
+    )
     parser.add_argument("--supercell", default="1,1,1", help="repeats, e.g. 2,2,2")
     parser.add_argument("--no-relax", action="store_true", help="take the structure as it is")
     parser.add_argument("--relax-cell", action="store_true")
     parser.add_argument("--epsilon-infinity", type=float, help="overrides the calculator's")
     parser.add_argument(
-        "--transposed", action="store_true", help="BORN holds (displacement, field)"
+        "--born-order",
+        default=FIELD_FIRST,
+        choices=(FIELD_FIRST, DISPLACEMENT_FIRST),
+        help=f"indices in the BORN file (default {FIELD_FIRST}, as phonopy and VASP write it)",
     )
     parser.add_argument("--directions", default="1,0,0;0,0,1", help="of q → 0 for LO–TO")
     parser.add_argument("--damping", type=float, default=10.0, help="line width, cm⁻¹")
@@ -49,21 +72,28 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.analysis import phonons as ph
 
     if (args.folder is None) == (args.structure is None):
-        raise ValueError("give a folder with --from, or a structure with --model")
+        raise ValueError("give a folder with --from, or a structure with --calculator or --model")
     if args.folder:
-        phonons = ph.from_folder(args.folder, transposed=args.transposed)
+        if args.raman:
+            raise ValueError("--raman needs a calculator: files hold no polarizability derivatives")
+        transposed = args.born_order == DISPLACEMENT_FIRST
+        phonons = ph.from_folder(args.folder, transposed=transposed)
+        modes = ph.solve(phonons)
     else:
-        phonons = _from_model(args)
-    modes = ph.solve(phonons)
+        phonons, modes = _from_calculator(args)
     directions = [[float(x) for x in d.split(",")] for d in args.directions.split(";")]
     print(table(modes))
-    summary = summarise(modes, directions)
+    changes = [] if phonons.order_known else order_changes(modes, phonons.born)
+    if changes:
+        print(order_table(changes, args.born_order))
+    summary = summarise(modes, directions) | order_summary(modes, phonons.born, args.born_order)
     eps = np.array(summary["static_dielectric"])
     print(f"  ε_0 diagonal {np.round(np.diag(eps), 4)}  ε_∞ {np.diag(modes.epsilon_infinity)}")
     for direction, found in zip(directions, summary["longitudinal"], strict=True):
-        print(f"  LO along {direction}: {_shifted(modes, np.array(found['wavenumbers_cm1']))}")
+        print(f"  LO along {direction}: {shifted(modes, np.array(found['wavenumbers_cm1']))}")
     for note in modes.notes:
-        print(f"  note: {note}")
+        if note != order_note(modes, phonons.born):  # told by the table
+            print(f"  note: {note}")
     if args.json:
         write_json(args.json, summary)
     if args.output:
@@ -80,129 +110,84 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _from_model(args: argparse.Namespace) -> Any:
+def _from_calculator(args: argparse.Namespace) -> tuple[Any, Modes]:
     from ase.io import read
 
     from lrcalc.analysis import phonons as ph
-    from lrcalc.calculator import LRCalculator
+    from lrcalc.analysis.displacements import property_of
 
-    if args.model is None:
-        raise ValueError("a structure needs --model")
     if not Path(args.structure).is_file():
         raise FileNotFoundError(f"no file {args.structure}")
-    calculator = LRCalculator(args.model, dtype="float64")
-    return ph.from_calculator(
-        read(args.structure),
+    if (args.model is None) == (args.calculator is None):
+        raise ValueError("a structure needs one of --calculator and --model")
+    options = parse_options(args.calculator_options)
+    calculator = load_calculator(args.calculator or f"lrcalc:{args.model}", options)
+    atoms = read(args.structure)
+    if args.raman:  # before hours are spent on forces
+        property_of(calculator, "polarizability", atoms, "--raman needs it")
+    phonons = ph.from_calculator(
+        atoms,
         calculator,
         supercell=[int(n) for n in args.supercell.split(",")],
         relax=None if args.no_relax else 0.002,
         relax_cell=args.relax_cell,
         epsilon_infinity=args.epsilon_infinity,
+        born=args.born,
+        transposed=args.born is not None and args.born_order == DISPLACEMENT_FIRST,
         progress=True,
     )
+    modes = ph.solve(phonons)
+    return phonons, ph.with_raman(
+        phonons, modes, calculator, progress=True
+    ) if args.raman else modes
 
 
-def table(modes: Modes) -> str:
-    """Lines (degenerate modes summed) as text."""
-    rows = ["     ν (cm⁻¹)  irrep  g   e²/amu     (D/Å)²/amu    km/mol"]
-    for line in lines(modes):
-        nu = f"{line.wavenumber:.3f}" if line.wavenumber >= 0 else f"{-line.wavenumber:.3f}i"
-        rows.append(
-            f"  {nu:>11s}  {line.irrep or '-':5s} {line.degeneracy:2d}  {line.intensity:9.6f}  "
-            f"{line.intensity * DEBYE2_PER_A2_AMU:10.4f}  {line.intensity * KM_PER_MOL:10.3f}"
-        )
-    return "\n".join(rows)
+def parse_options(text: str | None) -> dict[str, Any]:
+    """Keywords of a calculator from JSON."""
+    if text is None:
+        return {}
+    try:
+        options = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"`--calculator-options` is {text!r}, which is not JSON: {error}"
+        ) from None
+    if not isinstance(options, dict):
+        raise ValueError(f'`--calculator-options` is {text!r} but must be like {{"key": 1}}')
+    return options
 
 
-def summarise(modes: Modes, directions: list[list[float]]) -> dict[str, Any]:
-    """Collect what the JSON holds."""
-    return {
-        "modes": [
-            {
-                "frequency_cm1": nu,
-                "intensity_e2_per_amu": strength,
-                "intensity_km_per_mol": strength * KM_PER_MOL,
-                "intensity_D2_per_A2_amu": strength * DEBYE2_PER_A2_AMU,
-                "mode_charge": charge,
-                "irrep": label,
-            }
-            for nu, strength, charge, label in zip(
-                modes.wavenumber, modes.intensity, modes.charge, modes.irreps, strict=True
-            )
-        ],
-        "lines": lines(modes),
-        "static_dielectric": static_dielectric(modes),
-        "epsilon_infinity": modes.epsilon_infinity,
-        "volume_A3": modes.volume,
-        "longitudinal": [
-            {"direction": d, "wavenumbers_cm1": longitudinal(modes, d)} for d in directions
-        ],
-        "units": {"mode_charge": "e amu^-1/2", "imaginary modes": "negative frequency"},
-        "notes": modes.notes,
-    }
+def load_calculator(spec: str, options: dict[str, Any]) -> Any:
+    """ASE calculator from ``module:factory``, or ours from ``lrcalc:MODEL``.
 
-
-def _shifted(modes: Modes, moved: np.ndarray) -> str:
-    """Name the wavenumbers that the field of a long wave changes: transverse → longitudinal.
-
-    Only the two sets can be compared: mode by mode the order may change.
+    The module is imported by its name, also from the current folder; files of models are only ever
+    read as data.
     """
-    left = list(modes.wavenumber)
-    new = []
-    for nu in moved:
-        near = min(left, key=lambda old: abs(old - nu), default=np.inf)
-        if abs(near - nu) < 0.01:
-            left.remove(near)
-        else:
-            new.append(nu)
-    if not new:
-        return "no shift"
-    return ", ".join(f"{nu:.2f}" for nu in left) + " → " + ", ".join(f"{nu:.2f}" for nu in new)
+    module, colon, name = spec.partition(":")
+    if not (colon and name and all(part.isidentifier() for part in module.split("."))):
+        raise ValueError(
+            f"`--calculator` is {spec!r} but must be importable as module:factory, or lrcalc:MODEL"
+        )
+    if module == "lrcalc":
+        from lrcalc.calculator import LRCalculator
 
-
-def write_modes(
-    phonons: Any, modes: Modes, prefix: str, damping: float, *, bands: bool = False
-) -> list[Path]:
-    """CSV of modes and of ε(ω), BORN file, pictures."""
-    from lrcalc.analysis import plots
-    from lrcalc.analysis.converters import write_phonopy_born
-    from lrcalc.analysis.phonons import band_structure
-
-    # up to beyond the longitudinal modes: the band of high reflectivity ends there
-    highest = (
-        [longitudinal(modes, axis).max() for axis in np.eye(3).tolist()] if modes.volume else []
-    )
-    top = 1.15 * float(max([modes.wavenumber.max(), *highest]))
-    grid = np.linspace(1.0, top, 2000)
-    epsilon = permittivity(modes, grid, damping)
-    settings = {"damping_cm1": damping, "volume_A3": modes.volume, "notes": list(modes.notes)}
-    mode_columns = [
-        ("wavenumber_cm-1", modes.wavenumber),
-        ("intensity_e2/amu", modes.intensity),
-        ("intensity_km/mol", modes.intensity * KM_PER_MOL),
-        *((f"mode_charge_{a}", modes.charge[:, i]) for i, a in enumerate("xyz")),
-    ]
-    eps_columns = [
-        ("wavenumber_cm-1", grid),
-        ("n_alpha_cm-1", infrared_lines(modes, grid, damping)),
-    ]
-    for i, axis in enumerate("xyz"):
-        diagonal = epsilon[:, i, i]
-        eps_columns += [
-            (f"epsilon_real_{axis}{axis}", diagonal.real),
-            (f"epsilon_imag_{axis}{axis}", diagonal.imag),
-            (f"reflectivity_{axis}", reflectivity(diagonal)),
-        ]
-    figure = plots.modes_figure(modes, grid, epsilon, infrared_lines(modes, grid, damping))
-    written = [
-        write_csv(f"{prefix}-modes.csv", mode_columns, settings),
-        write_csv(f"{prefix}-epsilon.csv", eps_columns, settings),
-        write_phonopy_born(
-            f"{prefix}-BORN", phonons.born, phonons.epsilon_infinity, phonons.phonopy
-        ),
-        plots.save(figure, f"{prefix}-modes.png"),
-    ]
-    if bands:
-        structure = band_structure(phonons)
-        written.append(plots.save(plots.bands_figure(structure), f"{prefix}-bands.png"))
-    return written
+        return LRCalculator(name, **{"dtype": "float64", **options})
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        made: Any = importlib.import_module(module)
+        for part in name.split("."):
+            made = getattr(made, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"`--calculator` {spec!r} cannot be imported: {error}") from None
+    finally:
+        sys.path.remove(here)
+    try:
+        calculator = made(**options)
+    except TypeError as error:
+        raise ValueError(f"`--calculator` {spec!r} with {options}: {error}") from None
+    if not hasattr(calculator, "get_property"):
+        raise ValueError(
+            f"`--calculator` {spec!r} made a {type(calculator).__name__}, no calculator"
+        )
+    return calculator
