@@ -35,9 +35,14 @@ class LRCalculator(Calculator):
     follow_branch : bool, optional
         Undo jumps of atoms by lattice vectors between calls, so that dipole and enthalpy stay on
         one branch when a trajectory is wrapped. `reset_branch` forgets the history.
+    also : sequence of str, optional
+        Properties that come with energy and forces, in the same call: a dipole that an integrator
+        will want to record costs next to nothing so, and a forward pass when asked for later.
 
     Attributes
     ----------
+    also : tuple of str
+        Settable between steps.
     time : float
         fs; what time-dependent fields are evaluated at. Whoever integrates sets it, before the
         forces of that time are computed (`lrcalc.dynamics` does). Setting it leaves results that
@@ -51,8 +56,8 @@ class LRCalculator(Calculator):
     (N, 3, 3, 3) e Å/V as [atom, displacement, a, b], charges (N,) e, current (3,) e Å/fs. In a
     field the energy is the electric enthalpy, forces and stress are its derivatives (stress at
     constant E with ``electric_field``, at constant voltage with ``reduced_field``), and
-    ``results["electric_field"]`` is the field of that moment. Energy and forces come together;
-    everything else is computed when it is asked for.
+    ``results["electric_field"]`` is the field of that moment. Energy and forces come together,
+    with what `also` names; everything else is computed when it is asked for.
 
     Atomic charges in periodic cells have no enthalpy (physics §4): the force of the field is
     ``E·born`` and the energy contains the work that it has done since the calculator first saw
@@ -89,6 +94,7 @@ class LRCalculator(Calculator):
         asr_projection: bool = True,
         allow_net_charge: bool = False,
         follow_branch: bool = True,
+        also: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.evaluator = Evaluator(
@@ -97,12 +103,28 @@ class LRCalculator(Calculator):
         )  # fmt: skip
         self.time = 0.0
         self.follow_branch = follow_branch
+        self.also = also
         self._branch = Branch()
         self._work = Work()
         self._source: dict[str, Callable[[float], Any]] = {}
         self.electric_field = electric_field
         self.electric_displacement = electric_displacement
         self.reduced_field = reduced_field
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Properties that are computed together with energy and forces."""
+        return self._also
+
+    @also.setter
+    def also(self, names: Sequence[str]) -> None:
+        unknown = set(names) - set(self.implemented_properties)
+        if isinstance(names, str) or unknown:
+            raise ValueError(
+                f"`also` is {names!r} but must be a list of names among "
+                f"{self.implemented_properties}"
+            )
+        self._also = tuple(names)
 
     def _set(self, name: str, value: Any) -> None:
         self._source.pop(name, None)
@@ -191,7 +213,7 @@ class LRCalculator(Calculator):
             setattr(self.evaluator, name, function(self.time))
         wanted = set(properties or ["energy"])
         if wanted & {"energy", "free_energy", "forces", "stress"}:
-            wanted |= {"energy", "forces"}
+            wanted |= {"energy", "forces", *self.also}
         wanted.discard("free_energy")
         if self.evaluator.in_field:
             wanted.add("electric_field")

@@ -277,7 +277,7 @@ class Evaluator:
         system, pairs, leaves, terms, enthalpy = evaluation
         lever = None
         if enthalpy.field is not None:
-            lever = lever_born(system, pairs, terms)
+            lever = lever_born(self.potential, system, pairs, terms)
         forces, stress = forces_and_stress(enthalpy.value, leaves)
         if lever is not None and enthalpy.field is not None:
             field = enthalpy.field[system.batch]
@@ -294,7 +294,9 @@ class Evaluator:
 
     def _born(self, out: list[dict[str, Any]], evaluation: Evaluation) -> None:
         system, pairs, leaves, terms, _ = evaluation
-        latent = lattice_born(system, pairs, terms, self._coupled(evaluation), leaves.positions)
+        latent = lattice_born(
+            self.potential, system, pairs, terms, self._coupled(evaluation), leaves.positions
+        )
         born = self.screening * latent.detach()
         n = system.n_structures
         count = torch.bincount(system.batch, minlength=n).double()
@@ -317,7 +319,7 @@ class Evaluator:
             np.concatenate([a.get_velocities() for a in structures]) * fs, device=self.device
         )
         current = directional(self._coupled(evaluation), leaves.positions, velocities)
-        lever = lever_born(system, pairs, terms)
+        lever = lever_born(self.potential, system, pairs, terms)
         if lever is not None:
             charges = torch.einsum("nab,nb->na", lever, velocities)
             current = current + sum_by_structure(charges, system.batch, system.n_structures)

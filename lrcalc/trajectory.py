@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read, write
+from ase.io import iread, read, write
+from ase.io.trajectory import Trajectory
 
 STANDARD = ("energy", "forces", "stress", "dipole", "charges")
 """Results that ASE's extended xyz carries itself."""
@@ -83,6 +84,39 @@ def read_extxyz(path: str | os.PathLike[str], index: str = ":") -> list[Atoms]:
     except Exception as error:  # ASE raises many kinds for a malformed file
         raise ValueError(f"{path} could not be read as extended xyz: {error}") from error
     return [_restored(a) for a in (frames if isinstance(frames, list) else [frames])]
+
+
+def extxyz_to_traj(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> int:
+    """Copy what `write_extxyz` wrote to an ASE trajectory; return the number of frames.
+
+    ASE's format keeps Born charges and polarization among the results; polarizability and field,
+    which it does not know, stay in ``atoms.info``.
+
+    Parameters
+    ----------
+    path : path-like
+        Extended xyz.
+    target : path-like
+        Replaced only once the new file is complete. One frame is in memory at a time.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no trajectory {path}")
+    target = Path(target)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    count = 0
+    try:
+        with Trajectory(str(temporary), "w") as trajectory:
+            for atoms in iread(path, index=":", format="extxyz"):
+                frame = _restored(atoms)
+                results = frame.calc.results
+                for name in (set(HEADER) - {"polarization"}) & set(results):
+                    frame.info[name] = results[name]
+                trajectory.write(frame)
+                count += 1
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
 
 
 def _flat(atoms: Atoms) -> Atoms:

@@ -174,3 +174,21 @@ def test_dynamics_conserves_energy(held):
         dynamics.run(round(2 / step))
         errors.append(np.abs(energies).max())
     assert 3.3 < errors[0] / errors[1] < 4.7, errors
+
+
+def test_what_also_names_comes_with_the_forces():
+    atoms = water_box(n=3)
+    calculator = LRCalculator(random_potential(atoms, level="u"), also=("dipole",))
+    atoms.calc = calculator
+    atoms.get_forces()
+    assert set(calculator.results) == {"energy", "free_energy", "forces", "dipole"}
+    expected = calculator.results["dipole"].copy()
+    calculator.also = ()
+    atoms.positions += 0.0
+    calculator.reset()
+    atoms.get_potential_energy()
+    assert "dipole" not in calculator.results
+    np.testing.assert_array_equal(atoms.get_dipole_moment(), expected)
+    for bad in ("dipole", ["dipoles"]):
+        with pytest.raises(ValueError, match="`also` is"):
+            calculator.also = bad

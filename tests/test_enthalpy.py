@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from lrcalc import Evaluator, from_ase
 from lrcalc.electrostatics import electrostatic_energy
@@ -239,6 +240,81 @@ def test_born_charges_do_not_know_the_box(charges):
     # the test would notice: levers reach beyond an atom's own charge
     local = np.einsum("n,ab->nab", ask(evaluator, atoms, "charges"), np.eye(3))
     assert np.abs(born - local).max() > 0.01
+
+
+class TwoRounds(torch.nn.Module):
+    """Local features, and those of the neighbours once more: a message-passing description."""
+
+    layers = 2
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.cutoff, self.species = inner.cutoff, inner.species
+        self.n_scalars, self.n_channels = inner.n_scalars, inner.n_channels
+        self.species_of_number = inner.species_of_number
+        self.species_index = inner.species_index
+
+    def forward(self, system, pairs, vectors):
+        features = self.inner(system, pairs, vectors)
+        weight = (1 - (vectors.norm(dim=1) / self.cutoff).clamp(max=1) ** 2) ** 3
+        message = weight[:, None] * features.scalars[pairs.j]
+        heard = torch.zeros_like(features.scalars).index_add(0, pairs.i, message)
+        return features._replace(scalars=features.scalars + torch.tanh(heard))
+
+
+def test_born_charges_of_a_message_passing_model():
+    """Images made explicit: the box does not matter, and one round gives what pairs give."""
+    atoms = water_box(n=3)
+    evaluator = evaluator_for(atoms, "u", "atomic")
+    one_round = ask(evaluator, atoms, "born_effective_charges")
+    evaluator.potential.backbone.layers = 2  # more images than needed
+    np.testing.assert_allclose(
+        ask(evaluator, atoms, "born_effective_charges"), one_round, rtol=0, atol=1e-10
+    )
+    evaluator.potential.backbone.layers = 1
+    evaluator.potential.backbone = TwoRounds(evaluator.potential.backbone)
+    born = ask(evaluator, atoms, "born_effective_charges")
+    assert np.abs(born - one_round).max() > 1e-2
+    repeated = ask(evaluator, atoms.repeat((2, 1, 1)), "born_effective_charges")
+    np.testing.assert_allclose(repeated, np.tile(born, (2, 1, 1)), rtol=0, atol=1e-9)
+    other = atoms.copy()
+    other.positions += np.random.default_rng(1).integers(-2, 3, (len(atoms), 3)) @ atoms.cell
+    np.testing.assert_allclose(
+        ask(evaluator, other, "born_effective_charges"), born, rtol=0, atol=1e-9
+    )
+    # pairs alone would miss what arrives in the second round
+    evaluator.potential.backbone.__class__.layers = 1
+    try:
+        wrong = ask(evaluator, atoms, "born_effective_charges")
+    finally:
+        evaluator.potential.backbone.__class__.layers = 2
+    assert np.abs(wrong - born).max() > 1e-3
+    # a box in which nothing sees its image: the derivative of the dipole of the open cluster
+    apart = cluster(n=2)
+    boxed = apart.copy()
+    boxed.set_cell(60 * np.eye(3))
+    boxed.pbc = True
+    neutral = evaluator_for(apart, "q", "atomic")
+    neutral.potential.backbone = TwoRounds(neutral.potential.backbone)
+    exact, images = (ask(neutral, a, "born_effective_charges") for a in (apart, boxed))
+    # what moving an atom adds to the total sits at the atom itself, its counter-charge in the mean
+    arm = apart.positions.mean(0) - apart.positions
+    total = np.einsum("na,nb->nab", arm, total_charge_gradient(neutral, apart))
+    np.testing.assert_allclose(exact + total, images, rtol=0, atol=1e-8)
+
+
+def total_charge_gradient(evaluator, atoms):
+    """∂ Σ q_i /∂r before charges are made neutral, by central differences, (N, 3)."""
+
+    def total(atom, axis, by):
+        evaluation = evaluator.evaluate([moved(atoms, atom, axis, by)], gradient=False)
+        return float(evaluation.terms.readout.bare_charge.sum()) * evaluator.screening
+
+    return np.array([
+        [difference(lambda h, i=i, b=b: total(i, b, h)) for b in range(3)]
+        for i in range(len(atoms))
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize("charges", ["local", "atomic"])

@@ -125,6 +125,19 @@ def test_command_writes_resumes_and_does_not_repeat_frames(tmp_path, capsys):
     assert (tmp_path / "run.png").stat().st_size > 1000
 
 
+def test_command_writes_an_ase_trajectory(tmp_path):
+    from ase.io import read
+
+    assert command(tmp_path, "--steps", "4", "--born-every", "1", "--traj") == 0
+    frames = read(tmp_path / "run.traj", index=":")
+    ours = read_extxyz(tmp_path / "run.xyz")
+    assert len(frames) == len(ours) == 3
+    for a, b in zip(frames, ours, strict=True):
+        for name in ("energy", "forces", "dipole", "born_effective_charges"):
+            np.testing.assert_allclose(a.calc.results[name], b.calc.results[name], err_msg=name)
+        np.testing.assert_allclose(a.get_momenta(), b.get_momenta())
+
+
 def test_command_names_bad_input(tmp_path, capsys):
     assert command(tmp_path, "--ramp", "5") == 2
     assert "--ramp and --cycle need" in capsys.readouterr().err

@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--born-every", type=int, default=0, metavar="K",
                      help="Born charges with every K-th frame")  # fmt: skip
     out.add_argument("--polarizability-every", type=int, default=0, metavar="K")
+    out.add_argument("--traj", action="store_true", help="at the end also NAME.traj, for ase gui")
     out.add_argument("--restart", action="store_true", help="ignore an earlier run of this name")
     parser.add_argument("--epsilon-infinity", type=float, help="instead of the model's")
     parser.add_argument("--device", default="cpu")
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from ase.io import read
 
     from lrcalc.dynamics import Settings, Simulation, load_state
+    from lrcalc.trajectory import extxyz_to_traj
 
     if args.every < 1 or args.steps < 1:
         raise ValueError("`--steps` and `--every` must be at least 1")
@@ -84,6 +86,9 @@ def run(args: argparse.Namespace) -> int:
         files[".csv"].write_text(",".join(COLUMNS) + "\n")
     integrate(simulation, args, files)
     plot(files[".csv"], files[".png"], len(atoms))
+    if args.traj:
+        files[".traj"] = output.with_name(output.name + ".traj")
+        extxyz_to_traj(files[".xyz"], files[".traj"])
     print(f"wrote {', '.join(str(f) for f in files.values())}")
     return 0
 
@@ -102,8 +107,19 @@ def integrate(simulation: Any, args: argparse.Namespace, files: dict[str, Path])
                 bar.set_postfix_str(f"T {row[2]:.0f} K, conserved {drift:+.3f} meV/atom")
             if simulation.steps >= args.steps:
                 break
+            simulation.calculator.also = wanted(simulation, simulation.steps + 1, args)
             simulation.step()
             bar.update()
+
+
+def wanted(simulation: Any, step: int, args: argparse.Namespace) -> list[str]:
+    """Properties beside energy and forces that the frame of this step holds."""
+    if step % args.every or simulation.calculator.evaluator.potential.config["level"] == "sr":
+        return []
+    frame = step // args.every
+    strides = {"born_effective_charges": args.born_every,
+               "polarizability": args.polarizability_every}  # fmt: skip
+    return ["dipole", *(k for k, stride in strides.items() if stride and frame % stride == 0)]
 
 
 def record(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) -> list[float]:
@@ -112,15 +128,9 @@ def record(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) ->
     from lrcalc.trajectory import write_extxyz
 
     atoms, calculator = simulation.atoms, simulation.calculator
-    frame = simulation.steps // args.every
     energy = atoms.get_potential_energy()
-    electric = calculator.evaluator.potential.config["level"] != "sr"
-    if electric:
-        calculator.get_property("dipole", atoms)
-    for name, stride in (("born_effective_charges", args.born_every),
-                         ("polarizability", args.polarizability_every)):  # fmt: skip
-        if stride and frame % stride == 0:
-            calculator.get_property(name, atoms)
+    for name in wanted(simulation, simulation.steps, args):
+        calculator.get_property(name, atoms)
     results = calculator.results
     row = [
         simulation.steps, simulation.time, atoms.get_temperature(), energy, simulation.conserved(),

@@ -34,7 +34,9 @@ class Backbone(Protocol):
     Attributes
     ----------
     cutoff : float
-        Å; features of an atom depend on neighbours closer than this only.
+        Å; an atom hears neighbours closer than this only.
+    layers : int
+        Rounds of messages: features depend on atoms within ``layers * cutoff``.
     species : tuple of int
         Atomic numbers it knows, ascending.
     n_scalars, n_channels : int
@@ -42,6 +44,7 @@ class Backbone(Protocol):
     """
 
     cutoff: float
+    layers: int
     species: tuple[int, ...]
     n_scalars: int
     n_channels: int

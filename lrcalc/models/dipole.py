@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lrcalc.models.potential import Terms
+from lrcalc.models.potential import Potential, Terms
+from lrcalc.models.unfold import unfolded_lever
 from lrcalc.neighbors import Pairs
 from lrcalc.properties import jacobian
 from lrcalc.system import System, sum_by_structure
@@ -116,7 +117,12 @@ def _square(vectors: Tensor) -> Tensor:
 
 
 def lattice_born(
-    system: System, pairs: Pairs, terms: Terms, dipole: Tensor, positions: Tensor
+    potential: Potential,
+    system: System,
+    pairs: Pairs,
+    terms: Terms,
+    dipole: Tensor,
+    positions: Tensor,
 ) -> Tensor:
     """Latent Born charges ``born[i, a, b] = ∂M_lat,a/∂r_ib`` (N, 3, 3), e; keeps the graph.
 
@@ -124,6 +130,7 @@ def lattice_born(
 
     Parameters
     ----------
+    potential : Potential
     system : System
     pairs : Pairs
     terms : Terms
@@ -134,26 +141,30 @@ def lattice_born(
     """
     rows = jacobian(dipole.sum(0), positions, retain_graph=True)
     born = rows.transpose(0, 1)  # (field, atom, displacement) → (atom, field, displacement)
-    lever = lever_born(system, pairs, terms)
+    lever = lever_born(potential, system, pairs, terms)
     return born if lever is None else born + lever
 
 
-def lever_born(system: System, pairs: Pairs, terms: Terms) -> Tensor | None:
+def lever_born(potential: Potential, system: System, pairs: Pairs, terms: Terms) -> Tensor | None:
     """Born charges of atomic charges in periodic structures (N, 3, 3), e; None if there are none.
 
     ``q_i 1 + Σ_e (r_centre - r_i)_e ⊗ ∂q_centre/∂d_e``: one backward pass, because each edge
-    belongs to one centre. Charges before they are made neutral: the counter-charge of a local
+    belongs to one centre. With several rounds of messages it does not, and images are made
+    explicit (`unfold`). Charges before they are made neutral: the counter-charge of a local
     change appears everywhere and has no lever.
     """
     bare = terms.readout.bare_charge
     if bare is None or bool(is_exact(system, terms).all()):
         return None
     periodic = (~is_exact(system, terms)).double()[system.batch]
-    (response,) = torch.autograd.grad(bare.sum(), terms.vectors, retain_graph=True)
-    # the vector points from the centre to the atom that moves
-    lever = -(terms.vectors.detach()[:, :, None] * response[:, None, :]).double()
     charge = terms.readout.multipoles.charge.detach().double()
-    unit = torch.eye(3, dtype=torch.float64, device=charge.device)
-    # moving the centre itself moves all its edges the other way: those levers are zero
-    born = charge[:, None, None] * unit
-    return born.index_add(0, pairs.j, lever) * periodic[:, None, None]
+    own = charge[:, None, None] * torch.eye(3, dtype=torch.float64, device=charge.device)
+    if potential.backbone.layers > 1:
+        born = own + unfolded_lever(potential, system)
+    else:
+        (response,) = torch.autograd.grad(bare.sum(), terms.vectors, retain_graph=True)
+        # the vector points from the centre to the atom that moves; moving the centre itself moves
+        # all its edges the other way: those levers are zero
+        lever = -(terms.vectors.detach()[:, :, None] * response[:, None, :]).double()
+        born = own.index_add(0, pairs.j, lever)
+    return born * periodic[:, None, None]

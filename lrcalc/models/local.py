@@ -136,6 +136,7 @@ class LocalBackbone(nn.Module):
     """
 
     cutoff: float
+    layers: int = 1
     species: tuple[int, ...]
     n_scalars: int
     n_channels: int

@@ -54,7 +54,7 @@ def orient(potential: Potential, system: System, pairs: Pairs) -> str:
     with torch.enable_grad():
         terms = potential(leaves.system, pairs, surface=False)
         dipole = lattice_dipole(leaves.system, pairs, terms, coupled=True)
-        born = lattice_born(leaves.system, pairs, terms, dipole, leaves.positions)
+        born = lattice_born(potential, leaves.system, pairs, terms, dipole, leaves.positions)
     potential.metadata["susceptibility"] = mean_susceptibility(leaves.system, terms)
     charge = born.detach().diagonal(dim1=1, dim2=2).mean(1)
     symbol = most_electronegative(system.numbers)
