@@ -15,6 +15,7 @@ import torch
 from ase.io import read
 
 from lrcalc import Evaluator
+from lrcalc.models.requests import has_response
 
 STEP = ["energy", "forces"]
 CASES = {
@@ -40,10 +41,11 @@ def main():
     torch.set_num_threads(args.threads)
     atoms = read(str(files("lrcalc") / "zoo" / "water64.xyz"))
     atoms.set_momenta(np.random.default_rng(0).normal(size=(len(atoms), 3)))
-    level = Evaluator(args.model).potential.config["level"]
+    potential = Evaluator(args.model).potential
+    level = potential.config["level"]
     cases = {}
     for name, (held, wanted, limit) in CASES.items():
-        if "polarizability" not in wanted or "iu" in level:
+        if "polarizability" not in wanted or has_response(potential):
             cases[name] = (Evaluator(args.model, **held), wanted, limit)
     for evaluator, wanted, _ in cases.values():
         evaluator([atoms], wanted)

@@ -2,9 +2,10 @@
 
     python benchmarks/response.py water ../shared/data/water/rpbe_d3_born_70.xyz.gz \
         --picture born.png
-    python benchmarks/response.py uiu.pt bulk32_dipole_polarizability_300.xyz.gz
+    python benchmarks/response.py water bulk32_dipole_polarizability_300.xyz.gz --unit A3 \
+        --local-field clausius-mossotti --picture polarizability.png
 
-Frames that the model was trained on are left out of Born charges (they were never fitted, but the
+Frames that the model was trained on are left out (Born charges were never fitted, but the
 structures were seen).
 """
 
@@ -15,8 +16,10 @@ from matplotlib.figure import Figure
 
 from lrcalc import Evaluator
 from lrcalc.evaluation import errors, reference_born
+from lrcalc.models.requests import has_response
 from lrcalc.training.data import fingerprint, read_structures
-from lrcalc.units import BOHR, COULOMB, DEBYE
+from lrcalc.training.polarizability import LOCAL_FIELDS, UNITS, reference_polarizability
+from lrcalc.units import BOHR, DEBYE, EPSILON_0
 
 
 def born(evaluator, structures, picture):
@@ -50,20 +53,31 @@ def born(evaluator, structures, picture):
         figure.savefig(picture, dpi=110)
 
 
-def polarizability(evaluator, structures):
-    key = "REF_polarizability"
-    data = np.array([np.reshape(a.info[key], (3, 3)) for a in structures]) / COULOMB
+def polarizability(evaluator, structures, unit, local_field, picture):
+    data = np.array([reference_polarizability(a, unit, local_field) for a in structures])
     model = np.array([evaluator([a], ["polarizability"])[0]["polarizability"] for a in structures])
-    unit = np.eye(3)
-    mean = [x.trace(axis1=1, axis2=2) / 3 for x in (model, data)]
-    print(f"{len(structures)} frames; mean model {mean[0].mean():.3f}, data {mean[1].mean():.3f} "
-          f"e Å²/V; one factor {mean[1].mean() / mean[0].mean():.3f}")  # fmt: skip
-    print(f"isotropic part: correlation {np.corrcoef(*mean)[0, 1]:.3f}")
-    rest = [x - m[:, None, None] * unit for x, m in zip((model, data), mean, strict=True)]
-    if np.abs(rest[0]).max() < 1e-6:
-        print("anisotropic part: none, the model has scalar polarizabilities")
-        return
-    print(f"anisotropic part: correlation {np.corrcoef(*(x.ravel() for x in rest))[0, 1]:.3f}")
+    unit_matrix = np.eye(3)
+    parts = [x.trace(axis1=1, axis2=2) / 3 for x in (data, model)]
+    rest = [x - m[:, None, None] * unit_matrix for x, m in zip((data, model), parts, strict=True)]
+    volume = np.array([a.get_volume() for a in structures])
+    print(f"{len(structures)} frames; one factor {parts[0].mean() / parts[1].mean():.4f}")
+    for name, mean in zip(("data", "model"), parts, strict=True):
+        print(f"ε_∞ = 1 + α/(ε0 V), {name:5}: {(1 + mean / EPSILON_0 / volume).mean():.4f}")
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axes = figure.subplots(1, 2)
+    rows = {"isotropic": parts, "anisotropic": [x.reshape(-1) for x in rest]}
+    for axis, (name, (x, y)) in zip(axes, rows.items(), strict=True):
+        e = errors(y, x)
+        r = np.corrcoef(x, y)[0, 1]
+        print(f"{name:12} RMSE {e.rmse:.4f}, spread {x.std():.4f} e Å²/V, correlation {r:.3f}, "
+              f"R² {e.r2:.3f}")  # fmt: skip
+        ends = [x.min(), x.max()]
+        axis.plot(x, y, ".", ms=3, rasterized=True)
+        axis.plot(ends, ends, "k-", lw=0.8)
+        axis.set(xlabel="DFT (e Å²/V)", ylabel="model (e Å²/V)", title=f"{name}, r = {r:.2f}")
+    if picture:
+        figure.suptitle("polarizability of the cell, frames kept out")
+        figure.savefig(picture, dpi=110)
 
 
 def dipole(evaluator, structures):
@@ -101,18 +115,25 @@ def main():
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("--picture")
-    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--unit", choices=sorted(UNITS), default="eA2/V")
+    parser.add_argument("--local-field", choices=LOCAL_FIELDS, default="none")
     args = parser.parse_args()
     evaluator = Evaluator(args.model)
-    structures = read_structures(args.data)[:: args.every]
+    structures = read_structures(args.data)
+    metadata = evaluator.potential.metadata
     if reference_born(structures[0]) is not None:
-        seen = set(evaluator.potential.metadata.get("trained_on", []))
-        kept_out = [a for a in structures if fingerprint(a) not in seen]
-        born(evaluator, kept_out, args.picture)
+        born(evaluator, kept_out(structures, metadata), args.picture)
     if "REF_dipole" in structures[0].info:
         dipole(evaluator, structures)
-    if "REF_polarizability" in structures[0].info and "iu" in evaluator.potential.config["level"]:
-        polarizability(evaluator, structures)
+    if "REF_polarizability" in structures[0].info and has_response(evaluator.potential):
+        frames = kept_out(structures, metadata.get("polarizability", metadata))
+        polarizability(evaluator, frames, args.unit, args.local_field, args.picture)
+
+
+def kept_out(structures, card):
+    """Those that the part of the model with this card was not trained on."""
+    seen = set(card.get("trained_on", []))
+    return [a for a in structures if fingerprint(a) not in seen]
 
 
 if __name__ == "__main__":
