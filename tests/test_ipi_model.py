@@ -1,13 +1,15 @@
 """The real evaluator behind the driver: derivatives in i-PI's units, and runs."""
 
+import json
 import os
 import sys
 
 import numpy as np
 import pytest
-from ase.units import Bohr
+import torch
+from ase.units import Bohr, Hartree
 
-from lrcalc import save
+from lrcalc import load, save
 from lrcalc.commands.demo import starting_structure
 from lrcalc.evaluator import Evaluator
 from lrcalc.ipi import (
@@ -107,12 +109,17 @@ def test_model_in_process_and_by_socket(tmp_path):
 
 
 @pytest.mark.timeout(120)
-def test_constant_field_on_the_bundled_model_is_driven_dynamics(tmp_path):
+def test_constant_field_on_water_is_driven_dynamics(tmp_path):
     """Eight waters: forces of the enthalpy, under plain NVE, against Born charges in i-PI's hands.
 
-    The model's charges move with the atoms, and its Born charges are a derivative of its dipole.
+    i-PI's field acts to first order, so the bundled model goes without its polarizability surface,
+    whose ``-½ E·A·E`` is of the second. Charges that move with the atoms are left, and Born charges
+    that are a derivative of the dipole.
     """
-    settings = Settings(dtype="float64")
+    potential = load("water", dtype=torch.float64)
+    potential.surface, potential.config["surface"] = None, 0
+    save(potential, tmp_path / "model.pt")
+    settings = Settings(model=str(tmp_path / "model.pt"), dtype="float64")
     runs = {
         "efield": {"settings": settings._replace(electric_field=FIELD), "ensemble": "nve"},
         "pulse": {"settings": settings, "pulse": Pulse(FIELD)},
@@ -134,6 +141,28 @@ def test_constant_field_on_the_bundled_model_is_driven_dynamics(tmp_path):
         values["efield"]["potential"], values["pulse"]["potential"] - work, rtol=0, atol=1e-8
     )
     assert np.ptp(work) > 1e-3
+
+
+def test_bundled_model_in_a_field_is_born_charges_and_a_second_order():
+    """What the driver adds at constant E: ``E·Z``, odd in E, and the force of ``-½ E·α·E``."""
+    atoms = waters(8)
+    cell, positions = np.array(atoms.cell).T / Bohr, atoms.positions / Bohr
+    settings = Settings(dtype="float64", max_force=0.0, virial=False)
+
+    def answer(vector, **more):
+        changed = settings._replace(electric_field=vector, **more)
+        return Engine(changed, atoms)([cell], [positions])[0]
+
+    free = answer(None, extras=("BEC", "polarizability"))
+    extras = json.loads(free.extras)
+    up, down = answer(FIELD), answer(tuple(-x for x in FIELD))
+    field = np.array(FIELD) * Bohr / Hartree  # hartree/(e bohr)
+    odd = 0.5 * (up.force - down.force).reshape(-1)
+    np.testing.assert_allclose(odd, np.array(extras["BEC"]) @ field, rtol=0, atol=1e-9)
+    even = 0.5 * (up.potential + down.potential) - free.potential
+    alpha = np.array(extras["polarizability"]).reshape(3, 3)
+    np.testing.assert_allclose(even, -0.5 * field @ alpha @ field, rtol=1e-6)
+    assert np.max(np.abs(0.5 * (up.force + down.force) - free.force)) > 1e-6
 
 
 def water_run(folder, kind, steps, settings, **options):

@@ -16,7 +16,7 @@ def check_finite(results: Sequence[Mapping[str, Any]]) -> None:
     """Refuse NaN and infinity, which i-PI would accept without a word."""
     for index, result in enumerate(results):
         for name, value in result.items():
-            if not np.all(np.isfinite(value)):
+            if not np.isfinite(value).all():
                 raise ValueError(
                     f"the model's {name} of structure {index} is not finite (NaN or infinity);"
                     " it was not passed on to i-PI. Look at the last positions for atoms that"

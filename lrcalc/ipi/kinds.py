@@ -120,7 +120,8 @@ class Pulse(NamedTuple):
 def driven_motion(pulse: Pulse, timestep: float, ensemble: str, kind: Kind, beads: int) -> str:
     """Return the ``<motion>`` of dynamics driven by a field through Born charges.
 
-    i-PI then prints a `conserved` that leaves the energy of the field out.
+    i-PI then prints a `conserved` that leaves the energy of the field out. The field acts to first
+    order: the induced part ``-½ E·α·E``, which a constant field in the driver has, is not there.
     """
     amplitude = ", ".join(f"{x:.10g}" for x in pulse.amplitude)
     field = [f"<amp units='v/ang'> [ {amplitude} ] </amp>"]
@@ -134,7 +135,8 @@ def driven_motion(pulse: Pulse, timestep: float, ensemble: str, kind: Kind, bead
         parts.append(thermostat(kind, beads))
     parts += [
         f"<efield>\n{indent(chr(10).join(field), 2)}\n</efield>",
-        "<!-- Born charges come from the driver at every step, as extras -->",
+        "<!-- Born charges come from the driver at every step, as extras; the field acts through"
+        " them, to first order -->",
         "<bec mode='driver'/>",
         "<!-- the acoustic sum rule of a learned model holds to rounding only -->",
         "<asr_threshold> 1e-2 </asr_threshold>",
