@@ -1,3 +1,4 @@
+import argparse
 import json
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def crystal():
 def springs():
     phonons = ph.from_calculator(crystal(), Springs(), supercell=(2, 2, 2), relax=None)
     return phonons, ph.solve(phonons)
+
+
+def modes_command(*arguments):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(a) for a in arguments]))
 
 
 def reduced_mass():
@@ -191,19 +198,6 @@ def test_sum_rule():
         mm.mode_charges(e, masses, born[:1])
 
 
-def test_raman_activity_and_tensors(springs):
-    _, modes = springs
-    slope = np.random.default_rng(0).normal(size=(3, 3, 2, 3))
-    tensors = rm.raman_tensors(modes, lambda u: np.einsum("abkc,kc->ab", slope, u))
-    shift = modes.displacement(1)
-    expected = np.einsum("abkc,kc->ab", slope, shift) * units.COULOMB
-    assert np.allclose(tensors[1], expected)
-    assert rm.raman_activity(0.5 * np.eye(3)) == pytest.approx(45 * 0.25)
-    off = np.zeros((3, 3))
-    off[0, 1] = off[1, 0] = 1.0
-    assert rm.raman_activity(off) == pytest.approx(7 * 3)
-
-
 def test_rotation_tells_a_molecules_index_order():
     """Charges that follow the bond of a bent molecule: dM = ω × M on a rotation."""
     rng = np.random.default_rng(1)
@@ -246,9 +240,7 @@ def test_reference_tables(name, shared, tmp_path):
         assert np.allclose(static[[0, 2]], expected["eps0_xx_zz"], atol=1e-3)
         assert modes.volume == pytest.approx(expected["volume"], abs=1e-3)
     summary = tmp_path / "out.json"
-    parser = __import__("argparse").ArgumentParser()
-    command.add_arguments(parser)
-    assert command.run(parser.parse_args(["--from", str(folder), "--json", str(summary)])) == 0
+    assert modes_command("--from", folder, "--json", summary) == 0
     data = json.loads(summary.read_text())
     assert len(data["modes"]) == len(modes.wavenumber)
     assert {"frequency_cm1", "intensity_e2_per_amu", "intensity_km_per_mol", "mode_charge"} < set(

@@ -137,12 +137,19 @@ def _sticks(axis: Any, found: Sequence[tuple[float, float, str]], height: float)
     """Lines (cm⁻¹, strength, label) as sticks, the strongest as high as ``height``."""
     height = height or 1.0
     strongest = max((strength for nu, strength, _ in found if nu > 0), default=1.0) or 1.0
-    for nu, strength, label in found:
-        if nu > 0 and strength > 1e-4 * strongest:
-            size = height * strength / strongest
-            axis.vlines(nu, 0, size, color=MEASURED, lw=1.0)
-            if strength > 0.02 * strongest:
-                axis.annotate(f"{nu:.0f} {label}", (nu, size), fontsize=7, ha="left", rotation=50)
+    width = max((nu for nu, *_ in found), default=1.0)
+    labelled: list[tuple[float, float]] = []
+    for nu, strength, label in sorted(found, key=lambda line: -line[1]):
+        share = strength / strongest
+        if nu <= 0 or share < 1e-4:
+            continue
+        axis.vlines(nu, 0, share * height, color=MEASURED, lw=1.0)
+        # the weaker of two labels that would lie on each other is left out
+        free = all(abs(nu - x) > 0.03 * width or abs(share - y) > 0.25 for x, y in labelled)
+        if share > 0.02 and free:
+            labelled.append((nu, share))
+            text = f"{nu:.0f} {label}"
+            axis.annotate(text, (nu, share * height), fontsize=7, ha="left", rotation=50)
     axis.set_ylim(0, 1.2 * height)
 
 
