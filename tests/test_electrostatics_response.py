@@ -212,3 +212,71 @@ def test_batch_of_self_consistent_structures():
         torch.testing.assert_close(
             together.induced_dipole[batch == s], alone.induced_dipole, rtol=1e-7, atol=1e-9
         )
+
+
+@pytest.mark.parametrize("method", ["direct", "mesh", "open"])
+@pytest.mark.parametrize("iterations", [0, 2, None])
+def test_pair_response_of_a_batch_is_that_of_its_structures(method, iterations):
+    """Flow between neighbours stays in its structure, whatever the order of atoms and sizes."""
+    structures = []
+    for seed, atoms in ((1, 6), (2, 7)):
+        r, m = system("uiu", atoms=atoms, seed=seed)
+        structures.append((r, m._replace(pair=pairs(r))))
+    batch = torch.tensor([0] * 6 + [1] * 7)
+    first, second = (m.pair for _, m in structures)
+    shifted = PairResponse(
+        torch.cat([first.first, second.first + 6]), torch.cat([first.second, second.second + 6]),
+        torch.cat([first.displacement, second.displacement]),
+        torch.cat([first.capacitance, second.capacitance]),
+    )  # fmt: skip
+    both = Multipoles(
+        *(None if x is None else torch.cat([x, y])
+          for x, y in zip(structures[0][1][:5], structures[1][1][:5], strict=True)),
+        pair=shifted,
+    )  # fmt: skip
+    options = {"method": method, "iterations": iterations, "accuracy": 1e-10}
+    options |= {"tolerance": 1e-12} if iterations is None else {}
+    cells = None if method == "open" else torch.stack([CELL, 1.2 * CELL])
+    positions = torch.cat([r for r, _ in structures])
+    together = electrostatic_energy(positions, cells, both, batch=batch, **options)
+    start = 0
+    for s, (r, m) in enumerate(structures):
+        cell = None if cells is None else cells[s]
+        alone = electrostatic_energy(r, cell, m, **options)
+        assert float(together.energy[s]) == pytest.approx(float(alone.energy[0]), rel=1e-9)
+        torch.testing.assert_close(
+            together.transfer[start : start + 4], alone.transfer, rtol=1e-7, atol=1e-10
+        )
+        assert alone.transfer.abs().max() > 1e-4
+        start += 4
+
+
+@pytest.mark.parametrize("iterations", [0, 2, None])
+def test_forces_and_second_derivatives_of_the_pair_response(iterations):
+    r, m = system("u")
+    reference = pairs(r)
+    options = {"iterations": iterations, "accuracy": 1e-10}
+    options |= {"tolerance": 1e-13} if iterations is None else {}
+    direction = torch.randn(r.shape, dtype=D, generator=torch.Generator().manual_seed(3))
+
+    def energy(x):
+        # arms and capacitances move with the atoms, as those of a model do
+        arm = x[reference.first] - x[reference.second]
+        pair = PairResponse(
+            reference.first, reference.second, arm, 0.05 * torch.exp(-0.1 * (arm**2).sum(1))
+        )
+        return electrostatic_energy(x, CELL, m._replace(pair=pair), **options).energy.sum()
+
+    def gradient(x, graph=False):
+        x = x.detach().clone().requires_grad_()
+        return x, torch.autograd.grad(energy(x), x, create_graph=graph)[0]
+
+    h = 1e-4
+    e = [float(energy(r + k * h * direction)) for k in (1, -1, 2, -2)]
+    slope = (8 * (e[0] - e[1]) - (e[2] - e[3])) / (12 * h)
+    x, g = gradient(r, graph=True)
+    assert float((g.detach() * direction).sum()) == pytest.approx(slope, rel=1e-6)
+    (product,) = torch.autograd.grad((g * direction).sum(), x)
+    f = [gradient(r + k * h * direction)[1] for k in (1, -1, 2, -2)]
+    numeric = (8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * h)
+    torch.testing.assert_close(product, numeric, rtol=1e-6, atol=1e-6 * float(numeric.abs().max()))
