@@ -25,9 +25,11 @@ def make(folder: Path, frames: int) -> None:
     with h5py.File(folder / "run.h5", "w") as file:
         for name, columns in (("dipole", 3), ("polarizability", 9)):
             data = file.create_dataset(name, (frames, columns), dtype="f8")
+            last = np.zeros(columns)
             with (folder / f"run.{name}_0").open("w") as text:
                 for start in range(0, frames, 50_000):
-                    block = np.cumsum(rng.normal(size=(50_000, columns)), axis=0) * 0.01
+                    block = last + np.cumsum(rng.normal(size=(50_000, columns)), axis=0) * 0.01
+                    last = block[-1]
                     data[start : start + 50_000] = block
                     form = " ".join(["%16.8e"] * columns)
                     for i, row in enumerate(block):
