@@ -147,6 +147,39 @@ def test_ase_dipole_and_current(tmp_path):
         all_frames(read_series(tmp_path / "a.traj", "polarizability"))
 
 
+def test_frames_that_have_it_are_evenly_apart(tmp_path):
+    """As ``lrcalc md --born-every 3 --polarizability-every 2`` writes them."""
+    rng = np.random.default_rng(4)
+    born, tensors = rng.normal(size=(2, 3, 3)), rng.normal(size=(12, 3, 3))
+    velocities = rng.normal(size=(12, 2, 3)) * 0.01
+
+    def write(path, frames):
+        with Trajectory(path, "w") as file:
+            for i in frames:
+                atoms = Atoms(
+                    "OH", positions=np.eye(3)[:2], info={"time_fs": 0.5 * i}, cell=[9] * 3
+                )
+                atoms.set_velocities(velocities[i] / fs)
+                if i % 2 == 0:
+                    atoms.info["polarizability"] = tensors[i].reshape(-1)
+                results = {"born_effective_charges": born} if i % 3 == 0 else {}
+                atoms.calc = SinglePointCalculator(atoms, energy=0.0, dipole=DIPOLE[i], **results)
+                file.write(atoms)
+        return path
+
+    path = write(tmp_path / "a.traj", range(12))
+    polarizability = read_series(path, "polarizability")
+    assert polarizability.timestep == pytest.approx(1.0)
+    assert np.allclose(all_frames(polarizability), tensors[::2].reshape(-1, 9))
+    current = read_series(path, "current")
+    assert current.timestep == pytest.approx(1.5)
+    assert np.allclose(all_frames(current), np.einsum("iab,tib->ta", born, velocities[::3]))
+    assert len(all_frames(read_series(path))) == 12
+    assert cell_volume(path) == pytest.approx(729.0)
+    with pytest.raises(ValueError, match="frame 8: no polarizability"):
+        all_frames(read_series(write(tmp_path / "b.traj", [*range(8), 9, 10]), "polarizability"))
+
+
 def test_ipi_velocities(tmp_path):
     path = tmp_path / "run.vel_0.xyz"
     v = np.random.default_rng(2).normal(size=(4, 3, 3))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,39 +22,78 @@ _ASE_KEYS = {
 
 
 def read_ase(path: Path, quantity: str, factor: float) -> Series:
-    """Any trajectory that ASE reads; ``time_fs`` in a frame's info tells the time step."""
-    from ase.io import iread
-    from ase.units import fs
+    """Any trajectory that ASE reads; ``time_fs`` in a frame's info tells the time step.
 
-    velocities = quantity == "velocities"
-    columns = 3 * len(next(iread(str(path), index=0))) if velocities else COLUMNS[quantity]
+    Where only every k-th frame has the quantity (``lrcalc md --polarizability-every``), those are
+    the series.
+    """
+    from ase.io import iread
+
+    columns = COLUMNS.get(quantity) or 3 * len(next(iread(str(path), index=0)))
+    first, every, times = _layout(path, quantity)
 
     def chunks() -> Iterator[np.ndarray]:
         rows: list[np.ndarray] = []
         for index, atoms in enumerate(iread(str(path), index=":")):
-            if velocities:
-                if "momenta" not in atoms.arrays:
-                    raise ValueError(f"{path}, frame {index}: no momenta, so no velocities")
-                rows.append(atoms.get_velocities().reshape(-1) * fs)
-            elif quantity == "current":
-                rows.append(frame_current(atoms, f"{path}, frame {index}"))
-            else:
-                value = _from_frame(atoms, _ASE_KEYS[quantity])
-                if value is None or value.size != columns:
-                    raise ValueError(
-                        f"{path}, frame {index}: no {quantity} with {columns} numbers "
-                        f"(looked for {', '.join(_ASE_KEYS[quantity])})"
-                    )
-                rows.append(value.reshape(columns))
+            if (index - first) % every:
+                continue
+            value = _frame_value(atoms, quantity)
+            if value is None or value.size != columns:
+                raise ValueError(
+                    f"{path}, frame {index}: no {quantity} with {columns} numbers, "
+                    f"{_NEEDED[quantity]}"
+                )
+            rows.append(value.reshape(columns))
             if len(rows) == 4096:
                 yield np.array(rows) * factor
                 rows = []
         if rows:
             yield np.array(rows) * factor
 
-    times = [atoms.info.get("time_fs") for atoms in islice(iread(str(path), index=":2"), 2)]
     known = len(times) == 2 and None not in times
     return Series(chunks, columns, str(path), float(times[1] - times[0]) if known else None)
+
+
+def _layout(path: Path, quantity: str, most: int = 1000) -> tuple[int, int, list[Any]]:
+    """First frame that has the quantity, frames to the next, and the times of these two."""
+    from ase.io import iread
+
+    found: list[int] = []
+    times: list[Any] = []
+    for index, atoms in enumerate(islice(iread(str(path), index=":"), most)):
+        if _frame_value(atoms, quantity) is not None:
+            found.append(index)
+            times.append(atoms.info.get("time_fs"))
+        if len(found) == 2:
+            return found[0], found[1] - found[0], times
+    if not found:
+        raise ValueError(f"{path}: no {quantity} in any frame, {_NEEDED[quantity]}")
+    return found[0], most, times
+
+
+def _frame_value(atoms: Any, quantity: str) -> np.ndarray | None:
+    """Quantity of one ASE frame in e, Å, fs, V, None where it is missing."""
+    from ase.units import fs
+
+    if quantity == "current":
+        given = _from_frame(atoms, ("current",))
+        if given is not None:
+            return given
+    if quantity in ("velocities", "current") and "momenta" not in atoms.arrays:
+        return None
+    if quantity == "velocities":
+        return np.asarray(atoms.get_velocities()).reshape(-1) * fs
+    if quantity == "current":
+        return frame_current(atoms)
+    return _from_frame(atoms, _ASE_KEYS[quantity])
+
+
+_NEEDED = {
+    "velocities": "which need momenta",
+    "current": f"which needs Born charges ({', '.join(_ASE_KEYS['born'])}) and momenta",
+    "dipole": f"looked for {', '.join(_ASE_KEYS['dipole'])}",
+    "polarizability": f"looked for {', '.join(_ASE_KEYS['polarizability'])}",
+}
 
 
 _UNIT = re.compile(r"velocities\{(\w+)\}")
@@ -131,26 +171,26 @@ def _column_of(name: str, comment: str) -> int:
     return 1
 
 
-def _from_frame(atoms: "object", keys: Sequence[str]) -> np.ndarray | None:
+def _from_frame(atoms: Any, keys: Sequence[str]) -> np.ndarray | None:
     results = getattr(getattr(atoms, "calc", None), "results", {})
     for key in keys:
-        for place in (results, atoms.info, atoms.arrays):  # type: ignore[attr-defined]
+        for place in (results, atoms.info, atoms.arrays):
             if key in place:
                 return np.asarray(place[key], dtype=float)
     return None
 
 
-def frame_current(atoms: "object", where: str) -> np.ndarray:
-    """``J_a = Σ_ib born[i, a, b] v_ib`` in e Å/fs of an ASE frame with velocities."""
+def frame_current(atoms: Any) -> np.ndarray | None:
+    """``J_a = Σ_ib born[i, a, b] v_ib`` in e Å/fs of an ASE frame with velocities.
+
+    None without Born charges.
+    """
     from ase.units import fs
 
     born = _from_frame(atoms, _ASE_KEYS["born"])
-    momenta = "momenta" in atoms.arrays  # type: ignore[attr-defined]
-    if born is None or not momenta:
-        raise ValueError(
-            f"{where}: a current needs Born charges ({', '.join(_ASE_KEYS['born'])}) and momenta"
-        )
-    velocities = atoms.get_velocities() * fs  # type: ignore[attr-defined]
+    if born is None:
+        return None
+    velocities = atoms.get_velocities() * fs
     if born.size != 9 * len(velocities):
-        raise ValueError(f"{where}: Born charges of shape {born.shape} for {len(velocities)} atoms")
+        raise ValueError(f"Born charges of shape {born.shape} for {len(velocities)} atoms")
     return np.einsum("iab,ib->a", born.reshape(-1, 3, 3), velocities)

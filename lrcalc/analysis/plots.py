@@ -72,7 +72,9 @@ def spectrum_figure(
             color=CALCULATED,
         )
     top = max(top, *(float(np.max(y)) for *_, y in others)) if others else top
-    low = min(0.0, float(np.min(value)), *(float(np.min(y)) for *_, y in others))
+    lowest = float(np.min(value))
+    lowest = float(np.clip(np.min(value - np.nan_to_num(error)), 1.4 * min(lowest, 0.0), lowest))
+    low = min(0.0, lowest, *(float(np.min(y)) for *_, y in others))
     axis.set_ylim(low - 0.02 * top, 1.12 * top)
     axis.set_xlim(*(limits or (0.0, float(wavenumber[-1]))))
     axis.set_xlabel("wavenumber (cm⁻¹)")

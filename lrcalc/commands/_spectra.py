@@ -189,7 +189,7 @@ def find_cell(
         if found is not None:
             notes.append(f"cell from {found[1]}")
             return found[0]
-    if paths[0].name.endswith((".traj", ".extxyz", ".db")) and paths[0].is_file():
+    if paths[0].name.endswith((".traj", ".xyz", ".extxyz", ".db")) and paths[0].is_file():
         try:
             cell = read_cell(paths[0])
         except ValueError:
