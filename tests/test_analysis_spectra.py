@@ -3,7 +3,13 @@ import pytest
 
 from lrcalc import units
 from lrcalc.analysis import conductivity, dielectric, infrared, raman, sum_frequency, vdos
-from lrcalc.analysis.correlation import Blocks, lags_for, spectrum
+from lrcalc.analysis.correlation import (
+    Blocks,
+    affordable_resolution,
+    lags_for,
+    spectrum,
+    standard_error,
+)
 from lrcalc.analysis.dielectric import (
     kramers_kronig,
     optical_constants,
@@ -81,6 +87,25 @@ def test_line_shape_and_coverage(source):
     assert (np.abs(mean - exact) < 4.5 * error + 1e-3 * exact.max()).all()
 
 
+def test_few_blocks_have_honest_errors():
+    """3 ps at the resolution that the commands choose, four blocks: Student's t widens the error.
+
+    Blocks of 0.75 ps are not quite independent of lines that live for 0.1 to 0.17 ps.
+    """
+    frames = 3000
+    resolution = affordable_resolution([frames], DT, "hann")
+    exact = exact_line_shape(resolution)
+    hits = []
+    for seed in range(150):
+        dipole, _ = signal(np.random.default_rng(seed), frames)
+        found = infrared(dipole, timestep=DT, volume=V, temperature=T, resolution=resolution)
+        grid = found.wavenumber
+        points = [np.argmin(np.abs(grid - nu)) for nu, *_ in OSCILLATORS for nu in (nu - 30, nu)]
+        hits.append(np.abs(found.n_alpha - exact)[points] < found.error[points])
+    assert found.settings["blocks"] == 4
+    assert 0.52 <= np.mean(hits) <= 0.80, np.mean(hits)
+
+
 GRID = infrared(np.zeros((4000, 3)), timestep=DT, volume=V, temperature=T).wavenumber
 
 
@@ -125,6 +150,36 @@ def test_raman_ratio_and_depolarisation():
     assert found.depolarisation[two] == pytest.approx(0.75, abs=0.005)
     ratio = found.integrated("vv", 1500, 2500)[0] / found.integrated("vv", 300, 1300)[0]
     assert ratio == pytest.approx(4 / 45 * gamma2 / 0.49, rel=0.10)
+
+
+def test_raman_line_shape_and_coverage():
+    """100 seeds: mean shape exact, one error covers 55 to 80 % of points and integrals."""
+    beta = np.array([[1.0, 0.3, 0.0], [0.3, -0.4, 0.2], [0.0, 0.2, -0.6]])
+    lines = {
+        "isotropic": (800.0, 0.010, 0.49),
+        "anisotropic": (2000.0, 0.008, 1.5 * (beta**2).sum()),
+    }
+    time = DT * np.arange(lags_for(20.0, DT, "hann"))
+    hits, values = [], {part: [] for part in lines}
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        iso, aniso = (langevin(rng, 24_000, DT, *lines[part][:2], T, 1)[0] for part in lines)
+        tensor = 0.7 * iso[:, :, None] * np.eye(3) + aniso[:, :, None] * beta
+        found = raman(tensor.reshape(-1, 9), timestep=DT, temperature=T, form="reduced")
+        for part, (nu, damping, strength) in lines.items():
+            correlation = strength * velocity_correlation(time, nu, damping, T)
+            blocks = Blocks(correlation[None, None], np.ones((1, len(time))), 1, np.zeros(1))
+            exact = spectrum(blocks, [1.0], DT, maximum=4500.0).value[1:]
+            value, shape = found.integrated(part), getattr(found, part)
+            error = standard_error(found.deviations[part])
+            points = [np.argmin(np.abs(found.wavenumber - x)) for x in (nu - 30, nu)]
+            hits += list(np.abs(shape - exact)[points] < error[points])
+            hits.append(abs(value[0] - np.trapezoid(exact, found.wavenumber)) < value[1])
+            values[part].append(shape / exact.max())
+            if seed == 99:
+                mean, spread = np.mean(values[part], 0), np.std(values[part], 0) / 10
+                assert (np.abs(mean - exact / exact.max()) < 4.5 * spread + 1e-3).all()
+    assert 0.55 <= np.mean(hits) <= 0.80, np.mean(hits)
 
 
 def test_raman_forms():

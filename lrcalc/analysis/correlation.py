@@ -3,7 +3,8 @@
 From the blocks of :mod:`lrcalc.analysis.correlator` the estimate is
 ``C[k] = sum_b raw_b[k] / sum_b n_b[k]`` and a spectrum is a linear functional of C.
 Its standard error comes from the blocks' deviations of the ratio,
-``d_b = L[(raw_b - C n_b)/n]``, ``se² = B/(B-1) sum_b d_b²`` (delete-one-group to first order).
+``d_b = L[(raw_b - C n_b)/n]``, ``se² = B/(B-1) sum_b d_b²`` (delete-one-group to first order), and
+Student's t for few blocks.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -247,11 +248,18 @@ def spectrum(
 
 
 def standard_error(deviations: np.ndarray) -> np.ndarray:
-    """Return the error from block deviations (B, …); NaN where there is one block only."""
+    """Return the error from block deviations (B, …); NaN where there is one block only.
+
+    Widened by Student's t for B - 1 degrees of freedom, so that one error covers 68 % with few
+    blocks as well: 1.20 for 4 blocks, 1.008 for 64.
+    """
+    from scipy.special import stdtrit
+
     blocks = len(deviations)
     if blocks < 2:
         return np.full(deviations.shape[1:], np.nan)
-    return np.sqrt(blocks / (blocks - 1) * (deviations**2).sum(0))
+    student = float(stdtrit(blocks - 1, 0.841344746))
+    return student * np.sqrt(blocks / (blocks - 1) * (deviations**2).sum(0))
 
 
 def integrate(
