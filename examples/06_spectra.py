@@ -3,7 +3,7 @@
 #
 # Two damped oscillators stand in for a molecular-dynamics run, because their spectrum is known.
 # With real runs the arrays come from `lrcalc.analysis.read_runs(["run.dip_0", ...])`, or use the
-# command `lrcalc ir run.dip_0 --timestep 0.5 --temperature 300 --cell-from init.xyz -o water`.
+# command on the folder of an i-PI run: `lrcalc ir demo-output/2-nve -o water`.
 
 # %%
 from pathlib import Path
