@@ -2,7 +2,7 @@
 # # Modes of α-quartz from the bundled SiO₂ model, beside DFT
 #
 # The model's charges have seen energies and forces only. They give Born charges, and with the force
-# constants infrared intensities; its polarizability was learned from liquid and glass and gives ε_∞
+# constants infrared intensities; its polarizability, learned from computed ones, gives ε_∞
 # and Raman activities. The DFT numbers (PBEsol, published with Phonopy-Spectroscopy, MIT) are in
 # `tests/reference/phonon_ir_reference.json`. From a shell this is
 # `lrcalc modes quartz.cif --model SiO2 --raman -o quartz`.
