@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.checkpoint import load
+from lrcalc.memory import keep_freed_memory
 from lrcalc.models.dipole import lattice_born, lattice_dipole, lever_born
 from lrcalc.models.enthalpy import Conditions, Enthalpy, electric_enthalpy, screening_factor
 from lrcalc.models.potential import Potential, Terms
@@ -107,6 +108,7 @@ class Evaluator:
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"`dtype` is {dtype!r} but must be one of {sorted(DTYPES)}")
+        keep_freed_memory()
         self.device = check_device(device)
         potential = model if isinstance(model, Potential) else load(model, dtype=DTYPES[dtype])
         self.potential = potential.to(self.device)

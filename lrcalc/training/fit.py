@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.checkpoint import read_tensors, save, write_tensors
+from lrcalc.memory import keep_freed_memory
 from lrcalc.models.orientation import orient
 from lrcalc.models.potential import Potential
 from lrcalc.neighbors import pair_vectors
@@ -119,6 +120,7 @@ def fit(
         raise ValueError("no training frames; give at least one file with --train")
     if not valid:
         raise ValueError("no validation frames; give --valid or a larger --valid-every")
+    keep_freed_memory()
     output = Path(output)
     state_path = output.with_suffix(".state.pt")
     state = _start(train, config, settings, metadata or {})
