@@ -176,8 +176,11 @@ def test_frames_that_have_it_are_evenly_apart(tmp_path):
     assert np.allclose(all_frames(current), np.einsum("iab,tib->ta", born, velocities[::3]))
     assert len(all_frames(read_series(path))) == 12
     assert cell_volume(path) == pytest.approx(729.0)
-    with pytest.raises(ValueError, match="frame 8: no polarizability"):
-        all_frames(read_series(write(tmp_path / "b.traj", [*range(8), 9, 10]), "polarizability"))
+    uneven = write(tmp_path / "b.traj", [0, 2, 4, 5, 6, 8])
+    with pytest.raises(ValueError, match="frame 3: no polarizability"):
+        all_frames(read_series(uneven, "polarizability"))
+    with pytest.raises(ValueError, match="frame 3: time 2.5 fs where 3 fs is due"):
+        all_frames(read_series(uneven))
 
 
 def test_ipi_velocities(tmp_path):

@@ -148,6 +148,10 @@ def test_every_command_on_a_folder(folder, tmp_path, capsys):
     assert json.loads((tmp_path / "o-vdos.json").read_text())["settings"]["timestep_fs"] == 1.0
     area = json.loads((tmp_path / "o-sfg.json").read_text())["settings"]["area_A2"]
     assert area == pytest.approx(72.0)
+    light = header_and_table(tmp_path / "o-ir.csv")
+    far = light["wavenumber_cm-1"] > 4000
+    assert np.allclose(light["n"][far] ** 2, 1.78, atol=0.02)
+    assert np.allclose(light["alpha_cm-1"] * light["n"], light["n_alpha_cm-1"], rtol=1e-4, atol=1)
     # one file of the folder knows its folder; what is given counts more
     assert run("ir", folder / "sim.dipole_0", "--temperature", 280, "--resolution", 30, *out) == 0
     settings = json.loads((tmp_path / "o-ir.json").read_text())["settings"]
@@ -266,9 +270,31 @@ def test_large_steps_of_rare_frames_are_no_jumps():
     assert np.array_equal(np.concatenate(list(unfold([still], None))), still)
 
 
-def table(path):
+def header_and_table(path):
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
-    return np.loadtxt(lines[1:], delimiter=",")
+    return dict(zip(lines[0].split(","), np.loadtxt(lines[1:], delimiter=",").T, strict=True))
+
+
+def table(path):
+    return np.column_stack(list(header_and_table(path).values()))
+
+
+def test_pictures_and_unknown_models(folder, tmp_path, capsys):
+    copy = write_run(tmp_path / "moved", full=False)
+    text = (copy / "input.xml").read_text().replace("model: water", "model: gone.pt")
+    (copy / "input.xml").write_text(text)
+    out = ["--no-progress", "-o", tmp_path / "o", "--picture", "pdf"]
+    assert run("ir", copy, *out) == 0
+    assert "model 'gone.pt' cannot be read" in capsys.readouterr().out
+    assert "n" not in header_and_table(tmp_path / "o-ir.csv")
+    assert (tmp_path / "o-ir.pdf").read_bytes().startswith(b"%PDF")
+    with pytest.raises(ValueError, match="--epsilon-infinity"):
+        run("dielectric", copy, *out)
+    text = text.replace("model: gone.pt", "model: gone.pt, epsilon_infinity: 2.5")
+    (copy / "input.xml").write_text(text)
+    assert run("dielectric", copy, *out) == 0
+    data = json.loads((tmp_path / "o-dielectric.json").read_text())
+    assert data["settings"]["epsilon_infinity"] == 2.5
 
 
 def test_jumps_of_one_bead(tmp_path, capsys):

@@ -43,6 +43,8 @@ def read_ase(path: Path, quantity: str, factor: float) -> Series:
                     f"{path}, frame {index}: no {quantity} with {columns} numbers, "
                     f"{_NEEDED[quantity]}"
                 )
+            if None not in times:
+                _check_time(atoms, index, path, times, (index - first) // every)
             rows.append(value.reshape(columns))
             if len(rows) == 4096:
                 yield np.array(rows) * factor
@@ -52,6 +54,17 @@ def read_ase(path: Path, quantity: str, factor: float) -> Series:
 
     known = len(times) == 2 and None not in times
     return Series(chunks, columns, str(path), float(times[1] - times[0]) if known else None)
+
+
+def _check_time(atoms: Any, index: int, path: Path, times: list[Any], number: int) -> None:
+    """Refuse a frame whose ``time_fs`` does not follow evenly from those of the first two."""
+    step = times[-1] - times[0]
+    wanted, found = times[0] + number * step, atoms.info.get("time_fs")
+    if found is None or abs(found - wanted) > 1e-3 * max(step, 1e-9):
+        raise ValueError(
+            f"{path}, frame {index}: time {found} fs where {wanted:g} fs is due: frames must be "
+            "evenly apart; cut the trajectory there"
+        )
 
 
 def _layout(path: Path, quantity: str, most: int = 1000) -> tuple[int, int, list[Any]]:

@@ -152,7 +152,13 @@ def shifted(modes: Modes, moved: np.ndarray) -> str:
 
 
 def write_modes(
-    phonons: Any, modes: Modes, prefix: str, damping: float, *, bands: bool = False
+    phonons: Any,
+    modes: Modes,
+    prefix: str,
+    damping: float,
+    *,
+    bands: bool = False,
+    picture: str = "png",
 ) -> list[Path]:
     """CSV of modes and of ε(ω), BORN file, pictures."""
     from lrcalc.analysis import plots
@@ -202,9 +208,9 @@ def write_modes(
         write_phonopy_born(
             f"{prefix}-BORN", phonons.born, phonons.epsilon_infinity, phonons.phonopy
         ),
-        plots.save(figure, f"{prefix}-modes.png"),
+        plots.save(figure, f"{prefix}-modes.{picture}"),
     ]
     if bands:
         structure = band_structure(phonons)
-        written.append(plots.save(plots.bands_figure(structure), f"{prefix}-bands.png"))
+        written.append(plots.save(plots.bands_figure(structure), f"{prefix}-bands.{picture}"))
     return written

@@ -16,6 +16,10 @@ PREFERRED = 20.0
 """Resolution where the data allow it, cm⁻¹."""
 
 
+PICTURES = ("png", "pdf", "svg")
+"""Kinds of picture."""
+
+
 class Data(NamedTuple):
     """Series of one quantity and what was found out on the way."""
 
@@ -99,7 +103,13 @@ def add_spectrum_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", default="hann", choices=sorted(WINDOWS))
     parser.add_argument("--maximum", type=float, default=4500.0, help="highest cm⁻¹ (default 4500)")
     parser.add_argument("--title", default="", help="title of the picture")
+    add_output_arguments(parser)
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where results go, and the kind of picture."""
     parser.add_argument("-o", "--output", default="spectrum", metavar="PREFIX")
+    parser.add_argument("--picture", default="png", choices=PICTURES, help="default png")
 
 
 def locate(files: Sequence[str], quantity: str) -> tuple[list[Path], list[IPIRun]]:
@@ -219,6 +229,34 @@ def temperature(args: argparse.Namespace, data: Data) -> float:
     value = float(np.mean([one[0] for one in found]))
     data.notes.append(f"temperature {value:.1f} K: {', '.join(one[1] for one in found)}")
     return value
+
+
+def electronic_part(given: float | None, data: Data) -> float | None:
+    """ε_∞ as given, or of the run's input.xml or the model named there; None if nothing tells."""
+    if given is not None:
+        return given
+    for run in data.runs:
+        name = run.parameters.get("epsilon_infinity") or run.parameters.get("model")
+        if name is None:
+            continue
+        if "epsilon_infinity" in run.parameters:
+            value, source = float(name), str(run.folder / "input.xml")
+        else:
+            try:
+                value, source = _of_model(name, run.folder), f"model {name!r}"
+            except (OSError, ValueError, KeyError, RuntimeError):
+                data.notes.append(f"model {name!r} cannot be read, so ε_∞ is unknown")
+                continue
+        data.notes.append(f"ε_∞ {value:g} from {source}")
+        return value
+    return None
+
+
+def _of_model(name: str, folder: Path) -> float:
+    from lrcalc.checkpoint import load
+
+    beside = folder / name
+    return float(load(beside if beside.is_file() else name).metadata["epsilon_infinity"])
 
 
 def resolution(args: argparse.Namespace, data: Data, window: str | None = None) -> float:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cutoff", type=float, help="highest cm⁻¹ in the cepstral fit")
     parser.add_argument("--segment", type=int, help="frames per periodogram")
-    parser.add_argument("-o", "--output", default="run", metavar="PREFIX")
+    _spectra.add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         segment=args.segment,
     )
     result = result._replace(settings=_spectra.add_notes(result.settings, data))
-    files = write_conductivity(result, args.output)
+    files = write_conductivity(result, args.output, picture=args.picture)
     print(f"  σ = {result.value:.4g} ± {result.error:.2g} S/m (cepstral)")
     print(f"  σ = {result.green_kubo:.4g} ± {result.green_kubo_error:.2g} S/m (time integral)")
     _spectra.report(result.settings, files)
@@ -108,7 +108,9 @@ def _charges_times_velocities(args: argparse.Namespace) -> _spectra.Data:
     return _changed(data, lambda chunks: (ionic_current(chunk, charges) for chunk in chunks))
 
 
-def write_conductivity(result: Conductivity, prefix: str | Path) -> list[Path]:
+def write_conductivity(
+    result: Conductivity, prefix: str | Path, *, picture: str = "png"
+) -> list[Path]:
     """Write PREFIX-conductivity.csv (running integral), .png and .json."""
     from lrcalc.analysis import plots
 
@@ -132,6 +134,6 @@ def write_conductivity(result: Conductivity, prefix: str | Path) -> list[Path]:
     }
     return [
         write_csv(f"{prefix}-conductivity.csv", columns, result.settings),
-        plots.save(figure, f"{prefix}-conductivity.png"),
+        plots.save(figure, f"{prefix}-conductivity.{picture}"),
         write_json(f"{prefix}-conductivity.json", summary),
     ]

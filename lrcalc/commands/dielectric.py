@@ -34,12 +34,17 @@ def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
     data = _spectra.read(args, "dipole")
     volume, temperature = _spectra.conditions(args, data)
+    infinity = _spectra.electronic_part(args.epsilon_infinity, data)
+    if infinity is None:
+        raise ValueError(
+            "no i-PI run tells the electrons' part of ε: give --epsilon-infinity (water 1.78)"
+        )
     result = dielectric(
         data.series,
         timestep=data.timestep,
         volume=volume,
         temperature=temperature,
-        epsilon_infinity=electronic_part(args.epsilon_infinity, data),
+        epsilon_infinity=infinity,
         resolution=_spectra.resolution(args, data),
         window=args.window,
         maximum=args.maximum,
@@ -47,41 +52,14 @@ def run(args: argparse.Namespace) -> int:
         jumps="keep",  # seen to while reading, bead by bead
     )
     result = result._replace(settings=_spectra.add_notes(result.settings, data))
-    files = write_dielectric(result, args.output, title=args.title)
+    files = write_dielectric(result, args.output, title=args.title, picture=args.picture)
     print(f"  ε(0) = {result.static:.3f} ± {result.static_error:.3f}")
     _spectra.report(result.settings, files)
     return 0
 
 
-def electronic_part(given: float | None, data: _spectra.Data) -> float:
-    """ε_∞ as given, or from the model named in the run's input.xml."""
-    if given is not None:
-        return given
-    for run in data.runs:
-        name = run.parameters.get("epsilon_infinity") or run.parameters.get("model")
-        if name is None:
-            continue
-        if "epsilon_infinity" in run.parameters:
-            value, source = float(name), str(run.folder / "input.xml")
-        else:
-            value, source = _of_model(name, run.folder), f"model {name!r}"
-        data.notes.append(f"ε_∞ {value:g} from {source}")
-        return value
-    raise ValueError(
-        "no i-PI run tells the electrons' part of ε: give --epsilon-infinity (water 1.78)"
-    )
-
-
-def _of_model(name: str, folder: Path) -> float:
-    from lrcalc.checkpoint import load
-
-    beside = folder / name
-    metadata = load(beside if beside.is_file() else name).metadata
-    return float(metadata["epsilon_infinity"])
-
-
 def write_dielectric(
-    result: DielectricFunction, prefix: str | Path, *, title: str = ""
+    result: DielectricFunction, prefix: str | Path, *, title: str = "", picture: str = "png"
 ) -> list[Path]:
     """Write PREFIX-dielectric.csv, .png and .json."""
     from lrcalc.analysis import plots
@@ -123,6 +101,6 @@ def write_dielectric(
     }
     return [
         write_csv(f"{prefix}-dielectric.csv", columns, result.settings),
-        plots.save(figure, f"{prefix}-dielectric.png"),
+        plots.save(figure, f"{prefix}-dielectric.{picture}"),
         write_json(f"{prefix}-dielectric.json", summary),
     ]

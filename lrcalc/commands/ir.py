@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lrcalc.analysis.dielectric import optical_constants, permittivity_from_infrared
 from lrcalc.analysis.infrared import (
     CORRECTIONS,
     QUANTITY,
@@ -35,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--experiment", metavar="FILE", help="measured curve: cm⁻¹ and n·α in 10³ cm⁻¹ (CSV)"
     )
     parser.add_argument(
+        "--epsilon-infinity",
+        type=float,
+        help="electronic part: adds ε′, n, α and reflectivity (default: of the i-PI run's model)",
+    )
+    parser.add_argument(
         "--water", action="store_true", help="add a table of the bands of liquid water"
     )
 
@@ -57,14 +63,17 @@ def run(args: argparse.Namespace) -> int:
         axes=args.axes,
         jumps="keep",  # seen to while reading, bead by bead
     )
+    infinity = _spectra.electronic_part(args.epsilon_infinity, data)
     result = result._replace(settings=_spectra.add_notes(result.settings, data))
     measured = read_curve(args.experiment) if args.experiment else None
     files = write_infrared(
         result,
         args.output,
         experiment=measured,
+        epsilon_infinity=infinity,
         ranges=WATER_BANDS if args.water else None,
         title=args.title,
+        picture=args.picture,
     )
     print(peak_table(result))
     if args.water:
@@ -78,15 +87,19 @@ def write_infrared(
     prefix: str | Path,
     *,
     experiment: np.ndarray | None = None,
+    epsilon_infinity: float | None = None,
     ranges: dict[str, tuple[float, float, str]] | None = None,
     title: str = "",
+    picture: str = "png",
 ) -> list[Path]:
-    """Write PREFIX-ir.csv, PREFIX-ir.png and PREFIX-ir.json.
+    """Write PREFIX-ir.csv, PREFIX-ir.png (or .pdf, .svg) and PREFIX-ir.json.
 
     Parameters
     ----------
     experiment
         (n, 2) wavenumber in cm⁻¹ and n·α in 10³ cm⁻¹, drawn with the calculation.
+    epsilon_infinity
+        If given, the table has ε′ by the Kramers–Kronig relation, n, α and the reflectivity too.
     ranges
         Named bands for the summary, e.g. :data:`lrcalc.analysis.infrared.WATER_BANDS`.
     """
@@ -117,9 +130,22 @@ def write_infrared(
         ("standard_error_cm-1", result.error),
         ("epsilon_imaginary", result.epsilon_imaginary),
     ]
+    settings = dict(result.settings)
+    if epsilon_infinity is not None:
+        epsilon = permittivity_from_infrared(
+            result.wavenumber, result.n_alpha, epsilon_infinity, settings["resolution_cm1"]
+        )
+        light = optical_constants(result.wavenumber, epsilon)
+        settings["epsilon_infinity"] = epsilon_infinity
+        columns += [
+            ("epsilon_real", epsilon.real),
+            ("n", light.refractive.real),
+            ("alpha_cm-1", light.absorption),
+            ("reflectivity", light.reflectivity),
+        ]
     return [
-        write_csv(f"{prefix}-ir.csv", columns, result.settings),
-        plots.save(figure, f"{prefix}-ir.png"),
+        write_csv(f"{prefix}-ir.csv", columns, settings),
+        plots.save(figure, f"{prefix}-ir.{picture}"),
         write_json(f"{prefix}-ir.json", summary),
     ]
 

@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--animate", metavar="LIST", help="modes to write as extxyz, e.g. 0,5")
     parser.add_argument("--json", metavar="OUT", help="summary file")
     parser.add_argument("-o", "--output", metavar="PREFIX", help="CSV, BORN and pictures")
+    parser.add_argument("--picture", default="png", choices=("png", "pdf", "svg"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -97,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, summary)
     if args.output:
-        for path in write_modes(phonons, modes, args.output, args.damping, bands=args.bands):
+        for path in write_modes(
+            phonons, modes, args.output, args.damping, bands=args.bands, picture=args.picture
+        ):
             print(f"  wrote {path}")
     if args.animate:
         from ase.io import write

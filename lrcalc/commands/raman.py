@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     )
     result = result._replace(settings=_spectra.add_notes(result.settings, data))
     measured = read_curve(args.experiment) if args.experiment else None
-    files = write_raman(result, args.output, experiment=measured, title=args.title)
+    files = write_raman(
+        result, args.output, experiment=measured, title=args.title, picture=args.picture
+    )
     for peak in peaks(result.wavenumber, result.vv, result.vv_error):
         print(f"  peak of VV ({args.form}): {peak.wavenumber:.0f} cm⁻¹, width {peak.width:.0f}")
     _spectra.report(result.settings, files)
@@ -55,8 +57,9 @@ def write_raman(
     *,
     experiment: np.ndarray | None = None,
     title: str = "",
+    picture: str = "png",
 ) -> list[Path]:
-    """Write PREFIX-raman.csv, PREFIX-raman.png and PREFIX-raman.json."""
+    """Write PREFIX-raman.csv, PREFIX-raman.png (or .pdf, .svg) and PREFIX-raman.json."""
     from lrcalc.analysis import plots
 
     found = peaks(result.wavenumber, result.vv, result.vv_error)
@@ -90,6 +93,6 @@ def write_raman(
     summary = {"quantity": "VV", "settings": result.settings, "peaks": found}
     return [
         write_csv(f"{prefix}-raman.csv", columns, result.settings),
-        plots.save(figure, f"{prefix}-raman.png"),
+        plots.save(figure, f"{prefix}-raman.{picture}"),
         write_json(f"{prefix}-raman.json", summary),
     ]

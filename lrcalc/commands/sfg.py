@@ -57,12 +57,14 @@ def run(args: argparse.Namespace) -> int:
         maximum=args.maximum,
     )
     result = result._replace(settings=_spectra.add_notes(result.settings, second))
-    files = write_sfg(result, args.output, title=args.title)
+    files = write_sfg(result, args.output, title=args.title, picture=args.picture)
     _spectra.report(result.settings, files)
     return 0
 
 
-def write_sfg(result: SumFrequency, prefix: str | Path, *, title: str = "") -> list[Path]:
+def write_sfg(
+    result: SumFrequency, prefix: str | Path, *, title: str = "", picture: str = "png"
+) -> list[Path]:
     """Write PREFIX-sfg.csv, .png and .json."""
     from lrcalc.analysis import plots
 
@@ -83,6 +85,6 @@ def write_sfg(result: SumFrequency, prefix: str | Path, *, title: str = "") -> l
     ]
     return [
         write_csv(f"{prefix}-sfg.csv", columns, result.settings),
-        plots.save(figure, f"{prefix}-sfg.png"),
+        plots.save(figure, f"{prefix}-sfg.{picture}"),
         write_json(f"{prefix}-sfg.json", {"settings": result.settings}),
     ]

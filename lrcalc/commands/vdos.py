@@ -46,13 +46,15 @@ def run(args: argparse.Namespace) -> int:
         maximum=args.maximum,
     )
     result = result._replace(settings=_spectra.add_notes(result.settings, data))
-    files = write_vdos(result, args.output, title=args.title)
+    files = write_vdos(result, args.output, title=args.title, picture=args.picture)
     print(f"  mean temperature of the velocities {result.temperature:.1f} K")
     _spectra.report(result.settings, files)
     return 0
 
 
-def write_vdos(result: DensityOfStates, prefix: str | Path, *, title: str = "") -> list[Path]:
+def write_vdos(
+    result: DensityOfStates, prefix: str | Path, *, title: str = "", picture: str = "png"
+) -> list[Path]:
     """Write PREFIX-vdos.csv, .png and .json."""
     from lrcalc.analysis import plots
 
@@ -75,6 +77,6 @@ def write_vdos(result: DensityOfStates, prefix: str | Path, *, title: str = "") 
     summary = {"temperature_K": result.temperature, "settings": result.settings}
     return [
         write_csv(f"{prefix}-vdos.csv", columns, result.settings),
-        plots.save(figure, f"{prefix}-vdos.png"),
+        plots.save(figure, f"{prefix}-vdos.{picture}"),
         write_json(f"{prefix}-vdos.json", summary),
     ]
