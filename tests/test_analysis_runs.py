@@ -97,6 +97,12 @@ def test_a_run_says_what_it_is(folder, tmp_path):
     beads = read_run(write_run(tmp_path / "3-pimd", mode="nvt", beads=2, full=False))
     assert mean_temperature(beads)[0] == 300.0
     assert len(beads.outputs["dipole"]) == 2
+    text = (tmp_path / "3-pimd" / "input.xml").read_text()
+    driven = text.replace("dynamics mode='nvt'", "driven_dynamics mode='eda-nve'")
+    driven = driven.replace("</dynamics>", "</driven_dynamics>").replace("femto", "pico")
+    (tmp_path / "3-pimd" / "input.xml").write_text(driven)
+    found = read_run(tmp_path / "3-pimd")
+    assert (found.timestep, found.mode) == (500.0, "eda-nve")
     with pytest.raises(FileNotFoundError, match="give one of 3-pimd"):
         read_run(tmp_path)
     (tmp_path / "3-pimd" / "input.xml").write_text("<simulation>")

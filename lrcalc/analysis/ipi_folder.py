@@ -55,11 +55,11 @@ def read_run(folder: str | Path) -> IPIRun:
         raise ValueError(f"{path} is not XML: {error}") from None
     output = root.find("output")
     prefix = "i-pi" if output is None else output.get("prefix", "i-pi").strip("'\" ")
-    dynamics = next(root.iter("dynamics"), None)
+    dynamics = next(root.iter("dynamics"), next(root.iter("driven_dynamics"), None))
     initialize = next(root.iter("initialize"), None)
     return IPIRun(
         folder,
-        _single(root, "timestep", _TIME, "dynamics"),
+        _single(root, "timestep", _TIME, "dynamics", "driven_dynamics"),
         _single(root, "temperature", _KELVIN, "ensemble"),
         "" if dynamics is None else dynamics.get("mode", "nve"),
         1 if initialize is None else int(initialize.get("nbeads", "1")),
@@ -69,10 +69,11 @@ def read_run(folder: str | Path) -> IPIRun:
     )
 
 
-def _single(root: Any, name: str, units: dict[str | None, float], parent: str) -> float | None:
+def _single(root: Any, name: str, units: dict[str | None, float], *parents: str) -> float | None:
     """Return the value of an element where there is one and only one such value."""
     found = {
         (element.text or "", element.get("units"))
+        for parent in parents
         for holder in root.iter(parent)
         for element in holder.findall(name)
     }
@@ -113,7 +114,7 @@ def mean_temperature(run: IPIRun) -> tuple[float, str] | None:
     else that of the ensemble, since a ring polymer's own temperature is no better.
     """
     path = run.folder / f"{run.prefix}.out"
-    if run.mode == "nve" and run.beads == 1 and path.is_file():
+    if run.mode.endswith("nve") and run.beads == 1 and path.is_file():
         values = _column(path, _COLUMN)
         if values:
             return float(np.mean(values)), f"mean of {path}"

@@ -174,9 +174,11 @@ def write_modes(
     epsilon = permittivity(modes, grid, damping)
     absorption = infrared_lines(modes, grid, damping)
     settings = {"damping_cm1": damping, "volume_A3": modes.volume, "notes": list(modes.notes)}
+    irreps = " ".join(label or "-" for label in modes.irreps)
     mode_columns = [
         ("wavenumber_cm-1", modes.wavenumber),
         ("intensity_e2/amu", modes.intensity),
+        ("intensity_D2/A2/amu", modes.intensity * DEBYE2_PER_A2_AMU),
         ("intensity_km/mol", modes.intensity * KM_PER_MOL),
         *((f"mode_charge_{a}", modes.charge[:, i]) for i, a in enumerate("xyz")),
     ]
@@ -203,7 +205,7 @@ def write_modes(
         ]
     figure = plots.modes_figure(modes, grid, epsilon, absorption, scattering)
     written = [
-        write_csv(f"{prefix}-modes.csv", mode_columns, settings),
+        write_csv(f"{prefix}-modes.csv", mode_columns, settings | {"irreps": irreps}),
         write_csv(f"{prefix}-epsilon.csv", eps_columns, settings),
         write_phonopy_born(
             f"{prefix}-BORN", phonons.born, phonons.epsilon_infinity, phonons.phonopy
