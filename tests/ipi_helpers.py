@@ -115,8 +115,8 @@ def steps_written(folder, prefix="sim"):
 
 
 def assert_same_run(first, second, rtol=1e-9):
-    """Two folders hold the same trajectory: properties and dipoles of every bead."""
-    from lrcalc.ipi import bead_files, read_bead_extras
+    """Two folders hold the same trajectory: properties, dipoles and positions of every bead."""
+    from lrcalc.ipi import bead_files, read_bead_extras, read_positions
 
     one, two = (read_properties(Path(f) / "sim.out").values for f in (first, second))
     assert set(one) == set(two)
@@ -125,6 +125,10 @@ def assert_same_run(first, second, rtol=1e-9):
     a, b = (read_bead_extras(bead_files(Path(f) / "sim", "dipole")) for f in (first, second))
     np.testing.assert_array_equal(a.steps, b.steps)
     np.testing.assert_allclose(a.values, b.values, rtol=rtol, atol=1e-9)
+    if list(Path(first).glob("sim.pos_*")):
+        x, y = (read_positions(bead_files(Path(f) / "sim", "pos")) for f in (first, second))
+        np.testing.assert_array_equal(x.steps, y.steps)
+        np.testing.assert_allclose(x.positions, y.positions, rtol=0, atol=2e-8)  # 8 digits
 
 
 def finish(process, seconds=20.0):

@@ -52,6 +52,11 @@ def test_kind_runs(tmp_path, kind):
     assert dipoles.values.shape == (beads, 11, 3)
     trajectory = read_positions(bead_files(tmp_path / "sim", "pos"))
     assert trajectory.positions.shape == (beads, 3, 12, 3)
+    assert trajectory.steps.tolist() == [0, 5, 10]
+    np.testing.assert_array_equal(trajectory.numbers, waters().numbers)
+    np.testing.assert_allclose(
+        trajectory.cells[0], waters().cell, atol=1e-7 if kind != "npt" else 1
+    )
     assert trajectory.centroid().shape == (3, 12, 3)
     # the dipole written is that of the positions written (at fewer digits)
     atoms = waters()

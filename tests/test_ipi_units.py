@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.units import Bohr, Hartree
 
-from lrcalc.ipi import Outputs, Settings, bead_average, read_extras, read_properties
+from lrcalc.ipi import Outputs, Settings, bead_average, read_extras, read_positions, read_properties
 from lrcalc.ipi.conversions import atoms_from_ipi, message_to_ipi
 from lrcalc.ipi.driver import Engine
 from lrcalc.ipi.inputs import Pulse, write_input
@@ -267,3 +267,55 @@ def test_read_extras_and_bead_average(tmp_path):
     np.testing.assert_allclose(one.values[1] / Bohr, [2, 0, 1], rtol=1e-8)
     mean = bead_average([tmp_path / "sim.dipole_0", tmp_path / "sim.dipole_1"])
     np.testing.assert_allclose(mean.values[:, 0] / Bohr, [0.5, 2.5], rtol=1e-8)
+
+
+def extras_frame(step, value):
+    return f" #EXTRAS(dipole)# Step:  {step:10d} \n  {value:.12e}  0.0  1.0\n"
+
+
+def extxyz_frame(step, shift):
+    rows = [f"O {shift:12.8f}   0.5   0.25", f"H   1.0   {shift:12.8f}   0.0"]
+    comment = f'Lattice="5.0 0.0 0.0 0.5 5.0 0.0 0.0 0.0 5.0" ipi_comment="Step: {step:11d}"'
+    return "\n".join(["2", comment, *rows]) + "\n"
+
+
+@pytest.mark.parametrize("frame", [extras_frame, extxyz_frame])
+def test_frames_cut_at_any_place_and_resumed(tmp_path, frame):
+    """A file killed at any byte and continued from an earlier step reads as if undisturbed."""
+    name = "sim.dipole_0" if frame is extras_frame else "sim.pos_0.extxyz"
+    path = tmp_path / name
+    whole = "".join(frame(step, 0.1 * step) for step in range(0, 20, 5))
+
+    def read():
+        if frame is extras_frame:
+            found = read_extras(path)
+            return found.steps, found.values[:, 0] / Bohr
+        found = read_positions([path])
+        np.testing.assert_array_equal(found.numbers, [8, 1])
+        np.testing.assert_allclose(found.cells[0], [[5, 0, 0], [0.5, 5, 0], [0, 0, 5]])
+        return found.steps, found.positions[0, :, 0, 0]
+
+    last = len(whole) - len(frame(15, 1.5))
+    for cut in range(last, len(whole) + 1):
+        path.write_text(whole[:cut])
+        steps, values = read()
+        assert len(steps) == (4 if cut == len(whole) else 3)
+        # resumed from step 10, whose frame comes again
+        path.write_text(whole[:cut] + "".join(frame(step, 0.1 * step) for step in (10, 15, 20)))
+        steps, values = read()
+        np.testing.assert_array_equal(steps, [0, 5, 10, 15, 20])
+        np.testing.assert_allclose(values, 0.1 * steps, rtol=1e-7, atol=1e-9)
+    # cut, and the frame does not come again
+    path.write_text(frame(0, 0.0) + frame(5, 0.5)[:-20] + frame(10, 1.0))
+    with pytest.raises(ValueError, match=r"step 5 in .* is cut"):
+        read()
+
+
+def test_properties_cut_and_resumed(tmp_path):
+    lines = PROPERTIES.splitlines(keepends=True)
+    path = tmp_path / "sim.out"
+    for cut in range(1, len(lines[4])):
+        path.write_text("".join(lines[:5]) + lines[5][:cut] + "".join(lines[5:7]))
+        values = read_properties(path).values
+        np.testing.assert_array_equal(values["step"], [0, 1, 2])
+        np.testing.assert_array_equal(values["cell_abc"], [[1, 2, 3]] * 3)

@@ -1,16 +1,18 @@
 """Reads what i-PI writes, in lrcalc's units, whole or cut short, with repeated steps dropped.
 
 A run that was interrupted and resumed writes the steps since its last checkpoint twice; the later
-ones count.
+ones count. Killed while it wrote, it leaves a frame that is cut in the middle of a line, at the end
+of the file or, once resumed, with the next frame on the same line: such frames are left out, and
+must be there again later in the file.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import ase.io
 import numpy as np
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from lrcalc.ipi.conversions import POLARIZABILITY_UNIT
@@ -106,7 +108,7 @@ def read_properties(path: str | Path) -> Properties:
 def parse_properties(lines: Iterable[str]) -> Properties:
     """Lines of a properties file; see `read_properties`. Without headers there are no columns."""
     columns: list[tuple[int, int, str]] = []
-    rows: list[list[float]] = []
+    rows: list[list[str]] = []
     for line in lines:
         if line.startswith("#"):
             match = _HEADER.match(line)
@@ -114,11 +116,13 @@ def parse_properties(lines: Iterable[str]) -> Properties:
                 first = int(match.group(1))
                 columns.append((first - 1, int(match.group(2) or first), match.group(3)))
         elif line.endswith("\n") and line.strip():
-            rows.append([float(word) for word in line.split()])
+            rows.append(line.split())
     if not columns:
         return Properties({}, {})
     width = max(stop for _, stop, _ in columns)
-    table = np.array([row for row in rows if len(row) == width]).reshape(-1, width)
+    # a row that was cut is too short, or has the next one behind it on the same line
+    numbers = [[float(word) for word in row[-width:]] for row in rows if len(row) >= width]
+    table = np.array(numbers).reshape(-1, width)
     values: dict[str, Array] = {}
     units: dict[str, str] = {}
     for start, stop, label in columns:
@@ -134,36 +138,68 @@ def parse_properties(lines: Iterable[str]) -> Properties:
     return Properties(values, units)
 
 
-_EXTRAS_HEADER = re.compile(r"\s*#EXTRAS\w*\(([^)]*)\)#\s*Step:\s*(\d+)")
+_EXTRAS_HEADER = re.compile(r"#EXTRAS\w*\(([^()#]*)\)#\s*Step:\s*(\d+)")
+
+
+class _Frame(NamedTuple):
+    """One frame of a file: its step, what it holds, whether it is whole."""
+
+    step: int
+    content: Any
+    whole: bool
+
+
+_UNKNOWN = 2**62
+"""Step of a frame whose header is cut: later than any, so that it may be followed by any."""
+
+
+def _whole_frames(frames: Sequence[_Frame], path: str | Path) -> list[_Frame]:
+    """Return whole frames, the last of each step, in the order of steps.
+
+    Raises
+    ------
+    ValueError
+        If a frame is cut and neither the last nor written again.
+    """
+    after = None
+    for frame in reversed(frames):
+        if frame.whole:
+            after = frame.step
+        elif after is not None and after > frame.step:
+            raise ValueError(
+                f"the frame of step {frame.step} in {path} is cut or differs in size, and the run"
+                " was not resumed before it: the file is damaged"
+            )
+    whole = [frame for frame in frames if frame.whole]
+    if not whole:
+        raise ValueError(f"{path} has no whole frame")
+    keep = _last_of_each(np.array([frame.step for frame in whole], dtype=np.int64))
+    return [whole[index] for index in keep]
 
 
 def read_extras(path: str | Path) -> Extras:
     """Read a file of extras (``sim.dipole_0``) of one bead, or of a force component."""
     name = ""
-    steps: list[int] = []
-    frames: list[list[float]] = []
-    complete = True
+    frames: list[_Frame] = []
     with Path(path).open() as lines:
         for line in lines:
-            match = _EXTRAS_HEADER.match(line)
-            if match:
-                name = match.group(1)
-                steps.append(int(match.group(2)))
-                frames.append([])
-            elif steps and line.strip():
-                complete = line.endswith("\n")
-                if complete:
-                    frames[-1].extend(float(word) for word in line.split())
-    if not steps:
+            headers = list(_EXTRAS_HEADER.finditer(line))
+            before = line[: headers[-1].start()].strip() if headers else line.strip()
+            if before and frames and not before.startswith("#"):
+                if headers or not line.endswith("\n"):  # cut within this line
+                    frames[-1] = frames[-1]._replace(whole=False)
+                else:
+                    frames[-1].content.extend(float(word) for word in before.split())
+            if headers:
+                name = headers[-1].group(1)
+                frames.append(_Frame(int(headers[-1].group(2)), [], True))
+    if not frames:
         raise ValueError(f"{path} has no frames of extras: is it an extras file of i-PI?")
-    size = len(frames[0])
-    if len(frames[-1]) != size:  # cut short
-        steps, frames = steps[:-1], frames[:-1]
-    if any(len(frame) != size for frame in frames):
-        raise ValueError(f"the frames in {path} differ in size: the file is damaged")
-    numbers = np.array(steps, dtype=np.int64)
-    keep = _last_of_each(numbers)
-    return Extras(name, numbers[keep], _shaped(name, np.array(frames)[keep]))
+    size = max(len(frame.content) for frame in frames)
+    frames = [frame._replace(whole=frame.whole and len(frame.content) == size) for frame in frames]
+    frames = _whole_frames(frames, path)
+    steps = np.array([frame.step for frame in frames], dtype=np.int64)
+    return Extras(name, steps, _shaped(name, np.array([frame.content for frame in frames])))
 
 
 def _shaped(name: str, values: Array) -> Array:
@@ -230,22 +266,43 @@ class Trajectory(NamedTuple):
         return np.asarray(self.positions.mean(axis=0))
 
 
+_STEP = re.compile(r"Step:\s*(\d+)")
+_LATTICE = re.compile(r'Lattice="([^"]+)"')
+
+
 def read_positions(paths: Sequence[str | Path]) -> Trajectory:
-    """Read positions of all beads from ``sim.pos_*.extxyz``."""
-    beads, cells, steps = [], [], []
-    numbers = np.zeros(0, dtype=np.int64)
-    for path in paths:
-        frames = ase.io.read(path, index=":")
-        number = np.array([int(frame.info.get("Step", i)) for i, frame in enumerate(frames)])
-        keep = _last_of_each(number)
-        beads.append([frames[i].positions for i in keep])
-        cells = [np.array(frames[i].cell) for i in keep]
-        steps.append(number[keep])
-        numbers = frames[0].numbers
-    count = min(len(bead) for bead in beads)
+    """Read positions of all beads from ``sim.pos_*.extxyz``, at the steps that all beads have."""
+    beads = [_read_extxyz(path) for path in paths]
+    common = set.intersection(*({frame.step for frame in bead} for bead in beads))
+    chosen = [[frame for frame in bead if frame.step in common] for bead in beads]
+    symbols, cells = beads[0][0].content[0], [frame.content[2] for frame in chosen[0]]
     return Trajectory(
-        np.array([bead[:count] for bead in beads]),
-        np.array(cells[:count]),
-        numbers,
-        steps[0][:count],
+        np.array([[frame.content[1] for frame in bead] for bead in chosen]),
+        np.array(cells),
+        np.array([atomic_numbers[symbol] for symbol in symbols]),
+        np.array(sorted(common), dtype=np.int64),
     )
+
+
+def _read_extxyz(path: str | Path) -> list[_Frame]:
+    """Whole frames of one bead: content (symbols, positions (N, 3), cell (3, 3) as rows)."""
+    lines = Path(path).read_text().split("\n")  # after the last end of line: nothing, or a cut one
+    headers = [index for index, line in enumerate(lines[:-1]) if "Lattice=" in line]
+    if not headers or not lines[headers[0] - 1].strip().isdigit():
+        raise ValueError(f"{path} has no frame with a lattice: is it an .extxyz of i-PI?")
+    count = int(lines[headers[0] - 1])
+    frames = []
+    for header, following in zip(headers, [*headers[1:], len(lines)], strict=True):
+        rows = [line.split() for line in lines[header + 1 : header + 1 + count]]
+        comment = lines[header] if lines[header].count('"') % 2 == 0 else ""  # else cut in it
+        label, lattice = _STEP.search(comment), _LATTICE.search(comment)
+        # the line before the next header is its count, perhaps with a cut row before it
+        whole = bool(label and lattice) and following - header - 2 >= count
+        step = int(label.group(1)) if label else _UNKNOWN
+        content = None
+        if whole and lattice:
+            cell = np.array(lattice.group(1).split(), dtype=float).reshape(3, 3)
+            positions = np.array([row[1:4] for row in rows], dtype=float)
+            content = ([row[0] for row in rows], positions, cell)
+        frames.append(_Frame(step, content, whole))
+    return _whole_frames(frames, path)

@@ -1,6 +1,6 @@
 """Runs i-PI with this very Python: ``python -m lrcalc.ipi.server input.xml``.
 
-The same as the ``i-pi`` script, wherever that is installed, with three differences:
+The same as the ``i-pi`` script, wherever that is installed, with four differences:
 
 * It stops (softly) when the process that started it dies.
 * It hands each row of output to the operating system without waiting for the disk. i-PI waits for
@@ -8,6 +8,9 @@ The same as the ``i-pi`` script, wherever that is installed, with three differen
   busy disk. Rows still survive a ``kill -9`` of i-PI; a power cut can take the last seconds.
 * It replaces checkpoints and RESTART only when the new one is whole and on the disk. i-PI empties
   the old one first and composes the new one then: killed in between, a run has lost its only state.
+* A client that dies with something unread resets its connection; that is taken for the end of it
+  which it is. In i-PI it ends the thread that talks to all clients, and the run waits for ever. If
+  that thread fails for another reason, the run ends, and RESTART is written.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +74,27 @@ def write_checkpoint_whole(checkpoint: Any, write: Callable[..., None], store: b
     os.replace(part, final)
 
 
+def read_or_end(read: Callable[..., int], *arguments: Any) -> int:
+    """Take a connection that was reset for one that ended."""
+    try:
+        return read(*arguments)
+    except ConnectionError:
+        return 0
+
+
+def poll_or_stop(poll: Callable[[Any], None], forcefield: Any) -> None:
+    """End the run, softly, where i-PI would lose the thread that serves its clients."""
+    try:
+        poll(forcefield)
+    except Exception as error:
+        from ipi.utils.softexit import softexit
+
+        traceback.print_exc()
+        softexit.trigger(
+            status="restartable", message=f"lrcalc: serving the clients failed: {error!r}"
+        )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one input (or RESTART) file to its end."""
     parser = argparse.ArgumentParser(prog="python -m lrcalc.ipi.server")
@@ -81,10 +106,14 @@ def main(arguments: list[str] | None = None) -> int:
     if options.parent:
         watch_parent(options.parent)
 
-    from ipi.engine import outputs
+    from ipi.engine import forcefields, outputs
     from ipi.engine.simulation import Simulation
+    from ipi.interfaces import sockets
     from ipi.utils.softexit import softexit
 
+    read, poll = sockets.DriverSocket.recv_into, forcefields.FFSocket.poll
+    sockets.DriverSocket.recv_into = lambda self, *given: read_or_end(read, self, *given)
+    forcefields.FFSocket.poll = lambda self: poll_or_stop(poll, self)
     write = outputs.CheckpointOutput.write
     outputs.CheckpointOutput.write = lambda self, store=True: write_checkpoint_whole(
         self, write, store
