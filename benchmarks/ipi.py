@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 import uuid
 from importlib.resources import files
 from pathlib import Path
@@ -19,8 +20,9 @@ import numpy as np
 from ase import Atoms
 
 from lrcalc.ipi import Outputs, Settings, Transport, run_ipi, write_input
-from lrcalc.ipi.driver import CPU_ATOMS
+from lrcalc.ipi.driver import CPU_ATOMS, Engine
 from lrcalc.ipi.structures import read_structure
+from lrcalc.units import BOHR
 
 PES = Path(__file__).with_name("ipi_pes.py")
 
@@ -84,6 +86,26 @@ def measure(
     return 1e3 * np.median(whole), 1e3 * np.median(outside)
 
 
+def own_share(atoms, beads, *, dipole=False, repeats=5):
+    """Milliseconds of CPU that the driver itself takes a step: conversion, checks, extras."""
+
+    def null(structures, properties):
+        shapes = {"energy": (), "forces": (len(atoms), 3), "dipole": (3,)}
+        return [{name: np.zeros(shapes[name]) for name in properties} for _ in structures]
+
+    settings = Settings(max_force=0.0, virial=False, extras=("dipole",) if dipole else ())
+    engine = Engine(settings._replace(atoms_per_call=0), atoms, null)
+    cells = [np.array(atoms.cell).T / BOHR] * beads
+    positions = [atoms.positions / BOHR] * beads
+    calls, times = max(1, 400 // beads), []
+    for _ in range(repeats):
+        start = time.process_time()
+        for _ in range(calls):
+            engine(cells, positions)
+        times.append((time.process_time() - start) / calls)
+    return 1e3 * min(times)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="water")
@@ -106,6 +128,9 @@ def main():
             f"{mode:9s} {beads:3d} beads: {plain:7.2f} {note:6s} with dipole written every step"
             f" {extra:7.2f}"
         )
+    for beads in (1, 32):
+        plain, extra = (own_share(atoms, beads, dipole=dipole) for dipole in (False, True))
+        print(f"of which the driver's own, {beads:2d} beads: {plain:.3f}, with dipole {extra:.3f}")
     if options.skip_model:
         return
     print(f"model {options.model}: whole step, ms")

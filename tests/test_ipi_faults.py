@@ -224,12 +224,18 @@ def test_cell_that_is_not_triangular(tmp_path):
         run_ipi(path)
 
 
-def test_two_ipi_on_one_address(tmp_path):
-    transport = Transport("unix", address())
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [("unix", "in use: another i-PI listens"), ("inet", "another i-PI running on it")],
+)
+def test_two_ipi_on_one_address(tmp_path, mode, message):
+    where = "localhost" if mode == "inet" else address()
+    transport = Transport(mode, where, free_port())
     first = start_server(toy_input(tmp_path / "one", "nve", transport))
+    log = tmp_path / "one" / "server.log"
     try:
-        wait_for(lambda: Path(SOCKETS + transport.address).exists())
-        with pytest.raises(IPIError, match="in use: another i-PI listens"):
+        wait_for(lambda: "Starting the polling thread" in log.read_text())
+        with pytest.raises(IPIError, match=message):
             run_ipi(toy_input(tmp_path / "two", "nve", transport))
         assert first.poll() is None
         # the first is not disturbed: with a client it runs to its end
