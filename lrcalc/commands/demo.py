@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; everything lands in one folder."""
+    from lrcalc.checkpoint import load
     from lrcalc.ipi import Outputs, Settings, bead_average, read_properties, write_input
+    from lrcalc.models.requests import has_response
 
     if not args.minutes > 0:
         raise ValueError(f"`--minutes` is {args.minutes} but must be positive")
@@ -49,16 +51,19 @@ def run(args: argparse.Namespace) -> int:
     seconds = follow(thermal, "1 equilibration (NVT)")
     steps = affordable_steps(seconds / 400, 60.0 * args.minutes - seconds)
     outputs = Outputs(properties=2, dipole=STRIDE, positions=50, checkpoint=500)
+    responds = has_response(load(args.model))
+    recorded = settings._replace(extras=("dipole", "polarizability")) if responds else settings
     free = prepare(
         "nve",
         start,
         folder / "2-nve",
         steps=steps,
         timestep=TIMESTEP,
+        settings=recorded,
         outputs=outputs,
         restart=folder / "1-nvt" / "RESTART",
     )
-    follow(free, "2 dynamics with dipoles (NVE)")
+    follow(free, f"2 dynamics with {' and '.join(recorded.extras)} (NVE)")
     outputs = Outputs(properties=1, dipole=1, positions=10, checkpoint=20)
     quantum = prepare(
         "pimd", start, folder / "3-pimd", steps=20, beads=4, timestep=0.25, outputs=outputs
@@ -69,6 +74,9 @@ def run(args: argparse.Namespace) -> int:
     properties = read_properties(folder / "2-nve" / "sim.out").values
     volume = abs(np.linalg.det(start_cell()))
     files = spectrum(dipoles, volume, float(properties["temperature"].mean()), folder)
+    if responds:
+        alpha = bead_average([folder / "2-nve" / "sim.polarizability_0"]).values
+        files += raman_spectrum(alpha, float(properties["temperature"].mean()), folder)
     drift = energy_drift(properties["time"], properties["conserved"], n_atoms=192)
     rows = [
         ("NVE", f"{steps} steps, {steps * TIMESTEP / 1000:.1f} ps"),
@@ -145,6 +153,27 @@ def spectrum(dipoles: np.ndarray, volume: float, temperature: float, folder: Pat
         "libration is at 676)"
     )
     print(band_table(result))
+    return files
+
+
+def raman_spectrum(alpha: np.ndarray, temperature: float, folder: Path) -> list[Path]:
+    """Write the Raman spectrum and print the mean of its stretch band and how polarised it is."""
+    from lrcalc.analysis.raman import raman
+    from lrcalc.commands.raman import write_raman
+
+    result = raman(
+        alpha.reshape(len(alpha), 9),
+        timestep=TIMESTEP * STRIDE,
+        temperature=temperature,
+        resolution=100.0,  # one isotropic polarizability, where the dipole has three components
+        form="reduced",
+    )
+    title = "liquid water, Raman, Bose-reduced, lrcalc demo"
+    files = write_raman(result, folder / "water", title=title)
+    band = (result.wavenumber > 2800) & (result.wavenumber < 4000)
+    middle = np.average(result.wavenumber[band], weights=result.vv[band])
+    ratio = result.integrated("vh", 2800, 4000)[0] / result.integrated("vv", 2800, 4000)[0]
+    print(f"\nRaman: mean of the stretch band {middle:.0f} cm⁻¹, VH/VV {ratio:.2f}")
     return files
 
 
