@@ -70,7 +70,7 @@ def test_component_raw_with_several_beads(tmp_path):
     assert np.allclose(all_frames(read_series(path)), np.array([2.0, 3, 4]) * units.BOHR)
 
 
-@pytest.mark.parametrize("kind", ["missing", "columns", "word", "half", "nan"])
+@pytest.mark.parametrize("kind", ["missing", "columns", "word", "nan"])
 def test_broken_extras(tmp_path, kind):
     path = extras(tmp_path / "d", DIPOLE[:100])
     lines = path.read_text().splitlines()
@@ -81,8 +81,6 @@ def test_broken_extras(tmp_path, kind):
         lines = [line if "#" in line else line + " 1.0" for line in lines]
     elif kind == "word":
         lines[41] = "one two three"
-    elif kind == "half":
-        lines[-1] = "1.0 2.0"
     else:
         lines[41] = "nan 0 0"
     path.write_text("\n".join(lines) + "\n")
@@ -90,6 +88,16 @@ def test_broken_extras(tmp_path, kind):
         run("ir", path, "--md-timestep", 0.5, "--volume", 1000, "--temperature", 300,
             "--resolution", 800, "-o", tmp_path / "x")  # fmt: skip
     assert not list(tmp_path.glob("x*"))
+
+
+@pytest.mark.parametrize("end", ["1.0 2.0\n", "1.0 2.0 3.", "1.0\n", ""])
+def test_frame_cut_by_a_kill_is_left_out(tmp_path, end):
+    path = extras(tmp_path / "d", DIPOLE[:100] / units.BOHR)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], end]))
+    assert np.allclose(all_frames(read_series(path)), DIPOLE[:99], atol=1e-7)
+    path.write_text("\n".join([*lines[:-2], " #EXTRAS(dip"]))
+    assert len(all_frames(read_series(path))) == 99
 
 
 def test_plain_columns_npz_hdf5(tmp_path):
@@ -195,6 +203,8 @@ def test_ipi_velocities(tmp_path):
                 file.write(f"{symbol} " + " ".join(f"{x:.8e}" for x in row) + "\n")
     series, species = read_ipi_velocities(path)
     assert species == ["O", "H", "H"]
+    whole = path.read_text()
+    path.write_text(whole + whole[:90])  # killed while writing the fifth frame
     # one atomic unit of velocity is 2187.69 km/s = 21.8769 Å/fs
     assert np.allclose(all_frames(series), 21.87691 * v.reshape(4, 9), rtol=1e-6)
 

@@ -122,6 +122,11 @@ def test_velocities_stand_behind_empty_positions(folder):
     series, species = read_ipi_velocities(folder / "sim.vel_0.extxyz")
     assert (series.stride, species) == (2, ["O", "H"])
     assert np.allclose(all_frames(series)[:, 3:], V, atol=1e-8)
+    lines = (folder / "sim.vel_0.extxyz").read_text().splitlines(keepends=True)
+    gap = folder.parent / "gap.vel_0.extxyz"
+    gap.write_text("".join(lines[:40] + lines[44:80]))
+    with pytest.raises(ValueError, match="step 20 expected but 22 found"):
+        all_frames(read_ipi_velocities(gap)[0])
     with pytest.raises(ValueError, match="positions, not velocities"):
         read_ipi_velocities(folder / "sim.pos_0.extxyz")
 

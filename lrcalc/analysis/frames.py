@@ -143,15 +143,25 @@ def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
     first = _column_of("velocities", comment)
     steps = [int(found[1]) for text in (comment, following) if (found := _STEP.search(text))]
 
+    stride = steps[1] - steps[0] if len(steps) == 2 else None
+
     def frames() -> Iterator[np.ndarray]:
         with path.open() as file:
-            while header := file.readline():
+            due = steps[0] if steps else 0
+            while (header := file.readline()).endswith("\n"):
                 if _atoms(header, path) != count:
                     raise ValueError(f"{path}: a frame of {header.strip()} atoms, not {count}")
-                file.readline()
-                words = [file.readline().split()[first : first + 3] for _ in range(count)]
-                if any(len(row) != 3 for row in words):
-                    raise ValueError(f"{path}: the last frame is cut off")
+                found = _STEP.search(file.readline())
+                if stride and found and int(found[1]) != due:
+                    raise ValueError(
+                        f"{path}: step {due} expected but {found[1]} found: frames are missing, or "
+                        "repeated by a resumed run; give the parts as separate files"
+                    )
+                due += stride or 0
+                lines = [file.readline() for _ in range(count)]
+                if not lines[-1].endswith("\n"):
+                    return  # the run was killed while it wrote this frame
+                words = [line.split()[first : first + 3] for line in lines]
                 yield np.array(words, dtype=float).reshape(-1) * factor
 
     def chunks() -> Iterator[np.ndarray]:
@@ -159,7 +169,6 @@ def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
         while block := list(islice(stream, 512)):
             yield np.array(block)
 
-    stride = steps[1] - steps[0] if len(steps) == 2 else None
     return Series(chunks, 3 * count, str(path), None, stride), species
 
 

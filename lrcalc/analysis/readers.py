@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +29,14 @@ def read_ipi_extras(path: Path, *, factor: float, columns: int) -> Series:
     """i-PI ``extras`` or ``extras_component_raw``: a header line, then numbers, for each step.
 
     Several rows a step are beads and are averaged. Steps must be evenly spaced. A run that was
-    resumed from a checkpoint wrote some steps twice: the later ones count.
+    resumed from a checkpoint wrote some steps twice: the later ones count. A last frame that was
+    cut when the run was killed is left out.
     """
     with path.open() as file:
-        steps = [int(m[1]) for line in islice(file, 20000) if (m := _STEP.search(line))][:2]
+        lines = list(islice(file, 20000))
+    steps = [int(m[1]) for line in lines if (m := _STEP.search(line))][:2]
+    body = takewhile(lambda line: "#EXTRAS" not in line, lines[1:])
+    words = sum(len(line.split()) for line in body)
     stride = steps[1] - steps[0] if len(steps) == 2 else 1
     if stride < 1:
         raise ValueError(f"{path}: step {steps[1]} follows step {steps[0]}")
@@ -45,7 +49,7 @@ def read_ipi_extras(path: Path, *, factor: float, columns: int) -> Series:
             while not last:
                 added = file.read(1 << 24)
                 last = not added
-                text = rest + added
+                text = _whole(rest, words) if last else rest + added
                 # cut before the last header: its numbers may not all be here yet
                 cut = len(text) if last else text.rfind("\n", 0, text.rfind("#EXTRAS")) + 1
                 part, rest = text[:cut], text[cut:]
@@ -75,6 +79,13 @@ def read_ipi_extras(path: Path, *, factor: float, columns: int) -> Series:
                 yield frames
 
     return Series(chunks, columns, str(path), None, stride)
+
+
+def _whole(text: str, words: int) -> str:
+    """Text without its last frame if that has fewer numbers than the first, or no end of line."""
+    head = max(text.rfind("#EXTRAS"), 0)
+    body = text[head:].partition("\n")[2]
+    return text if body.endswith("\n") and len(body.split()) >= words else text[:head]
 
 
 def _replaced(path: Path, stride: int) -> np.ndarray:
