@@ -1,8 +1,10 @@
 """Faults at odd moments; and in their long forms: again and again in one run, the real model."""
 
+import contextlib
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,8 +13,8 @@ import pytest
 
 from lrcalc.ipi import Outputs, Settings, Transport, run_ipi, write_input
 from lrcalc.ipi.conversions import ForceMessage
-from lrcalc.ipi.protocol import Connection, pack_forces
-from lrcalc.ipi.run import newest_checkpoint
+from lrcalc.ipi.protocol import Connection, ConnectionLost, pack_forces
+from lrcalc.ipi.run import IPIError, newest_checkpoint
 
 from .ipi_helpers import (
     SOCKETS,
@@ -45,33 +47,53 @@ def where(mode):
     return Transport(mode, "localhost" if mode == "inet" else address(), free_port())
 
 
-def dying_sender(transport, fraction):
-    """A client that answers the first request with a part of its message, or none, and is gone."""
+def raw_client(transport):
+    """A connection that has said it is ready; with its socket."""
     sock = socket.socket(socket.AF_UNIX)
+    wait_for(lambda: Path(SOCKETS + transport.address).exists())
     sock.connect(SOCKETS + transport.address)
     connection = Connection(sock)
-    ready = False
-    while True:
-        header = connection.header()
-        if header == "STATUS":
-            connection.send_header("READY" if ready else "NEEDINIT")
-            if ready and fraction is None:  # leave the request unread: a reset, and not an end
-                sock.recv(1, socket.MSG_PEEK)
-                sock.close()
-                return
-        elif header == "INIT":
+    for header, reply in (("STATUS", "NEEDINIT"), ("INIT", None), ("STATUS", "READY")):
+        while (said := connection.header()) != header:
+            assert said == "STATUS"
+            connection.send_header("NEEDINIT")
+        if reply:
+            connection.send_header(reply)
+        else:
             connection.init()
-            ready = True
-        elif header == "POSDATA":
-            structures = connection.structures(2)
-            connection.drain()
-            atoms = len(structures.positions[0])
-            answer = ForceMessage(0.0, np.ones((atoms, 3)), np.zeros((3, 3)), '{"dipole": [0,0,0]}')
-            data = pack_forces([answer, answer], batched=True)
-            connection.send_header("HAVEDATA")
-            connection.send(data[: int(fraction * len(data))])
-            connection.close()
-            return
+    return connection, sock
+
+
+def answer(atoms):
+    message = ForceMessage(0.0, np.ones((atoms, 3)), np.zeros((3, 3)), '{"dipole": [0, 0, 0]}')
+    return pack_forces([message, message], batched=True)
+
+
+def dying_sender(transport, fraction):
+    """A client that answers the first request with a part of its message, or none, and is gone."""
+    connection, sock = raw_client(transport)
+    if fraction is None:  # leave the request unread: a reset, and not an end
+        sock.recv(1, socket.MSG_PEEK)
+        sock.close()
+        return
+    assert connection.header() == "POSDATA"
+    data = answer(len(connection.structures(2).positions[0]))
+    connection.drain()
+    connection.send(data[: int(fraction * len(data))])
+    connection.close()
+
+
+def wrong_sender(transport):
+    """A client that answers for one atom too many, and waits for what comes."""
+    connection, _ = raw_client(transport)
+    assert connection.header() == "POSDATA"
+    atoms = len(connection.structures(2).positions[0])
+    connection.drain()
+    with contextlib.suppress(ConnectionLost):
+        connection.send(answer(atoms + 1))
+        while True:
+            connection.header()
+    connection.close()
 
 
 def rows_written(folder):
@@ -79,14 +101,16 @@ def rows_written(folder):
     return path.read_text().count("\n") if path.exists() else 0
 
 
-@pytest.mark.parametrize("fraction", [None, 0.005, 0.5])
+@pytest.mark.parametrize(
+    "fraction",
+    [None, pytest.param(0.005, marks=pytest.mark.long), pytest.param(0.5, marks=pytest.mark.long)],
+)
 def test_client_dies_while_it_sends_a_force(reference, tmp_path, fraction):
     transport = where("unix")
     path = toy_input(tmp_path, "pimd", transport, beads=2)
     server = start_server(path)
     second = None
     try:
-        wait_for(lambda: Path(SOCKETS + transport.address).exists())
         dying_sender(transport, fraction)
         second = start_client(transport)
         assert "i-PI has finished" in finish(second)
@@ -96,6 +120,19 @@ def test_client_dies_while_it_sends_a_force(reference, tmp_path, fraction):
     assert_same_run(reference, tmp_path)
 
 
+def test_an_answer_that_ipi_cannot_take_ends_the_run(tmp_path):
+    """A foreign client with other atoms: alone, i-PI would wait with nobody serving clients."""
+    transport = where("unix")
+    path = toy_input(tmp_path, "pimd", transport, beads=2)
+    sender = threading.Thread(target=wrong_sender, args=(transport,), daemon=True)
+    sender.start()
+    with pytest.raises(IPIError, match="i-PI failed on the answer of a client: .*InvalidSize"):
+        run_ipi(path, timeout=60)
+    assert (tmp_path / "RESTART").exists()
+    sender.join(5.0)
+
+
+@pytest.mark.long
 def test_client_that_hangs_is_given_up(reference, tmp_path):
     """Stopped in a force, not dead: after <timeout> i-PI gives its structures to another."""
     transport = where("unix")._replace(timeout=2.0)

@@ -90,9 +90,10 @@ def poll_or_stop(poll: Callable[[Any], None], forcefield: Any) -> None:
         from ipi.utils.softexit import softexit
 
         traceback.print_exc()
-        softexit.trigger(
-            status="restartable", message=f"lrcalc: serving the clients failed: {error!r}"
-        )
+        # "lrcalc: " at the start of a line is what `run_ipi` looks for when it says what was wrong
+        message = f"lrcalc: i-PI failed on the answer of a client: {error!r}"
+        print(f"\n{message}", flush=True)
+        softexit.trigger(status="restartable", message=message)
 
 
 def main(arguments: list[str] | None = None) -> int:
