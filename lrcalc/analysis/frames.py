@@ -151,16 +151,17 @@ def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
             while (header := file.readline()).endswith("\n"):
                 if _atoms(header, path) != count:
                     raise ValueError(f"{path}: a frame of {header.strip()} atoms, not {count}")
-                found = _STEP.search(file.readline())
+                comment = file.readline()
+                lines = [file.readline() for _ in range(count)]
+                if not lines[-1].endswith("\n"):
+                    return  # the run was killed while it wrote this frame
+                found = _STEP.search(comment)
                 if stride and found and int(found[1]) != due:
                     raise ValueError(
                         f"{path}: step {due} expected but {found[1]} found: frames are missing, or "
                         "repeated by a resumed run; give the parts as separate files"
                     )
                 due += stride or 0
-                lines = [file.readline() for _ in range(count)]
-                if not lines[-1].endswith("\n"):
-                    return  # the run was killed while it wrote this frame
                 words = [line.split()[first : first + 3] for line in lines]
                 yield np.array(words, dtype=float).reshape(-1) * factor
 
