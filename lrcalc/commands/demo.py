@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     thermal = prepare("nvt", start, folder / "1-nvt", steps=400, timestep=TIMESTEP, outputs=outputs)
     seconds = follow(thermal, "1 equilibration (NVT)")
     steps = affordable_steps(seconds / 400, 60.0 * args.minutes - seconds)
-    outputs = Outputs(properties=2, dipole=STRIDE, positions=50, checkpoint=500)
+    outputs = Outputs(properties=2, dipole=STRIDE, positions=50, velocities=4, checkpoint=500)
     responds = has_response(load(args.model))
     recorded = settings._replace(extras=("dipole", "polarizability")) if responds else settings
     free = prepare(
