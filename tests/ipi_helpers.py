@@ -1,5 +1,6 @@
 """Small systems and processes for the i-PI tests. Everything here ends in bounded time."""
 
+import atexit
 import os
 import subprocess
 import sys
@@ -37,8 +38,11 @@ def environment(**variables):
 
 
 def address():
-    """A socket name of our own: tests run beside other things."""
-    return "t" + uuid.uuid4().hex[:12]
+    """A socket name of our own: tests run beside other things. What a kill leaves is removed."""
+    name = "t" + uuid.uuid4().hex[:12]
+    for suffix in ("", "-dielectric", "-centroid"):
+        atexit.register(Path(f"{SOCKETS}{name}{suffix}").unlink, missing_ok=True)
+    return name
 
 
 def free_port():
