@@ -82,12 +82,13 @@ print(f"{length:.1f} ps at {temperature:.0f} K, a frame every {interval:g} fs")
 
 # %%
 resolution = 400.0 if length < 1.5 else 50.0  # cm⁻¹
+fine = resolution if length < 6.0 else 25.0
 ir = infrared(
     dipole, timestep=interval, volume=volume, temperature=temperature, resolution=resolution
 )
 options = {"timestep": interval, "temperature": temperature, "resolution": resolution}
 scattering = raman(alpha.reshape(-1, 9), form="reduced", **options)
-low = raman(alpha.reshape(-1, 9), form="susceptibility", **options)
+low = raman(alpha.reshape(-1, 9), form="susceptibility", **(options | {"resolution": fine}))
 print(band_table(ir))
 
 # %% [markdown]
