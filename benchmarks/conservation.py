@@ -2,8 +2,8 @@
 
     python benchmarks/conservation.py [--picoseconds 5] [--field 0.2] [--case none field ...]
 
-64 waters, bundled model, velocity Verlet, 0.5 fs, after 1 ps at 300 K with a thermostat under the
-same conditions (a field that is switched on heats the water: another state would be compared).
+64 waters, bundled model, velocity Verlet, 0.5 fs, after a time at 300 K with a thermostat under
+the same conditions (a field that is switched on heats the water: another state would be compared).
 The conserved quantity is kinetic energy plus the enthalpy. Prints the slope of a straight line
 with its standard error from ten blocks of the residual, and the range.
 """
@@ -27,7 +27,9 @@ from lrcalc.units import EPSILON_0
 CASES = ("none", "field", "displacement")
 
 
-def conserved(case: str, field: float, steps: int) -> tuple[np.ndarray, np.ndarray, float]:
+def conserved(
+    case: str, field: float, steps: int, warm_up: int
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Time (ps), conserved quantity (meV/atom) every four steps of 0.5 fs, temperature (K)."""
     atoms = read(starting_structure())
     settings = {
@@ -39,7 +41,7 @@ def conserved(case: str, field: float, steps: int) -> tuple[np.ndarray, np.ndarr
     atoms.calc = LRCalculator("water", **settings[case])
     thermalize_momenta(atoms, temperature_K=300, rng=np.random.default_rng(2))
     warm = Bussi(atoms, 0.5 * units.fs, 300.0, 50 * units.fs, rng=np.random.default_rng(3))
-    warm.run(min(2000, steps))
+    warm.run(warm_up)
     dynamics = VelocityVerlet(atoms, 0.5 * units.fs)
     rows: list[tuple[float, float, float]] = []
     bar = tqdm(total=steps, desc=case, unit="step", mininterval=2)
@@ -69,15 +71,18 @@ def slope(time: np.ndarray, energy: np.ndarray, blocks: int = 10) -> tuple[float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--picoseconds", type=float, default=5.0)
+    parser.add_argument("--warm-up", type=float, default=1.0, help="ps with the thermostat")
     parser.add_argument("--field", type=float, default=0.2, help="V/Å")
     parser.add_argument("--case", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
-    print(f"64 waters, {args.picoseconds} ps, field {args.field} V/Å")
+    print(f"64 waters, {args.picoseconds} ps after {args.warm_up} ps, field {args.field} V/Å")
     print(f"{'':14}{'drift (meV/atom/ps)':>24}{'range (meV/atom)':>20}{'T (K)':>8}")
     table = {}
     for case in args.case:
-        time, energy, temperature = conserved(case, args.field, round(2000 * args.picoseconds))
+        time, energy, temperature = conserved(
+            case, args.field, round(2000 * args.picoseconds), round(2000 * args.warm_up)
+        )
         drift, error = slope(time, energy)
         table[case] = {"drift": drift, "error": error, "range": float(np.ptp(energy))}
         print(

@@ -60,6 +60,7 @@ def collect(
     evaluator: Evaluator,
     structures: Sequence[Atoms],
     progress: Callable[[], None] = lambda: None,
+    polarizability: Callable[[Atoms], np.ndarray | None] = lambda atoms: None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Model and data values of every quantity that the structures carry.
 
@@ -70,11 +71,14 @@ def collect(
         With energy, forces, stress in their calculator, Born charges in `BORN_KEYS`.
     progress : callable, optional
         Called after each structure.
+    polarizability : callable, optional
+        Polarizability (3, 3), e Å²/V, that a structure carries, or None.
 
     Returns
     -------
     dict
-        ``energy`` (eV/atom), ``forces`` (eV/Å), ``stress`` (eV/Å³), ``born`` (e, (n, 3, 3)).
+        ``energy`` (eV/atom), ``forces`` (eV/Å), ``stress`` (eV/Å³), ``born`` (e, (n, 3, 3)),
+        ``polarizability`` (e Å²/V, (n, 3, 3)).
     """
     found: dict[str, tuple[list[Any], list[Any]]] = {}
 
@@ -89,6 +93,8 @@ def collect(
         wanted = {"energy"} | ({"forces"} if "forces" in labels else set())
         wanted |= {"stress"} if "stress" in labels and atoms.pbc.all() else set()
         wanted |= {"born_effective_charges"} if born is not None else set()
+        alpha = polarizability(atoms)
+        wanted |= {"polarizability"} if alpha is not None else set()
         (result,) = evaluator([atoms], wanted)
         if "energy" in labels:
             add("energy", [result["energy"] / len(atoms)], [labels["energy"] / len(atoms)])
@@ -98,6 +104,8 @@ def collect(
             add("stress", result["stress"][None], atoms.get_stress(voigt=False)[None])
         if born is not None:
             add("born", result["born_effective_charges"], born)
+        if alpha is not None:
+            add("polarizability", result["polarizability"][None], alpha[None])
         progress()
     return {
         name: (np.concatenate(model), np.concatenate(data)) for name, (model, data) in found.items()
@@ -130,7 +138,8 @@ def summarise(values: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Err
     """Error statistics of what `collect` returned.
 
     ``energy_shifted`` leaves out a constant offset between the data's and the model's energies;
-    Born charges come as ``born``, ``born_diagonal`` and ``born_offdiagonal``.
+    Born charges come as ``born``, ``born_diagonal`` and ``born_offdiagonal``, polarizabilities as
+    ``polarizability_isotropic`` and ``polarizability_anisotropic``.
     """
     out = {}
     for name, (model, data) in values.items():
@@ -139,6 +148,9 @@ def summarise(values: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Err
             out["born"] = errors(model, data)
             out["born_diagonal"] = errors(model[:, diagonal], data[:, diagonal])
             out["born_offdiagonal"] = errors(model[:, ~diagonal], data[:, ~diagonal])
+        elif name == "polarizability":
+            parts = polarizability_parts(model, data)
+            out |= {f"polarizability_{part}": e for part, e in parts.items()}
         else:
             out[name] = errors(model, data)
         if name == "energy" and len(data) > 1:

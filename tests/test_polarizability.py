@@ -187,6 +187,15 @@ def test_command_writes_a_model_with_errors_and_origin_in_its_card(files, capsys
     assert card["licence"] == "CC0"
     assert len(card["trained_on"]) == 18
     assert card["errors"]["frames"] == "test"
+    report = files / "errors.json"
+    assert main(["evaluate", str(out), str(files / "alpha.xyz"), "--json", str(report),
+                 "--polarizability-unit", "eA2/V"]) == 0  # fmt: skip
+    kept_out = json.loads(report.read_text())["kept_out"]
+    assert kept_out["frames"] == [2, 6, 10, 14, 18, 22]
+    for part in ("isotropic", "anisotropic"):
+        found, expected = kept_out[f"polarizability_{part}"], card["errors"][part]
+        assert found["rmse"] == pytest.approx(expected["rmse"], rel=1e-5)
+    capsys.readouterr()
     assert main(["info", str(out)]) == 0
     assert "kept-out" in capsys.readouterr().out
     atoms = water_box(n=3)

@@ -10,8 +10,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from lrcalc.training.polarizability import LOCAL_FIELDS
+from lrcalc.training.polarizability import UNITS as POLARIZABILITY_UNITS
+
 NAME = "evaluate"
-HELP = "errors of a model on an extended xyz file: energy, forces, stress, Born charges"
+HELP = "errors of a model on an extended xyz file: energy, forces, stress, Born charges, …"
 EXAMPLE = "lrcalc evaluate water frames.xyz.gz --json errors.json"
 
 UNITS = {
@@ -22,6 +25,8 @@ UNITS = {
     "born": (1.0, "e"),
     "born_diagonal": (1.0, "e"),
     "born_offdiagonal": (1.0, "e"),
+    "polarizability_isotropic": (1.0, "e Å²/V"),
+    "polarizability_anisotropic": (1.0, "e Å²/V"),
 }
 
 
@@ -31,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="extended xyz, .gz allowed; Born charges in column REF_born")
     parser.add_argument("--json", metavar="OUT", help="write the figures to this file")
     parser.add_argument("--frames", default=":", help="frames to use, as in Python (3::7)")
+    parser.add_argument(
+        "--polarizability-unit",
+        choices=sorted(POLARIZABILITY_UNITS),
+        help="also compare polarizabilities (REF_polarizability), which are in this unit",
+    )
+    parser.add_argument("--local-field", default="none", choices=LOCAL_FIELDS,
+                        help="of these polarizabilities, as for fit-polarizability")  # fmt: skip
     parser.add_argument("--epsilon-infinity", type=float, help="instead of the model's")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
@@ -41,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.evaluation import collect, summarise
     from lrcalc.evaluator import Evaluator
     from lrcalc.training.data import fingerprint, read_structures
+    from lrcalc.training.polarizability import reference_polarizability
 
     evaluator = Evaluator(
         args.model, device=args.device, dtype=args.dtype, epsilon_infinity=args.epsilon_infinity
@@ -49,7 +62,13 @@ def run(args: argparse.Namespace) -> int:
     indices = range(len(structures))[parse_slice(args.frames)]
     if not indices:
         raise ValueError(f"`--frames` {args.frames!r} selects none of {len(structures)} frames")
-    seen = set(evaluator.potential.metadata.get("trained_on", []))
+    card = evaluator.potential.metadata
+    seen = {*card.get("trained_on", []), *card.get("polarizability", {}).get("trained_on", [])}
+
+    def polarizability(atoms: Any) -> Any:
+        unit = args.polarizability_unit
+        return reference_polarizability(atoms, unit, args.local_field) if unit else None
+
     groups: dict[str, list[int]] = {"kept_out": [], "training": []}
     for k in indices:
         groups["training" if fingerprint(structures[k]) in seen else "kept_out"].append(k)
@@ -59,7 +78,10 @@ def run(args: argparse.Namespace) -> int:
             if not members:
                 continue
             values = collect(
-                evaluator, [structures[k] for k in members], lambda: bar.update() or None
+                evaluator,
+                [structures[k] for k in members],
+                lambda: bar.update() or None,
+                polarizability,
             )
             report[group] = {
                 "frames": members,
@@ -83,12 +105,12 @@ def table(report: dict[str, Any]) -> str:
         frames = report[group]["frames"]
         shown = ", ".join(map(str, frames)) if len(frames) <= 15 else f"{len(frames)} frames"
         lines.append(f"\n{title}: {shown} of {report['data']}")
-        lines.append(f"{'':18}{'n':>9}{'RMSE':>10}{'MAE':>10}{'R²':>9}")
+        lines.append(f"{'':27}{'n':>9}{'RMSE':>10}{'MAE':>10}{'R²':>9}")
         for name, (factor, unit) in UNITS.items():
             if name in report[group]:
                 e = report[group][name]
                 lines.append(
-                    f"{name:18}{e['n']:9d}{factor * e['rmse']:10.4g}"
+                    f"{name:27}{e['n']:9d}{factor * e['rmse']:10.4g}"
                     f"{factor * e['mae']:10.4g}{e['r2']:9.4f}  {unit}"
                 )
     lines.append("energy_shifted leaves out a constant offset between data and model")
