@@ -222,6 +222,17 @@ def test_resumed_run_counts_later_steps(tmp_path):
     assert np.allclose(frames, np.concatenate([DIPOLE[:30], 2 * DIPOLE[30:60]]), atol=1e-7)
 
 
+@pytest.mark.parametrize("cut", [1, 5, 12, 20, 40, 60, 75])
+def test_frame_cut_in_a_run_that_was_resumed_is_left_out(tmp_path, cut):
+    """The rest of a cut frame runs into the next header; its step was written again."""
+    path = tmp_path / "run.dip_0"
+    extras(path, DIPOLE[:40] / units.BOHR)
+    more = extras(tmp_path / "more", 2 * DIPOLE[30:60] / units.BOHR, start=60)
+    path.write_text(path.read_text()[:-cut] + more.read_text())
+    frames = all_frames(read_series(path))
+    assert np.allclose(frames, np.concatenate([DIPOLE[:30], 2 * DIPOLE[30:60]]), atol=1e-7)
+
+
 QUANTA = {1500: (1, 0, 0), 1501: (0, -1, 0), 4000: (-2, 1, 1)}
 
 

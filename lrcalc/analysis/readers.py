@@ -16,6 +16,7 @@ CHUNK = 65536
 _STEP = re.compile(r"Step:\s*(\d+)")
 _EXTRA = re.compile(r"#EXTRAS\w*\((\w+)\)")
 _HEADER = re.compile(r"#EXTRAS[^\n]*")
+_HEADER_KEPT = re.compile(r"(#EXTRAS[^\n]*)")
 
 
 def extras_name(path: Path) -> str | None:
@@ -29,8 +30,8 @@ def read_ipi_extras(path: Path, *, factor: float, columns: int) -> Series:
     """i-PI ``extras`` or ``extras_component_raw``: a header line, then numbers, for each step.
 
     Several rows a step are beads and are averaged. Steps must be evenly spaced. A run that was
-    resumed from a checkpoint wrote some steps twice: the later ones count. A last frame that was
-    cut when the run was killed is left out.
+    resumed from a checkpoint wrote some steps twice: the later ones count. A frame that was cut
+    when the run was killed is left out.
     """
     with path.open() as file:
         lines = list(islice(file, 20000))
@@ -56,6 +57,8 @@ def read_ipi_extras(path: Path, *, factor: float, columns: int) -> Series:
                 found = np.array(_STEP.findall(part), dtype=int)
                 if not len(found):
                     continue
+                if len(written_twice):
+                    part = _mended(part, words)
                 numbers = _numbers(_HEADER.sub(" ", part), path)
                 width = numbers.size / len(found)
                 if not numbers.size or width % columns:
@@ -86,6 +89,15 @@ def _whole(text: str, words: int) -> str:
     head = max(text.rfind("#EXTRAS"), 0)
     body = text[head:].partition("\n")[2]
     return text if body.endswith("\n") and len(body.split()) >= words else text[:head]
+
+
+def _mended(text: str, words: int) -> str:
+    """Frames that a kill cut short, filled up: they were written again and will be left out."""
+    parts = _HEADER_KEPT.split(text)
+    for k in range(2, len(parts), 2):
+        if len(parts[k].split()) != words and "Step" in parts[k - 1]:
+            parts[k] = "\n" + "nan " * words + "\n"
+    return "".join(parts)
 
 
 def _replaced(path: Path, stride: int) -> np.ndarray:
