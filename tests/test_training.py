@@ -1,6 +1,7 @@
 """Training: refuses bad data, is deterministic, resumes, learns."""
 
 import csv
+import gzip
 
 import numpy as np
 import pytest
@@ -62,6 +63,17 @@ def test_reads_back_what_was_written(data):
     np.testing.assert_allclose(
         frames[2].stress, reference[2].get_stress(voigt=False), rtol=1e-6, atol=1e-8
     )
+
+
+def test_compressed_files_read_like_plain_ones(data, tmp_path):
+    packed = tmp_path / "packed.xyz.gz"
+    packed.write_bytes(gzip.compress(data.read_bytes()))
+    for a, b in zip(read_structures(data), read_structures(packed), strict=True):
+        assert a == b
+        np.testing.assert_array_equal(a.get_forces(), b.get_forces())
+    packed.write_bytes(gzip.compress(data.read_bytes())[:-20])
+    with pytest.raises(ValueError, match="could not be read"):
+        read_structures(packed)
 
 
 def break_forces(structures):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -69,12 +71,20 @@ def read_structures(path: str | Path) -> list[Atoms]:
     if not path.is_file():
         raise FileNotFoundError(f"no data file {path}")
     try:
-        frames = list(iread(path, index=":", format="extxyz"))
+        frames = list(iread(_open(path), index=":", format="extxyz"))
     except Exception as error:  # ASE raises many kinds for a malformed file
         raise ValueError(f"{path} could not be read as extended xyz: {error}") from error
     if not frames:
         raise ValueError(f"{path} holds no structures")
     return frames
+
+
+def _open(path: Path) -> Path | io.StringIO:
+    """Unpack a compressed file once: ASE jumps about in it, which unpacks it anew each time."""
+    if path.suffix != ".gz":
+        return path
+    with gzip.open(path, "rt") as file:
+        return io.StringIO(file.read())
 
 
 def check_labels(structures: Sequence[Atoms], path: str | Path) -> bool:
