@@ -1,7 +1,9 @@
 # %% [markdown]
 # # Path integrals and an electric field with i-PI
 #
-# The bundled box of 64 waters and the bundled model behind i-PI, three infrared spectra:
+# The bundled box of 64 waters behind i-PI, with the bundled model `water-quantum`, which has learned
+# from path-integral frames too (`water` has not, and breaks when its protons tunnel); three infrared
+# spectra:
 #
 # 1. classical dynamics;
 # 2. thermostatted ring-polymer dynamics with eight beads (all beads in one model call);
@@ -41,6 +43,7 @@ from lrcalc.units import SPEED_OF_LIGHT
 
 QUICK = bool(os.environ.get("LRCALC_QUICK"))  # eight waters and few steps, only to see it run
 FOLDER = Path(tempfile.mkdtemp(prefix="lrcalc-example-07-"))
+MODEL = "water-quantum"
 TIMESTEP = 0.5  # fs
 TEMPERATURE = 300.0  # K
 FIELD = 0.1  # V/Å
@@ -61,13 +64,13 @@ def few_waters():
         one.rotate(rng.uniform(0, 360), rng.normal(size=3))
         one.translate(np.array([index % 2, index // 2 % 2, index // 4]) * edge / 2)
         atoms += one
-    atoms.calc = LRCalculator("water")
+    atoms.calc = LRCalculator(MODEL)
     FIRE(atoms, logfile=None).run(fmax=0.5, steps=60)
     return atoms
 
 
 water = few_waters() if QUICK else read(str(files("lrcalc") / "zoo" / "water64.xyz"))
-water.calc = LRCalculator("water")
+water.calc = LRCalculator(MODEL)
 electronic = FIELD * water.calc.get_property("polarizability", water)[2, 2]
 water.calc = None
 
@@ -81,7 +84,7 @@ def simulate(name, kind, steps, *, start=None, beads=None, settings=None, ensemb
     folder = FOLDER / name
     path = write_input(
         kind, water, folder, steps=steps[QUICK], beads=beads, timestep=TIMESTEP,
-        temperature=TEMPERATURE, settings=settings or Settings(), restart=start,
+        temperature=TEMPERATURE, settings=settings or Settings(model=MODEL), restart=start,
         ensemble=ensemble, outputs=Outputs(positions=0, checkpoint=1000),
     )  # fmt: skip
     run_ipi(path)
@@ -89,7 +92,7 @@ def simulate(name, kind, steps, *, start=None, beads=None, settings=None, ensemb
     return dipoles, read_properties(folder / "sim.out").values, folder / "RESTART"
 
 
-field = Settings(electric_field=(0.0, 0.0, FIELD))
+field = Settings(model=MODEL, electric_field=(0.0, 0.0, FIELD))
 # steps of the whole and of the quick form
 *_, warm = simulate("1-equilibrate", "nvt", (400, 100))
 classical, *_ = simulate("2-classical", "nvt", (3000, 300), start=warm)

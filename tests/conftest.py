@@ -1,6 +1,10 @@
 import os
 from pathlib import Path
 
+# one thread for the tests and the processes they start: systems are small, and two threads that
+# wait for each other on a busy machine cost ten times more than they gain
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 

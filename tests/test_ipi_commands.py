@@ -159,3 +159,12 @@ def test_plain_ipi_and_its_own_driver(tmp_path):
     np.testing.assert_allclose(again["potential"], values["potential"], rtol=1e-10)
     line = (folder / "sim.dipole_0").read_text().splitlines()[1]
     assert len(json.loads("[" + ",".join(line.split()) + "]")) == 3
+
+
+def test_beads_with_a_model_of_classical_nuclei_are_warned_of(tmp_path, structure, capsys):
+    base = ["ipi-input", "--structure", structure, "--workdir", str(tmp_path / "run")]
+    assert main([*base, "--kind", "trpmd", "--beads", "4", "--model", "water"]) == 0
+    assert "trained on classical nuclei only; with 4 beads" in capsys.readouterr().err
+    for quiet in (["--kind", "nvt"], ["--kind", "pimd", "--model", "water-quantum"]):
+        assert main([*base, *quiet]) == 0
+        assert "nuclei" not in capsys.readouterr().err

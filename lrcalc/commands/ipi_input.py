@@ -1,6 +1,8 @@
 """`lrcalc ipi-input`: writes an i-PI input that runs as it is."""
 
 import argparse
+import sys
+from pathlib import Path
 from typing import Any
 
 from lrcalc.commands.ipi import add_settings, given_settings
@@ -98,11 +100,22 @@ def input_arguments(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def run(args: argparse.Namespace) -> int:
-    """Write the input and say how to run it."""
+def write(args: argparse.Namespace) -> Path:
+    """Write the input; warn of a model that has not seen quantum nuclei if the run has them."""
+    from lrcalc.ipi.checks import nuclei_warning
     from lrcalc.ipi.inputs import write_input
 
-    path = write_input(args.kind, args.structure, args.workdir, **input_arguments(args))
+    arguments = input_arguments(args)
+    beads = arguments["beads"] or KINDS[args.kind].beads
+    warning = nuclei_warning(arguments["settings"].model, beads)
+    if warning:
+        print(warning, file=sys.stderr)
+    return write_input(args.kind, args.structure, args.workdir, **arguments)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the input and say how to run it."""
+    path = write(args)
     print(f"wrote {path} and the structure it starts from")
     print(f"run it: lrcalc ipi-run {path}")
     if args.transport != "ffdirect":

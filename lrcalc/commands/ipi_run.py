@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lrcalc.commands.ipi_input import add_input_arguments, input_arguments
+from lrcalc.commands.ipi_input import add_input_arguments, write
 from lrcalc.ipi.kinds import KINDS
 from lrcalc.ipi.run import (
     Endpoint,
@@ -70,9 +70,7 @@ def prepare(args: argparse.Namespace) -> Path:
         return Path(args.input)
     if args.structure is None:
         raise ValueError("`--kind` needs `--structure`, the file to start from")
-    from lrcalc.ipi.inputs import write_input
-
-    return write_input(args.kind, args.structure, args.workdir, **input_arguments(args))
+    return write(args)
 
 
 def progress_bar(

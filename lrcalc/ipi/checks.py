@@ -8,6 +8,8 @@ from ase import Atoms
 from ase.geometry import find_mic
 from scipy.spatial.distance import cdist
 
+from lrcalc.checkpoint import load
+
 SAME_PLACE = 0.02
 """Å: atoms nearer than this to a template position are the same atoms."""
 
@@ -85,3 +87,20 @@ def _distances(first: Atoms, template: Atoms) -> np.ndarray:
     difference = first.positions[:, None, :] - template.positions[None, :, :]
     _, lengths = find_mic(difference.reshape(-1, 3), template.cell, template.pbc)
     return np.asarray(lengths).reshape(len(first), len(template))
+
+
+def nuclei_warning(model: str, beads: int) -> str | None:
+    """Return what to say before ring polymers meet a model that has seen classical nuclei only."""
+    if beads < 2:
+        return None
+    try:
+        card = load(model).metadata
+    except FileNotFoundError:  # the model may be on the machine that will run it
+        return None
+    if card.get("nuclei") != "classical":
+        return None
+    return (
+        f"warning: model {model!r} was trained on classical nuclei only; with {beads} beads "
+        "protons go where it has seen nothing, and bonds may break. Use a model trained on "
+        "path-integral frames (bundled: water-quantum)"
+    )
