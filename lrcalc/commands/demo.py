@@ -65,8 +65,17 @@ def run(args: argparse.Namespace) -> int:
     )
     follow(free, f"2 dynamics with {' and '.join(recorded.extras)} (NVE)")
     outputs = Outputs(properties=1, dipole=1, positions=10, checkpoint=20)
+    # `water` has seen classical nuclei only
+    beads_model = "water-quantum" if args.model == "water" else args.model
     quantum = prepare(
-        "pimd", start, folder / "3-pimd", steps=20, beads=4, timestep=0.25, outputs=outputs
+        "pimd",
+        start,
+        folder / "3-pimd",
+        steps=20,
+        beads=4,
+        timestep=0.25,
+        settings=settings._replace(model=beads_model),
+        outputs=outputs,
     )
     follow(quantum, "3 path integrals, 4 beads")
 
