@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Path integrals and an electric field with i-PI
 #
-# The bundled box of 64 waters behind i-PI, with the bundled model `water-quantum`, which has learned
-# from path-integral frames too (`water` has not, and breaks when its protons tunnel); three infrared
+# The bundled box of 64 waters behind i-PI, with the bundled model `water-quantum`. It has learned from
+# path-integral frames too; `water` has not, and breaks when its protons tunnel. Three infrared
 # spectra:
 #
 # 1. classical dynamics;
