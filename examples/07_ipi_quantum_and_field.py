@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Path integrals and an electric field with i-PI
 #
-# The bundled box of 64 waters behind i-PI, with the bundled model `water-quantum`. It has learned from
-# path-integral frames too; `water` has not, and breaks when its protons tunnel. Three infrared
-# spectra:
+# The bundled box of 64 waters behind i-PI, with the bundled model `water-quantum`. It has learned
+# from path-integral frames too; `water` has not, and breaks when its protons tunnel. Three
+# infrared spectra:
 #
 # 1. classical dynamics;
 # 2. thermostatted ring-polymer dynamics with eight beads (all beads in one model call);
