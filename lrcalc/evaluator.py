@@ -33,6 +33,10 @@ DIFFERENTIATED = {"forces", "stress", "born_effective_charges", "current",
 """What needs a backward pass."""
 
 
+NEED_SURFACE = {"polarizability", "polarizability_derivative"}
+"""What a polarizability surface is evaluated for, where there is no field."""
+
+
 class Evaluation(NamedTuple):
     """Tensors of one batched call, before they are cut into structures."""
 
@@ -211,6 +215,7 @@ class Evaluator:
             stress="stress" in wanted,
             gradient=gradient,
             electric=bool(wanted & ELECTRIC),
+            surface=bool(wanted & NEED_SURFACE),
         )
         out: list[dict[str, Any]] = [{} for _ in structures]
         self.charge_forces = None
@@ -237,8 +242,13 @@ class Evaluator:
         stress: bool = False,
         gradient: bool = True,
         electric: bool = True,
+        surface: bool = True,
     ) -> Evaluation:
-        """Tensors of one batched call, for tools that need their own derivatives."""
+        """Tensors of one batched call, for tools that need their own derivatives.
+
+        ``surface``: evaluate the polarizability surface, which a dipole without a field does not
+        need; in a field it always is.
+        """
         system = from_ase(list(structures), device=self.device)
         self.potential.backbone.species_index(system.numbers)
         pairs = build_pairs(system, self.potential.cutoff)
@@ -251,7 +261,8 @@ class Evaluator:
         )
         with torch.set_grad_enabled(gradient):
             leaves = strained(system, stress=stress)
-            terms = self.potential(leaves.system, pairs, surface=electric or self.in_field)
+            needed = self.in_field or (electric and surface)
+            terms = self.potential(leaves.system, pairs, surface=needed)
             has_charges = self.potential.config["level"] != "sr"
             enthalpy = electric_enthalpy(
                 leaves.system, pairs, terms, conditions, self.screening,
