@@ -111,7 +111,7 @@ def main():
     parser.add_argument("--model", default="water")
     parser.add_argument("--waters", type=int, default=64)
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--model-steps", type=int, default=12)
+    parser.add_argument("--model-steps", type=int, default=25)
     parser.add_argument("--skip-model", action="store_true")
     options = parser.parse_args()
     atoms = box(options.waters)
