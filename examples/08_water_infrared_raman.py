@@ -97,7 +97,7 @@ print(band_table(ir))
 
 # %%
 def measured(name):
-    folder = Path(os.environ.get("LRCALC_SHARED", "../shared")) / "data" / "experiment"
+    folder = Path(os.environ.get("LRCALC_SHARED", "")) / "data" / "experiment"
     return read_curve(folder / name) if (folder / name).is_file() else None
 
 
