@@ -231,13 +231,16 @@ def test_ipi_stopped_again_and_again(tmp_path, mode, number):
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_bundled_model_client_killed_and_replaced(tmp_path):
-    """Eight waters, four beads, one bead a call: two clients, one killed in a force."""
+    """Eight waters, four beads, one bead a call: two clients, one killed in a force.
+
+    Long enough for the client that replaces it to load the model before i-PI has finished.
+    """
     outputs = Outputs(positions=0)
     runs = {}
     for name in ("calm", "stormy"):
         transport = where("unix")._replace(batch=False)
         path = write_input(
-            "pimd", waters(8), tmp_path / name, steps=12, beads=4, transport=transport,
+            "pimd", waters(8), tmp_path / name, steps=200, beads=4, transport=transport,
             settings=Settings(dtype="float64"), outputs=outputs,
         )  # fmt: skip
         runs[name] = (path, transport)
