@@ -79,6 +79,49 @@ def test_catastrophe_is_named():
         )
 
 
+def eight_charges(alpha, dtype=D):
+    r = 6.0 * torch.rand(8, 3, dtype=D, generator=torch.Generator().manual_seed(0))
+    charge = torch.tensor([1.0, -1.0] * 4, dtype=dtype)
+    cell = 6.0 * torch.eye(3, dtype=dtype)
+    return r.to(dtype), cell, Multipoles(charge, polarizability=torch.full_like(charge, alpha))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, D])
+@pytest.mark.parametrize("iterations", [2, 5, 20, 50, 400])
+def test_diverging_iterations_are_named(iterations, dtype):
+    with pytest.raises(ValueError, match=r"diverges in structures \[0\].*polarization catastrophe"):
+        electrostatic_energy(*eight_charges(10.0, dtype), iterations=iterations)
+
+
+def test_the_diverging_structure_of_a_batch_is_named():
+    (r, cell, weak), (_, _, strong) = eight_charges(0.01), eight_charges(10.0)
+    both = Multipoles(
+        torch.cat([weak.charge, strong.charge]),
+        polarizability=torch.cat([weak.polarizability, strong.polarizability]),
+    )
+    batch = torch.arange(2).repeat_interleave(8)
+    with pytest.raises(ValueError, match=r"structures \[1\]"):
+        electrostatic_energy(torch.cat([r, r]), cell, both, batch=batch, iterations=5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, D])
+def test_converging_iterations_are_not_refused(dtype):
+    # also long after the corrections have become rounding noise, and with nothing to respond to
+    for iterations in (2, 3, 10, 300):
+        made = electrostatic_energy(*eight_charges(0.01, dtype), iterations=iterations)
+        exact = electrostatic_energy(*eight_charges(0.01), iterations=None)
+        assert float(made.energy) == pytest.approx(float(exact.energy), rel=1e-3)
+    r, cell, m = eight_charges(0.01, dtype)
+    still = electrostatic_energy(r, cell, m._replace(charge=0 * m.charge), iterations=3)
+    assert float(still.energy) == 0.0
+
+
+def test_response_that_overflows_is_named():
+    r, cell, m = eight_charges(0.01, torch.float32)
+    with pytest.raises(ValueError, match="not finite"):
+        electrostatic_energy(r, cell, m._replace(charge=1e25 * m.charge), iterations=None)
+
+
 @pytest.mark.parametrize("cell", [CELL, None], ids=["periodic", "open"])
 def test_dense_solve(cell):
     # moments x = (δq, δu) minimise x·b + ½ x·K x + ½ x·χ⁻¹ x

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +12,16 @@ from lrcalc.electrostatics.kernels import Sites, Source
 from lrcalc.electrostatics.operator import apply, make_operator
 from lrcalc.electrostatics.response import induce, response_order
 from lrcalc.electrostatics.solver import Solution
-from lrcalc.electrostatics.validate import check_arguments, check_geometry, check_multipoles
+from lrcalc.electrostatics.validate import (
+    as_boundaries,
+    as_cells,
+    check_arguments,
+    check_geometry,
+    check_multipoles,
+    check_response,
+    check_types,
+    count_structures,
+)
 from lrcalc.multipoles import Multipoles
 
 
@@ -55,7 +65,7 @@ def electrostatic_energy(
     multipoles: Multipoles,
     *,
     batch: Tensor | None = None,
-    pbc: Tensor | None = None,
+    pbc: Tensor | Sequence[Any] | bool | None = None,
     smearing: float = 1.0,
     k_cutoff: float | None = None,
     method: str = "auto",
@@ -72,16 +82,18 @@ def electrostatic_energy(
     Parameters
     ----------
     positions : Tensor, shape (N, 3), Å
+        float32 or float64; cell and multipoles must have the same type.
     cell : Tensor or None, shape (3, 3) or (S, 3, 3), Å
         Cell vectors as rows, of either handedness; None for open boundaries. Entries of open
-        structures are not looked at.
+        structures are not looked at. One cell of shape (3, 3) holds for all structures.
     multipoles : Multipoles
         What sits on the atoms and how it responds.
     batch : Tensor or None, shape (N,)
-        Structure of each atom, in any order; None is a single structure.
-    pbc : Tensor or None, shape (3,) or (S, 3)
+        Structure of each atom, 0 … S - 1 in any order and each with at least one atom; None is
+        a single structure.
+    pbc : Tensor, sequence of bool, bool or None, shape (3,) or (S, 3)
         Periodic directions of each structure: none, two (a slab) or three. None means three if
-        there is a cell. Different boundaries may be mixed in a batch.
+        there is a cell, whatever the ``method``. Different boundaries may be mixed in a batch.
     smearing : float
         Gaussian width σ, Å.
     k_cutoff : float or None
@@ -90,7 +102,8 @@ def electrostatic_energy(
         truncation is part of published models (k_c = π Å⁻¹ with σ = 1 Å).
     method : str
         How structures periodic in three directions are summed: "direct", "mesh" or "auto", the
-        faster one. "open" and "slab" insist on these boundaries.
+        faster one that fits into memory. "open" and "slab" choose nothing: they refuse a batch
+        with other boundaries than none, or two, periodic directions.
     accuracy : float
         Relative error of forces that the mesh (root mean square, see `mesh.mesh_error`) and a
         cutoff chosen here may have. float32 itself reaches about 1e-6.
@@ -101,7 +114,8 @@ def electrostatic_energy(
         Response: 0 is the linear response of the paper, n iterates it n times, None makes it
         self-consistent (conjugate gradients; derivatives by the implicit-function theorem).
     tolerance : float or None
-        Relative residual of the self-consistent response; None: 1e-10 (float32: 1e-5).
+        Relative residual of the self-consistent response, between 0 and 1; None: 1e-10
+        (float32: 1e-5).
     maximum_iterations : int
         Limit of the self-consistent response.
     with_field : bool
@@ -117,7 +131,8 @@ def electrostatic_energy(
     Raises
     ------
     ValueError
-        Naming the argument that is wrong, or a polarization catastrophe.
+        Naming the argument that is wrong, a polarization catastrophe, an iterated response that
+        diverges, or a cell too large for its sum over waves.
 
     Notes
     -----
@@ -128,24 +143,15 @@ def electrostatic_energy(
     Not for tracing by ``torch.compile``: index sets, mesh sizes and the choice of method depend
     on values. In a compiled model call ``torch.compiler.disable(electrostatic_energy)``.
     """
-    check_arguments(smearing, k_cutoff, method, accuracy, iterations)
-    structures = 1 if cell is None or cell.dim() == 2 else len(cell)
+    check_arguments(smearing, k_cutoff, method, accuracy)
+    check_response(iterations, tolerance, maximum_iterations)
+    check_types(positions, cell, multipoles, batch)
+    structures = count_structures(positions, cell, batch, check)
     if batch is None:
         batch = torch.zeros(len(positions), dtype=torch.long, device=positions.device)
-    elif structures == 1 and len(batch):
-        structures = int(batch.max()) + 1
-    if cell is not None:
-        if cell.shape[-2:] != (3, 3) or cell.dim() > 3 or cell.dim() < 2:
-            raise ValueError(
-                f"`cell` has shape {tuple(cell.shape)} but must be (S, 3, 3) or (3, 3)"
-            )
-        cell = cell.expand(structures, 3, 3)
-    if pbc is not None:
-        if tuple(pbc.shape) not in ((3,), (structures, 3)):
-            raise ValueError(
-                f"`pbc` has shape {tuple(pbc.shape)} but must be (3,) or ({structures}, 3)"
-            )
-        pbc = pbc.bool().expand(structures, 3)
+    batch = batch.long()
+    cell = None if cell is None else as_cells(cell, structures)
+    pbc = None if pbc is None else as_boundaries(pbc, structures, positions.device)
     if check:
         check_geometry(positions, cell, batch, structures, pbc)
         check_multipoles(multipoles, len(positions))

@@ -106,9 +106,8 @@ def make_operator(
             continue
         cells, height = cell if members is None else cell[members], None
         if kind == "slab":
-            flags = cells.new_tensor([True, True, False], dtype=torch.bool).expand(count, 3)
-            if pbc is not None:
-                flags = pbc if members is None else pbc[members]
+            assert pbc is not None
+            flags = pbc if members is None else pbc[members]
             cells, height = slab_cell(group_positions, cells, flags, local, smearing, accuracy)
         elif kind == "auto":
             kind = _choose(len(group_positions), cells, smearing, cutoff, accuracy, multipole)
@@ -214,6 +213,12 @@ def _boundaries(
             raise ValueError("`pbc` has periodic directions but `cell` is None")
         return [("open", None)]
     if pbc is None:
+        if method in ("open", "slab"):
+            raise ValueError(
+                f"`method` is {method!r} but `pbc` is None, which is three periodic directions "
+                "where there is a `cell`: give `pbc`"
+                + (", or cell=None" if method == "open" else " with two periodic directions")
+            )
         return [(method, None)]
     count = pbc.sum(1)
     if bool((count == 1).any()):

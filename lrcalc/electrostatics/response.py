@@ -13,6 +13,7 @@ that flows within pairs, ``δt = -κ_ij (φ_i - φ_j)`` (Kim et al., arXiv:2605.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from lrcalc.electrostatics.kernels import Sites, Source
 from lrcalc.electrostatics.layout import sum_structures
 from lrcalc.electrostatics.operator import Operator, apply
 from lrcalc.electrostatics.solver import Excitation, Operations, Solution, conjugate_gradients
+from lrcalc.electrostatics.validate import check_response
 from lrcalc.multipoles import Multipoles
 
 
@@ -122,7 +124,8 @@ def induce(
         For instance `uniform_field`. The energy contains it, so that minus the derivative of
         the energy with respect to a field is the induced dipole.
     iterations : int or None
-        0 is linear response, n iterates it n times, None is self-consistent.
+        0 is linear response, n iterates it n times, None is self-consistent. One iteration is
+        a formula like linear response; from two on their convergence is checked.
     tolerance : float or None
         Relative residual of the self-consistent response; None: 1e-10 (1e-5 in float32).
     maximum_iterations : int
@@ -131,8 +134,9 @@ def induce(
     ------
     ValueError
         If the self-consistent response has no solution (polarization catastrophe) or does not
-        converge.
+        converge, or if iterations of the response diverge.
     """
+    check_response(iterations, tolerance, maximum_iterations)
     start = _add(excite(multipoles, sites), external)
     operations = _operations(operator, multipoles, start)
     interact, product = operations.interact, operations.product
@@ -146,16 +150,47 @@ def induce(
         inner = _add(total, interact(moments))
         energy = 0.5 * product(moments, inner) - product(start, moments)
     else:
+        history = [start]
         moments = susceptibility(multipoles, start)
         for _ in range(iterations):
-            feedback = _scale(interact(moments), -1.0)
-            moments = susceptibility(multipoles, _add(start, feedback))
+            felt = _add(start, _scale(interact(moments), -1.0))
+            moments = susceptibility(multipoles, felt)
+            history = [*history[-2:], felt]
+        if len(history) == 3:
+            _check_convergent(history, operations, iterations)
         energy = -0.5 * product(start, moments)
     source = _source(multipoles, moments)
     responding = multipoles.capacitance is not None or multipoles.pair is not None
     transfer = None if moments.drop is None else -moments.drop
     charge = source.charge if responding else None
     return Induced(energy, charge, source.dipole, transfer, solution)
+
+
+@torch.no_grad()
+def _check_convergent(history: list[Excitation], operations: Operations, iterations: int) -> None:
+    """Refuse an iterated response whose last correction is larger than the one before.
+
+    Each iteration multiplies the correction by ``-K χ``, which is symmetric in the product
+    ``a·χ b``. For a symmetric operator the ratio of successive norms never falls (the moments of
+    its spectrum are logarithmically convex), so a ratio above one proves that the corrections
+    grow for ever. Looking once, at the end, costs a single synchronisation.
+    """
+    changes = [_add(b, _scale(a, -1.0)) for a, b in pairwise(history)]
+    total, before, after = (
+        operations.product(w, operations.chi(w)) for w in (history[-1], *changes)
+    )
+    # corrections that have shrunk to rounding noise may do as they like
+    noise = torch.finfo(total.dtype).eps * total
+    converges = ((after <= before) | (after <= noise)) & torch.isfinite(total)
+    if not bool(converges.all()):
+        worst = torch.nonzero(~converges).squeeze(1).tolist()
+        raise ValueError(
+            f"the response iterated {iterations} times diverges in structures {worst}: each "
+            "correction to the induced moments is larger than the one before (a polarization "
+            "catastrophe, or overshooting, which `iterations=None` does not suffer). Reduce "
+            "`polarizability` or `capacitance`, increase `smearing`, or use linear response "
+            "(`iterations=0`)"
+        )
 
 
 def _self_consistent(

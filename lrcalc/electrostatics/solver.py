@@ -95,7 +95,8 @@ def conjugate_gradients(
     direction, direction_moments = residual, moments
     square = operations.product(residual, moments)
     for iteration in range(maximum_iterations + 1):
-        active = square > goal
+        # so written, a residual that is not a number or overflows has not converged
+        active = ~((square <= goal) & torch.isfinite(goal))
         if not bool(active.any()):
             safe = torch.where(norm > 0, norm, torch.ones_like(norm))
             vector = tuple(x for x in w if x is not None)
@@ -104,8 +105,14 @@ def conjugate_gradients(
             break
         image = _combine(direction, 1.0, operations.interact(direction_moments))
         curvature = operations.product(image, direction_moments)
-        if bool((active & (curvature <= 0)).any()):
-            worst = torch.nonzero(active & (curvature <= 0)).squeeze(1).tolist()
+        wrong = active & ~((curvature > 0) & torch.isfinite(curvature))
+        if bool(wrong.any()):
+            worst = torch.nonzero(wrong).squeeze(1).tolist()
+            if not bool(torch.isfinite(curvature[wrong]).all()):
+                raise ValueError(
+                    f"the response of structures {worst} is not finite in {curvature.dtype}: look "
+                    "for multipoles or response coefficients that are far too large"
+                )
             raise ValueError(
                 f"polarization catastrophe in structures {worst}: the induced moments enhance "
                 "one another without limit. Reduce `polarizability` or `capacitance`, increase "

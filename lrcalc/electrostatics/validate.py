@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,47 +15,104 @@ from lrcalc.multipoles import Multipoles
 METHODS = ("auto", "direct", "mesh", "open", "slab")
 
 
-def check_arguments(
-    smearing: float,
-    k_cutoff: float | None,
-    method: str,
-    accuracy: float,
-    iterations: int | None,
-) -> None:
+def check_arguments(smearing: float, k_cutoff: float | None, method: str, accuracy: float) -> None:
     """Check the numbers and names; see `electrostatic_energy`."""
-    if not smearing > 0.0:
-        raise ValueError(f"`smearing` is {smearing} Å but must be positive")
-    if k_cutoff is not None and not k_cutoff > 0.0:
-        raise ValueError(f"`k_cutoff` is {k_cutoff} Å⁻¹ but must be positive, or None")
-    if not 1e-14 <= accuracy < 1.0:
-        raise ValueError(f"`accuracy` is {accuracy} but must lie between 1e-14 and 1")
+    if not _positive(smearing):
+        raise ValueError(f"`smearing` is {smearing!r} Å but must be a positive, finite number")
+    if k_cutoff is not None and not _positive(k_cutoff):
+        raise ValueError(
+            f"`k_cutoff` is {k_cutoff!r} Å⁻¹ but must be a positive, finite number, or None"
+        )
+    if not (_positive(accuracy) and 1e-14 <= accuracy < 1.0):
+        raise ValueError(f"`accuracy` is {accuracy!r} but must be a number between 1e-14 and 1")
     if method not in METHODS:
         raise ValueError(f"`method` is {method!r} but must be one of {', '.join(METHODS)}")
-    if iterations is not None and iterations < 0:
+
+
+def check_response(
+    iterations: int | None, tolerance: float | None, maximum_iterations: int
+) -> None:
+    """Check what steers the response; see `induce`."""
+    if iterations is not None and not _count(iterations):
         raise ValueError(
-            f"`iterations` is {iterations} but must be 0 or more, or None for self-consistency"
+            f"`iterations` is {iterations!r} but must be a whole number, 0 or more, or None for "
+            "self-consistency"
         )
+    if tolerance is not None and not (_positive(tolerance) and float(tolerance) < 1.0):
+        raise ValueError(
+            f"`tolerance` is {tolerance!r} but must be a number between 0 and 1, or None"
+        )
+    if not _count(maximum_iterations):
+        raise ValueError(
+            f"`maximum_iterations` is {maximum_iterations!r} but must be a whole number, 0 or more"
+        )
+
+
+def check_types(
+    positions: Tensor, cell: Tensor | None, multipoles: Multipoles, batch: Tensor | None
+) -> None:
+    """Check that tensors are tensors, of one floating-point type and on one device."""
+    _tensor("positions", positions)
+    if positions.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"`positions` has dtype {positions.dtype} but must be torch.float32 or torch.float64: "
+            "use positions.double()"
+        )
+    if cell is not None:
+        _like("cell", cell, positions)
+    if not isinstance(multipoles, Multipoles):
+        raise ValueError(
+            f"`multipoles` is a {_kind(multipoles)} but must be lrcalc.Multipoles(charge=...)"
+        )
+    _like("charge", multipoles.charge, positions)
+    for name in ("dipole", "quadrupole", "capacitance", "polarizability"):
+        value = getattr(multipoles, name)
+        if value is not None:
+            _like(name, value, positions)
+    pair = multipoles.pair
+    if pair is not None:
+        _index("pair.first", pair.first, positions)
+        _index("pair.second", pair.second, positions)
+        _like("pair.displacement", pair.displacement, positions)
+        _like("pair.capacitance", pair.capacitance, positions)
+    if batch is not None:
+        _index("batch", batch, positions)
+
+
+def as_cells(cell: Tensor, structures: int) -> Tensor:
+    """Cell vectors as (S, 3, 3)."""
+    if cell.shape[-2:] != (3, 3) or cell.dim() not in (2, 3):
+        raise ValueError(f"`cell` has shape {tuple(cell.shape)} but must be (3, 3) or (S, 3, 3)")
+    return cell.expand(structures, 3, 3)
+
+
+def as_boundaries(
+    pbc: Tensor | Sequence[Any] | bool, structures: int, device: torch.device
+) -> Tensor:
+    """Periodic directions as a Boolean tensor (S, 3)."""
+    try:
+        flags = torch.as_tensor(pbc, device=device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"`pbc` is {pbc!r} but must be three booleans per structure") from error
+    if tuple(flags.shape) not in ((), (3,), (structures, 3)):
+        raise ValueError(
+            f"`pbc` has shape {tuple(flags.shape)} but must be (3,) or ({structures}, 3)"
+        )
+    return flags.bool().expand(structures, 3)
 
 
 def check_geometry(
     positions: Tensor, cell: Tensor | None, batch: Tensor, structures: int, pbc: Tensor | None
 ) -> None:
     """Check shapes, finiteness and cells; ``cell`` is (S, 3, 3) and ``pbc`` (S, 3) here."""
-    if positions.dim() != 2 or positions.shape[1] != 3 or len(positions) == 0:
-        raise ValueError(
-            f"`positions` has shape {tuple(positions.shape)} but must be (N, 3), N > 0"
-        )
-    if batch.shape != (len(positions),):
-        raise ValueError(
-            f"`batch` has shape {tuple(batch.shape)} but must be ({len(positions)},): one "
-            "structure index for each atom"
-        )
-    if int(batch.min()) < 0 or int(batch.max()) >= structures:
-        raise ValueError(
-            f"`batch` runs from {int(batch.min())} to {int(batch.max())} but there are "
-            f"{structures} structures"
-        )
     _finite("positions", positions)
+    if structures > 1:
+        empty = torch.nonzero(torch.bincount(batch, minlength=structures) == 0).squeeze(1)
+        if len(empty):
+            raise ValueError(
+                f"`batch` has no atom of structures {empty.tolist()} of {structures}: number the "
+                "structures 0, 1, 2 … without gaps, one for each cell"
+            )
     if cell is None:
         return
     _finite("cell", cell)
@@ -63,6 +125,40 @@ def check_geometry(
                 "`cell` has no volume in a structure that is periodic in three dimensions: give "
                 "three independent vectors, or state open directions with `pbc`"
             )
+
+
+def count_structures(
+    positions: Tensor, cell: Tensor | None, batch: Tensor | None, check: bool
+) -> int:
+    """Count the structures, by the largest index in ``batch`` if the cells do not tell."""
+    if positions.dim() != 2 or positions.shape[1] != 3 or len(positions) == 0:
+        raise ValueError(
+            f"`positions` has shape {tuple(positions.shape)} but must be (N, 3), N > 0"
+        )
+    known = len(cell) if cell is not None and cell.dim() == 3 else None
+    if batch is None:
+        if known is not None and known != 1:
+            raise ValueError(
+                f"`cell` has shape {tuple(cell.shape)} for {known} structures, but `batch` is "  # type: ignore[union-attr]
+                "None: give the structure of each atom"
+            )
+        return 1
+    if tuple(batch.shape) != (len(positions),):
+        raise ValueError(
+            f"`batch` has shape {tuple(batch.shape)} but must be ({len(positions)},): one "
+            "structure index for each atom"
+        )
+    if known is not None and known > 1 and not check:
+        return known
+    lowest, highest = (int(x) for x in torch.aminmax(batch))
+    # a single cell is that of every structure
+    count = known if known is not None and known > 1 else highest + 1
+    if lowest < 0 or highest >= count:
+        raise ValueError(
+            f"`batch` runs from {lowest} to {highest} but must count structures from 0"
+            + (f" to {count - 1}, the cells given" if highest >= count else "")
+        )
+    return count
 
 
 def check_multipoles(multipoles: Multipoles, atoms: int) -> None:
@@ -101,6 +197,48 @@ def check_multipoles(multipoles: Multipoles, atoms: int) -> None:
                 f"(P,) but has {[tuple(x.shape) for x in pair]}"
             )
         _not_negative("pair.capacitance", pair.capacitance)
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
+def _positive(value: object) -> bool:
+    """Whether this is a positive, finite number and no bool, string or tensor."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return isfinite(value) and float(value) > 0.0
+
+
+def _count(value: object) -> bool:
+    """Whether this is a whole number, 0 or more, and no bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
+
+
+def _tensor(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        remedy = f"torch.as_tensor({name.split('.')[-1]})"
+        raise ValueError(f"`{name}` is a {_kind(value)} but must be a torch tensor: use {remedy}")
+
+
+def _like(name: str, value: Tensor, positions: Tensor) -> None:
+    """Check for a tensor of the type of the positions: mixed sums would lose digits silently."""
+    _tensor(name, value)
+    if value.dtype != positions.dtype or value.device != positions.device:
+        short = name.split(".")[-1]
+        raise ValueError(
+            f"`{name}` is {value.dtype} on {value.device} but `positions` is {positions.dtype} on "
+            f"{positions.device}: use {short}.to(positions)"
+        )
+
+
+def _index(name: str, value: Tensor, positions: Tensor) -> None:
+    _tensor(name, value)
+    if value.dtype not in (torch.int64, torch.int32) or value.device != positions.device:
+        raise ValueError(
+            f"`{name}` is {value.dtype} on {value.device} but must be torch.int64 on "
+            f"{positions.device}"
+        )
 
 
 def _finite(name: str, value: Tensor) -> None:
