@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from ase import Atoms
 from tqdm import tqdm
 
+from lrcalc.commands import _options
+from lrcalc.training.polarizability import KEYS as POLARIZABILITY_KEYS
 from lrcalc.training.polarizability import LOCAL_FIELDS
 from lrcalc.training.polarizability import UNITS as POLARIZABILITY_UNITS
 
@@ -41,8 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=sorted(POLARIZABILITY_UNITS),
         help="also compare polarizabilities (REF_polarizability), which are in this unit",
     )
-    parser.add_argument("--local-field", default="none", choices=LOCAL_FIELDS,
-                        help="of these polarizabilities, as for fit-polarizability")  # fmt: skip
+    parser.add_argument(
+        "--local-field",
+        choices=LOCAL_FIELDS,
+        help="of these polarizabilities, as for fit-polarizability (default none)",
+    )
+    _options.add_label_arguments(parser)
     parser.add_argument("--epsilon-infinity", type=float, help="instead of the model's")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
@@ -53,21 +63,29 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.evaluation import collect, summarise
     from lrcalc.evaluator import Evaluator
     from lrcalc.training.data import fingerprint, read_structures
-    from lrcalc.training.polarizability import reference_polarizability
 
+    steps = parse_slice(args.frames)
+    if args.local_field and not args.polarizability_unit:
+        raise ValueError(
+            f"`--local-field` {args.local_field} is about polarizabilities, which are compared "
+            "only with --polarizability-unit; give it too"
+        )
     evaluator = Evaluator(
         args.model, device=args.device, dtype=args.dtype, epsilon_infinity=args.epsilon_infinity
     )
-    structures = read_structures(args.data)
-    indices = range(len(structures))[parse_slice(args.frames)]
+    structures = read_structures(args.data, _options.label_keys(args))
+    indices = range(len(structures))[steps]
     if not indices:
         raise ValueError(f"`--frames` {args.frames!r} selects none of {len(structures)} frames")
     card = evaluator.potential.metadata
     seen = {*card.get("trained_on", []), *card.get("polarizability", {}).get("trained_on", [])}
-
-    def polarizability(atoms: Any) -> Any:
-        unit = args.polarizability_unit
-        return reference_polarizability(atoms, unit, args.local_field) if unit else None
+    chosen = {k: structures[k] for k in indices}
+    for k, atoms in chosen.items():
+        check_reference(atoms, args.data, k)
+    alphas = polarizabilities(chosen, args)
+    left_out = unread(chosen, args)
+    if left_out:
+        print(f"note: left out: {', '.join(left_out)}")
 
     groups: dict[str, list[int]] = {"kept_out": [], "training": []}
     for k in indices:
@@ -81,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
                 evaluator,
                 [structures[k] for k in members],
                 lambda: bar.update() or None,
-                polarizability,
+                lambda atoms: alphas.get(id(atoms)),
             )
             report[group] = {
                 "frames": members,
@@ -90,10 +108,91 @@ def run(args: argparse.Namespace) -> int:
     print(table(report))
     if args.json:
         temporary = Path(f"{args.json}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(report, indent=1) + "\n")
+        temporary.write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
         os.replace(temporary, args.json)
         print(f"wrote {args.json}")
     return 0
+
+
+def check_reference(atoms: Atoms, path: str, index: int) -> None:
+    """Refuse a label that cannot be compared, naming the frame: one of them spoils all means."""
+    from lrcalc.evaluation import BORN_KEYS
+    from lrcalc.training.labels import check_finite
+
+    check_finite(atoms, path, index)
+    key = next((k for k in BORN_KEYS if k in atoms.arrays), None)
+    if key is None:
+        return
+    value = np.asarray(atoms.arrays[key])
+    if value.size != 9 * len(atoms):
+        raise ValueError(
+            f"{path}: frame {index}: {key} has {value.size // len(atoms)} numbers an atom but must "
+            f"have 9 numbers, born[field, displacement] (column {key}:R:9)"
+        )
+    if not np.isfinite(value).all():
+        raise ValueError(f"{path}: frame {index}: {key} is not finite; remove the frame")
+
+
+def polarizabilities(chosen: Mapping[int, Atoms], args: argparse.Namespace) -> dict[int, Any]:
+    """Polarizabilities (3, 3), e Å²/V, that were asked for, by the identity of the structure."""
+    from lrcalc.training.polarizability import reference_polarizability
+
+    found: dict[int, Any] = {}
+    if not args.polarizability_unit:
+        return found
+    for k, atoms in chosen.items():
+        try:
+            alpha = reference_polarizability(
+                atoms, args.polarizability_unit, args.local_field or "none"
+            )
+        except ValueError as error:
+            raise ValueError(f"{args.data}: frame {k}: {error}") from error
+        if alpha is not None:
+            found[id(atoms)] = alpha
+    if not found:
+        raise ValueError(
+            f"{args.data} has no polarizability to compare; the comment lines need "
+            f"{POLARIZABILITY_KEYS[1]}= or {POLARIZABILITY_KEYS[0]}= with nine numbers, or leave "
+            "out --polarizability-unit"
+        )
+    return found
+
+
+def unread(chosen: Mapping[int, Atoms], args: argparse.Namespace) -> list[str]:
+    """Name labels that no option reads, with that option; refuse frames without any label.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to compare.
+    """
+    from lrcalc.evaluation import reference_born
+    from lrcalc.training.labels import LabelKeys, alternatives, has_label, hint
+
+    first, atoms = next(iter(chosen.items()))
+    labels = any(has_label(a, name) for a in chosen.values() for name in LabelKeys())
+    born = any(reference_born(a) is not None for a in chosen.values())
+    if not (labels or born or args.polarizability_unit):
+        raise ValueError(
+            f"{args.data}: nothing to compare: frame {first} has neither energy= nor forces "
+            f"(columns forces:R:3), stress= or Born charges (columns REF_born:R:9){hint(atoms)}"
+        )
+    found = [f"{key} (--{name}-key {key})" for name, key in alternatives(atoms).items()]
+    if not args.polarizability_unit:
+        keys = [key for key in POLARIZABILITY_KEYS if key in atoms.info]
+        found += [f"{key} (--polarizability-unit says its unit)" for key in keys]
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Replace what JSON does not know, NaN and infinity, by null."""
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def table(report: dict[str, Any]) -> str:
@@ -105,13 +204,13 @@ def table(report: dict[str, Any]) -> str:
         frames = report[group]["frames"]
         shown = ", ".join(map(str, frames)) if len(frames) <= 15 else f"{len(frames)} frames"
         lines.append(f"\n{title}: {shown} of {report['data']}")
-        lines.append(f"{'':27}{'n':>9}{'RMSE':>10}{'MAE':>10}{'R²':>9}")
+        lines.append(f"{'':27}{'n':>9}{'RMSE':>10}{'MAE':>10}{'R²':>11}")
         for name, (factor, unit) in UNITS.items():
             if name in report[group]:
                 e = report[group][name]
                 lines.append(
                     f"{name:27}{e['n']:9d}{factor * e['rmse']:10.4g}"
-                    f"{factor * e['mae']:10.4g}{e['r2']:9.4f}  {unit}"
+                    f"{factor * e['mae']:10.4g}{e['r2']:11.4f}  {unit}"
                 )
     lines.append("energy_shifted leaves out a constant offset between data and model")
     return "\n".join(lines)
@@ -125,6 +224,8 @@ def parse_slice(text: str) -> slice:
         raise ValueError(f"`--frames` is {text!r} but must look like 3, 3:10 or 3::7") from None
     if len(parts) == 1 and parts[0] is not None:
         return slice(parts[0], parts[0] + 1 or None)
+    if parts[2:] == [0]:
+        raise ValueError(f"`--frames` is {text!r}: a step of 0 never moves on; give 1 or more")
     if not 2 <= len(parts) <= 3:
         raise ValueError(f"`--frames` is {text!r} but must look like 3, 3:10 or 3::7")
     return slice(*parts)

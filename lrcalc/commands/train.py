@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from lrcalc import __version__
+from lrcalc.commands import _options
 from lrcalc.models.potential import DEFAULTS
 from lrcalc.models.readout import LEVELS
+from lrcalc.models.requests import check_device
 from lrcalc.training.data import (
     Frame,
+    assign,
+    check_parts,
     describe_outliers,
     fingerprint,
     make_frames,
     read_structures,
 )
-from lrcalc.training.fit import Settings, fit, validate
+from lrcalc.training.fit import fit, validate
+from lrcalc.training.labels import LabelKeys
+from lrcalc.training.settings import Settings
 
 NAME = "train"
 HELP = "train a potential on energies, forces and stresses of an extended xyz file"
 EXAMPLE = "lrcalc train --train water.xyz --level u --epochs 100 --out water.pt"
+
+FITTED = tuple(key for key in Settings._fields if key != "energy_boost")
+"""Settings that have an option."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,20 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data (extended xyz with energy, forces, optionally stress)")
     data.add_argument("--train", nargs="+", required=True, metavar="F", help="training files")
     data.add_argument("--valid", nargs="+", default=[], metavar="F", help="validation files")
-    data.add_argument(
-        "--valid-every",
-        type=int,
-        default=20,
-        metavar="K",
-        help="without --valid: every K-th training frame validates (default 20)",
-    )
-    data.add_argument(
-        "--test-every",
-        type=int,
-        default=0,
-        metavar="K",
-        help="keep every K-th frame of each file out of training and validation",
-    )
+    _options.add_split_arguments(data, 20, "without --valid: ")
+    _options.add_label_arguments(data)
     data.add_argument(
         "--allow-images", action="store_true", help="accept cells smaller than the cutoff"
     )
@@ -70,65 +69,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="electronic permittivity of the material (water 1.78, molecules 1)",
     )
     how = parser.add_argument_group("training")
-    defaults = Settings()
-    how.add_argument("--epochs", type=int, default=defaults.epochs)
-    how.add_argument("--batch-size", type=int, default=defaults.batch_size)
-    how.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
-    how.add_argument("--energy-weight", type=float, default=defaults.energy_weight)
-    how.add_argument("--forces-weight", type=float, default=defaults.forces_weight)
-    how.add_argument("--stress-weight", type=float, default=defaults.stress_weight)
-    how.add_argument("--weight-decay", type=float, default=defaults.weight_decay)
-    how.add_argument("--ema", type=float, default=defaults.ema)
-    how.add_argument("--patience", type=int, default=defaults.patience)
-    how.add_argument("--seed", type=int, default=0)
-    how.add_argument("--device", default="cpu")
+    _options.add_fit_arguments(how, Settings(), *FITTED)
     how.add_argument("--restart", action="store_true", help="ignore a state left by a killed run")
-    parser.add_argument("--out", required=True, metavar="M.pt", help="model file to write")
-    parser.add_argument("--licence", default="not stated", help="of the data; goes into the card")
-    parser.add_argument("--source", default="", help="origin of the data; goes into the card")
+    _options.add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, report, and write model, learning curve (CSV, PNG) and card."""
-    output = Path(args.out)
-    if output.suffix != ".pt":
-        raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    check_device(args.device)
+    output = _options.check_options(args)
     config = {
         key: getattr(args, key)
         for key in ("level", "charges", "cutoff", "channels", "hidden", "smearing", "k_cutoff",
                     "anisotropic")
     }  # fmt: skip
-    settings = Settings(
-        epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.learning_rate,
-        energy_weight=args.energy_weight, forces_weight=args.forces_weight,
-        stress_weight=args.stress_weight, ema=args.ema, weight_decay=args.weight_decay,
-        patience=args.patience,
-        seed=args.seed, device=args.device,
-    )  # fmt: skip
+    settings = Settings(**{key: getattr(args, key) for key in FITTED})
     split = split_files(
         args.train, args.valid, args.cutoff, args.valid_every, args.test_every,
-        allow_images=args.allow_images,
+        allow_images=args.allow_images, keys=_options.label_keys(args),
     )  # fmt: skip
-    note = describe_outliers(split["train"])
-    if note:
-        print(f"warning: {note}")
-    print(f"{len(split['train'])} training, {len(split['valid'])} validation, "
+    for warning in split["warnings"]:
+        print(f"warning: {warning}")
+    print(f"{len(split['training'])} training, {len(split['validation'])} validation, "
           f"{len(split['test'])} test frames")  # fmt: skip
     metadata = {
         "epsilon_infinity": args.epsilon_infinity,
         "data": [Path(f).name for f in args.train],
         "source": args.source,
         "licence": args.licence,
-        "kept_out": f"every {args.test_every}th frame of each file" if args.test_every else "none",
+        "kept_out": _options.kept_out(args),
         "trained_on": split["hashes"],
         "lrcalc": __version__,
         "command": command_line(args),
     }
     started = time.perf_counter()
+    epochs = 0
     with tqdm(total=settings.epochs, unit="epoch", dynamic_ncols=True) as bar:
 
         def report(row: dict[str, float]) -> None:
+            nonlocal epochs
+            epochs += 1
             bar.update(int(row["epoch"]) - bar.n)
             bar.set_postfix_str(
                 f"F {1e3 * row['train_forces']:.1f}/{1e3 * row['valid_forces']:.1f} meV/Å, "
@@ -138,18 +118,21 @@ def run(args: argparse.Namespace) -> int:
                 plot_curve(output)
 
         best = fit(
-            split["train"], split["valid"], config, settings, output,
-            metadata=metadata, report=report, restart=args.restart,
+            split["training"], split["validation"], config, settings, output,
+            metadata=metadata, report=report, note=bar.write, restart=args.restart,
         )  # fmt: skip
     plot_curve(output)
     minutes = (time.perf_counter() - started) / 60
-    print(f"\n{output} ({output.stat().st_size / 1e3:.0f} kB) after {minutes:.1f} min; "
+    done = f"{epochs} epochs in {minutes:.1f} min"
+    if not epochs:
+        done = "nothing left to train: give more --epochs or --patience, or --restart"
+    print(f"\n{output} ({output.stat().st_size / 1e3:.0f} kB): {done}; "
           f"curve in {output.with_suffix('.csv')} and {output.with_suffix('.png')}")  # fmt: skip
     if split["test"]:
         errors = validate(best, split["test"], settings, _no_shift(split["test"]))
         print(
             "kept-out frames: "
-            + json.dumps({k[6:]: round(1e3 * v, 3) for k, v in errors.items()})
+            + json.dumps({k[6:]: round(1e3 * v, 3) for k, v in errors.items() if math.isfinite(v)})
             + " (meV/atom, meV/Å, meV/Å³; energies without file shift)"
         )
     return 0
@@ -163,28 +146,35 @@ def split_files(
     test_every: int,
     *,
     allow_images: bool = False,
+    keys: LabelKeys | None = None,
 ) -> dict[str, Any]:
-    """Read all files and split their frames; keys train, valid, test, hashes."""
-    parts: dict[str, Any] = {"train": [], "valid": [], "test": [], "hashes": []}
-    for source, path in enumerate(train):
-        structures = read_structures(path)
+    """Read all files and split their frames; keys training, validation, test, hashes, warnings."""
+    split: dict[str, Any] = {
+        "training": [], "validation": [], "test": [], "hashes": [], "warnings": [],
+    }  # fmt: skip
+    parts: list[str] = []
+    sizes: list[int] = []
+
+    def add(path: str, source: int, uses: Callable[[int], list[str]]) -> None:
+        structures = read_structures(path, keys)
         frames = make_frames(structures, path, cutoff, source, allow_images=allow_images)
-        kept = 0
-        for index, frame in enumerate(frames):
-            if test_every and index % test_every == test_every // 2:
-                parts["test"].append(frame)
-                continue
-            kept += 1
-            if not valid and kept % valid_every == 0:
-                parts["valid"].append(frame)
-            else:
-                parts["train"].append(frame)
-            parts["hashes"].append(fingerprint(structures[index]))
+        used = uses(len(frames))
+        for atoms, frame, part in zip(structures, frames, used, strict=True):
+            split[part].append(frame)
+            if part != "test":
+                split["hashes"].append(fingerprint(atoms))
+        outliers = describe_outliers(frames, used)
+        if outliers:
+            split["warnings"].append(f"{path}: {outliers}")
+        parts.extend(used)
+        sizes.append(len(used) - used.count("test"))
+
+    for source, path in enumerate(train):
+        add(path, source, lambda n: assign(n, None if valid else valid_every, test_every))
     for path in valid:
-        structures = read_structures(path)
-        parts["valid"] += make_frames(structures, path, cutoff, 0, allow_images=allow_images)
-        parts["hashes"] += [fingerprint(a) for a in structures]
-    return parts
+        add(path, 0, lambda n: ["validation"] * n)
+    check_parts(sizes, parts, valid_every)
+    return split
 
 
 def _no_shift(frames: list[Frame]) -> Any:
@@ -197,7 +187,9 @@ def command_line(args: argparse.Namespace) -> str:
     """Reconstruct the command, with file names but not the folders of this machine."""
     words = ["lrcalc train"]
     for key, value in sorted(vars(args).items()):
-        if key in ("command", "run", "restart", "out") or value in (None, False, [], ""):
+        if key in ("command", "run", "restart", "out"):
+            continue
+        if value is None or value is False or value in ([], ""):  # but not 0, which is a setting
             continue
         flag = "--" + key.replace("_", "-")
         if key in ("train", "valid"):

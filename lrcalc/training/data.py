@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.system import System, from_ase
+from lrcalc.training.labels import LabelKeys, check_labels, take_labels
 
 LARGE_FORCE = 50.0
 """eV/Å; a larger component is reported as an outlier."""
@@ -59,8 +61,14 @@ class Batch(NamedTuple):
     source: Tensor
 
 
-def read_structures(path: str | Path) -> list[Atoms]:
+def read_structures(path: str | Path, keys: LabelKeys | None = None) -> list[Atoms]:
     """Read all frames of an (optionally gzipped) extended xyz file.
+
+    Parameters
+    ----------
+    path : path-like
+    keys : LabelKeys, optional
+        Names of the labels in the file, if they are not ASE's.
 
     Raises
     ------
@@ -76,7 +84,7 @@ def read_structures(path: str | Path) -> list[Atoms]:
         raise ValueError(f"{path} could not be read as extended xyz: {error}") from error
     if not frames:
         raise ValueError(f"{path} holds no structures")
-    return frames
+    return frames if keys in (None, LabelKeys()) else take_labels(frames, keys, path)
 
 
 def _open(path: Path) -> Path | io.StringIO:
@@ -85,36 +93,6 @@ def _open(path: Path) -> Path | io.StringIO:
         return path
     with gzip.open(path, "rt") as file:
         return io.StringIO(file.read())
-
-
-def check_labels(structures: Sequence[Atoms], path: str | Path) -> bool:
-    """Check that all frames of a file carry the same labels; return whether that includes stress.
-
-    Raises
-    ------
-    ValueError
-        Naming the first frame without energy or forces, or where the set of labels changes.
-    """
-    stress = _has(structures[0], "stress")
-    for index, atoms in enumerate(structures):
-        for key in ("energy", "forces"):
-            if not _has(atoms, key):
-                raise ValueError(
-                    f"{path}: frame {index} has no {key}; every frame needs energy= and forces "
-                    "(columns forces:R:3), named as ASE reads them"
-                )
-        if _has(atoms, "stress") != stress:
-            raise ValueError(
-                f"{path}: frame 0 {'has' if stress else 'lacks'} a stress but frame {index} "
-                f"{'lacks' if stress else 'has'} it; put frames of either kind into separate files"
-            )
-        if not np.isfinite(atoms.get_forces()).all():
-            raise ValueError(f"{path}: frame {index} has NaN forces; remove it")
-    return stress
-
-
-def _has(atoms: Atoms, key: str) -> bool:
-    return atoms.calc is not None and atoms.calc.results.get(key) is not None
 
 
 def make_frames(
@@ -168,22 +146,86 @@ def check_cutoff(atoms: Atoms, cutoff: float) -> None:
         )
 
 
-def describe_outliers(frames: Sequence[Frame]) -> str | None:
-    """One line on frames with a force component above `LARGE_FORCE`, or None."""
+def describe_outliers(frames: Sequence[Frame], parts: Sequence[str] = ()) -> str | None:
+    """One line on frames with a force component above `LARGE_FORCE`, or None.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        Of one file, in its order.
+    parts : sequence of str, optional
+        What each frame is used for (`assign`).
+    """
     large = [i for i, f in enumerate(frames) if float(f.forces.abs().max()) > LARGE_FORCE]
     if not large:
         return None
     worst = max(float(frames[i].forces.abs().max()) for i in large)
+    uses = Counter(parts[i] for i in large) if parts else {}
     return (
         f"{len(large)} of {len(frames)} frames have a force above {LARGE_FORCE:g} eV/Å "
-        f"(largest {worst:.0f} eV/Å; first: frame {large[0]}); consider removing them"
+        f"(largest {worst:.0f} eV/Å; first: frame {large[0]}"
+        + "".join(f"; {n} in {part}" for part, n in uses.items())
+        + "); consider removing them"
+        + (": the best epoch would be chosen by them" if "validation" in uses else "")
     )
+
+
+def assign(n_frames: int, valid_every: int | None, test_every: int) -> list[str]:
+    """Part of each frame of a file: training, validation or test.
+
+    Parameters
+    ----------
+    n_frames : int
+    valid_every : int or None
+        Every K-th frame that is not kept out validates; None for none.
+    test_every : int
+        Every K-th frame is kept out, from the middle of the first K on; 0 for none.
+    """
+    parts = []
+    kept = 0
+    for index in range(n_frames):
+        if test_every and index % test_every == test_every // 2:
+            parts.append("test")
+            continue
+        kept += 1
+        parts.append("validation" if valid_every and kept % valid_every == 0 else "training")
+    return parts
+
+
+def check_parts(sizes: Sequence[int], parts: Sequence[str], valid_every: int) -> None:
+    """Refuse a split without validation or training frames.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Frames of each file that are not kept out.
+    parts : sequence of str
+        Of all frames (`assign`).
+    valid_every : int
+    """
+    if "training" not in parts:
+        raise ValueError("no training frames; --test-every keeps all of them out: give more frames")
+    if "validation" not in parts:
+        raise ValueError(
+            f"no validation frames: --valid-every is {valid_every}, but no file leaves more than "
+            f"{max(sizes)} frames to choose from; give a smaller --valid-every"
+        )
 
 
 def fingerprint(atoms: Atoms) -> str:
     """Short hash of a structure, by which a model knows the frames it was trained on."""
     content = np.round(np.asarray(atoms.positions), 4).tobytes() + atoms.numbers.tobytes()
     return hashlib.sha256(content).hexdigest()[:10]
+
+
+def frame_hash(frame: Frame) -> str:
+    """Short hash of a structure with its labels: all that a training run sees of a frame."""
+    system = frame.system
+    content = hashlib.sha256(repr((frame.energy, frame.source)).encode())
+    for values in (system.numbers, system.positions, system.cell, system.pbc,
+                   system.total_charge, frame.forces, frame.stress):  # fmt: skip
+        content.update(b"none" if values is None else values.contiguous().numpy().tobytes())
+    return content.hexdigest()[:16]
 
 
 def reference_energies(frames: Sequence[Frame], species: tuple[int, ...]) -> Tensor:

@@ -9,72 +9,26 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+from ase.data import chemical_symbols
 from torch import Tensor
 
-from lrcalc.checkpoint import read_tensors, save, write_tensors
+from lrcalc.checkpoint import save
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.orientation import orient
 from lrcalc.models.potential import Potential
 from lrcalc.neighbors import pair_vectors
 from lrcalc.training.data import Frame, batch_to, collate, reference_energies
 from lrcalc.training.loss import Accumulator, Weights, gradient_is_finite, loss, residuals
+from lrcalc.training.settings import Settings, check_numbers
+from lrcalc.training.state import State, identity, resume, write_state
 
 COLUMNS = [
     "epoch", "learning_rate", "loss", "train_energy", "train_forces", "valid_energy",
     "valid_forces", "valid_stress", "seconds",
 ]  # fmt: skip
-
-
-class Settings(NamedTuple):
-    """How to train.
-
-    Attributes
-    ----------
-    epochs : int
-    batch_size : int
-        Structures per step.
-    learning_rate : float
-        Peak; warmed up over the first steps, then a cosine to 1 % of it.
-    energy_weight, forces_weight, stress_weight : float
-        Of squared errors in eV/atom, eV/Å, eV/Å³.
-    energy_boost : float
-        Factor on ``energy_weight`` over the last quarter of the epochs.
-    weight_decay : float
-        Decoupled weight decay of AdamW.
-    ema : float
-        Decay per step of the averaged weights, which are what is validated and saved.
-    patience : int
-        Epochs without a better validation loss after which training stops.
-    seed : int
-        Of the initial weights and of the order of the frames.
-    device : str
-        Torch device.
-    """
-
-    epochs: int = 100
-    batch_size: int = 1
-    learning_rate: float = 3e-3
-    energy_weight: float = 20.0
-    forces_weight: float = 1.0
-    stress_weight: float = 100.0
-    energy_boost: float = 4.0
-    weight_decay: float = 1e-3
-    ema: float = 0.995
-    patience: int = 100
-    seed: int = 0
-    device: str = "cpu"
-
-
-class State(NamedTuple):
-    """Everything a resumed run needs, updated in place."""
-
-    potential: Potential
-    average: Potential
-    optimizer: torch.optim.Optimizer
-    progress: dict[str, Any]
 
 
 def fit(
@@ -86,6 +40,7 @@ def fit(
     *,
     metadata: dict[str, Any] | None = None,
     report: Callable[[dict[str, float]], None] | None = None,
+    note: Callable[[str], None] | None = None,
     restart: bool = False,
 ) -> Potential:
     """Train a potential and write ``output``, ``output``'s CSV and its resumable state.
@@ -103,6 +58,8 @@ def fit(
         Card of the model.
     report : callable, optional
         Called with the figures of each epoch.
+    note : callable, optional
+        Called with a line about a run that is resumed.
     restart : bool
         Ignore a state left by an earlier run.
 
@@ -114,19 +71,27 @@ def fit(
     Raises
     ------
     ValueError
-        If there are no frames, if the state belongs to another model, or if the loss diverges.
+        If a setting cannot be used, if there are no frames, if the state belongs to a run with
+        another model, other settings or other data, or if the loss diverges.
     """
+    check_numbers({**config, **settings._asdict()})
     if not train:
         raise ValueError("no training frames; give at least one file with --train")
     if not valid:
-        raise ValueError("no validation frames; give --valid or a larger --valid-every")
+        raise ValueError("no validation frames; give --valid or a smaller --valid-every")
+    check_species(train, valid)
     keep_freed_memory()
     output = Path(output)
     state_path = output.with_suffix(".state.pt")
     state = _start(train, config, settings, metadata or {})
-    if state_path.is_file() and not restart:
-        _resume(state, state_path, config, settings)
     progress = state.progress
+    run = identity(state.potential, settings, train, valid)
+    if state_path.is_file() and not restart:
+        changes = resume(state, state_path, run)
+        _rewrite(state, output, train, settings)
+        if note:
+            done = f"{state_path} continues after epoch {progress['epoch']} of {settings.epochs}"
+            note("; ".join([done, *(f"the card now says {c}" for c in changes)]))
     n_sources = 1 + max(f.source for f in [*train, *valid])
     if len(progress["shifts"]) != n_sources:
         progress["shifts"] = torch.zeros(n_sources, dtype=torch.float64)
@@ -139,13 +104,33 @@ def fit(
         row["epoch"] = progress["epoch"]
         progress["history"].append([float(row[c]) for c in COLUMNS])
         _keep_best(state, row, settings, output, train)
-        _write_state(state, state_path, config, settings)
+        write_state(state, state_path, run)
         write_history(progress["history"], output.with_suffix(".csv"))
         if report:
             report(row)
+    return best_of(state, train, settings)
+
+
+def best_of(state: State, train: Sequence[Frame], settings: Settings) -> Potential:
+    """Return the averaged weights of the best epoch, with their errors in the card."""
     best = copy.deepcopy(state.average)
-    best.load_state_dict(progress["best_state"])
+    best.load_state_dict(state.progress["best_state"])
+    if state.progress["best_errors"]:
+        best.metadata["errors"] = state.progress["best_errors"]
     return oriented(best, train, settings.device)
+
+
+def check_species(train: Sequence[Frame], valid: Sequence[Frame]) -> None:
+    """Refuse validation frames with elements that no training frame has."""
+    known, used = (
+        {int(z) for f in part for z in f.system.numbers.unique()} for part in (train, valid)
+    )
+    if used - known:
+        names = ", ".join(chemical_symbols[z] for z in sorted(used - known))
+        raise ValueError(
+            f"the validation frames have {names}, which no training frame has; train on frames "
+            "with it, or validate on others"
+        )
 
 
 def oriented(potential: Potential, train: Sequence[Frame], device: str) -> Potential:
@@ -179,7 +164,7 @@ def _start(
     )
     progress = {
         "epoch": 0, "step": 0, "best": math.inf, "stale": 0, "history": [],
-        "best_state": copy.deepcopy(average.state_dict()),
+        "best_state": copy.deepcopy(average.state_dict()), "best_errors": {},
         "shifts": torch.zeros(0, dtype=torch.float64),
     }  # fmt: skip
     return State(potential, average, optimizer, progress)
@@ -294,47 +279,27 @@ def _keep_best(
     )
     progress = state.progress
     if not math.isfinite(score):
-        raise ValueError(f"validation errors are not finite in epoch {progress['epoch']}: {row}")
+        bad = ", ".join(k for k in ("energy", "forces") if not math.isfinite(row[f"valid_{k}"]))
+        raise ValueError(
+            f"the validation error of {bad} is not finite in epoch {progress['epoch']}; lower "
+            f"--learning-rate (now {settings.learning_rate:g})"
+        )
     if score < progress["best"]:
         progress["best"], progress["stale"] = score, 0
         progress["best_state"] = copy.deepcopy(state.average.state_dict())
-        state.average.metadata["errors"] = {
+        progress["best_errors"] = {
             k: v for k, v in row.items() if k.startswith("valid_") and math.isfinite(v)
         }
-        save(oriented(state.average, train, settings.device), output)
+        save(best_of(state, train, settings), output)
     else:
         progress["stale"] += 1
 
 
-def _write_state(state: State, path: Path, config: dict[str, Any], settings: Settings) -> None:
-    write_tensors(
-        {
-            "format": "lrcalc-training-1",
-            "config": repr(sorted(config.items())),
-            "settings": repr(tuple(settings._replace(epochs=0, patience=0, device=""))),
-            "potential": state.potential.state_dict(),
-            "average": state.average.state_dict(),
-            "optimizer": state.optimizer.state_dict(),
-            "progress": state.progress,
-        },
-        path,
-    )
-
-
-def _resume(state: State, path: Path, config: dict[str, Any], settings: Settings) -> None:
-    saved = read_tensors(path)
-    same = saved.get("config") == repr(sorted(config.items())) and saved.get("settings") == repr(
-        tuple(settings._replace(epochs=0, patience=0, device=""))
-    )
-    if saved.get("format") != "lrcalc-training-1" or not same:
-        raise ValueError(
-            f"{path} was left by a run with other settings; give the same ones to resume it, "
-            "another --out, or --restart to start over"
-        )
-    state.potential.load_state_dict(saved["potential"])
-    state.average.load_state_dict(saved["average"])
-    state.optimizer.load_state_dict(saved["optimizer"])
-    state.progress.update(saved["progress"])
+def _rewrite(state: State, output: Path, train: Sequence[Frame], settings: Settings) -> None:
+    """Write the model and its learning curve again: its card may say something new by now."""
+    if state.progress["best_errors"]:
+        save(best_of(state, train, settings), output)
+    write_history(state.progress["history"], output.with_suffix(".csv"))
 
 
 def write_history(history: Sequence[Sequence[float]], path: Path) -> None:

@@ -1,0 +1,91 @@
+"""Options that the commands about data and training share, and their checks."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from lrcalc.training.labels import LabelKeys
+from lrcalc.training.settings import check_numbers
+
+
+class Group(Protocol):
+    """A parser, or a group of its options."""
+
+    def add_argument(self, *names: str, **options: Any) -> Any:
+        """Declare one option."""
+
+
+def add_label_arguments(group: Group) -> None:
+    """Declare under which names a file keeps its labels."""
+    for name, unit in (("energy", "eV"), ("forces", "eV/Å"), ("stress", "eV/Å³")):
+        group.add_argument(
+            f"--{name}-key",
+            metavar="NAME",
+            help=f"name of the {name} ({unit}) in the files, e.g. REF_{name} (default {name})",
+        )
+
+
+def label_keys(args: argparse.Namespace) -> LabelKeys:
+    """Return the names that were given, or ASE's."""
+    given = {name: getattr(args, f"{name}_key") for name in LabelKeys._fields}
+    return LabelKeys(**{name: key for name, key in given.items() if key})
+
+
+def add_split_arguments(group: Group, valid_every: int, note: str = "") -> None:
+    """Declare which frames validate and which are kept out."""
+    group.add_argument(
+        "--valid-every",
+        type=int,
+        default=valid_every,
+        metavar="K",
+        help=f"{note}every K-th training frame validates (default {valid_every})",
+    )
+    group.add_argument(
+        "--test-every",
+        type=int,
+        default=0,
+        metavar="K",
+        help="keep every K-th frame of each file out of training and validation",
+    )
+
+
+def kept_out(args: argparse.Namespace) -> str:
+    """Say in the card which frames were kept out."""
+    return f"every {args.test_every}th frame of each file" if args.test_every else "none"
+
+
+def add_fit_arguments(group: Group, defaults: NamedTuple, *names: str) -> None:
+    """Declare settings of a fit, of the type and with the value that they have in ``defaults``."""
+    for name in names:
+        value = getattr(defaults, name)
+        group.add_argument(flag(name), type=type(value), default=value)
+
+
+def add_output_arguments(group: Group) -> None:
+    """Declare the model file to write, and what its card says of the data."""
+    group.add_argument("--out", required=True, metavar="M.pt", help="model file to write")
+    group.add_argument("--licence", default="not stated", help="of the data; goes into the card")
+    group.add_argument("--source", default="", help="origin of the data; goes into the card")
+
+
+def check_options(args: argparse.Namespace) -> Path:
+    """Refuse numbers and an output that no run could use, before a file is read.
+
+    Returns
+    -------
+    Path
+        The model file to write; its folder exists.
+    """
+    output = Path(args.out)
+    if output.suffix != ".pt":
+        raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
+    check_numbers(vars(args), flag)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    return output
+
+
+def flag(name: str) -> str:
+    """Return the option that sets ``name``."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,103 @@
+"""How to train, and what its numbers may be: checked before a file is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+
+class Settings(NamedTuple):
+    """How to train.
+
+    Attributes
+    ----------
+    epochs : int
+    batch_size : int
+        Structures per step.
+    learning_rate : float
+        Peak; warmed up over the first steps, then a cosine to 1 % of it.
+    energy_weight, forces_weight, stress_weight : float
+        Of squared errors in eV/atom, eV/Å, eV/Å³.
+    energy_boost : float
+        Factor on ``energy_weight`` over the last quarter of the epochs.
+    weight_decay : float
+        Decoupled weight decay of AdamW.
+    ema : float
+        Decay per step of the averaged weights, which are what is validated and saved.
+    patience : int
+        Epochs without a better validation loss after which training stops.
+    seed : int
+        Of the initial weights and of the order of the frames.
+    device : str
+        Torch device.
+    """
+
+    epochs: int = 100
+    batch_size: int = 1
+    learning_rate: float = 3e-3
+    energy_weight: float = 20.0
+    forces_weight: float = 1.0
+    stress_weight: float = 100.0
+    energy_boost: float = 4.0
+    weight_decay: float = 1e-3
+    ema: float = 0.995
+    patience: int = 100
+    seed: int = 0
+    device: str = "cpu"
+
+
+class Rule(NamedTuple):
+    """What a number may be, as a test and in words. NaN passes no test."""
+
+    allows: Callable[[float], bool]
+    words: str
+
+
+COUNT = Rule(lambda x: 1 <= x < math.inf, "at least 1")
+POSITIVE = Rule(lambda x: 0 < x < math.inf, "positive")
+NOT_NEGATIVE = Rule(lambda x: 0 <= x < math.inf, "zero or positive")
+
+RULES = {
+    "epochs": COUNT, "batch_size": COUNT, "patience": COUNT, "channels": COUNT, "hidden": COUNT,
+    "learning_rate": POSITIVE, "cutoff": POSITIVE, "smearing": POSITIVE, "k_cutoff": POSITIVE,
+    "energy_boost": POSITIVE,
+    "energy_weight": NOT_NEGATIVE, "forces_weight": NOT_NEGATIVE, "stress_weight": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "ema": Rule(lambda x: 0 <= x < 1, "at least 0 and below 1"),
+    "seed": Rule(lambda x: 0 <= x < 2**31, "from 0 to 2147483647"),
+    "valid_every": Rule(
+        lambda x: x >= 2, "at least 2: every K-th frame validates, the others are trained on"
+    ),
+    "test_every": Rule(
+        lambda x: x == 0 or x >= 2, "0 (none kept out) or at least 2 (every K-th kept out)"
+    ),
+    "epsilon_infinity": Rule(lambda x: 1 <= x < math.inf, "at least 1 (vacuum)"),
+}  # fmt: skip
+"""Setting → what it may be."""
+
+
+def check_numbers(values: Mapping[str, Any], name: Callable[[str], str] = str) -> None:
+    """Refuse a number that no run could use.
+
+    Parameters
+    ----------
+    values : mapping
+        Settings by name; None and names without a rule pass.
+    name : callable, optional
+        What a setting is called where it was set (on the command line ``--batch-size``).
+
+    Raises
+    ------
+    ValueError
+        Naming the setting, its value and what it may be.
+    """
+    for key, value in values.items():
+        rule = RULES.get(key)
+        if rule and value is not None and not rule.allows(value):
+            raise ValueError(f"`{name(key)}` is {value} but must be {rule.words}")
+    if values.get("energy_weight") == values.get("forces_weight") == 0:
+        raise ValueError(
+            f"`{name('energy_weight')}` and `{name('forces_weight')}` are both 0, which leaves "
+            "nothing to choose the best epoch by; raise one"
+        )

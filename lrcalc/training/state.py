@@ -1,0 +1,128 @@
+"""The state of an unfinished training: what a resumed run needs, and whose it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from ase.data import chemical_symbols
+
+from lrcalc.checkpoint import read_tensors, write_tensors
+from lrcalc.models.potential import Potential
+from lrcalc.training.data import Frame, frame_hash
+from lrcalc.training.settings import Settings
+
+FORMAT = "lrcalc-training-2"
+
+Identity = dict[str, Any]
+"""What makes a run: plain values that JSON gives back unchanged."""
+
+
+class State(NamedTuple):
+    """Everything a resumed run needs, updated in place."""
+
+    potential: Potential
+    average: Potential
+    optimizer: torch.optim.Optimizer
+    progress: dict[str, Any]
+
+
+def identity(
+    potential: Potential, settings: Settings, train: Sequence[Frame], valid: Sequence[Frame]
+) -> Identity:
+    """Collect what must not change in a run: model, settings, elements, frames in their order.
+
+    Epochs, patience and device may differ: a run may be made longer, or moved.
+    """
+    free = ("epochs", "patience", "device")
+    run = {
+        "model": potential.config,
+        "settings": {k: v for k, v in settings._asdict().items() if k not in free},
+        "elements": [chemical_symbols[z] for z in potential.species],
+        "training": [frame_hash(f) for f in train],
+        "validation": [frame_hash(f) for f in valid],
+    }
+    same: Identity = json.loads(json.dumps(run))
+    return same
+
+
+def write_state(state: State, path: Path, run: Identity) -> None:
+    """Write the state atomically; the card goes with it, so that a resumed run can compare."""
+    write_tensors(
+        {
+            "format": FORMAT,
+            "run": json.dumps(run),
+            "card": json.dumps(state.potential.metadata),
+            "potential": state.potential.state_dict(),
+            "average": state.average.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "progress": state.progress,
+        },
+        path,
+    )
+
+
+def resume(state: State, path: Path, run: Identity) -> list[str]:
+    """Continue from the state in ``path``; return what the new card says differently.
+
+    Raises
+    ------
+    ValueError
+        If the state was left by another run, naming what differs.
+    """
+    saved = read_tensors(path)
+    remedy = "give the same data and settings to resume it, another --out, or --restart"
+    if saved.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} has format {saved.get('format')!r}, not {FORMAT!r}, and does not say what it "
+            "was trained on; give another --out, or --restart to start over"
+        )
+    different = differences(json.loads(saved["run"]), run)
+    if different:
+        raise ValueError(f"{path} was left by another run: {'; '.join(different)}; {remedy}")
+    state.potential.load_state_dict(saved["potential"])
+    state.average.load_state_dict(saved["average"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+    state.progress.update(saved["progress"])
+    return card_changes(json.loads(saved["card"]), state.potential.metadata)
+
+
+def differences(old: Identity, new: Identity) -> list[str]:
+    """Put into words what two runs do not share."""
+    found = []
+    for part in ("model", "settings"):
+        for key in sorted({*old[part], *new[part]}):
+            before, now = old[part].get(key), new[part].get(key)
+            if before != now:
+                found.append(f"`{key}` was {before}, now {now}")
+    if old["elements"] != new["elements"]:
+        found.append(f"elements were {_list(old['elements'])}, now {_list(new['elements'])}")
+    for part in ("training", "validation"):
+        before, now = old[part], new[part]
+        if before == now:
+            continue
+        if len(before) != len(now):
+            found.append(f"{len(before)} {part} frames, now {len(now)}")
+        elif sorted(before) == sorted(now):
+            found.append(f"the same {part} frames in another order")
+        else:
+            unlike = [i for i, (a, b) in enumerate(zip(before, now, strict=True)) if a != b]
+            found.append(
+                f"{len(unlike)} of {len(now)} {part} frames or their labels differ (first: "
+                f"{part} frame {unlike[0]})"
+            )
+    return found
+
+
+def card_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Entries of the card that a resumed run may change, for they do not enter the training."""
+    keys = ("epsilon_infinity", "licence", "source")
+    return [f"{key} {new.get(key)!r} (was {old.get(key)!r})"
+            for key in keys if old.get(key) != new.get(key)]  # fmt: skip
+
+
+def _list(words: Sequence[str]) -> str:
+    return ", ".join(words)
