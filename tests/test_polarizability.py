@@ -18,9 +18,11 @@ from lrcalc.training.polarizability import (
     Settings,
     fit_surface,
     make_samples,
+    permittivities,
     reference_polarizability,
+    warn_implausible,
 )
-from lrcalc.units import EPSILON_0
+from lrcalc.units import COULOMB, EPSILON_0
 
 from .conftest import random_potential
 from .structures import cluster, water_box
@@ -149,6 +151,9 @@ def test_units_and_local_field():
         (np.full(9, np.nan), {}, "nine finite"),
         (np.arange(9.0), {}, "not symmetric"),
         (np.eye(3).ravel(), {"local_field": "clausius-mossotti"}, "three periodic directions"),
+        (-np.eye(3).ravel(), {}, r"lowest eigenvalue is -1: the static.*positive definite"),
+        (np.diag([9.0, 8.0, -0.5]).ravel(), {"unit": "A3"}, "lowest eigenvalue is -0.5"),
+        (np.zeros(9), {}, "positive definite"),
     ],
 )
 def test_bad_labels(value, options, message):
@@ -182,6 +187,8 @@ def test_command_writes_a_model_with_errors_and_origin_in_its_card(files, capsys
     assert main([*base, "--test-every", "4", "--licence", "CC0", "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert "17 training, 1 validation, 6 test" in text
+    assert "warning" not in text
+    assert "isotropic polarizability per atom: " in text
     assert "anisotropic" in text
     card = json.loads(json.dumps(load(out).metadata["polarizability"]))
     assert card["licence"] == "CC0"
@@ -209,12 +216,80 @@ def test_command_refuses_what_it_cannot_use(files, capsys):
             str(files / "alpha.xyz"), "--unit", "eA2/V"]  # fmt: skip
     assert main([*base, "--out", "m.txt"]) == 2
     assert "must end in .pt" in capsys.readouterr().err
-    assert main([*base, "--epochs", "0", "--out", "m.pt"]) == 2
-    assert "`--epochs` is 0" in capsys.readouterr().err
     assert main([*base, "--valid-every", "100", "--out", str(files / "x.pt")]) == 2
-    assert "too few" in capsys.readouterr().err
+    assert "no validation frames: --valid-every is 100" in capsys.readouterr().err
     write(files / "bare.xyz", water_box(n=3))
     bare = [x.replace("alpha.xyz", "bare.xyz") for x in base]
     assert main([*bare, "--out", str(files / "x.pt")]) == 2
     assert "frame 0 has no polarizability" in capsys.readouterr().err
     assert not (files / "x.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--epochs", "0"),
+        ("--valid-every", "0"),
+        ("--valid-every", "1"),
+        ("--test-every", "-3"),
+        ("--test-every", "1"),
+        ("--hidden", "0"),
+        ("--batch-size", "-1"),
+        ("--learning-rate", "-1"),
+        ("--weight-decay", "nan"),
+    ],
+)
+def test_bad_option_is_named_before_data_are_read(option, value, tmp_path, capsys):
+    command = ["fit-polarizability", "--model", "no.pt", "--data", "no.xyz", "--unit", "A3"]
+    assert main([*command, "--out", str(tmp_path / "x.pt"), f"{option}={value}"]) == 2
+    assert f"`{option}` is {value}" in capsys.readouterr().err.replace("-1.0", "-1")
+    assert not list(tmp_path.iterdir())
+
+
+def labelled_file(path, factor, count=12, pbc=True):
+    """Waters of 1.4 Å³, as in the literature, times a factor, in e Å²/V."""
+    structures = [water_box(n=3, seed=k, pbc=pbc) for k in range(count)]
+    for k, atoms in enumerate(structures):
+        alpha = 3 * 1.4 * 0.0694461 * factor * np.diag([1.0, 1.0 + 0.01 * k, 1.02])
+        atoms.info["polarizability"] = alpha.ravel()
+    write(path, structures)
+    return structures
+
+
+@pytest.mark.parametrize("pbc", [True, False])
+@pytest.mark.parametrize(
+    ("factor", "warned"), [(1.0, False), (1e6, True), (1e-3, True), (0.0694461, True)]
+)
+def test_implausible_magnitudes_are_pointed_out(factor, warned, pbc, files, capsys):
+    """Also without a local field and without a cell; the last factor is e Å²/V read as Å³."""
+    labelled_file(files / "scaled.xyz", factor, pbc=pbc)
+    command = ["fit-polarizability", "--model", str(files / "m.pt"), "--unit", "eA2/V",
+               "--data", str(files / "scaled.xyz"), "--epochs", "1"]  # fmt: skip
+    assert main([*command, "--out", str(files / "x.pt")]) == 0
+    text = capsys.readouterr().out
+    assert ("warning: " in text and "12 of 12 frames" in text) == warned
+    assert "Å³" in text
+    assert ("ε_∞ = 1 + α/(ε0 V)" in text) == pbc
+
+
+def test_permittivity_beyond_any_insulator_is_pointed_out():
+    atoms = Atoms("Cs2", positions=[[0, 0, 0], [2, 2, 2]], cell=[4, 4, 4], pbc=True)
+    volume, per_atom = 64.0, 90.0
+    alpha = 2 * per_atom / COULOMB * np.eye(3)  # plausible for an atom, not in so small a cell
+    assert permittivities([atoms], [alpha]) == [
+        pytest.approx(1 + 4 * np.pi * 2 * per_atom / volume, rel=1e-12)
+    ]
+    atoms.set_cell([4, 4, 2], scale_atoms=True)
+    assert "ε_∞ 71.7, above 50" in (warn_implausible([atoms], [alpha]) or "")
+    atoms.pbc = False
+    assert warn_implausible([atoms], [alpha]) is None
+
+
+def test_unknown_elements_are_named_with_their_frame(files, capsys):
+    structures = labelled_file(files / "sulphur.xyz", 1.0)
+    structures[3].numbers[0] = 16
+    write(files / "sulphur.xyz", structures)
+    command = ["fit-polarizability", "--model", str(files / "m.pt"), "--unit", "eA2/V",
+               "--data", str(files / "sulphur.xyz")]  # fmt: skip
+    assert main([*command, "--out", str(files / "x.pt")]) == 2
+    assert "sulphur.xyz: frame 3 has S, but the model knows H, O only" in capsys.readouterr().err

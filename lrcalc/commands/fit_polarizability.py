@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from tqdm import tqdm
 
 from lrcalc import __version__
-from lrcalc.training.polarizability import LOCAL_FIELDS, UNITS, Settings
+from lrcalc.commands import _options
+from lrcalc.training.polarizability import (
+    LOCAL_FIELDS,
+    UNITS,
+    Settings,
+    describe_magnitude,
+    warn_implausible,
+)
 
 NAME = "fit-polarizability"
 HELP = "teach a model the polarizability of structures for which it was computed"
@@ -35,24 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="clausius-mossotti: the data are molecular polarizabilities, corrected for the local "
         "field; they are turned back into the response to the macroscopic field",
     )
-    parser.add_argument("--valid-every", type=int, default=10, metavar="K")
-    parser.add_argument(
-        "--test-every",
-        type=int,
-        default=0,
-        metavar="K",
-        help="keep every K-th frame of each file out of training and validation",
-    )
-    defaults = Settings()
-    parser.add_argument("--hidden", type=int, default=defaults.hidden)
-    parser.add_argument("--epochs", type=int, default=defaults.epochs)
-    parser.add_argument("--batch-size", type=int, default=defaults.batch_size)
-    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
-    parser.add_argument("--weight-decay", type=float, default=defaults.weight_decay)
-    parser.add_argument("--seed", type=int, default=defaults.seed)
-    parser.add_argument("--out", required=True, metavar="M.pt", help="model file to write")
-    parser.add_argument("--licence", default="not stated", help="of the data; goes into the card")
-    parser.add_argument("--source", default="", help="origin of the data; goes into the card")
+    _options.add_split_arguments(parser, 10)
+    _options.add_fit_arguments(parser, Settings(), *Settings._fields)
+    _options.add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,29 +56,25 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.training.data import fingerprint
     from lrcalc.training.polarizability import fit_surface, make_samples
 
-    output = Path(args.out)
-    if output.suffix != ".pt":
-        raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
-    for name in ("valid_every", "epochs", "hidden", "batch_size"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"`--{name.replace('_', '-')}` is {getattr(args, name)}; at least 1")
+    output = _options.check_options(args)
     potential = load(args.model)
-    parts = split(args.data, args.unit, args.local_field, args.valid_every, args.test_every)
-    print(f"{len(parts['train'][0])} training, {len(parts['valid'][0])} validation, "
-          f"{len(parts['test'][0])} test frames")  # fmt: skip
-    samples = {name: make_samples(potential, *parts[name]) for name in ("train", "valid")}
-    settings = Settings(
-        args.hidden, args.epochs, args.batch_size, args.learning_rate, args.weight_decay, args.seed
-    )
+    parts, notes = split(args, potential.species)
+    for note in notes:
+        print(note)
+    print(", ".join(f"{len(parts[name][0])} {name}" for name in parts) + " frames")
+    samples = {name: make_samples(potential, *parts[name]) for name in ("training", "validation")}
+    settings = Settings(**{key: getattr(args, key) for key in Settings._fields})
     with tqdm(total=settings.epochs, unit="epoch", dynamic_ncols=True) as bar:
 
         def report(row: dict[str, float]) -> None:
             bar.update()
             bar.set_postfix_str(f"RMSE {row['train']:.4f}/{row['valid']:.4f} e Å²/V")
 
-        fitted = fit_surface(potential, samples["train"], samples["valid"], settings, report)
-    used = [fingerprint(a) for name in ("train", "valid") for a in parts[name][0]]
-    shown = "test" if parts["test"][0] else "valid"
+        fitted = fit_surface(
+            potential, samples["training"], samples["validation"], settings, report
+        )
+    used = [fingerprint(a) for name in ("training", "validation") for a in parts[name][0]]
+    shown = "test" if parts["test"][0] else "validation"
     errors = polarizability_errors(fitted, *parts[shown])
     fitted.metadata["polarizability"] = {
         "data": [Path(f).name for f in args.data],
@@ -92,12 +82,11 @@ def run(args: argparse.Namespace) -> int:
         "licence": args.licence,
         "unit": args.unit,
         "local_field": args.local_field,
-        "kept_out": f"every {args.test_every}th frame of each file" if args.test_every else "none",
+        "kept_out": _options.kept_out(args),
         "errors": {"frames": shown, **{k: v._asdict() for k, v in errors.items()}},
         "trained_on": used,
         "lrcalc": __version__,
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     save(fitted, output)
     title = "kept-out" if shown == "test" else "validation"
     print(f"\n{len(parts[shown][0])} {title} frames, e Å²/V")
@@ -108,36 +97,69 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def split(
-    paths: list[str], unit: str, local_field: str, valid_every: int, test_every: int
-) -> dict[str, tuple[list[Atoms], list[np.ndarray]]]:
-    """Read all files; structures and polarizabilities (e Å²/V) of train, valid and test.
+Part = tuple[list[Atoms], list[np.ndarray]]
+"""Structures and their polarizabilities, e Å²/V."""
+
+
+def split(args: argparse.Namespace, species: Sequence[int]) -> tuple[dict[str, Part], list[str]]:
+    """Read all files; what is trained on, validates and is kept out, and remarks to print.
 
     The same frames are kept out as by `lrcalc train --test-every`.
     """
+    from lrcalc.training.data import assign, check_parts
+
+    parts: dict[str, Part] = {name: ([], []) for name in ("training", "validation", "test")}
+    notes: list[str] = []
+    uses: list[str] = []
+    sizes: list[int] = []
+    for path in args.data:
+        structures, alphas = read_polarizabilities(path, args.unit, args.local_field)
+        check_species(structures, species, path)
+        notes.append(f"{path}: {describe_magnitude(structures, alphas)}")
+        warning = warn_implausible(structures, alphas)
+        if warning:
+            notes.append(f"warning: {path}: {warning}")
+        used = assign(len(structures), args.valid_every, args.test_every)
+        for name, atoms, alpha in zip(used, structures, alphas, strict=True):
+            parts[name][0].append(atoms)
+            parts[name][1].append(alpha)
+        uses += used
+        sizes.append(len(used) - used.count("test"))
+    check_parts(sizes, uses, args.valid_every)
+    return parts, notes
+
+
+def check_species(structures: Sequence[Atoms], species: Sequence[int], path: str) -> None:
+    """Refuse elements that the model does not know, naming the frame."""
+    for index, atoms in enumerate(structures):
+        unknown = set(atoms.numbers.tolist()) - set(species)
+        if unknown:
+            raise ValueError(
+                f"{path}: frame {index} has {_symbols(unknown)}, but the model knows "
+                f"{_symbols(species)} only; leave the frame out, or take a model for it"
+            )
+
+
+def _symbols(numbers: Iterable[int]) -> str:
+    return ", ".join(chemical_symbols[z] for z in sorted(numbers))
+
+
+def read_polarizabilities(path: str, unit: str, local_field: str) -> Part:
+    """Read one file, each frame of which has a polarizability."""
     from lrcalc.training.data import read_structures
     from lrcalc.training.polarizability import KEYS, reference_polarizability
 
-    parts: dict[str, tuple[list[Atoms], list[np.ndarray]]] = {
-        name: ([], []) for name in ("train", "valid", "test")
-    }
-    for path in paths:
-        kept = 0
-        for index, atoms in enumerate(read_structures(path)):
-            try:
-                alpha = reference_polarizability(atoms, unit, local_field)
-            except ValueError as error:
-                raise ValueError(f"{path}: frame {index}: {error}") from error
-            if alpha is None:
-                raise ValueError(
-                    f"{path}: frame {index} has no polarizability; its comment line needs "
-                    f"{KEYS[1]}= or {KEYS[0]}= with nine numbers"
-                )
-            if test_every and index % test_every == test_every // 2:
-                name = "test"
-            else:
-                kept += 1
-                name = "valid" if kept % valid_every == 0 else "train"
-            parts[name][0].append(atoms)
-            parts[name][1].append(alpha)
-    return parts
+    structures = read_structures(path)
+    alphas = []
+    for index, atoms in enumerate(structures):
+        try:
+            alpha = reference_polarizability(atoms, unit, local_field)
+        except ValueError as error:
+            raise ValueError(f"{path}: frame {index}: {error}") from error
+        if alpha is None:
+            raise ValueError(
+                f"{path}: frame {index} has no polarizability; its comment line needs "
+                f"{KEYS[1]}= or {KEYS[0]}= with nine numbers"
+            )
+        alphas.append(alpha)
+    return structures, alphas

@@ -20,6 +20,7 @@ from lrcalc.models.enthalpy import polarizability, screening_factor
 from lrcalc.models.potential import Potential
 from lrcalc.neighbors import build_pairs, pair_vectors
 from lrcalc.system import from_ase
+from lrcalc.training.settings import check_numbers
 from lrcalc.units import BOHR, COULOMB
 
 KEYS = ("REF_polarizability", "polarizability")
@@ -29,6 +30,13 @@ UNITS = {"eA2/V": 1.0, "A3": 1.0 / COULOMB, "bohr3": BOHR**3 / COULOMB}
 """Units of a polarizability in e Å²/V; volumes stand for ``α/(4π ε0)``."""
 
 LOCAL_FIELDS = ("none", "clausius-mossotti")
+
+PLAUSIBLE_PER_ATOM = (0.1, 100.0)
+"""Å³ an atom. The lightest and heaviest free atoms have 0.2 (He) and 60 (Cs); condensed matter
+with the largest permittivities of semiconductors (30) reaches 90."""
+
+PLAUSIBLE_PERMITTIVITY = 50.0
+"""ε_∞; narrow-gap semiconductors reach 30."""
 
 
 class Settings(NamedTuple):
@@ -83,8 +91,8 @@ def reference_polarizability(
     Raises
     ------
     ValueError
-        For unknown units and conventions, wrong shapes, NaN, strong asymmetry, or a
-        Clausius-Mossotti catastrophe.
+        For unknown units and conventions, wrong shapes, NaN, strong asymmetry, a tensor that is
+        not positive definite, or a Clausius-Mossotti catastrophe.
     """
     if unit not in UNITS:
         raise ValueError(f"`unit` is {unit!r} but must be one of {sorted(UNITS)}")
@@ -103,6 +111,13 @@ def reference_polarizability(
     alpha: np.ndarray = 0.5 * (full + full.T)
     if np.abs(full - alpha).max() > 0.05 * np.abs(full).max():
         raise ValueError(f"{key} is not symmetric: {value.tolist()}; a polarizability is")
+    lowest = float(np.linalg.eigvalsh(alpha).min())
+    if lowest <= 0.0:
+        raise ValueError(
+            f"{key} is {value.tolist()}, whose lowest eigenvalue is {lowest / UNITS[unit]:.3g}: "
+            "the static polarizability of a ground state is positive definite; look at the sign "
+            "and the order of the numbers, or remove the frame"
+        )
     if local_field == "clausius-mossotti":
         if not atoms.pbc.all():
             raise ValueError("`local_field` clausius-mossotti needs three periodic directions")
@@ -114,6 +129,46 @@ def reference_polarizability(
             )
         alpha = np.linalg.solve(np.eye(3) - packing, alpha)
     return alpha
+
+
+def describe_magnitude(structures: Sequence[Atoms], alphas: Sequence[np.ndarray]) -> str:
+    """One line on how large polarizabilities (e Å²/V) are, by which a wrong unit is recognised."""
+    per_atom = [a.trace() / 3 * COULOMB / len(s) for s, a in zip(structures, alphas, strict=True)]
+    text = f"isotropic polarizability per atom: {_range(per_atom)} Å³"
+    epsilon = permittivities(structures, alphas)
+    return text + (f"; ε_∞ = 1 + α/(ε0 V): {_range(epsilon)}" if epsilon else "")
+
+
+def permittivities(structures: Sequence[Atoms], alphas: Sequence[np.ndarray]) -> list[float]:
+    """Mean ε_∞ of each structure that is periodic in three directions."""
+    return [
+        1.0 + 4.0 * math.pi * COULOMB * float(a.trace()) / 3.0 / s.get_volume()
+        for s, a in zip(structures, alphas, strict=True)
+        if s.pbc.all()
+    ]
+
+
+def warn_implausible(structures: Sequence[Atoms], alphas: Sequence[np.ndarray]) -> str | None:
+    """One line on frames whose polarizability (e Å²/V) no matter has, or None."""
+    low, high = PLAUSIBLE_PER_ATOM
+    found = []
+    for index, (atoms, alpha) in enumerate(zip(structures, alphas, strict=True)):
+        per_atom = float(alpha.trace()) / 3.0 * COULOMB / len(atoms)
+        (epsilon,) = permittivities([atoms], [alpha]) or [1.0]
+        if not low <= per_atom <= high:
+            found.append(f"frame {index}: {per_atom:.3g} Å³ an atom, not {low:g} to {high:g}")
+        elif epsilon > PLAUSIBLE_PERMITTIVITY:
+            found.append(f"frame {index}: ε_∞ {epsilon:.3g}, above {PLAUSIBLE_PERMITTIVITY:g}")
+    if not found:
+        return None
+    return (
+        f"{len(found)} of {len(structures)} frames have polarizabilities that no insulator has "
+        f"(first: {found[0]}); look at --unit and --local-field, or remove them"
+    )
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{min(values):.3g} to {max(values):.3g}"
 
 
 def make_samples(
@@ -161,6 +216,7 @@ def fit_surface(
     ValueError
         Without training or validation samples, or if the fit diverges.
     """
+    check_numbers(settings._asdict())
     if not train or not valid:
         raise ValueError(
             f"{len(train)} training and {len(valid)} validation structures are too few"
