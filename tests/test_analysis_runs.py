@@ -7,9 +7,10 @@ import pytest
 
 from lrcalc import units
 from lrcalc.analysis import dielectric, infrared, read_series
+from lrcalc.analysis.cells import read_cell, run_cell
 from lrcalc.analysis.correlation import affordable_resolution, lags_for
 from lrcalc.analysis.frames import read_ipi_velocities
-from lrcalc.analysis.ipi_folder import mean_temperature, read_cell, read_run, run_cell
+from lrcalc.analysis.ipi_folder import mean_temperature, read_run
 from lrcalc.analysis.jumps import notes, unfold
 from lrcalc.analysis.series import read_runs
 from tests.analysis_signals import langevin
@@ -92,7 +93,7 @@ def test_a_run_says_what_it_is(folder, tmp_path):
     assert {"dipole", "polarizability", "positions", "velocities"} <= set(found.outputs)
     assert found.parameters["model"] == "water"
     assert mean_temperature(found)[0] == pytest.approx(310.0)
-    assert np.allclose(run_cell(found)[0], CELL)
+    assert np.allclose(run_cell(found).vectors, CELL)
     # a ring polymer's own temperature is not the one to use
     beads = read_run(write_run(tmp_path / "3-pimd", mode="nvt", beads=2, full=False))
     assert mean_temperature(beads)[0] == 300.0

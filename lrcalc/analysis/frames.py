@@ -10,6 +10,7 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis.correlator import Series
+from lrcalc.analysis.readers import open_text, replaced_frames
 
 COLUMNS = {"dipole": 3, "current": 3, "polarizability": 9}
 """Numbers a frame."""
@@ -127,10 +128,10 @@ def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
     momenta, which ASE reads.
     """
     path = Path(path)
-    with path.open() as file:
+    with open_text(path) as file:
         count = _atoms(file.readline(), path)
         comment = file.readline()
-        species = [file.readline().split()[0] for _ in range(count)]
+        species = [line.split()[0] for _ in range(count) if (line := file.readline()).strip()]
         following = file.readline() and file.readline()
     named = _UNIT.search(comment)
     if named is None:
@@ -142,28 +143,28 @@ def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
     factor = _VELOCITY[named[1]]
     first = _column_of("velocities", comment)
     steps = [int(found[1]) for text in (comment, following) if (found := _STEP.search(text))]
-
     stride = steps[1] - steps[0] if len(steps) == 2 else None
 
     def frames() -> Iterator[np.ndarray]:
-        with path.open() as file:
-            due = steps[0] if steps else 0
-            while (header := file.readline()).endswith("\n"):
-                if _atoms(header, path) != count:
-                    raise ValueError(f"{path}: a frame of {header.strip()} atoms, not {count}")
-                comment = file.readline()
-                lines = [file.readline() for _ in range(count)]
-                if not lines[-1].endswith("\n"):
-                    return  # the run was killed while it wrote this frame
-                found = _STEP.search(comment)
-                if stride and found and int(found[1]) != due:
-                    raise ValueError(
-                        f"{path}: step {due} expected but {found[1]} found: frames are missing, or "
-                        "repeated by a resumed run; give the parts as separate files"
-                    )
-                due += stride or 0
-                words = [line.split()[first : first + 3] for line in lines]
-                yield np.array(words, dtype=float).reshape(-1) * factor
+        due = steps[0] if steps else 0
+        cut = False
+        left_out = set(replaced_frames(_comment_steps(path)).tolist()) if stride else set()
+        for number, (step, lines) in enumerate(_blocks(path, count)):
+            if number in left_out:
+                continue
+            if len(lines) > count + 2:
+                raise ValueError(f"{path}: a frame of more than {count} atoms, at step {step}")
+            if cut or (stride and step != due):
+                raise ValueError(
+                    f"{path}: step {due} expected but {step} found: frames are missing; give the "
+                    "parts as separate files"
+                )
+            due += stride or 0
+            cut = len(lines) < count or not lines[count - 1].endswith("\n")
+            if cut:
+                continue  # the run was killed while it wrote this frame, which must be the last
+            words = [line.split()[first : first + 3] for line in lines[:count]]
+            yield np.array(words, dtype=float).reshape(-1) * factor
 
     def chunks() -> Iterator[np.ndarray]:
         stream = frames()
@@ -171,6 +172,33 @@ def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
             yield np.array(block)
 
     return Series(chunks, 3 * count, str(path), None, stride), species
+
+
+def _blocks(path: Path, count: int) -> Iterator[tuple[int | None, list[str]]]:
+    """Step and lines of each frame behind its comment, the next frame's number of atoms included.
+
+    Frames begin at their comments, since a frame that was cut by a kill runs into the next one;
+    then the line that is half of the one and half of the other is left out.
+    """
+    step: int | None = None
+    lines: list[str] | None = None
+    with open_text(path) as file:
+        for line in file:
+            if "velocities{" in line:
+                if lines is not None:
+                    yield step, lines if len(lines) > count else lines[:-1]
+                found = _STEP.search(line)
+                step, lines = int(found[1]) if found else None, []
+            elif lines is not None:
+                lines.append(line)
+    if lines is not None:
+        yield step, lines
+
+
+def _comment_steps(path: Path) -> np.ndarray:
+    with open_text(path) as file:
+        found = (_STEP.search(line) for line in file if "velocities{" in line)
+        return np.array([int(one[1]) for one in found if one], dtype=int)
 
 
 def _atoms(line: str, path: Path) -> int:

@@ -1,4 +1,4 @@
-"""What an i-PI run says about itself: time step, temperature, cell and the files it wrote."""
+"""What an i-PI run says about itself: time step, temperature, start and the files it wrote."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -7,11 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lrcalc.units import BOHR
-
 _TIME = {"femtosecond": 1.0, "picosecond": 1e3, "atomic_unit": 2.418884326e-2, None: 2.418884326e-2}
 _KELVIN = {"kelvin": 1.0, "atomic_unit": 315775.02480407, None: 315775.02480407}
-_CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]:\s*((?:[-+0-9.eE]+\s+){5,8}[-+0-9.eE]+)")
 _COLUMN = re.compile(r"#\s*column\s+(\d+)\s*-->\s*temperature\{kelvin\}")
 
 
@@ -31,6 +28,10 @@ class IPIRun(NamedTuple):
     """Files that are there: ``dipole`` and other extras, ``positions``, ``velocities``."""
     parameters: dict[str, str]
     """Of the first force field: ``model``, …"""
+    start: tuple[Path, ...] = ()
+    """Structure or checkpoint that it starts from."""
+    ignored: tuple[Path, ...] = ()
+    """Files of beads that this run does not have: an earlier run in the folder wrote them."""
 
 
 def read_run(folder: str | Path) -> IPIRun:
@@ -56,17 +57,38 @@ def read_run(folder: str | Path) -> IPIRun:
     output = root.find("output")
     prefix = "i-pi" if output is None else output.get("prefix", "i-pi").strip("'\" ")
     dynamics = next(root.iter("dynamics"), next(root.iter("driven_dynamics"), None))
-    initialize = next(root.iter("initialize"), None)
+    beads = _beads(root)
+    outputs, ignored = _outputs(folder, prefix, output, beads)
     return IPIRun(
         folder,
         _single(root, "timestep", _TIME, "dynamics", "driven_dynamics"),
         _single(root, "temperature", _KELVIN, "ensemble"),
         "" if dynamics is None else dynamics.get("mode", "nve"),
-        1 if initialize is None else int(initialize.get("nbeads", "1")),
+        beads or 1,
         prefix,
-        _outputs(folder, prefix, output),
+        outputs,
         _parameters(root),
+        _start(folder, root),
+        tuple(ignored),
     )
+
+
+def _beads(root: Any) -> int | None:
+    """Return the number of beads; None if the file does not say."""
+    for name, default in (("initialize", "1"), ("beads", None)):
+        element = next(root.iter(name), None)
+        text = None if element is None else element.get("nbeads", default)
+        if text is not None and text.strip("'\" ").isdigit():
+            return int(text.strip("'\" "))
+    return None
+
+
+def _start(folder: Path, root: Any) -> tuple[Path, ...]:
+    """Files that the run starts from; an init.xyz beside a checkpoint is only a template."""
+    initialize = next(root.iter("initialize"), None)
+    files = [] if initialize is None else initialize.findall("file")
+    named = [folder / (element.text or "").strip() for element in files]
+    return tuple(named) if named else (folder / "init.xyz",)
 
 
 def _single(root: Any, name: str, units: dict[str | None, float], *parents: str) -> float | None:
@@ -93,18 +115,27 @@ def _parameters(root: Any) -> dict[str, str]:
     return {key.strip(): value.strip() for key, colon, value in pairs if colon}
 
 
-def _outputs(folder: Path, prefix: str, output: Any) -> dict[str, list[Path]]:
+def _outputs(
+    folder: Path, prefix: str, output: Any, beads: int | None
+) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Files that are there by what they hold, and those of beads that the run does not have."""
     files: dict[str, list[Path]] = {}
+    ignored: list[Path] = []
     for element in [] if output is None else output.findall("trajectory"):
         what = (element.text or "").strip()
         name = element.get("extra_type", what) if what.startswith("extras") else what
         name = re.split(r"[{(]", name)[0].strip()
         stem = f"{prefix}.{element.get('filename', name)}"
-        there = re.compile(re.escape(stem) + r"(_\d+)?(\.\w+)?$")
-        found = sorted(path for path in folder.iterdir() if there.match(path.name))
-        if found:
-            files.setdefault(name, []).extend(found)
-    return files
+        there = re.compile(re.escape(stem) + r"(?:_(\d+))?(\.\w+)?$")
+        for path in sorted(folder.iterdir()):
+            match = there.match(path.name)
+            if match is None:
+                continue
+            if beads is not None and match[1] is not None and int(match[1]) >= beads:
+                ignored.append(path)
+            else:
+                files.setdefault(name, []).append(path)
+    return files, ignored
 
 
 def mean_temperature(run: IPIRun) -> tuple[float, str] | None:
@@ -114,8 +145,8 @@ def mean_temperature(run: IPIRun) -> tuple[float, str] | None:
     else that of the ensemble, since a ring polymer's own temperature is no better.
     """
     path = run.folder / f"{run.prefix}.out"
-    if run.mode.endswith("nve") and run.beads == 1 and path.is_file():
-        values = _column(path, _COLUMN)
+    if run.mode.endswith("nve") and run.beads == 1:
+        values, _ = properties_column(path, _COLUMN)
         if values:
             return float(np.mean(values)), f"mean of {path}"
     if run.temperature is None:
@@ -123,61 +154,23 @@ def mean_temperature(run: IPIRun) -> tuple[float, str] | None:
     return run.temperature, str(run.folder / "input.xml")
 
 
-def _column(path: Path, header: re.Pattern[str]) -> list[float]:
-    """Numbers of the column of a properties file that ``header`` matches; a cut line is left."""
+def properties_column(path: Path, header: re.Pattern[str]) -> tuple[list[float], str | None]:
+    """Numbers of the column of a properties file that ``header`` matches, and its second group.
+
+    A line that was cut is left out; a file that is not there has none.
+    """
     column: int | None = None
-    values = []
+    unit: str | None = None
+    values: list[float] = []
+    if not path.is_file():
+        return values, unit
     with path.open() as file:
         for line in file:
             if line.startswith("#"):
                 found = header.search(line)
-                column = int(found[1]) - 1 if found else column
+                if found:
+                    column = int(found[1]) - 1
+                    unit = found[2] if header.groups > 1 else None
             elif column is not None and line.endswith("\n") and len(line.split()) > column:
                 values.append(float(line.split()[column]))
-    return values
-
-
-def run_cell(run: IPIRun) -> tuple[np.ndarray, str] | None:
-    """Cell (3, 3), rows in Å, and the file it is from; None if no file tells."""
-    structures = [*run.outputs.get("positions", []), *run.outputs.get("velocities", [])]
-    structures.append(run.folder / "init.xyz")
-    for path in structures:
-        if path.is_file():
-            try:
-                return read_cell(path), str(path)
-            except ValueError:
-                continue
-    return None
-
-
-def read_cell(path: str | Path) -> np.ndarray:
-    """Cell (3, 3), rows in Å, of the first structure of a file; i-PI's xyz comment is understood.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it has no three-dimensional cell.
-    """
-    from ase.geometry import cellpar_to_cell
-    from ase.io import read as read_structure
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    atoms = read_structure(path, index=0)
-    if atoms.cell.rank == 3:
-        return np.array(atoms.cell)
-    with path.open(errors="replace") as file:
-        comment = [file.readline(), file.readline()][1]
-    found = _CELL.search(comment)
-    if found is None:
-        raise ValueError(f"{path} has no three-dimensional cell; give --volume")
-    numbers = [float(x) for x in found[2].split()]
-    # i-PI's own rule: atomic units unless the comment says otherwise
-    scale = 1.0 if "cell{angstrom}" in comment else BOHR
-    if found[1] == "abcABC":
-        return np.asarray(cellpar_to_cell([*(scale * x for x in numbers[:3]), *numbers[3:6]]))
-    # i-PI writes the matrix with lattice vectors as columns
-    return np.array(numbers[:9]).reshape(3, 3).T * scale
+    return values, unit

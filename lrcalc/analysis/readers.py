@@ -1,10 +1,12 @@
 """One reader for each kind of file that holds plain numbers: i-PI extras, columns, npz, HDF5."""
 
+import gzip
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
+from typing import TextIO, cast
 
 import numpy as np
 
@@ -19,9 +21,21 @@ _HEADER = re.compile(r"#EXTRAS[^\n]*")
 _HEADER_KEPT = re.compile(r"(#EXTRAS[^\n]*)")
 
 
+def open_text(path: Path) -> TextIO:
+    """Open a text file, unpacked on the way if its name ends in .gz."""
+    if path.suffix == ".gz":
+        return cast(TextIO, gzip.open(path, "rt", errors="replace"))
+    return path.open(errors="replace")
+
+
+def kind_of(path: str | Path) -> str:
+    """Suffix of a file's name, that before .gz if it is packed."""
+    return Path(Path(path).name.removesuffix(".gz")).suffix
+
+
 def extras_name(path: Path) -> str | None:
     """Name of i-PI's extra in a file, None if the file is of another kind."""
-    with path.open(errors="replace") as file:
+    with open_text(path) as file:
         found = _EXTRA.search(file.readline())
     return found[1] if found else None
 
@@ -33,7 +47,7 @@ def read_ipi_extras(path: Path, *, factor: float, columns: int) -> Series:
     resumed from a checkpoint wrote some steps twice: the later ones count. A frame that was cut
     when the run was killed is left out.
     """
-    with path.open() as file:
+    with open_text(path) as file:
         lines = list(islice(file, 20000))
     steps = [int(m[1]) for line in lines if (m := _STEP.search(line))][:2]
     body = takewhile(lambda line: "#EXTRAS" not in line, lines[1:])
@@ -46,7 +60,7 @@ def read_ipi_extras(path: Path, *, factor: float, columns: int) -> Series:
         expected = steps[0] if steps else 0
         rest, last, heads = "", False, 0
         written_twice = _replaced(path, stride)
-        with path.open() as file:
+        with open_text(path) as file:
             while not last:
                 added = file.read(1 << 24)
                 last = not added
@@ -105,13 +119,17 @@ def _replaced(path: Path, stride: int) -> np.ndarray:
     if _complete(path, stride):
         return np.empty(0, dtype=int)
     parts, rest = [], ""
-    with path.open() as file:
+    with open_text(path) as file:
         while added := file.read(1 << 24):
             text = rest + added
             cut = text.rfind("\n") + 1
             parts.append(np.array(_STEP.findall(text[:cut]), dtype=int))
             rest = text[cut:]
-    steps = np.concatenate(parts) if parts else np.empty(0, dtype=int)
+    return replaced_frames(np.concatenate(parts) if parts else np.empty(0, dtype=int))
+
+
+def replaced_frames(steps: np.ndarray) -> np.ndarray:
+    """Numbers of the frames that a later frame of the same or an earlier step replaces."""
     if len(steps) < 2 or (np.diff(steps) > 0).all():
         return np.empty(0, dtype=int)
     later = np.minimum.accumulate(steps[::-1])[::-1]
@@ -123,6 +141,8 @@ def _complete(path: Path, stride: int) -> bool:
 
     Saves a pass over files of an uninterrupted run.
     """
+    if path.suffix == ".gz":
+        return False
     with path.open("rb") as file:
         head = file.readline()
         while (line := file.readline()) and b"#EXTRAS" not in line:
@@ -174,7 +194,7 @@ def read_columns(path: Path, factor: float, use_columns: Sequence[int] | None) -
             raise ValueError(f"{path}: {width} columns expected but a row is {bad.strip()!r}")
         return values.reshape(len(kept), width)
 
-    with path.open() as file:
+    with open_text(path) as file:
         first = rows(list(islice(file, 1000)))
     if not first.size:
         raise ValueError(f"{path} holds no numbers")
@@ -184,7 +204,7 @@ def read_columns(path: Path, factor: float, use_columns: Sequence[int] | None) -
 
     def chunks() -> Iterator[np.ndarray]:
         width = first.shape[1]
-        with path.open() as file:
+        with open_text(path) as file:
             while lines := file.readlines(1 << 23):
                 values = rows(lines)
                 if not values.size:

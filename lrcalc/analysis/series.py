@@ -17,6 +17,7 @@ from lrcalc.analysis.frames import COLUMNS, read_ase, read_ipi_velocities
 from lrcalc.analysis.readers import (
     CHUNK,
     extras_name,
+    kind_of,
     read_columns,
     read_hdf5,
     read_ipi_extras,
@@ -89,13 +90,15 @@ def read_series(
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     factor = UNITS[quantity][unit] if unit else 1.0
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".npz"):
+    kind = kind_of(path)
+    if kind in (".npz", ".h5", ".hdf5", ".traj", ".db") and path.suffix == ".gz":
+        raise ValueError(f"{path} cannot be read packed: unpack it (gunzip)")
+    if kind == ".npz":
         return read_npz(path, key or quantity, factor)
-    if name.endswith((".h5", ".hdf5")):
+    if kind in (".h5", ".hdf5"):
         return read_hdf5(path, key or quantity, factor)
-    if name.endswith((".traj", ".xyz", ".extxyz", ".db")):
-        if quantity == "velocities" and not name.endswith((".traj", ".db")):
+    if kind in (".traj", ".xyz", ".extxyz", ".db"):
+        if quantity == "velocities" and kind not in (".traj", ".db"):
             return read_ipi_velocities(path)[0]
         return read_ase(path, quantity, factor)
     if extras_name(path) is not None:
@@ -118,7 +121,7 @@ def bead_groups(paths: Iterable[str | Path]) -> list[list[Path]]:
     """Files of one run together: ``run.dip_0, run.dip_1, …`` are its beads, in order."""
     groups: dict[str, list[tuple[int, Path]]] = {}
     for path in map(Path, paths):
-        match = _BEAD.match(path.name)
+        match = _BEAD.match(path.name.removesuffix(".gz"))
         if match is None:
             stem, bead = str(path), 0
         else:
@@ -233,7 +236,7 @@ def frame_spacing(
     if timestep is None:
         if len(known) != 1:
             raise ValueError(
-                "the files do not say the time between frames: give `timestep` in fs"
+                "the files do not say the time between frames: give it in fs (`timestep`)"
                 if not known
                 else f"the files have different times between frames: {sorted(known)} fs"
             )

@@ -1,15 +1,17 @@
 """Options and reading shared by the commands that make spectra."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lrcalc.analysis import jumps
+from lrcalc.analysis import cells, jumps
 from lrcalc.analysis.correlation import COARSEST, WINDOWS, Series, affordable_resolution, lags_for
-from lrcalc.analysis.ipi_folder import IPIRun, mean_temperature, read_cell, read_run, run_cell
+from lrcalc.analysis.ipi_folder import IPIRun, mean_temperature, read_run
 from lrcalc.analysis.series import UNITS, WANTED, count_frames, frame_spacing, read_runs
 
 PREFERRED = 20.0
@@ -28,10 +30,26 @@ class Data(NamedTuple):
     """fs between frames."""
     runs: list[IPIRun]
     """i-PI runs that the files belong to."""
-    cell: np.ndarray | None
+    cell: cells.Cell | None
     notes: list[str]
     undone: jumps.Record
     """Jumps of the dipole, filled while the series are read."""
+
+
+def in_options(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Let the errors of a command name options where the library names arguments."""
+
+    @wraps(run)
+    def renamed(args: argparse.Namespace) -> int:
+        def option(name: re.Match[str]) -> str:
+            return f"--{name[1].replace('_', '-')}" if name[1] in vars(args) else name[0]
+
+        try:
+            return run(args)
+        except ValueError as error:
+            raise ValueError(re.sub(r"`(\w+)`", option, str(error))) from error
+
+    return renamed
 
 
 def add_series_arguments(parser: argparse.ArgumentParser, *quantities: str) -> None:
@@ -138,38 +156,77 @@ def locate(files: Sequence[str], quantity: str) -> tuple[list[Path], list[IPIRun
                 run = read_run(folder)
                 if any(path in files for files in run.outputs.values()):
                     runs[folder.resolve()] = run
+    whole = [path.resolve() for path in paths]
+    twice = sorted({str(path) for path in paths if whole.count(path.resolve()) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is given twice: each run counts once")
     return paths, list(runs.values())
 
 
 def read(args: argparse.Namespace, quantity: str, files: Sequence[str] | None = None) -> Data:
     """Series with a progress bar, the time between frames, and the cell."""
     paths, runs = locate(files or args.files, quantity)
-    notes: list[str] = []
+    notes = [
+        f"{len(run.ignored)} files of an earlier run left out, since this one has {run.beads} "
+        f"bead{'s' if run.beads > 1 else ''}: {', '.join(path.name for path in run.ignored[:4])}"
+        for run in runs
+        if run.ignored
+    ]
     cell = find_cell(args, paths, runs, notes)
+    vectors = None if cell is None else cell.vectors
     undone: jumps.Record = {}
     guard = quantity == "dipole" and not getattr(args, "keep_jumps", False)
-    columns = [int(c) for c in args.columns.split(",")] if args.columns else None
     series = read_runs(
         paths,
         quantity,
         beads=args.beads,
         unit=args.unit,
         key=args.key,
-        use_columns=columns,
-        each=(lambda one: jumps.guarded(one, cell, undone)[0]) if guard else None,
+        use_columns=numbers_of(args.columns, "--columns") if args.columns is not None else None,
+        each=(lambda one: jumps.guarded(one, vectors, undone)[0]) if guard else None,
     )
-    md_timestep = args.md_timestep
-    if args.timestep is None and md_timestep is None:
-        known = {run.timestep for run in runs if run.timestep is not None}
-        if len(known) > 1:
-            raise ValueError(f"the runs have different time steps: {sorted(known)} fs")
-        if known:
-            md_timestep = known.pop()
-            notes.append(f"time step {md_timestep:g} fs from {runs[0].folder / 'input.xml'}")
-    timestep = frame_spacing(series, args.timestep, md_timestep)
+    timestep = _spacing(args, series, runs, notes)
     if not args.no_progress:
         series = [run._replace(chunks=_progress(run)) for run in series]
     return Data(series, timestep, runs, cell, notes, undone)
+
+
+def _spacing(
+    args: argparse.Namespace, series: Sequence[Series], runs: Sequence[IPIRun], notes: list[str]
+) -> float:
+    """Fs between frames; what is given must not contradict what the runs say."""
+    known = {run.timestep for run in runs if run.timestep is not None}
+    if len(known) > 1:
+        raise ValueError(f"the runs have different time steps: {sorted(known)} fs")
+    if not known:
+        return frame_spacing(series, args.timestep, args.md_timestep)
+    step, where = known.pop(), runs[0].folder / "input.xml"
+    if args.md_timestep is not None and abs(args.md_timestep - step) > 1e-3 * step:
+        raise ValueError(f"--md-timestep is {args.md_timestep:g} fs but {where} says {step:g} fs")
+    if all(run.stride is None for run in series):
+        return frame_spacing(series, args.timestep, args.md_timestep)
+    found = frame_spacing(series, None, step)
+    if args.timestep is None:
+        notes.append(f"time step {step:g} fs from {where}")
+    elif abs(args.timestep - found) > 1e-3 * found:
+        raise ValueError(
+            f"--timestep is {args.timestep:g} fs but frames are {found:g} fs apart, a step of "
+            f"{step:g} fs ({where}) times a stride of {found / step:g}: leave it out"
+        )
+    return found
+
+
+def numbers_of(text: str, option: str, least: int = 0) -> list[int]:
+    """Whole numbers of a list like ``1,2,3``, none below ``least``."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < least:
+        raise ValueError(
+            f"{option} is {text!r} but must be whole numbers from {least} on, like 1,2,3"
+        )
+    return found
 
 
 def _progress(run: Series) -> Any:
@@ -186,27 +243,36 @@ def _progress(run: Series) -> Any:
 
 def find_cell(
     args: argparse.Namespace, paths: Sequence[Path], runs: Sequence[IPIRun], notes: list[str]
-) -> np.ndarray | None:
-    """Cell from --cell-from, the i-PI run or the trajectory; None with --volume or without any."""
+) -> cells.Cell | None:
+    """Cell from --cell-from, the i-PI runs or the trajectories; None with --volume or without any.
+
+    Where the cell changes along a run its mean counts; runs with different cells are refused.
+    """
     if getattr(args, "volume", None) is not None:
         if args.cell_from is not None:
-            raise ValueError("give the volume by exactly one of --volume and --cell-from")
+            raise ValueError("give only one of --volume and --cell-from")
         return None
     if getattr(args, "cell_from", None) is not None:
-        return read_cell(args.cell_from)
+        vectors = cells.read_cell(args.cell_from)
+        return cells.Cell(vectors, args.cell_from, float(abs(np.linalg.det(vectors))))
+    wanted = hasattr(args, "volume") or hasattr(args, "area")
+    if not wanted:
+        return None
+    found = [one for run in runs if (one := cells.run_cell(run)) is not None]
+    inside = {path for run in runs for files in run.outputs.values() for path in files}
+    found += [
+        one for path in paths if path not in inside and (one := cells.file_cell(path)) is not None
+    ]
     for run in runs:
-        found = run_cell(run)
-        if found is not None:
-            notes.append(f"cell from {found[1]}")
-            return found[0]
-    if paths[0].name.endswith((".traj", ".xyz", ".extxyz", ".db")) and paths[0].is_file():
-        try:
-            cell = read_cell(paths[0])
-        except ValueError:
-            return None
-        notes.append(f"cell from {paths[0]}")
-        return cell
-    return None
+        if not found and run.mode.startswith(("npt", "nst", "np", "ns")):
+            notes.append(
+                f"the cell of {run.folder} moves ({run.mode}) and no output tells its mean: the "
+                "volume column of the properties would"
+            )
+    cell = cells.common(found)
+    if cell is not None:
+        notes.append(cell.note)
+    return cell
 
 
 def conditions(args: argparse.Namespace, data: Data) -> tuple[float, float]:
@@ -214,8 +280,12 @@ def conditions(args: argparse.Namespace, data: Data) -> tuple[float, float]:
     volume = args.volume
     if volume is None:
         if data.cell is None:
-            raise ValueError("give the volume by exactly one of --volume and --cell-from")
-        volume = float(abs(np.linalg.det(data.cell)))
+            told = "".join(f" ({note})" for note in data.notes if note.startswith("the cell of"))
+            raise ValueError(
+                f"no volume known{told}: give it by --volume in Å³, or a structure file with the "
+                "cell by --cell-from"
+            )
+        volume = data.cell.volume
     return volume, temperature(args, data)
 
 
@@ -278,7 +348,7 @@ def resolution(args: argparse.Namespace, data: Data, window: str | None = None) 
 
 def cell_volume(path: str) -> float:
     """Volume of the first structure of a file; i-PI's own xyz comment is understood."""
-    return float(abs(np.linalg.det(read_cell(path))))
+    return float(abs(np.linalg.det(cells.read_cell(path))))
 
 
 def add_notes(settings: dict[str, Any], data: Data) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _spectra.add_output_arguments(parser)
 
 
+@_spectra.in_options
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
     data = _current(args)

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mean", default="trajectory", choices=("trajectory", "all", "none"))
 
 
+@_spectra.in_options
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
     data = _spectra.read(args, "dipole")

@@ -12,6 +12,7 @@ import numpy as np
 from lrcalc.analysis.index_order import DISPLACEMENT_FIRST, FIELD_FIRST, order_changes, order_note
 from lrcalc.analysis.modes import Modes
 from lrcalc.analysis.output import write_atomic, write_json
+from lrcalc.commands import _spectra
 from lrcalc.commands._modes_output import (
     order_summary,
     order_table,
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--picture", default="png", choices=("png", "pdf", "svg"))
 
 
+@_spectra.in_options
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
     from lrcalc.analysis import phonons as ph

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@_spectra.in_options
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
     data = _spectra.read(args, "polarizability")

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _spectra.add_spectrum_arguments(parser)
 
 
+@_spectra.in_options
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
     given = args.polarizability is not None and args.dipole is not None
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if area is None:
         if second.cell is None:
             raise ValueError("no i-PI run tells the cell: give --area in Å²")
-        area = float(np.linalg.norm(np.cross(second.cell[0], second.cell[1])))
+        area = float(np.linalg.norm(np.cross(second.cell.vectors[0], second.cell.vectors[1])))
     result = sum_frequency(
         first.series,
         second.series,

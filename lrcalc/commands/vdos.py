@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lrcalc.analysis.frames import read_ipi_velocities
 from lrcalc.analysis.output import write_csv, write_json
+from lrcalc.analysis.readers import kind_of
 from lrcalc.analysis.transport import DensityOfStates, vdos
 from lrcalc.commands import _spectra
 
@@ -20,17 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--structure", metavar="FILE", help="species and masses, for npz and .h5")
 
 
+@_spectra.in_options
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
     from ase.data import atomic_masses, atomic_numbers
 
     first = str(_spectra.locate(args.files, "velocities")[0][0])
-    if args.structure or first.endswith((".traj", ".db")):
+    if args.structure or kind_of(first) in (".traj", ".db"):
         from ase.io import read
 
         atoms = read(args.structure or first, index=0)
         species, masses = atoms.get_chemical_symbols(), atoms.get_masses()
-    elif first.endswith((".xyz", ".extxyz")):
+    elif kind_of(first) in (".xyz", ".extxyz"):
         species = read_ipi_velocities(first)[1]
         masses = atomic_masses[[atomic_numbers[symbol] for symbol in species]]
     else:
