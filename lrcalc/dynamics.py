@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +15,19 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.verlet import VelocityVerlet
 
 from lrcalc.calculator import LRCalculator
+from lrcalc.run_identity import OUTPUT, check_same, describe, pack
+from lrcalc.system import validate_atoms
 
 ENSEMBLES = ("nve", "nvt", "npt")
 
 NPT_STATE = (("", "_p_eps"), ("_thermostat", "_eta"), ("_thermostat", "_p_eta"),
              ("_barostat", "_xi"), ("_barostat", "_p_xi"))  # fmt: skip
 """Where ASE's integrator keeps the momenta of cell, thermostat and barostat."""
+
+
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError,
+              AttributeError, RuntimeError)  # fmt: skip
+"""What numpy raises for a damaged or foreign file, depending on where it breaks."""
 
 
 class Settings(NamedTuple):
@@ -65,6 +74,9 @@ class Simulation:
     ----------
     steps : int
         Done so far.
+    identity : dict
+        What must be the same for a saved state to be continued; saved with it. Add what else
+        decides: a function of time can only be told from a constant here.
     field_work : float
         eV; what changing the field has added to the enthalpy, ``∫ ∂𝓕/∂t dt``. In NPT the
         conserved quantity is exact for constant E, D or voltage only.
@@ -76,6 +88,7 @@ class Simulation:
     """
 
     def __init__(self, atoms: Atoms, calculator: LRCalculator, settings: Settings) -> None:
+        check_start(atoms)
         check_settings(settings, atoms)
         self.atoms = atoms
         self.calculator = calculator
@@ -83,6 +96,7 @@ class Simulation:
         self.steps = 0
         self.field_work = 0.0
         self.rng = np.random.default_rng(settings.seed)
+        self.identity = describe(atoms, calculator, settings._asdict())
         atoms.calc = calculator
         if not atoms.get_momenta().any():
             draw_velocities(atoms, settings.temperature, self.rng)
@@ -95,6 +109,13 @@ class Simulation:
 
     def step(self) -> None:
         """Advance by one time step."""
+        # what the integrator starts from is of the field of this time: computed before the time
+        # advances, where it is not there already
+        if self.settings.ensemble == "npt":
+            # with the forces, not in a second evaluation
+            self.calculator.also = sorted({*self.calculator.also, "stress"})
+            self.atoms.get_stress()
+        self.atoms.get_forces()
         varies = self.calculator.varies
         before = self._field_and_moment() if varies else None
         self.calculator.time = self.time + self.settings.timestep
@@ -133,12 +154,11 @@ class Simulation:
             "steps": self.steps, "field_work": self.field_work,
             "charge_work": self.calculator.charge_work, "positions": self.atoms.positions,
             "momenta": self.atoms.get_momenta(), "cell": np.asarray(self.atoms.cell),
-            "rng": _words(self.rng),
+            "rng": _words(self.rng), "run": pack(self.identity),
         }  # fmt: skip
         if self.settings.ensemble == "nvt":
             state["transferred"] = integrator.transferred_energy
         if self.settings.ensemble == "npt":
-            state["offset"] = integrator.get_conserved_energy()
             for owner, name in NPT_STATE:
                 state[name] = getattr(getattr(integrator, owner) if owner else integrator, name)
         return {key: np.array(value) for key, value in state.items()}
@@ -149,24 +169,15 @@ class Simulation:
         Raises
         ------
         ValueError
-            If the state belongs to another number of atoms or another ensemble.
+            If the state is of another run, naming what differs.
         """
-        if state["positions"].shape != self.atoms.positions.shape:
-            raise ValueError(
-                f"the saved state has {len(state['positions'])} atoms but the structure "
-                f"{len(self.atoms)}; remove it, or name another output"
-            )
-        needed = {"nve": set(), "nvt": {"transferred"}, "npt": {"_p_eps"}}[self.settings.ensemble]
-        if not needed <= set(state):
-            raise ValueError(
-                f"the saved state is not of an {self.settings.ensemble} run; remove it, or name "
-                "another output"
-            )
+        check_same(state.get("run"), self.identity)
         self.atoms.set_cell(state["cell"])
         self.atoms.positions = state["positions"]
         self.atoms.set_momenta(state["momenta"])
         self.steps = int(state["steps"])
         self.field_work = float(state["field_work"])
+        self.calculator.reset_branch()  # what it saw before is not where this run comes from
         self.calculator.charge_work = float(state["charge_work"])
         self.calculator.time = self.time
         self.rng.bit_generator.state = _generator(state["rng"])
@@ -204,13 +215,32 @@ def check_settings(settings: Settings, atoms: Atoms) -> None:
     for name in ("timestep", "thermostat_time", "barostat_time"):
         value = getattr(settings, name)
         if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"`{name}` is {value} fs but must be positive")
+            raise ValueError(f"`{name}` is {value} fs but must be positive and finite")
     if not (np.isfinite(settings.temperature) and settings.temperature >= 0):
-        raise ValueError(f"`temperature` is {settings.temperature} K but must not be negative")
+        raise ValueError(f"`temperature` is {settings.temperature} K but must be zero or more")
+    if not np.isfinite(settings.pressure):
+        raise ValueError(f"`pressure` is {settings.pressure} GPa but must be a finite number")
+    if settings.seed < 0:
+        raise ValueError(f"`seed` is {settings.seed} but must be zero or more")
     if settings.ensemble != "nve" and settings.temperature == 0:
         raise ValueError("`temperature` is 0 K: a thermostat needs a positive one; use nve")
     if settings.ensemble == "npt" and not atoms.pbc.all():
         raise ValueError("`ensemble` is npt but the structure is not periodic in all directions")
+    if settings.ensemble == "npt" and atoms.constraints:
+        raise ValueError(
+            "`ensemble` is npt but the structure has constraints, which a changing cell cannot "
+            "keep; use nvt, or remove them"
+        )
+
+
+def check_start(atoms: Atoms) -> None:
+    """Refuse a structure that cannot move."""
+    validate_atoms(atoms)
+    mass, momenta = atoms.get_masses(), atoms.get_momenta()
+    if not (np.isfinite(mass) & (mass > 0)).all():
+        raise ValueError("`atoms` has masses that are not positive; set them")
+    if not np.isfinite(momenta).all():
+        raise ValueError("`atoms` has NaN or infinite velocities; remove them, or start earlier")
 
 
 def draw_velocities(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
@@ -240,10 +270,11 @@ def load_state(path: Path) -> dict[str, np.ndarray]:
         If the file is damaged.
     """
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             return {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable state ({error}); remove it") from error
+    except UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is not a readable state ({reason}); {OUTPUT}") from error
 
 
 def _words(rng: np.random.Generator) -> np.ndarray:

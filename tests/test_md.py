@@ -1,12 +1,12 @@
-"""Dynamics in fields: conserved quantities, resuming, the command."""
+"""Dynamics in fields: conserved quantities, resuming."""
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.constraints import FixAtoms
 
-from lrcalc import LRCalculator, cli
+from lrcalc import LRCalculator
 from lrcalc.dynamics import Settings, Simulation, load_state, save_state
-from lrcalc.trajectory import read_extxyz
 
 
 def barium_titanate():
@@ -67,24 +67,131 @@ def test_work_of_a_changing_field_is_not_small():
     assert abs(simulation.field_work) > 1e-2
 
 
+CYCLED = {"reduced_field": lambda t: np.sin(2 * np.pi * t / 20) * np.array([0, 0, 1.0])}
+
+
+@pytest.mark.parametrize("held", [{"electric_field": FIELD}, CYCLED], ids=["constant", "cycled"])
 @pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
-def test_a_resumed_run_is_the_same_run(tmp_path, ensemble):
+def test_a_resumed_run_is_the_same_run(tmp_path, ensemble, held):
     settings = Settings(ensemble, 1.0, temperature=200.0, seed=1)
-    held = {"electric_field": FIELD}
     whole, values = simulate(held, settings, 12)
     half, _ = simulate(held, settings, 6)
     save_state(tmp_path / "state.npz", half.state())
     second = Simulation(
         barium_titanate(), LRCalculator("BaTiO3", dtype="float64", **held), settings
     )
+    second.conserved()  # what it computed before must leave no trace
     second.restore(load_state(tmp_path / "state.npz"))
     for _ in range(6):
         second.step()
-    np.testing.assert_allclose(second.atoms.positions, whole.atoms.positions, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(second.atoms.cell, whole.atoms.cell, rtol=0, atol=1e-9)
-    if ensemble != "npt":
-        np.testing.assert_allclose(second.conserved(), values[-1], rtol=0, atol=1e-8)
+    np.testing.assert_allclose(second.atoms.positions, whole.atoms.positions, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(second.atoms.cell, whole.atoms.cell, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(second.conserved(), values[-1], rtol=0, atol=1e-9)
     assert second.steps == 12
+
+
+def test_the_first_barostat_step_feels_the_field_of_its_time():
+    """Only the momentum of the cell tells: half a step from the stress at the start."""
+    kicks = []
+    for field in (lambda t: (0, 0, 0.3 * (t > 0)), lambda t: (0, 0, 0.3)):
+        atoms = barium_titanate()
+        calculator = LRCalculator("BaTiO3", dtype="float64", reduced_field=field)
+        simulation = Simulation(atoms, calculator, Settings("npt", 1e-6))
+        simulation.step()
+        kicks.append(simulation.integrator._p_eps)
+    still = Simulation(barium_titanate(), LRCalculator("BaTiO3", dtype="float64"),
+                       Settings("npt", 1e-6))  # fmt: skip
+    still.step()
+    np.testing.assert_allclose(kicks[0], 0.5 * (kicks[1] + still.integrator._p_eps), rtol=1e-5)
+
+
+def test_a_barostat_step_is_one_evaluation(monkeypatch):
+    simulation, _ = simulate({}, Settings("npt", 1.0), 1)
+    calls = []
+    evaluator = simulation.calculator.evaluator
+    evaluate = type(evaluator).__call__
+    monkeypatch.setattr(
+        type(evaluator), "__call__", lambda *args: calls.append(args[2]) or evaluate(*args)
+    )
+    for _ in range(3):
+        simulation.step()
+    assert len(calls) == 3
+
+
+OTHERS = {
+    "numbers": (lambda a: a[[1, 0, 2, 3, 4]], {}, {}),
+    "number of atoms": (lambda a: a[:4], {}, {}),
+    "pbc": (lambda a: Atoms(a, pbc=(1, 1, 0)), {}, {}),
+    "masses": (lambda a: a.set_masses([138, *a.get_masses()[1:]]) or a, {}, {}),
+    "charge": (lambda a: a.info.update(charge=1.0) or a, {}, {}),
+    "constraints": (lambda a: a.set_constraint(FixAtoms([0])) or a, {}, {}),
+    "ensemble": (None, {"ensemble": "nvt"}, {}),
+    "timestep": (None, {"timestep": 1.0}, {}),
+    "temperature": (None, {"temperature": 200.0}, {}),
+    "pressure": (None, {"pressure": 1.0}, {}),
+    "thermostat_time": (None, {"thermostat_time": 50.0}, {}),
+    "barostat_time": (None, {"barostat_time": 50.0}, {}),
+    "seed": (None, {"seed": 1}, {}),
+    "held": (None, {}, {"electric_field": (0, 0, 0.1)}),
+    "epsilon_infinity": (None, {}, {"epsilon_infinity": 2.0}),
+    "dtype": (None, {}, {"dtype": "float64"}),
+    "asr_projection": (None, {}, {"asr_projection": False}),
+    "model": (None, {}, {"model": "SiO2"}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_state_of_another_run_is_refused(name):
+    change, settings, options = OTHERS[name]
+    first = Simulation(barium_titanate(), LRCalculator("BaTiO3"), Settings())
+    atoms = barium_titanate() if change is None else change(barium_titanate())
+    calculator = LRCalculator(**{"model": "BaTiO3", **options})
+    second = Simulation(atoms, calculator, Settings(**settings))
+    before = second.atoms.get_momenta()
+    with pytest.raises(ValueError, match=f"`{name}.*was .*, now it is .*--restart"):
+        second.restore(first.state())
+    np.testing.assert_array_equal(second.atoms.get_momenta(), before)
+
+
+def test_all_that_differs_is_named_and_nothing_else():
+    first = Simulation(barium_titanate(), LRCalculator("BaTiO3"), Settings())
+    second = Simulation(
+        barium_titanate(),
+        LRCalculator("BaTiO3", reduced_field=lambda t: (0, 0, t)),
+        Settings("nvt", 1.0),
+    )
+    with pytest.raises(ValueError, match="of another run") as refusal:
+        second.restore(first.state())
+    text = str(refusal.value)
+    assert text.count("was") == 3
+    assert "`ensemble` was nve, now it is nvt; `timestep` was 0.5 fs, now it is 1.0 fs" in text
+    assert "`held` was nothing, now it is reduced_field a function of time" in text
+
+
+def spoil(path, how):
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:300])
+    elif how == "text":
+        path.write_text("not a state")
+    elif how == "array":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    elif how == "flipped":
+        momenta = load_state(path)["momenta"].tobytes()
+        content = bytearray(path.read_bytes())
+        content[content.index(momenta)] ^= 255
+        path.write_bytes(bytes(content))
+    else:
+        np.savez(path, positions=np.zeros((5, 3)))
+
+
+@pytest.mark.parametrize("how", ["cut", "text", "array", "flipped", "foreign"])
+def test_a_damaged_state_is_named(tmp_path, how):
+    simulation = Simulation(barium_titanate(), LRCalculator("BaTiO3"), Settings())
+    save_state(tmp_path / "state.npz", simulation.state())
+    spoil(tmp_path / "state.npz", how)
+    with pytest.raises(ValueError, match="state.*--restart"):
+        simulation.restore(load_state(tmp_path / "state.npz"))
 
 
 @pytest.mark.parametrize(
@@ -95,6 +202,9 @@ def test_a_resumed_run_is_the_same_run(tmp_path, ensemble):
         (Settings("nvt", temperature=0.0), "`temperature`"),
         (Settings(temperature=-1.0), "`temperature`"),
         (Settings("npt", barostat_time=float("nan")), "`barostat_time`"),
+        (Settings("nvt", thermostat_time=float("inf")), "`thermostat_time`.*finite"),
+        (Settings("npt", pressure=float("nan")), "`pressure`"),
+        (Settings(seed=-1), "`seed`"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
@@ -102,45 +212,18 @@ def test_bad_settings_are_named(settings, message):
         Simulation(barium_titanate(), LRCalculator("BaTiO3"), settings)
 
 
-def command(tmp_path, *extra):
-    structure = tmp_path / "start.xyz"
-    barium_titanate().write(structure)
-    return cli.main(["md", "BaTiO3", str(structure), "--out", str(tmp_path / "run"),
-                     "--timestep", "1", "--every", "2", *extra])  # fmt: skip
-
-
-def test_command_writes_resumes_and_does_not_repeat_frames(tmp_path, capsys):
-    options = ["--field", "0", "0", "0.05", "--ramp", "5", "--born-every", "2", "--ensemble", "nvt"]
-    assert command(tmp_path, "--steps", "4", *options) == 0
-    with (tmp_path / "run.csv").open("a") as file:
-        file.write("a line of a run that was killed")
-    assert command(tmp_path, "--steps", "8", *options) == 0
-    assert "continuing" in capsys.readouterr().out
-    frames = read_extxyz(tmp_path / "run.xyz")
-    assert [a.info["step"] for a in frames] == [0, 2, 4, 6, 8]
-    assert ["born_effective_charges" in a.calc.results for a in frames][:3] == [True, False, True]
-    np.testing.assert_allclose(frames[-1].calc.results["electric_field"], (0, 0, 0.05))
-    table = np.genfromtxt(tmp_path / "run.csv", delimiter=",", names=True)
-    assert np.isfinite(table["conserved_eV"]).all()
-    assert (tmp_path / "run.png").stat().st_size > 1000
-
-
-def test_command_writes_an_ase_trajectory(tmp_path):
-    from ase.io import read
-
-    assert command(tmp_path, "--steps", "4", "--born-every", "1", "--traj") == 0
-    frames = read(tmp_path / "run.traj", index=":")
-    ours = read_extxyz(tmp_path / "run.xyz")
-    assert len(frames) == len(ours) == 3
-    for a, b in zip(frames, ours, strict=True):
-        for name in ("energy", "forces", "dipole", "born_effective_charges"):
-            np.testing.assert_allclose(a.calc.results[name], b.calc.results[name], err_msg=name)
-        np.testing.assert_allclose(a.get_momenta(), b.get_momenta())
-
-
-def test_command_names_bad_input(tmp_path, capsys):
-    assert command(tmp_path, "--ramp", "5") == 2
-    assert "--ramp and --cycle need" in capsys.readouterr().err
-    assert command(tmp_path, "--field", "0", "0", "1", "--cycle", "-3") == 2
-    assert "must be positive" in capsys.readouterr().err
-    assert cli.main(["md", "BaTiO3", str(tmp_path / "none.xyz")]) == 2
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.set_constraint(FixAtoms([0])), "constraints"),
+        (lambda a: a.set_masses([0.0] * 5), "masses"),
+        (lambda a: a.set_momenta([[np.nan] * 3] * 5), "velocities"),
+        (lambda a: a.set_pbc((1, 1, 0)), "not periodic"),
+        (lambda a: a.__delitem__(slice(None)), "no atoms"),
+    ],
+)
+def test_structures_that_cannot_move_are_named(change, message):
+    atoms = barium_titanate()
+    change(atoms)
+    with pytest.raises(ValueError, match=message):
+        Simulation(atoms, LRCalculator("BaTiO3"), Settings("npt"))

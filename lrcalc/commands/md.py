@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
+import sys
 from collections.abc import Callable
-from math import pi, sin
+from math import isfinite, pi, sin
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from lrcalc.commands._md_files import (
+    check_targets,
+    clear,
+    cut,
+    read_structure,
+    run_files,
+    sizes,
+)
 
 NAME = "md"
 HELP = "molecular dynamics (NVE, NVT, NPT) at constant field, displacement or voltage"
@@ -18,11 +27,15 @@ EXAMPLE = "lrcalc md water box.xyz --ensemble nvt --field 0 0 0.1 --steps 2000 -
 COLUMNS = ("step", "time_fs", "temperature_K", "enthalpy_eV", "conserved_eV", "volume_A3",
            "Mx_eA", "My_eA", "Mz_eA", "Ex_V/A", "Ey_V/A", "Ez_V/A")  # fmt: skip
 
+SPACING = ("every", "born_every", "polarizability_every")
+"""Options of the output that a continued run must keep; it may change --steps and --traj."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("model", help="bundled name or model file")
-    parser.add_argument("structure", help="any file ASE reads; its last frame is used")
+    parser.add_argument("structure", help="any file ASE reads: its last frame, "
+                        "with the velocities it has")  # fmt: skip
     parser.add_argument("--out", default="md", metavar="NAME", help="NAME.xyz, .csv, .png, .npz")
     parser.add_argument("--steps", type=int, default=1000, help="total, with those done before")
     parser.add_argument("--timestep", type=float, default=0.5, help="fs")
@@ -48,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      help="Born charges with every K-th frame")  # fmt: skip
     out.add_argument("--polarizability-every", type=int, default=0, metavar="K")
     out.add_argument("--traj", action="store_true", help="at the end also NAME.traj, for ase gui")
-    out.add_argument("--restart", action="store_true", help="ignore an earlier run of this name")
+    out.add_argument("--restart", action="store_true",
+                     help="replace NAME.* that are there, instead of continuing them")  # fmt: skip
     parser.add_argument("--epsilon-infinity", type=float, help="instead of the model's")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
@@ -56,49 +70,82 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Integrate, write trajectory, table, picture and state."""
-    from ase.io import read
-
     from lrcalc.dynamics import Settings, Simulation, load_state
+    from lrcalc.models.card import pressure_warning
+    from lrcalc.run_identity import hash_of
     from lrcalc.trajectory import extxyz_to_traj
 
-    if args.every < 1 or args.steps < 1:
-        raise ValueError("`--steps` and `--every` must be at least 1")
-    if not Path(args.structure).is_file():
-        raise FileNotFoundError(f"no structure file {args.structure}")
-    atoms = read(args.structure)
-    atoms.calc = None
+    check_options(args)
+    atoms = read_structure(Path(args.structure))
+    files = run_files(args.out, traj=args.traj)
+    check_targets(files, Path(args.structure), restart=args.restart)
     settings = Settings(
         args.ensemble, args.timestep, args.temperature, args.pressure, args.thermostat_time,
         args.barostat_time, args.seed,
     )  # fmt: skip
+    start = hash_of(atoms.positions, atoms.cell, atoms.get_momenta())
     simulation = Simulation(atoms, make_calculator(args), settings)
-    output = Path(args.out)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    files = {key: output.with_name(output.name + key) for key in (".xyz", ".csv", ".png", ".npz")}
-    if files[".npz"].is_file() and not args.restart:
+    simulation.identity |= {"held": held(args), "hash of the structure file": start}
+    # the spacing of frames is not ours to change half way: spectra need it even
+    simulation.identity |= {name: getattr(args, name) for name in SPACING}
+    card = simulation.calculator.evaluator.potential.metadata
+    warning = pressure_warning(args.model, card) if args.ensemble == "npt" else None
+    if warning:
+        print(warning, file=sys.stderr)
+    resumed = files[".npz"].is_file() and not args.restart
+    if resumed:
         state = load_state(files[".npz"])
         simulation.restore(state)
-        for key in (".xyz", ".csv"):  # what was written after the state will be written again
-            os.truncate(files[key], int(state["size" + key]))
+        cut(files, state)
         print(f"continuing {args.out} at step {simulation.steps}")
     else:
-        files[".xyz"].unlink(missing_ok=True)
+        first_look(simulation, args)
+        clear(files)
         files[".csv"].write_text(",".join(COLUMNS) + "\n")
-    integrate(simulation, args, files)
+    integrate(simulation, args, files, resumed=resumed)
     plot(files[".csv"], files[".png"], len(atoms))
     if args.traj:
-        files[".traj"] = output.with_name(output.name + ".traj")
         extxyz_to_traj(files[".xyz"], files[".traj"])
     print(f"wrote {', '.join(str(f) for f in files.values())}")
     return 0
 
 
-def integrate(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) -> None:
-    """Run to the end with a progress bar; the state is saved with every frame."""
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse options that make no sense before anything is read."""
+    if args.every < 1 or args.steps < 1:
+        raise ValueError("`--steps` and `--every` must be at least 1")
+    for name in ("born_every", "polarizability_every"):
+        if getattr(args, name) < 0:
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"`{option}` is {getattr(args, name)} but must be 0 (never) or more")
+    vectors = [v for v in (args.field, args.displacement, args.voltage) if v is not None]
+    if len(vectors) > 1:
+        raise ValueError("--field, --displacement and --voltage exclude each other; give one")
+    for option, value in (("--ramp", args.ramp), ("--cycle", args.cycle)):
+        if value is None:
+            continue
+        if not vectors:
+            raise ValueError("--ramp and --cycle need --field, --displacement or --voltage")
+        if not (isfinite(value) and value > 0):
+            raise ValueError(f"`{option}` is {value} fs but must be positive and finite")
+
+
+def first_look(simulation: Any, args: argparse.Namespace) -> None:
+    """Compute what the first frame holds: what cannot be had is refused before files are made."""
+    simulation.calculator.also = wanted(simulation, 0, args)
+    simulation.atoms.get_potential_energy()
+    if args.ensemble == "npt":
+        simulation.atoms.get_stress()
+
+
+def integrate(
+    simulation: Any, args: argparse.Namespace, files: dict[str, Path], *, resumed: bool
+) -> None:
+    """Run to the end with a progress bar; the state is saved with every frame and at the end."""
     from tqdm import tqdm
 
     first = simulation.conserved()
-    recorded = simulation.steps if simulation.steps else -1  # a continued run has this frame
+    recorded = simulation.steps if resumed else -1  # a continued run has this frame
     with tqdm(total=args.steps, initial=simulation.steps, unit="step", dynamic_ncols=True) as bar:
         while True:
             if simulation.steps % args.every == 0 and simulation.steps != recorded:
@@ -110,21 +157,23 @@ def integrate(simulation: Any, args: argparse.Namespace, files: dict[str, Path])
             simulation.calculator.also = wanted(simulation, simulation.steps + 1, args)
             simulation.step()
             bar.update()
+    save(simulation, files)
 
 
 def wanted(simulation: Any, step: int, args: argparse.Namespace) -> list[str]:
     """Properties beside energy and forces that the frame of this step holds."""
-    if step % args.every or simulation.calculator.evaluator.potential.config["level"] == "sr":
+    if step % args.every:
         return []
     frame = step // args.every
     strides = {"born_effective_charges": args.born_every,
                "polarizability": args.polarizability_every}  # fmt: skip
-    return ["dipole", *(k for k, stride in strides.items() if stride and frame % stride == 0)]
+    names = [name for name, stride in strides.items() if stride and frame % stride == 0]
+    short = simulation.calculator.evaluator.potential.config["level"] == "sr"
+    return names if short else ["dipole", *names]
 
 
 def record(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) -> list[float]:
     """Write one frame, one row and the state."""
-    from lrcalc.dynamics import save_state
     from lrcalc.trajectory import write_extxyz
 
     atoms, calculator = simulation.atoms, simulation.calculator
@@ -141,19 +190,21 @@ def record(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) ->
     write_extxyz(files[".xyz"], atoms, append=True)
     with files[".csv"].open("a") as file:
         file.write(",".join(f"{value:.10g}" for value in row) + "\n")
-    state = simulation.state()
-    for key in (".xyz", ".csv"):
-        state["size" + key] = np.array(files[key].stat().st_size)
-    save_state(files[".npz"], state)
+    save(simulation, files)
     return [float(value) for value in row]
+
+
+def save(simulation: Any, files: dict[str, Path]) -> None:
+    """Write the state, with the lengths of the files that belong to it."""
+    from lrcalc.dynamics import save_state
+
+    save_state(files[".npz"], simulation.state() | sizes(files))
 
 
 def make_calculator(args: argparse.Namespace) -> Any:
     """Build the calculator, with a ramped or cycled field if asked for."""
     from lrcalc.calculator import LRCalculator
 
-    if (args.ramp or args.cycle) and not (args.field or args.displacement or args.voltage):
-        raise ValueError("--ramp and --cycle need --field, --displacement or --voltage")
     return LRCalculator(
         args.model, device=args.device, dtype=args.dtype, epsilon_infinity=args.epsilon_infinity,
         electric_field=shaped(args.field, args.ramp, args.cycle),
@@ -165,24 +216,25 @@ def make_calculator(args: argparse.Namespace) -> Any:
 def shaped(
     vector: list[float] | None, ramp: float | None, cycle: float | None
 ) -> np.ndarray | Callable[[float], np.ndarray] | None:
-    """Return a constant vector, or one that depends on time (fs).
-
-    Raises
-    ------
-    ValueError
-        For a time that is not positive.
-    """
+    """Return a constant vector, or one that depends on time (fs)."""
     if vector is None:
         return None
     amplitude = np.array(vector)
-    for name, value in (("--ramp", ramp), ("--cycle", cycle)):
-        if value is not None and not value > 0:
-            raise ValueError(f"`{name}` is {value} fs but must be positive")
     if ramp is not None:
         return lambda time: amplitude * min(time / ramp, 1.0)
     if cycle is not None:
         return lambda time: amplitude * sin(2 * pi * time / cycle)
     return amplitude
+
+
+def held(args: argparse.Namespace) -> str:
+    """Say what is held, how large and with what course in time."""
+    for name in ("field", "displacement", "voltage"):
+        if getattr(args, name) is not None:
+            shapes = {"ramp": args.ramp, "cycle": args.cycle}
+            course = "".join(f" --{k} {v}" for k, v in shapes.items() if v is not None)
+            return f"--{name} {' '.join(map(str, getattr(args, name)))}{course}"
+    return "nothing"
 
 
 def plot(table: Path, picture: Path, n_atoms: int) -> None:

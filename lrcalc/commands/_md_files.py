@@ -1,0 +1,113 @@
+"""Files of a run: what is read, what may be replaced, what is continued."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+GROWING = (".xyz", ".csv")
+"""What every frame is added to."""
+
+KEPT = {"numbers", "positions", "momenta", "masses", "tags"}
+"""Columns of a structure file that go on being true when the atoms move."""
+
+
+def read_structure(path: Path) -> Atoms:
+    """Last frame of a file, without energies, Born charges and labels that hold for it alone.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        For a missing file, or one that ASE cannot read.
+    """
+    from ase.io import read
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no structure file {path}")
+    try:
+        atoms = read(path)
+    except Exception as error:  # ASE raises many kinds for a malformed file
+        reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+        raise ValueError(
+            f"{path} could not be read as a structure ({reason}); give a file of a format that "
+            "ASE knows, such as .xyz, .cif or POSCAR"
+        ) from error
+    atoms = atoms.copy()
+    for name in set(atoms.arrays) - KEPT:
+        del atoms.arrays[name]
+    atoms.info = {name: atoms.info[name] for name in ("charge",) if name in atoms.info}
+    return atoms
+
+
+def run_files(out: str, *, traj: bool) -> dict[str, Path]:
+    """Name the files of a run by their endings."""
+    output = Path(out)
+    if output.name in ("", ".."):
+        raise ValueError(f"`--out` is {out!r} but must end in a name, such as {output / 'md'}")
+    endings = [".xyz", ".csv", ".png", ".npz", *([".traj"] if traj else [])]
+    return {ending: output.with_name(output.name + ending) for ending in endings}
+
+
+def check_targets(files: Mapping[str, Path], structure: Path, *, restart: bool) -> None:
+    """Refuse to replace the structure file ever, and other files unless told to.
+
+    Where there is a state the files belong to the run that will be continued.
+    """
+    there = [path for path in files.values() if path.exists()]
+    for path in there:
+        if path.samefile(structure):
+            raise ValueError(
+                f"{path} is the structure file, and `--out` would replace it; give another name"
+            )
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; give another `--out`")
+    if there and not restart and not files[".npz"].exists():
+        raise ValueError(
+            f"{', '.join(map(str, there))} would be replaced, and there is no state "
+            f"{files['.npz']} to continue from; give another `--out`, or --restart to replace"
+        )
+
+
+def clear(files: Mapping[str, Path]) -> None:
+    """Make room for a new run: the state first, so that none is left without its files."""
+    try:
+        files[".npz"].parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"`--out`: {error}; give another folder") from error
+    for ending in (".npz", *GROWING):
+        files[ending].unlink(missing_ok=True)
+
+
+def sizes(files: Mapping[str, Path]) -> dict[str, np.ndarray]:
+    """Bytes of the growing files, as entries of the state."""
+    return {"size" + ending: np.array(files[ending].stat().st_size) for ending in GROWING}
+
+
+def cut(files: Mapping[str, Path], state: Mapping[str, np.ndarray]) -> None:
+    """Cut off what was written after the state; the run will write it again.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing or shorter than when the state was saved. Nothing is cut then.
+    """
+    way_out = "put the file back, or start anew (--restart)"
+    lengths = {files[ending]: int(state["size" + ending]) for ending in GROWING}
+    for path, length in lengths.items():
+        if not path.is_file():
+            raise ValueError(f"{path} is missing but the state is there; {way_out}")
+        found = path.stat().st_size
+        if found < length:
+            raise ValueError(
+                f"{path} has {found} bytes but had {length} when the state was saved: it was "
+                f"shortened or replaced since; {way_out}"
+            )
+    for path, length in lengths.items():
+        os.truncate(path, length)
