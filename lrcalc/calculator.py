@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+STILL = 20
+"""Structures in a row at one time after which a time-dependent field warns."""
+
+
 class LRCalculator(Calculator):
     """ASE calculator with electrostatics and electrical response.
 
@@ -27,17 +32,21 @@ class LRCalculator(Calculator):
     device, dtype, epsilon_infinity, asr_projection, allow_net_charge
         As in `lrcalc.Evaluator`.
     electric_field : array-like (3,) or callable, V/Å, optional
-        Constant E, or a function of `time` (fs) that returns (3,).
+        Constant E, or a function of `time` (fs) that returns (3,). ASE's own dynamics do not
+        tell a calculator the time: use `lrcalc.dynamics.Simulation` or `lrcalc md`, or set
+        `time` before each step.
     electric_displacement : array-like (3,) or callable, e/Å², optional
         Constant D, or a function of `time`.
     reduced_field : array-like (3,) or callable, V, optional
         Constant voltage along each lattice vector, or a function of `time`.
     follow_branch : bool, optional
         Undo jumps of atoms by lattice vectors between calls, so that dipole and enthalpy stay on
-        one branch when a trajectory is wrapped. `reset_branch` forgets the history.
+        one branch when a trajectory is wrapped. Structures in which most atoms are elsewhere than
+        in the last call start a new branch; `reset_branch` forgets the history.
     also : sequence of str, optional
         Properties that come with energy and forces, in the same call: a dipole that an integrator
         will want to record costs next to nothing so, and a forward pass when asked for later.
+        Not the current, which needs velocities that integrators change after the forces.
 
     Attributes
     ----------
@@ -46,7 +55,8 @@ class LRCalculator(Calculator):
     time : float
         fs; what time-dependent fields are evaluated at. Whoever integrates sets it, before the
         forces of that time are computed (`lrcalc.dynamics` does). Setting it leaves results that
-        were already computed as they are: they belong to the time they were computed at.
+        were already computed as they are: they belong to the time they were computed at. Whatever
+        is computed next in another field replaces them all, so that `results` are of one field.
 
     Notes
     -----
@@ -58,6 +68,12 @@ class LRCalculator(Calculator):
     constant E with ``electric_field``, at constant voltage with ``reduced_field``), and
     ``results["electric_field"]`` is the field of that moment. Energy and forces come together,
     with what `also` names; everything else is computed when it is asked for.
+
+    Born charges, polarizability and current in a field are those in that field. At constant D
+    (and for enthalpies in a field, by a constant) the branch of the dipole matters: a structure
+    that is wrapped differently from the start is another state of D.
+
+    ASE's writers of extended xyz cannot write Born charges; `lrcalc.trajectory.write_extxyz` can.
 
     Atomic charges in periodic cells have no enthalpy (physics §4): the force of the field is
     ``E·born`` and the energy contains the work that it has done since the calculator first saw
@@ -107,6 +123,8 @@ class LRCalculator(Calculator):
         self._branch = Branch()
         self._work = Work()
         self._source: dict[str, Callable[[float], Any]] = {}
+        self._last_time = self.time
+        self._unmoved = 0  # structures in a row that a time-dependent field saw at one time
         self.electric_field = electric_field
         self.electric_displacement = electric_displacement
         self.reduced_field = reduced_field
@@ -118,19 +136,17 @@ class LRCalculator(Calculator):
 
     @also.setter
     def also(self, names: Sequence[str]) -> None:
-        unknown = set(names) - set(self.implemented_properties)
-        if isinstance(names, str) or unknown:
-            raise ValueError(
-                f"`also` is {names!r} but must be a list of names among "
-                f"{self.implemented_properties}"
-            )
+        allowed = [name for name in self.implemented_properties if name != "current"]
+        if isinstance(names, str) or set(names) - set(allowed):
+            raise ValueError(f"`also` is {names!r} but must be a list of names among {allowed}")
         self._also = tuple(names)
 
     def _set(self, name: str, value: Any) -> None:
+        setattr(self.evaluator, name, at_time(name, value, self.time) if callable(value) else value)
         self._source.pop(name, None)
-        setattr(self.evaluator, name, value(self.time) if callable(value) else value)
         if callable(value):
             self._source[name] = value
+        self._unmoved = 0
         self.reset()
 
     @property
@@ -209,8 +225,7 @@ class LRCalculator(Calculator):
         """Compute ``properties`` of ``atoms`` into ``results``; called by ASE."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
-        for name, function in self._source.items():
-            setattr(self.evaluator, name, function(self.time))
+        self._take_field(moved="positions" in system_changes)
         wanted = set(properties or ["energy"])
         if wanted & {"energy", "free_energy", "forces", "stress"}:
             wanted |= {"energy", "forces", *self.also}
@@ -225,6 +240,56 @@ class LRCalculator(Calculator):
         if "stress" in result:
             result["stress"] = voigt(result["stress"])
         self.results.update(result)
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Say what changed since the last call: charge counts, velocities only for the current."""
+        changes: list[str] = super().check_state(atoms, tol=tol)
+        if self.atoms is None:
+            return changes
+        if atoms.info.get("charge", 0.0) != self.atoms.info.get("charge", 0.0):
+            changes.append("initial_charges")
+        if "current" in self.results and not np.array_equal(
+            atoms.get_velocities(), self.atoms.get_velocities()
+        ):
+            del self.results["current"]
+        return changes
+
+    def _take_field(self, *, moved: bool) -> None:
+        """Evaluate time-dependent fields; results of another field are forgotten."""
+        for name, function in self._source.items():
+            before = getattr(self.evaluator, name)
+            value = at_time(name, function, self.time)
+            setattr(self.evaluator, name, value)
+            if not np.array_equal(before, getattr(self.evaluator, name)):
+                self.results: dict[str, Any] = {}
+        if not self._source:
+            return
+        self._unmoved = self._unmoved + moved if self.time == self._last_time else 0
+        self._last_time = self.time
+        if self._unmoved == STILL:
+            warnings.warn(
+                f"a field that depends on time was asked for {STILL} structures in a row at "
+                f"time = {self.time:g} fs: whoever integrates must set `calculator.time` "
+                "(lrcalc.dynamics.Simulation and `lrcalc md` do)",
+                stacklevel=4,
+            )
+
+
+def at_time(name: str, function: Callable[[float], Any], time: float) -> Any:
+    """Value of a time-dependent field; it has to have one."""
+    try:
+        value = function(time)
+    except TypeError as error:
+        raise ValueError(
+            f"`{name}` is a function that cannot be called with the time in fs as its only "
+            f"argument: {error}"
+        ) from error
+    if value is None:
+        raise ValueError(
+            f"`{name}` returned None at time {time:g} fs but must return three numbers; does the "
+            "function lack a `return`?"
+        )
+    return value
 
 
 class Work:

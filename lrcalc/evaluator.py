@@ -15,7 +15,14 @@ from lrcalc.memory import keep_freed_memory
 from lrcalc.models.dipole import lattice_born, lattice_dipole, lever_born
 from lrcalc.models.enthalpy import Conditions, Enthalpy, electric_enthalpy, screening_factor
 from lrcalc.models.potential import Potential, Terms
-from lrcalc.models.requests import check_device, check_finite, check_request, check_vector
+from lrcalc.models.requests import (
+    as_names,
+    as_structures,
+    check_device,
+    check_finite,
+    check_request,
+    check_vector,
+)
 from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.properties import Strained, directional, forces_and_stress, jacobian, strained
 from lrcalc.system import System, from_ase, sum_by_structure, volumes
@@ -114,6 +121,10 @@ class Evaluator:
             raise ValueError(f"`dtype` is {dtype!r} but must be one of {sorted(DTYPES)}")
         keep_freed_memory()
         self.device = check_device(device)
+        if not isinstance(model, str | os.PathLike | Potential):
+            raise ValueError(
+                f"`model` is {model!r} but must be a bundled name, a file, or a Potential"
+            )
         potential = model if isinstance(model, Potential) else load(model, dtype=DTYPES[dtype])
         self.potential = potential.to(self.device)
         self.screening = screening_factor(potential, epsilon_infinity)
@@ -193,7 +204,8 @@ class Evaluator:
             (N, 3, 3) e as [atom, field, displacement], polarizability (3, 3) e Å²/V,
             polarizability_derivative (N, 3, 3, 3) e Å/V as [atom, displacement, a, b], charges
             (N,) e, current (3,) e Å/fs (``Σ born·v`` of the structures' own velocities, without
-            Born tensors), electric_field (3,) V/Å.
+            Born tensors; at constant D also what the change of E adds), electric_field (3,) V/Å.
+            Born charges, polarizability and current are those in the field that is held.
 
         Raises
         ------
@@ -201,7 +213,7 @@ class Evaluator:
             For a property that is not known or that the structure or model cannot have, bad
             structures, or results that are not finite.
         """
-        wanted = set(properties)
+        structures, wanted = as_structures(structures), as_names(properties)
         check_request(
             self.potential,
             structures,
@@ -253,7 +265,7 @@ class Evaluator:
         self.potential.backbone.species_index(system.numbers)
         pairs = build_pairs(system, self.potential.cutoff)
         held = {
-            k: None if v is None else torch.as_tensor(v, device=self.device)
+            k: None if v is None else torch.tensor(v, device=self.device)
             for k, v in self._held.items()
         }
         conditions = Conditions(
@@ -301,19 +313,33 @@ class Evaluator:
         if stress is not None:
             _split(out, "stress", stress)
 
-    def _coupled(self, evaluation: Evaluation) -> Tensor:
-        """Latent dipole (S, 3) that Born charges are derivatives of, at zero field."""
-        return lattice_dipole(evaluation.system, evaluation.pairs, evaluation.terms, coupled=True)
+    def _coupled(self, evaluation: Evaluation, *, constant_field: bool) -> Tensor:
+        """Latent dipole (S, 3) that Born charges and currents are derivatives of.
+
+        In a field the dipole contains ``α(R)·E``. Born charges are ``-∂²𝓕/∂E∂r``, at constant E;
+        the current is that of the dipole of the run, where E may follow the atoms (constant D).
+        """
+        latent = lattice_dipole(evaluation.system, evaluation.pairs, evaluation.terms, coupled=True)
+        _, _, alpha, field = evaluation.enthalpy
+        if field is None or alpha is None:
+            return latent
+        induced = torch.einsum("sab,sb->sa", alpha, field.detach() if constant_field else field)
+        return latent + induced / self.screening
 
     def _born(self, out: list[dict[str, Any]], evaluation: Evaluation) -> None:
         system, pairs, leaves, terms, _ = evaluation
         latent = lattice_born(
-            self.potential, system, pairs, terms, self._coupled(evaluation), leaves.positions
+            self.potential,
+            system,
+            pairs,
+            terms,
+            self._coupled(evaluation, constant_field=True),
+            leaves.positions,
         )
         born = self.screening * latent.detach()
         n = system.n_structures
         count = torch.bincount(system.batch, minlength=n).double()
-        charge = self.screening * system.total_charge.double()
+        charge = system.total_charge.double()
         unit = torch.eye(3, dtype=torch.float64, device=born.device)
         total = sum_by_structure(born, system.batch, n) - charge[:, None, None] * unit
         residual = total / count[:, None, None]
@@ -331,7 +357,8 @@ class Evaluator:
         velocities = torch.as_tensor(
             np.concatenate([a.get_velocities() for a in structures]) * fs, device=self.device
         )
-        current = directional(self._coupled(evaluation), leaves.positions, velocities)
+        dipole = self._coupled(evaluation, constant_field=False)
+        current = directional(dipole, leaves.positions, velocities)
         lever = lever_born(self.potential, system, pairs, terms)
         if lever is not None:
             charges = torch.einsum("nab,nb->na", lever, velocities)

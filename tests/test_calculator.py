@@ -6,6 +6,7 @@ from ase import units
 from ase.md.verlet import VelocityVerlet
 
 from lrcalc import LRCalculator
+from lrcalc.calculator import STILL
 
 from .conftest import random_potential
 from .structures import cluster, water_box
@@ -98,6 +99,87 @@ def test_field_changes_between_steps_and_is_reported(atoms):
     calc.electric_displacement = (0, 0, 1e-3)
     atoms.get_potential_energy()
     assert np.abs(calc.results["electric_field"]).max() > 1e-3
+
+
+def test_charge_and_velocities_belong_to_the_state(potential):
+    atoms = water_box(n=3)
+    atoms.calc = LRCalculator(potential)
+    neutral = atoms.get_potential_energy()
+    atoms.info["charge"] = 1
+    assert abs(atoms.get_potential_energy() - neutral) > 1e-3
+    atoms.set_momenta(np.random.default_rng(0).normal(size=(len(atoms), 3)))
+    current = atoms.calc.get_property("current", atoms)
+    atoms.set_momenta(-2 * atoms.get_momenta())
+    np.testing.assert_allclose(atoms.calc.get_property("current", atoms), -2 * current, rtol=1e-9)
+    with pytest.raises(ValueError, match="`also` is"):
+        LRCalculator(potential, also=["current"])
+
+
+def test_results_are_of_one_field(potential):
+    """Energy and stress are asked for one after the other while the clock goes on."""
+    atoms = water_box(n=3)
+
+    def field(time):
+        return 0, 0, 1e-3 * time
+
+    atoms.calc = LRCalculator(potential, electric_field=field)
+    first = atoms.get_potential_energy()
+    atoms.calc.time = 100.0
+    assert atoms.get_potential_energy() == first  # of the time it was computed at
+    atoms.get_stress()
+    steady = LRCalculator(potential, electric_field=field(100))
+    np.testing.assert_allclose(
+        atoms.calc.results["energy"], steady.get_potential_energy(atoms), rtol=1e-12
+    )
+    assert abs(atoms.calc.results["energy"] - first) > 1e-4
+
+
+def test_a_clock_that_stands_still_is_noticed(potential):
+    atoms = water_box(n=3)
+    atoms.calc = LRCalculator(potential, electric_field=lambda time: (0, 0, 1e-3 * time))
+
+    def walk():
+        for _ in range(STILL + 1):
+            atoms.positions += 1e-4
+            atoms.get_potential_energy()
+
+    with pytest.warns(UserWarning, match="must set `calculator.time`"):
+        walk()
+
+
+def test_what_the_calculator_hands_out_cannot_change_it(potential):
+    calculator = LRCalculator(potential, electric_field=(0, 0, 0.1))
+    with pytest.raises(ValueError, match="read-only"):
+        calculator.electric_field[2] = 0.2
+
+
+def test_a_refused_field_leaves_the_old_one(potential):
+    calculator = LRCalculator(potential, electric_field=lambda time: (0, 0, time))
+    with pytest.raises(ValueError, match="`electric_field` is 'abc'"):
+        calculator.electric_field = "abc"
+    assert calculator.varies
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [(lambda: (0, 0, 1), "cannot be called with the time"), (lambda time: None, "lack a `return`")],
+)
+def test_bad_functions_are_named(potential, function, message):
+    with pytest.raises(ValueError, match=message):
+        LRCalculator(potential, electric_field=function)
+
+
+def test_unrelated_structures_do_not_share_a_branch(potential):
+    """The enthalpy of a frame must not depend on the frames that were looked at before."""
+    atoms = water_box(n=3)
+    other = atoms.copy()
+    other.positions = other.positions[::-1] @ np.diag([1, -1, 1]) + 0.3 * atoms.cell[0]
+    other.wrap()
+    calculator = LRCalculator(potential, electric_field=(0, 0, 0.1))
+    alone = calculator.get_potential_energy(other)
+    for structure in (atoms, other, atoms, other):
+        again = calculator.get_potential_energy(structure)
+    assert again == alone
 
 
 def test_callable_field_is_taken_at_the_calculators_time(potential):

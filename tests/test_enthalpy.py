@@ -111,9 +111,7 @@ def test_observables_are_derivatives_of_the_enthalpy(level, boundary, monkeypatc
     for atom, axis in SAMPLE:
         slope = difference(shift(atoms, evaluator, atom, axis, "energy"))
         np.testing.assert_allclose(here["forces"][atom, axis], -slope, rtol=1e-6, atol=1e-7)
-        evaluator.electric_field = np.zeros(3)
         slope = difference(shift(atoms, evaluator, atom, axis, "dipole"))
-        evaluator.electric_field = FIELD
         np.testing.assert_allclose(
             here["born_effective_charges"][atom, :, axis], slope, rtol=1e-6, atol=1e-7
         )
@@ -123,13 +121,9 @@ def test_observables_are_derivatives_of_the_enthalpy(level, boundary, monkeypatc
                 here["polarizability_derivative"][atom, axis], slope, rtol=1e-6, atol=1e-8
             )
 
-    # mixed second derivative, the other way round: dF/dE at zero field is the Born tensor
-    def force_at(axis, by):
-        evaluator.electric_field = by * np.eye(3)[axis]
-        return ask(evaluator, atoms, "forces")
-
+    # mixed second derivative, the other way round: dF/dE is the Born tensor in that field
     for axis in range(3):
-        slope = difference(lambda h, k=axis: force_at(k, h))
+        slope = difference(lambda h, k=axis: at_field(k, h, "forces"))
         np.testing.assert_allclose(
             here["born_effective_charges"][:, axis], slope, rtol=1e-6, atol=1e-7
         )
@@ -333,12 +327,33 @@ def test_sum_rules_of_a_molecule(level, charges):
     assert np.linalg.norm(result["dipole"]) > 1e-3
 
 
-def test_charged_molecule_sums_to_its_charge():
+@pytest.mark.parametrize("charges", ["local", "atomic"])
+def test_charged_molecule_sums_to_its_charge(charges):
+    """An ion of charge Q feels Q E, whatever screens the latent charges."""
     atoms = cluster()
+    atoms.info["charge"] = -2.0
+    evaluator = evaluator_for(atoms, "u", charges)
+    assert evaluator.screening > 1.1
+    born, charge = (ask(evaluator, atoms, n) for n in ("born_effective_charges", "charges"))
+    np.testing.assert_allclose(born.sum(0), -2.0 * np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(charge.sum(), -2.0, atol=1e-6)
+    assert evaluator.sum_rule_residual < 1e-6
+    driven = evaluator_for(atoms, "u", charges, electric_field=FIELD)
+    pull = ask(driven, atoms, "forces").sum(0)
+    np.testing.assert_allclose(pull, -2.0 * FIELD, atol=1e-6)
+
+
+def test_energies_of_ions_stay_as_trained_when_the_susceptibility_becomes_known():
+    atoms = water_box(n=3)
     atoms.info["charge"] = 1.0
-    evaluator = evaluator_for(atoms, "u")
-    total = ask(evaluator, atoms, "born_effective_charges").sum(0)
-    np.testing.assert_allclose(total, evaluator.screening * np.eye(3), atol=1e-9)
+    potential = random_potential(atoms, level="uiu")
+    potential.metadata["epsilon_infinity"] = 1.78
+    before = ask(Evaluator(potential, dtype="float64"), atoms, "energy")
+    system = from_ase(atoms)
+    orient(potential, system, build_pairs(system, potential.cutoff))
+    assert potential.metadata["susceptibility"] > 0.01
+    after = ask(Evaluator(potential, dtype="float64"), atoms, "energy")
+    np.testing.assert_allclose(after, before, rtol=1e-12)
 
 
 @pytest.mark.parametrize("boundary", ["periodic", "open", "atomic"])
@@ -353,6 +368,28 @@ def test_current_is_born_times_velocity(boundary):
     expected = np.einsum("nab,nb->a", result["born_effective_charges"], atoms.get_velocities() * fs)
     np.testing.assert_allclose(result["current"], expected, rtol=1e-9, atol=1e-12)
     assert np.abs(expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("held", [{"electric_field": FIELD},
+                                  {"electric_displacement": [0.003, -0.002, 0.004]}])  # fmt: skip
+@pytest.mark.parametrize("level", ["u" + SURFACE, "uQiqiu"])
+def test_current_in_a_field_is_that_of_the_dipole(level, held):
+    from ase.units import fs
+
+    atoms = water_box(n=3)
+    atoms.set_momenta(np.random.default_rng(0).normal(size=(len(atoms), 3)))
+    evaluator = evaluator_for(atoms, level, **held)
+    current = ask(evaluator, atoms, "current")
+
+    def dipole(time):
+        later = atoms.copy()
+        later.positions += atoms.get_velocities() * fs * time
+        return ask(evaluator, later, "dipole")
+
+    np.testing.assert_allclose(current, difference(dipole, 1e-2), rtol=1e-6, atol=1e-7)
+    born = ask(evaluator_for(atoms, level), atoms, "born_effective_charges")
+    without = np.einsum("nab,nb->a", born, atoms.get_velocities() * fs)
+    assert np.abs(current - without).max() > 1e-5  # the field does matter
 
 
 def test_batch_of_mixed_boundaries_is_its_structures():

@@ -142,6 +142,14 @@ def test_fields_that_a_model_cannot_feel(potentials):
         Evaluator(potentials["atomic"], electric_displacement=FIELD)([atoms], ["energy"])
 
 
+@pytest.mark.parametrize("charge", [None, "abc", np.nan, [1, 2], 1e6])
+def test_a_charge_is_one_number(potentials, charge):
+    atoms = water_box(n=1)
+    atoms.info["charge"] = charge
+    with pytest.raises(ValueError, match=r"info\['charge'\]"):
+        Evaluator(potentials["u"])([atoms], ["energy"])
+
+
 def test_bad_structures_and_arguments(potentials):
     evaluator = Evaluator(potentials["u"])
     nan = water_box(n=3)
@@ -160,6 +168,15 @@ def test_bad_structures_and_arguments(potentials):
             evaluator([atoms], ["energy"])
     with pytest.raises(ValueError, match="empty"):
         evaluator([], ["energy"])
+    with pytest.raises(ValueError, match="one Atoms object"):
+        evaluator(water_box(n=3), ["energy"])
+    with pytest.raises(ValueError, match=r"structures\[0\]"):
+        evaluator([water_box(n=3)[0]], ["energy"])
+    assert set(evaluator(iter([water_box(n=3)]), "energy")[0]) == {"energy"}
+    with pytest.raises(ValueError, match="`model` is None"):
+        Evaluator(None)
+    with pytest.raises(ValueError, match="`epsilon_infinity` is '1.78'"):
+        Evaluator(potentials["u"], epsilon_infinity="1.78")
     with pytest.raises(ValueError, match="`dtype`"):
         Evaluator(potentials["u"], dtype="float16")
     with pytest.raises(ValueError, match="`device`"):

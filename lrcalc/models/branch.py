@@ -10,11 +10,16 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+ANOTHER = 0.5
+"""Å, median displacement between two calls beyond which they saw unrelated structures."""
+
+
 class Branch:
     """Remembers where the atoms were and undoes jumps by whole lattice vectors.
 
     An atom that moved by more than half a lattice vector since the last call is taken to have
-    been wrapped. Another set of atoms or boundary starts a new branch.
+    been wrapped. Another set of atoms or boundary, or another structure of the same atoms (half
+    of them farther than `ANOTHER` away, whole lattice vectors aside), starts a new branch.
     """
 
     def __init__(self) -> None:
@@ -36,8 +41,11 @@ class Branch:
             and np.array_equal(self._pbc, atoms.pbc)
         )
         if same and self._fractional is not None and self._shifts is not None:
-            jump = np.rint(fractional - self._fractional) * atoms.pbc
-            self._shifts = self._shifts - jump
+            step = fractional - self._fractional
+            jump = np.rint(step) * atoms.pbc
+            distance = np.linalg.norm((step - jump) @ cell, axis=1)
+            related = np.median(distance) < ANOTHER
+            self._shifts = self._shifts - jump if related else np.zeros_like(fractional)
         else:
             self._shifts = np.zeros_like(fractional)
         self._numbers, self._pbc = atoms.numbers.copy(), atoms.pbc.copy()

@@ -71,8 +71,10 @@ def screening_factor(potential: Potential, epsilon_infinity: float | None = None
     epsilon = potential.metadata.get("epsilon_infinity", 1.0)
     if epsilon_infinity is not None:
         epsilon = epsilon_infinity
-    if not (math.isfinite(epsilon) and epsilon >= 1.0):
-        raise ValueError(f"`epsilon_infinity` is {epsilon} but must be at least 1 (vacuum)")
+    if isinstance(epsilon, str) or not (math.isfinite(epsilon) and epsilon >= 1.0):
+        raise ValueError(
+            f"`epsilon_infinity` is {epsilon!r} but must be a number of at least 1 (vacuum)"
+        )
     return math.sqrt(epsilon / (1.0 + potential.metadata.get("susceptibility", 0.0)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor
@@ -34,9 +36,10 @@ def orient(potential: Potential, system: System, pairs: Pairs) -> str:
 
     Also notes the mean latent susceptibility, which the screening factor needs, in the metadata.
 
-    Done once, when a model is made; the energy does not change. Born charges decide, because the
-    latent charges are only a part of them: a model of BaTiO3 kept most of the polarity in its
-    dipoles, and the means of its charges had the other sign.
+    Done once, when a model is made; the energy does not change. Where the sample holds ions
+    nothing is flipped: their total charges fix the sign, and energies would change. Born charges
+    decide, because the latent charges are only a part of them: a model of BaTiO3 kept most of the
+    polarity in its dipoles, and the means of its charges had the other sign.
 
     Parameters
     ----------
@@ -55,7 +58,12 @@ def orient(potential: Potential, system: System, pairs: Pairs) -> str:
         terms = potential(leaves.system, pairs, surface=False)
         dipole = lattice_dipole(leaves.system, pairs, terms, coupled=True)
         born = lattice_born(potential, leaves.system, pairs, terms, dipole, leaves.positions)
+    trained = potential.charge_screening
     potential.metadata["susceptibility"] = mean_susceptibility(leaves.system, terms)
+    if not math.isclose(trained, potential.charge_screening):
+        potential.metadata["charge_screening"] = trained
+    if bool((system.total_charge != 0).any()):
+        return "fixed by the total charges of the data"
     charge = born.detach().diagonal(dim1=1, dim2=2).mean(1)
     symbol = most_electronegative(system.numbers)
     mean = charge[system.numbers == chemical_symbols.index(symbol)].mean()

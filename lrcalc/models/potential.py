@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -133,6 +134,23 @@ class Potential(nn.Module):
         return self.backbone.species
 
     @property
+    def screening(self) -> float:
+        """Screening factor ``s = √(ε_∞/(1+χ))`` of the card: physical over latent charges."""
+        return math.sqrt(
+            self.metadata.get("epsilon_infinity", 1.0)
+            / (1.0 + self.metadata.get("susceptibility", 0.0))
+        )
+
+    @property
+    def charge_screening(self) -> float:
+        """Physical over latent total charge of an ion, so that its Born charges sum to it.
+
+        The screening factor; kept at what it was in training if the susceptibility of the model,
+        which is known only afterwards, has changed that: energies of ions stay as trained.
+        """
+        return float(self.metadata.get("charge_screening", self.screening))
+
+    @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the parameters."""
         return self.readout.weight.dtype
@@ -155,7 +173,8 @@ class Potential(nn.Module):
         """
         vectors = pair_vectors(system, pairs).to(self.dtype)
         features: Features = self.backbone(system, pairs, vectors)
-        readout: ReadOut = self.readout(features, system, pairs, vectors)
+        latent = system._replace(total_charge=system.total_charge / self.charge_screening)
+        readout: ReadOut = self.readout(features, latent, pairs, vectors)
         species = self.backbone.species_of_number[system.numbers]
         local = readout.energies.double() + self.reference_energy[species]
         energy = sum_by_structure(local, system.batch, system.n_structures)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lrcalc.models.potential import Potential
+from lrcalc.system import structure_charge
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -59,7 +60,8 @@ def check_request(
     check_model(potential, wanted, held)
     for index, atoms in enumerate(structures):
         check_structure(potential, atoms, index, wanted, held)
-        charged = abs(float(atoms.info.get("charge", 0.0))) > 1e-9 and atoms.pbc.any()
+        charge = structure_charge(atoms, f"structure {index}")
+        charged = abs(charge) > 1e-9 and atoms.pbc.any()
         if held and charged and not allow_net_charge:
             raise ValueError(
                 f"structure {index} is periodic with a net charge of {atoms.info['charge']} e: in "
@@ -139,7 +141,29 @@ def check_vector(value: Any, name: str, unit: str) -> np.ndarray | None:
             f"`{name}` is {value!r} but must be three finite numbers in {unit}, for instance "
             "(0, 0, 0.1)"
         )
+    vector.flags.writeable = False  # changing it in place would pass by whoever holds it
     return vector
+
+
+def as_structures(structures: Any) -> list[Atoms]:
+    """Return a list of structures; refuse what is not one, a lone `Atoms` included."""
+    from ase import Atoms
+
+    if isinstance(structures, Atoms):
+        raise ValueError(
+            "`structures` is one Atoms object but must be a list of them; write [atoms] (the "
+            "answer is a list too)"
+        )
+    out = list(structures)
+    for index, atoms in enumerate(out):
+        if not isinstance(atoms, Atoms):
+            raise ValueError(f"`structures[{index}]` is {type(atoms).__name__}, not ase.Atoms")
+    return out
+
+
+def as_names(properties: Any) -> set[str]:
+    """Return the set of property names; one string is one name."""
+    return {properties} if isinstance(properties, str) else set(properties)
 
 
 def check_device(device: str) -> str:
