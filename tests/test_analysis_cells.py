@@ -210,7 +210,7 @@ def test_frames_missing_after_a_cut_are_not_passed_over(tmp_path):
     v = np.zeros((20, 2, 3))
     path = tmp_path / "sim.vel_0.extxyz"
     path.write_text(velocity_frames(v[:10])[:-40] + velocity_frames(v[10:], start=10))
-    with pytest.raises(ValueError, match="step 20 expected but 20 found|frames are missing"):
+    with pytest.raises(ValueError, match="frame before step 20 is cut short"):
         all_frames(read_ipi_velocities(path)[0])
 
 

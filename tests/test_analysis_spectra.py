@@ -106,7 +106,8 @@ def test_few_blocks_have_honest_errors():
     assert 0.52 <= np.mean(hits) <= 0.80, np.mean(hits)
 
 
-GRID = infrared(np.zeros((4000, 3)), timestep=DT, volume=V, temperature=T).wavenumber
+NOISE = np.random.default_rng(0).normal(size=(4000, 3))
+GRID = infrared(NOISE, timestep=DT, volume=V, temperature=T).wavenumber
 
 
 def test_dipole_and_current_agree():

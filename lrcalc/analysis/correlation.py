@@ -8,6 +8,7 @@ Student's t for few blocks.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from lrcalc.analysis.correlator import (
     Correlator,
     Series,
     as_trajectories,
+    check_finite,
 )
 from lrcalc.units import SPEED_OF_LIGHT
 
@@ -93,12 +95,31 @@ def window_width(name: str) -> float:
     return low + high
 
 
-def lags_for(resolution: float, timestep: float, name: str) -> int:
-    """Return how many lags make lines ``resolution`` cm⁻¹ wide (timestep in fs)."""
-    if not resolution > 0:
-        raise ValueError(f"`resolution` is {resolution} cm⁻¹ but must be positive")
-    if not (np.isfinite(timestep) and timestep > 0):
-        raise ValueError(f"`timestep` is {timestep} fs but must be positive")
+def lags_for(resolution: float, timestep: float, name: str, maximum: float | None = None) -> int:
+    """Return how many lags make lines ``resolution`` cm⁻¹ wide (timestep in fs).
+
+    Raises
+    ------
+    ValueError
+        If the resolution is not positive, or coarser than the highest wavenumber wanted
+        (``maximum``, cm⁻¹) or than the highest that frames so far apart can show.
+    """
+    for label, value, unit in (("resolution", resolution, "cm⁻¹"), ("timestep", timestep, "fs")):
+        if not (isinstance(value, Real) and np.isfinite(value) and value > 0):
+            raise ValueError(f"`{label}` is {value} {unit} but must be a positive number")
+    nyquist = 0.5 / (SPEED_OF_LIGHT * 1e-8 * timestep)
+    if resolution >= nyquist:
+        raise ValueError(
+            f"`resolution` is {resolution:g} cm⁻¹ but frames every {timestep:g} fs show no more "
+            f"than {nyquist:.0f} cm⁻¹: ask for a finer one"
+        )
+    if maximum is not None and not (
+        isinstance(maximum, Real) and np.isfinite(maximum) and maximum > resolution
+    ):
+        raise ValueError(
+            f"`maximum` is {maximum} cm⁻¹ but must be a number above the resolution, "
+            f"{resolution:g} cm⁻¹"
+        )
     longest = window_width(name) / (SPEED_OF_LIGHT * 1e-8 * resolution)
     return max(8, int(np.ceil(longest / timestep)))
 
@@ -178,7 +199,12 @@ def correlate(
         correlator.finish()
     if correlator is None:
         raise ValueError(f"`{name}` is empty")
-    return correlator.result()
+    blocks = correlator.result()
+    # what rounding leaves of a large constant is no fluctuation
+    floor = (1e-12 * float(np.abs(blocks.mean).max())) ** 2
+    if not (np.abs(blocks.raw).max() > floor * blocks.products.max()):
+        raise ValueError(f"`{name}` never changes: all its frames are alike")
+    return blocks
 
 
 def differences(timestep: float) -> Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]:
@@ -186,7 +212,11 @@ def differences(timestep: float) -> Callable[[Iterable[np.ndarray]], Iterator[np
 
     def stream(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         last: np.ndarray | None = None
+        start = 0
         for chunk in chunks:
+            # here, since a difference would be counted one frame early
+            check_finite(chunk, start)
+            start += len(chunk)
             joined = chunk if last is None else np.concatenate([last, chunk])
             last = joined[-1:]
             if len(joined) > 1:

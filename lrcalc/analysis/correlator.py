@@ -53,13 +53,13 @@ def as_trajectories(data: Any, columns: int | None, name: str) -> list[Chunks]:
     """Whatever a user has (array, list of arrays, Series, list of Series) as streams of chunks."""
     if isinstance(data, Series):
         if columns is not None and data.columns != columns:
-            raise ValueError(
-                f"{data.source} has {data.columns} columns but `{name}` needs {columns}"
-            )
+            raise ValueError(wrong_columns(data.source, data.columns, columns, name))
         return [data.chunks]
     nested = isinstance(data, list | tuple) and len(data) > 0
     if nested and (isinstance(data[0], Series) or np.ndim(data[0]) == 2):
         return [stream for item in data for stream in as_trajectories(item, columns, name)]
+    if np.iscomplexobj(data):
+        raise ValueError(f"`{name}` is complex but must be real")
     array = np.asarray(data, dtype=float)
     if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
         raise ValueError(
@@ -67,6 +67,30 @@ def as_trajectories(data: Any, columns: int | None, name: str) -> list[Chunks]:
             "several trajectories are given as a list of such arrays"
         )
     return [lambda: iter((array,))]
+
+
+def wrong_columns(source: str, found: int, columns: int, name: str) -> str:
+    """Say that a file has too many or too few columns for a quantity, and the way out."""
+    told = f"{source} has {found} columns but `{name}` needs {columns}"
+    if columns == 9 and found == 6:
+        return (
+            f"{told}: xx xy xz yx yy yz zx zy zz. Six of a symmetric tensor can be named twice, "
+            "e.g. --columns 0,5,4,5,1,3,4,3,2 for xx yy zz yz xz xy"
+        )
+    if found > columns:
+        some = ",".join(str(found - columns + i) for i in range(columns))
+        return f"{told}: name them, e.g. --columns {some} if the time comes first"
+    return told
+
+
+def check_finite(chunk: np.ndarray, start: int) -> None:
+    """Refuse NaN and infinity in frames (n, columns), of which the first is number ``start``."""
+    bad = np.flatnonzero(~np.isfinite(chunk).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"frame {start + bad[0]} holds NaN or infinity "
+            f"({len(bad)} such frames in this chunk); cut the trajectory there"
+        )
 
 
 class Correlator:
@@ -125,12 +149,7 @@ class Correlator:
             raise ValueError(f"frames have shape {chunk.shape} but must be (n, {self.columns})")
         if not len(chunk):
             return
-        bad = np.flatnonzero(~np.isfinite(chunk).all(axis=1))
-        if len(bad):
-            raise ValueError(
-                f"frame {self.trajectory_frames + bad[0]} holds NaN or infinity "
-                f"({len(bad)} such frames in this chunk); cut the trajectory there"
-            )
+        check_finite(chunk, self.trajectory_frames)
         if self.offset is None:
             # A large constant part would cost digits in the sums; any constant will do.
             self.offset = chunk.mean(0) if self.mean == "trajectory" else np.zeros(self.columns)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrcalc.analysis import modes as mode_math
+from lrcalc.analysis.dielectric import check_electronic_part
 from lrcalc.analysis.index_order import order_note, rotation_residual
 from lrcalc.analysis.modes import Modes
 
@@ -63,6 +64,7 @@ def assemble(
     order_known
         The first index of ``born`` is the field for certain.
     """
+    check_electronic_part(epsilon)
     born = np.asarray(born, dtype=float)
     count = len(phonon.primitive)
     if born.shape != (count, 3, 3):

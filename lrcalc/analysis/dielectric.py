@@ -19,6 +19,20 @@ LARGEST_STATIC = 2000.0
 """A larger static dielectric constant is taken for a mistake in the units."""
 
 
+def check_electronic_part(epsilon_infinity: Any) -> None:
+    """Refuse a number below 1, or a tensor (3, 3) with an eigenvalue below 1, as ε_∞."""
+    try:
+        value = np.asarray(epsilon_infinity, dtype=float)
+    except (TypeError, ValueError):
+        value = np.array(np.nan)
+    shaped = value.shape in ((), (3, 3)) and bool(np.isfinite(value).all())
+    tensor = 0.5 * (value + value.T) if value.ndim else value[None, None]
+    if not shaped or np.linalg.eigvalsh(tensor).min() < 1 - 1e-6:
+        raise ValueError(
+            f"`epsilon_infinity` is {epsilon_infinity} but must be at least 1 in every direction"
+        )
+
+
 class DielectricFunction(NamedTuple):
     """ε(ω) with errors."""
 
@@ -101,6 +115,7 @@ def permittivity_from_infrared(
 
     Below ``resolution`` n·α carries no information and ε″ is continued linearly to zero.
     """
+    check_electronic_part(epsilon_infinity)
     imaginary = np.divide(
         n_alpha, 2 * np.pi * wavenumber, out=np.zeros_like(n_alpha), where=wavenumber > 0
     )
@@ -143,9 +158,8 @@ def dielectric(
         See :func:`lrcalc.analysis.infrared.infrared`.
     """
     check_conditions(timestep, volume, temperature)
-    if not epsilon_infinity >= 1:
-        raise ValueError(f"`epsilon_infinity` is {epsilon_infinity} but must be at least 1")
-    lags = lags_for(resolution, timestep, window)
+    check_electronic_part(epsilon_infinity)
+    lags = lags_for(resolution, timestep, window, maximum)
     undone: Record = {}
     dipole = continuous(dipole, cell, jumps, undone)
     blocks = correlate(dipole, lags, columns=3, mean=mean, name="dipole")

@@ -155,9 +155,10 @@ def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
             if len(lines) > count + 2:
                 raise ValueError(f"{path}: a frame of more than {count} atoms, at step {step}")
             if cut or (stride and step != due):
+                told = f"the frame before step {step} is cut short and not written again"
+                gap = f"step {due} expected but {step} found: frames are missing"
                 raise ValueError(
-                    f"{path}: step {due} expected but {step} found: frames are missing; give the "
-                    "parts as separate files"
+                    f"{path}: {told if cut else gap}; give the parts as separate files"
                 )
             due += stride or 0
             cut = len(lines) < count or not lines[count - 1].endswith("\n")

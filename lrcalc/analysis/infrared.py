@@ -6,6 +6,7 @@ This classical form already is the harmonic quantum correction, so no factor is 
 """
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,8 +77,8 @@ def check_conditions(timestep: float, volume: float, temperature: float) -> None
         ("volume", volume, "Å³"),
         ("temperature", temperature, "K"),
     ):
-        if value is None or not np.isfinite(value) or value <= 0:
-            raise ValueError(f"`{name}` is {value} {unit} but must be a positive number")
+        if not isinstance(value, Real) or not np.isfinite(value) or value <= 0:
+            raise ValueError(f"`{name}` is {value!r} {unit} but must be a positive number")
 
 
 def infrared(
@@ -138,7 +139,7 @@ def infrared(
         )
     if not axes or set(axes) - set("xyz"):
         raise ValueError(f"`axes` is {axes!r} but must name some of x, y, z")
-    lags = lags_for(resolution, timestep, window)
+    lags = lags_for(resolution, timestep, window, maximum)
     undone: Record = {}
     blocks = correlate(
         current if dipole is None else continuous(dipole, cell, jumps, undone),

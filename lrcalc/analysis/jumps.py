@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lrcalc.analysis.correlator import Series, as_trajectories
+from lrcalc.analysis.correlator import Series, as_trajectories, wrong_columns
 
 SUSPICIOUS = 20.0
 """A step of so many median steps is a jump; of a Gaussian process one in 10⁹ exceeds four."""
@@ -108,6 +108,8 @@ def guarded(
 ) -> list[Series]:
     """Whatever holds dipoles as Series that :func:`unfold`."""
     if isinstance(data, Series):
+        if data.columns != 3:
+            raise ValueError(wrong_columns(data.source, data.columns, 3, name))
         source, chunks = data.source, data.chunks
         stream = lambda: unfold(chunks(), cell, source=source, record=record)  # noqa: E731
         return [data._replace(chunks=stream)]

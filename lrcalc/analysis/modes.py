@@ -25,6 +25,9 @@ DEBYE2_PER_A2_AMU = 1.0 / units.DEBYE**2
 SUM_RULE_LIMIT = 0.1
 """Largest |Σ_k born_k| per atom that is taken for noise, e."""
 
+STABLE = 1e-3
+"""Modes below this wavenumber, cm⁻¹, have no restoring force."""
+
 # One squared wavenumber (cm⁻²) in eV Å⁻² amu⁻¹, the unit of a dynamical matrix.
 _SQUARE = units.WAVENUMBER_TO_ANGULAR**2 * units.EV_PER_AMU_A2_FS2
 
@@ -63,7 +66,7 @@ class Modes(NamedTuple):
     @property
     def stable(self) -> np.ndarray:
         """(M,) True for modes that have a restoring force."""
-        return self.wavenumber > 1e-3
+        return self.wavenumber > STABLE
 
     def displacement(self, mode: int) -> np.ndarray:
         """(N, 3) displacements e/√m of one mode, Å for a normal coordinate of 1 Å √amu."""
@@ -143,8 +146,13 @@ def solve(
     if leak > 1e-3 * float(np.abs(matrix).max()):
         noted.append(f"forces on a rigid shift: {leak:.2g} eV Å⁻² amu⁻¹; symmetrise the constants")
     wavenumber = np.sign(square) * np.sqrt(np.abs(square) / _SQUARE)
-    if (wavenumber < -20).any():
-        noted.append(f"{int((wavenumber < -20).sum())} imaginary modes (shown as negative)")
+    imaginary = -wavenumber[wavenumber < -STABLE]
+    if len(imaginary):
+        some = ", ".join(f"{nu:.1f}i" for nu in imaginary[:5]) + (", …" * (len(imaginary) > 5))
+        noted.append(
+            f"{len(imaginary)} imaginary mode{'s' * (len(imaginary) > 1)} ({some} cm⁻¹; negative "
+            "in files): no minimum, or rotations of a molecule; left out of ε_0 and ε(ω)"
+        )
     eigenvectors = (complement @ vectors).T.reshape(-1, count, 3)
     return Modes(
         wavenumber,

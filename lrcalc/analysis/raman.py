@@ -95,7 +95,7 @@ def raman(
     incoming = 1e7 / laser
     if maximum >= incoming:
         raise ValueError(f"`maximum` is {maximum} cm⁻¹ but the laser has only {incoming:.0f} cm⁻¹")
-    lags = lags_for(resolution, timestep, window)
+    lags = lags_for(resolution, timestep, window, maximum)
     derivative = differences(timestep)
     blocks = correlate(
         polarizability,

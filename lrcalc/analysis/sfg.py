@@ -83,7 +83,7 @@ def sum_frequency(
     if len(component) != 3 or set(component) - set("xyz"):
         raise ValueError(f"`component` is {component!r} but must be three of x, y, z")
     a, b, c = ("xyz".index(letter) for letter in component)
-    lags = lags_for(resolution, timestep, window)
+    lags = lags_for(resolution, timestep, window, maximum)
     blocks = correlate(
         _joined(polarizability, dipole, (3 * a + b, c)),
         lags,

@@ -7,7 +7,14 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis.cepstral import Cepstral, cepstral_zero
-from lrcalc.analysis.correlation import Spectrum, correlate, lags_for, spectrum, standard_error
+from lrcalc.analysis.correlation import (
+    Blocks,
+    Spectrum,
+    correlate,
+    lags_for,
+    spectrum,
+    standard_error,
+)
 from lrcalc.analysis.infrared import check_conditions
 
 
@@ -52,7 +59,7 @@ def vdos(
     names = sorted(set(species))
     group = [3 * names.index(symbol) + axis for symbol in species for axis in range(3)]
     root = np.sqrt(np.repeat(weights, 3))
-    lags = lags_for(resolution, timestep, window)
+    lags = lags_for(resolution, timestep, window, maximum)
 
     def weigh(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for chunk in chunks:
@@ -115,7 +122,8 @@ class Conductivity(NamedTuple):
     """Cepstral estimate and its standard error."""
     green_kubo: float
     green_kubo_error: float
-    """Windowed time integral up to the longest lag and its block error."""
+    """Windowed time integral up to the longest lag; its error counts blocks and the window, by the
+    difference from the integral without one."""
     cepstral: Cepstral
     time: np.ndarray
     """(K,) fs."""
@@ -124,6 +132,12 @@ class Conductivity(NamedTuple):
     settings: dict[str, Any]
 
 
+SHORTEST = 1000.0
+"""No conductivity is read from less than this, fs: ions rattle as slowly."""
+SHORT = 10_000.0
+"""Below this many fs it is said that the run is short."""
+CROWDED = 10
+"""Fewer frequencies than this for each cepstral coefficient leave neither value nor error."""
 MANY = 30
 """More cepstral coefficients than this describe lines, not a smooth spectrum."""
 
@@ -139,6 +153,60 @@ def low_frequency_note(found: Cepstral, bins: int = 4) -> list[str]:
         "charges (molecules) do not conduct, and this run is too short, or its cutoff too high, "
         "to show it"
     ]
+
+
+def quality_notes(
+    found: Cepstral, blocks: Blocks, result: Spectrum, cut: float, timestep: float, unit: float
+) -> list[str]:
+    """Say where a conductivity cannot be trusted: short, crowded, cut, or at odds with itself.
+
+    Parameters
+    ----------
+    found, result
+        Cepstral value, and spectrum whose first point is the windowed time integral.
+    cut
+        What the time integral has more without the window.
+    unit
+        Factor of both to S/m.
+    """
+    notes = []
+    length = blocks.frames * timestep
+    if length < SHORT:
+        notes.append(
+            f"WARNING: {length / 1000:.3g} ps are short for a conductivity: at least "
+            f"{SHORT / 1000:g} ps, better ten times that"
+        )
+    per = len(found.periodogram) / found.coefficients
+    if per < CROWDED:
+        notes.append(
+            f"WARNING: {per:.1f} frequencies for each of {found.coefficients} cepstral "
+            "coefficients: neither the value nor its error means anything; run longer, or choose a "
+            "`cutoff` below the sharp features"
+        )
+    if found.error > 0.3 * found.value:
+        notes.append(f"WARNING: the error is {100 * found.error / found.value:.0f} % of the value")
+    correlation = blocks.correlation.sum(0)
+    last = slice(-max(1, len(correlation) // 10), None)
+    deviations = (blocks.raw - blocks.correlation * blocks.products[:, None]).sum(1)
+    deviations = (deviations / blocks.products.sum(0))[:, last].mean(1)
+    tail = float(correlation[last].mean()) / float(correlation[0])
+    statistical = float(standard_error(result.deviations)[0])
+    still = abs(tail) > max(3 * float(standard_error(deviations)) / float(correlation[0]), 1e-3)
+    if still or abs(cut) > 2 * statistical:
+        notes.append(
+            f"the time integral is cut after {len(correlation) * timestep:.0f} fs, where the "
+            f"current correlates {tail:.2g} of its start: without a window it is "
+            f"{unit * (float(result.value[0]) + cut):.4g} S/m. The cepstral value is not cut; a "
+            "finer `resolution` has longer lags"
+        )
+    apart = abs(float(result.value[0]) - found.value)
+    if apart > 3 * np.hypot(statistical, found.error):
+        notes.append(
+            f"cepstral value and time integral lie {apart * unit:.3g} S/m apart, "
+            f"{apart / np.hypot(statistical, found.error):.1f} combined standard errors: one of "
+            "them is biased"
+        )
+    return notes
 
 
 def conductivity(
@@ -167,16 +235,25 @@ def conductivity(
     """
     check_conditions(timestep, volume, temperature)
     lags = lags_for(resolution, timestep, "hann")
+    if segment is not None and segment < 64:
+        raise ValueError(f"`segment` is {segment} frames but must be at least 64")
     # The current of a run at rest has no mean; removing it would bias the zero-frequency limit.
     blocks = correlate(current, lags, columns=3, mean="none", name="current")
+    if blocks.frames * timestep < SHORTEST:
+        raise ValueError(
+            f"{blocks.frames} frames every {timestep:g} fs are {blocks.frames * timestep:.0f} fs, "
+            f"too short for a conductivity: at least {SHORTEST / 1000:g} ps, better 100 ps"
+        )
     # e² Å² fs⁻¹ /(Å³ eV) in S/m: 1 e²/(eV Å fs) = 1.602176634e-19 · 1e10 · 1e15 S/m
     scale = 1.602176634e6 / (3.0 * volume * units.BOLTZMANN * temperature)
     result = spectrum(blocks, [1.0, 1.0, 1.0], timestep)
     correlation = blocks.correlation.sum(0)
     running = timestep * (np.cumsum(correlation) - 0.5 * (correlation[0] + correlation))
     found = cepstral_zero(current, timestep, segment=segment, cutoff=cutoff)
-    error = float(standard_error(result.deviations)[0])
-    notes = low_frequency_note(found)
+    # The window takes off a part of what has not decayed at its end.
+    cut = float(running[-1] - result.value[0])
+    error = float(np.hypot(standard_error(result.deviations)[0], cut))
+    notes = quality_notes(found, blocks, result, cut, timestep, scale) + low_frequency_note(found)
     if cutoff is None and found.coefficients > MANY:
         notes.append(
             f"{found.coefficients} cepstral coefficients: the current has sharp features; choose a "

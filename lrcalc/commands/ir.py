@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from lrcalc.analysis.dielectric import optical_constants, permittivity_from_infrared
+from lrcalc.analysis.dielectric import (
+    check_electronic_part,
+    optical_constants,
+    permittivity_from_infrared,
+)
 from lrcalc.analysis.infrared import (
     CORRECTIONS,
     QUANTITY,
@@ -48,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @_spectra.in_options
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
+    if args.epsilon_infinity is not None:
+        check_electronic_part(args.epsilon_infinity)
     quantity = "current" if args.from_current else "dipole"
     data = _spectra.read(args, quantity)
     volume, temperature = _spectra.conditions(args, data)

@@ -19,9 +19,11 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("folders", nargs="*", metavar="DIR", help="folders of i-PI runs")
-    parser.add_argument("--polarizability", nargs="+", metavar="FILE", help="instead of folders")
-    parser.add_argument("--dipole", nargs="+", metavar="FILE", help="instead of folders")
+    # read only to say why a folder will not do
+    parser.add_argument("folders", nargs="*", metavar="DIR", help=argparse.SUPPRESS)
+    side = "of the molecules at one surface"
+    parser.add_argument("--polarizability", nargs="+", metavar="FILE", help=f"{side}, (T, 9)")
+    parser.add_argument("--dipole", nargs="+", metavar="FILE", help=f"{side}, (T, 3)")
     _spectra.add_reading_arguments(parser, "dipole", "polarizability")
     _spectra.add_temperature_argument(parser)
     parser.add_argument("--area", type=float, metavar="A2", help="default: a × b of the run's cell")
@@ -32,11 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @_spectra.in_options
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
-    given = args.polarizability is not None and args.dipole is not None
-    if given == bool(args.folders):
-        raise ValueError("give folders of i-PI runs, or both --polarizability and --dipole")
-    first = _spectra.read(args, "polarizability", args.polarizability or args.folders)
-    second = _spectra.read(args, "dipole", args.dipole or args.folders)
+    if args.folders:
+        raise ValueError(
+            f"{args.folders[0]}: a run's outputs are those of the whole cell, and the signals of "
+            "its two surfaces cancel. Give files of the molecules at one surface, by "
+            "--polarizability and --dipole"
+        )
+    if not (args.polarizability and args.dipole):
+        raise ValueError("give both --polarizability and --dipole, of one surface")
+    first = _spectra.read(args, "polarizability", args.polarizability)
+    second = _spectra.read(args, "dipole", args.dipole)
     if first.timestep != second.timestep:
         raise ValueError(
             f"polarizabilities every {first.timestep} fs but dipoles every {second.timestep} fs"
