@@ -37,6 +37,9 @@ def test_settings_of_a_run_are_checked_where_it_starts(tmp_path):
     frames = make_frames(labelled(2), "file.xyz", 3.0)
     with pytest.raises(ValueError, match="`ema` is 2 but must be at least 0 and below 1"):
         fit(frames[:1], frames[1:], {}, Settings(ema=2), tmp_path / "m.pt")
+    with pytest.raises(ValueError, match="`epsilon_infinity` is 0.5"):
+        card = {"epsilon_infinity": 0.5}
+        fit(frames[:1], frames[1:], {}, Settings(), tmp_path / "m.pt", metadata=card)
     with pytest.raises(ValueError, match="smaller --valid-every"):
         fit(frames, [], {}, Settings(), tmp_path / "m.pt")
     assert not list(tmp_path.iterdir())
@@ -320,6 +323,7 @@ def model(data, tmp_path):
         ("nan_energy", [], ["frame 4 has NaN energy"]),
         ("bare", [], ["nothing to compare", "frame 0", "forces:R:3"]),
         ("renamed", [], ["nothing to compare", "--energy-key REF_energy"]),
+        ("dipoles", [], ["nothing to compare", "for REF_polarizability give --polariz"]),
         ("born", [], ["frame 0", "REF_born", "9 numbers"]),
         ("born_nan", [], ["frame 1", "REF_born", "finite"]),
         ("alpha", ["--polarizability-unit", "A3"], ["frame 2", "REF_polarizability has 6 numbers"]),
@@ -330,9 +334,11 @@ def test_evaluate_names_what_it_cannot_use(change, options, messages, model, tmp
     path = tmp_path / "water.xyz"
     if change == "nan_energy":
         structures[4].calc.results["energy"] = np.nan
-    if change == "bare":
+    if change in ("bare", "dipoles"):
         for atoms in structures:
             atoms.calc = None
+            if change == "dipoles":
+                atoms.info["REF_polarizability"] = np.eye(3).ravel()
     if change == "born":
         structures[0].arrays["REF_born"] = np.ones((9, 3))
     if change == "born_nan":

@@ -170,17 +170,18 @@ def unread(chosen: Mapping[int, Atoms], args: argparse.Namespace) -> list[str]:
     from lrcalc.training.labels import LabelKeys, alternatives, has_label, hint
 
     first, atoms = next(iter(chosen.items()))
+    alphas = [key for key in POLARIZABILITY_KEYS if key in atoms.info]
     labels = any(has_label(a, name) for a in chosen.values() for name in LabelKeys())
     born = any(reference_born(a) is not None for a in chosen.values())
     if not (labels or born or args.polarizability_unit):
         raise ValueError(
             f"{args.data}: nothing to compare: frame {first} has neither energy= nor forces "
             f"(columns forces:R:3), stress= or Born charges (columns REF_born:R:9){hint(atoms)}"
+            + (f"; for {alphas[0]} give --polarizability-unit" if alphas else "")
         )
     found = [f"{key} (--{name}-key {key})" for name, key in alternatives(atoms).items()]
     if not args.polarizability_unit:
-        keys = [key for key in POLARIZABILITY_KEYS if key in atoms.info]
-        found += [f"{key} (--polarizability-unit says its unit)" for key in keys]
+        found += [f"{key} (--polarizability-unit says its unit)" for key in alphas]
     return found
 
 
@@ -212,7 +213,8 @@ def table(report: dict[str, Any]) -> str:
                     f"{name:27}{e['n']:9d}{factor * e['rmse']:10.4g}"
                     f"{factor * e['mae']:10.4g}{e['r2']:11.4f}  {unit}"
                 )
-    lines.append("energy_shifted leaves out a constant offset between data and model")
+    if any("energy_shifted" in report.get(group, {}) for group in ("kept_out", "training")):
+        lines.append("energy_shifted leaves out a constant offset between data and model")
     return "\n".join(lines)
 
 

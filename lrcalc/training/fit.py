@@ -74,7 +74,7 @@ def fit(
         If a setting cannot be used, if there are no frames, if the state belongs to a run with
         another model, other settings or other data, or if the loss diverges.
     """
-    check_numbers({**config, **settings._asdict()})
+    check_numbers({**config, **settings._asdict(), **(metadata or {})})
     if not train:
         raise ValueError("no training frames; give at least one file with --train")
     if not valid:

@@ -31,8 +31,8 @@ UNITS = {"eA2/V": 1.0, "A3": 1.0 / COULOMB, "bohr3": BOHR**3 / COULOMB}
 
 LOCAL_FIELDS = ("none", "clausius-mossotti")
 
-PLAUSIBLE_PER_ATOM = (0.1, 100.0)
-"""Å³ an atom. The lightest and heaviest free atoms have 0.2 (He) and 60 (Cs); condensed matter
+PLAUSIBLE_PER_ATOM = (0.2, 100.0)
+"""Å³ an atom. Of free atoms He has the least, 0.205, and Cs the most, 60; condensed matter
 with the largest permittivities of semiconductors (30) reaches 90."""
 
 PLAUSIBLE_PERMITTIVITY = 50.0
