@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 LEVEL = {
     "units": 0, "memory": 0, "system": 1, "neighbors": 2, "multipoles": 2, "electrostatics": 3,
     "models": 4, "checkpoint": 5, "training": 6, "evaluator": 6, "calculator": 7, "evaluation": 7,
-    "trajectory": 7, "run_identity": 7, "dynamics": 8, "testing": 8, "ipi": 9, "commands": 10, "cli": 11,
+    "trajectory": 7, "run_identity": 7, "dynamics": 8, "testing": 8, "ipi": 9, "commands": 10,
+    "cli": 11,
 }  # fmt: skip
 ONLY = {"properties": {"system", "units"}, "analysis": {"units"}}
 """Rooms off the line: what each may import besides itself."""
