@@ -37,8 +37,8 @@ def test_settings_of_a_run_are_checked_where_it_starts(tmp_path):
     frames = make_frames(labelled(2), "file.xyz", 3.0)
     with pytest.raises(ValueError, match="`ema` is 2 but must be at least 0 and below 1"):
         fit(frames[:1], frames[1:], {}, Settings(ema=2), tmp_path / "m.pt")
+    card = {"epsilon_infinity": 0.5}
     with pytest.raises(ValueError, match="`epsilon_infinity` is 0.5"):
-        card = {"epsilon_infinity": 0.5}
         fit(frames[:1], frames[1:], {}, Settings(), tmp_path / "m.pt", metadata=card)
     with pytest.raises(ValueError, match="smaller --valid-every"):
         fit(frames, [], {}, Settings(), tmp_path / "m.pt")
