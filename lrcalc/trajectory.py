@@ -40,7 +40,8 @@ def write_extxyz(
         Without ``append`` replaced only once the new file is complete.
     atoms : Atoms or sequence of Atoms
         Results are taken from ``atoms.calc.results`` where these belong to the structure as it
-        is now; momenta and ``info`` are kept.
+        is now; momenta and ``info`` are kept. With a calculator that computes, what ASE's own
+        reader left of an earlier frame (``info["polarizability"]``, ``arrays["born"]``) is not.
     append : bool
         Add to the end of the file.
     """
@@ -124,6 +125,11 @@ def _flat(atoms: Atoms) -> Atoms:
     if atoms.calc is not None and not atoms.calc.check_state(atoms):
         results = dict(atoms.calc.results)
     copy = atoms.copy()
+    if atoms.calc is not None and not isinstance(atoms.calc, SinglePointCalculator):
+        # what ASE's reader left here is of the frame that was read, not of one that was computed
+        for name in HEADER:
+            copy.info.pop(name, None)
+        copy.arrays.pop(BORN, None)
     for name in HEADER:
         if name in results:
             copy.info[name] = np.asarray(results[name]).reshape(-1)

@@ -6,6 +6,7 @@ from ase.constraints import FixAtoms
 from ase.io import read
 
 from lrcalc import cli
+from lrcalc.commands._md_files import hold
 from lrcalc.dynamics import Simulation
 from lrcalc.trajectory import read_extxyz
 
@@ -97,6 +98,17 @@ def test_files_of_others_are_not_replaced(tmp_path, capsys, ending):
     assert content(tmp_path) == {precious.name: b"precious"}
     assert command(tmp_path, "--steps", "2", "--traj", "--restart") == 0
     assert precious.read_bytes() != b"precious"
+
+
+@pytest.mark.parametrize("more", [[], ["--restart"]])
+def test_two_runs_do_not_write_the_same_files(tmp_path, capsys, more):
+    assert command(tmp_path, "--steps", "2") == 0
+    before = content(tmp_path)
+    with hold(tmp_path / "run.csv"):
+        assert command(tmp_path, "--steps", "4", *more) == 2
+    assert "another run is writing" in capsys.readouterr().err
+    assert content(tmp_path) == before
+    assert command(tmp_path, "--steps", "4", *more) == 0
 
 
 @pytest.mark.parametrize("more", [[], ["--restart"]])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase.io import read
 
 from lrcalc import LRCalculator
 from lrcalc.trajectory import read_extxyz, write_extxyz
@@ -52,6 +53,25 @@ def test_results_of_another_structure_are_not_written(tmp_path, atoms):
     write_extxyz(tmp_path / "x.xyz", atoms)
     (frame,) = read_extxyz(tmp_path / "x.xyz")
     assert "forces" not in frame.calc.results
+
+
+def test_what_ase_read_of_an_earlier_frame_is_not_written(tmp_path, atoms):
+    """A run that starts from a frame of another one, read by ASE, has no old Born charges."""
+    for name in NAMES:
+        atoms.calc.get_property(name, atoms)
+    write_extxyz(tmp_path / "old.xyz", atoms)
+    start = read(tmp_path / "old.xyz")
+    assert "born" in start.arrays
+    write_extxyz(tmp_path / "same.xyz", start)
+    (same,) = read_extxyz(tmp_path / "same.xyz")
+    assert "born_effective_charges" in same.calc.results  # untouched: it is still of this frame
+    start.calc = LRCalculator(atoms.calc.evaluator.potential)
+    start.positions += 0.01
+    start.get_forces()
+    write_extxyz(tmp_path / "new.xyz", start)
+    (frame,) = read_extxyz(tmp_path / "new.xyz")
+    assert set(frame.calc.results) == {"energy", "forces"}
+    assert "born" in start.arrays  # the caller's structure is as it was
 
 
 def test_bad_files_are_named(tmp_path):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -75,14 +76,32 @@ def check_targets(files: Mapping[str, Path], structure: Path, *, restart: bool) 
         )
 
 
-def clear(files: Mapping[str, Path]) -> None:
-    """Make room for a new run: the state first, so that none is left without its files."""
+def hold(table: Path) -> IO[str]:
+    """Keep others from running under this name, as long as the returned file is open."""
+    file = table.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ValueError(
+            f"another run is writing {table}; wait for it, stop it, or give another `--out`"
+        ) from error
+    except OSError:
+        pass  # a file system without locks
+    return file
+
+
+def clear(files: Mapping[str, Path]) -> IO[str]:
+    """Make room for a new run and `hold` it; the state goes first, or it would miss its files."""
     try:
         files[".npz"].parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"`--out`: {error}; give another folder") from error
-    for ending in (".npz", *GROWING):
-        files[ending].unlink(missing_ok=True)
+    lock = hold(files[".csv"])
+    files[".npz"].unlink(missing_ok=True)
+    files[".xyz"].unlink(missing_ok=True)
+    os.truncate(files[".csv"], 0)
+    return lock
 
 
 def sizes(files: Mapping[str, Path]) -> dict[str, np.ndarray]:
@@ -90,13 +109,14 @@ def sizes(files: Mapping[str, Path]) -> dict[str, np.ndarray]:
     return {"size" + ending: np.array(files[ending].stat().st_size) for ending in GROWING}
 
 
-def cut(files: Mapping[str, Path], state: Mapping[str, np.ndarray]) -> None:
-    """Cut off what was written after the state; the run will write it again.
+def cut(files: Mapping[str, Path], state: Mapping[str, np.ndarray]) -> IO[str]:
+    """Cut off what was written after the state, which the run will write again; `hold` it.
 
     Raises
     ------
     ValueError
-        If a file is missing or shorter than when the state was saved. Nothing is cut then.
+        If a file is missing or shorter than when the state was saved, or another run has it.
+        Nothing is cut then.
     """
     way_out = "put the file back, or start anew (--restart)"
     lengths = {files[ending]: int(state["size" + ending]) for ending in GROWING}
@@ -109,5 +129,7 @@ def cut(files: Mapping[str, Path], state: Mapping[str, np.ndarray]) -> None:
                 f"{path} has {found} bytes but had {length} when the state was saved: it was "
                 f"shortened or replaced since; {way_out}"
             )
+    lock = hold(files[".csv"])
     for path, length in lengths.items():
         os.truncate(path, length)
+    return lock

@@ -1,4 +1,8 @@
-"""`lrcalc md`: molecular dynamics, in a field if wanted, that can be killed and continued."""
+"""`lrcalc md`: molecular dynamics, in a field if wanted, that can be killed and continued.
+
+The same command continues a run where it was, with other values of --steps, --traj and --device if
+wanted. Whatever else differs (`lrcalc.run_identity`) is refused.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape = held.add_mutually_exclusive_group()
     shape.add_argument("--ramp", type=float, metavar="FS", help="raise it linearly over this time")
     shape.add_argument("--cycle", type=float, metavar="FS", help="sinusoidal with this period")
-    out = parser.add_argument_group("output")
+    out = parser.add_argument_group(
+        "output", "The same command goes on where an earlier run of this name was;\n"
+        "only --steps, --traj and --device may be others.",
+    )  # fmt: skip
     out.add_argument("--every", type=int, default=10, help="steps between frames and rows")
     out.add_argument("--born-every", type=int, default=0, metavar="K",
                      help="Born charges with every K-th frame")  # fmt: skip
@@ -96,13 +103,14 @@ def run(args: argparse.Namespace) -> int:
     if resumed:
         state = load_state(files[".npz"])
         simulation.restore(state)
-        cut(files, state)
+        lock = cut(files, state)
         print(f"continuing {args.out} at step {simulation.steps}")
     else:
         first_look(simulation, args)
-        clear(files)
+        lock = clear(files)
         files[".csv"].write_text(",".join(COLUMNS) + "\n")
-    integrate(simulation, args, files, resumed=resumed)
+    with lock:
+        integrate(simulation, args, files, resumed=resumed)
     plot(files[".csv"], files[".png"], len(atoms))
     if args.traj:
         extxyz_to_traj(files[".xyz"], files[".traj"])
