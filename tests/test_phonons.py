@@ -286,7 +286,9 @@ def test_quartz_raman_reference(shared):
 
 def test_command_writes_everything(tmp_path, springs, capsys):
     phonons, modes = springs
-    files = command.write_modes(phonons, modes, str(tmp_path / "s"), 5.0, bands=True)
+    files = command.write_modes(
+        phonons, modes, str(tmp_path / "s"), 5.0, bands=ph.band_structure(phonons)
+    )
     assert sorted(f.name for f in files) == sorted(
         ["s-modes.csv", "s-epsilon.csv", "s-BORN", "s-modes.png", "s-bands.png"]
     )

@@ -32,6 +32,39 @@ class Phonons(NamedTuple):
     order_known: bool = False
     """Whether something tells that the first index of ``born`` is the field: a calculator's own
     order, or the rotational sum rule of a molecule."""
+    charged: bool = True
+    """False where there are no Born charges: ``born`` is zero then and means nothing."""
+
+
+WIDE = 10.0
+"""A supercell narrower than this, Å, holds no force constants between distant atoms."""
+
+
+def widths(cell: np.ndarray) -> np.ndarray:
+    """Distances (3,) between opposite faces of a cell (3, 3), rows in Å."""
+    return np.asarray(1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0))
+
+
+def narrow(cell: np.ndarray, supercell: np.ndarray) -> bool:
+    """Whether a direction is neither repeated nor :data:`WIDE`: good at Γ only."""
+    wide = widths(supercell)
+    return bool(((wide < WIDE) & (wide < 1.5 * widths(cell))).any())
+
+
+def without_charges(phonon: Any, *, only_gamma: bool) -> Phonons:
+    """Phonons of which only wavenumbers and bands are known.
+
+    Parameters
+    ----------
+    phonon
+        ``phonopy.Phonopy`` with force constants.
+    only_gamma
+        The force constants are good at Γ only.
+    """
+    only_gamma = only_gamma or narrow(phonon.unitcell.cell, phonon.supercell.cell)
+    note = "no Born charges: no intensities, no ε, no LO-TO splitting"
+    born = np.zeros((len(phonon.primitive), 3, 3))
+    return Phonons(phonon, born, np.eye(3), only_gamma, (note,), order_known=True, charged=False)
 
 
 @contextmanager
@@ -94,6 +127,7 @@ def assemble(
                 f"the molecule's rotational sum rule tells the index order: {right:.2g} e Å as "
                 f"read, {wrong:.2g} e Å transposed"
             )
+    only_gamma = only_gamma or narrow(phonon.unitcell.cell, phonon.supercell.cell)
     return Phonons(
         phonon, symmetric, np.asarray(epsilon, dtype=float), only_gamma, tuple(notes), order_known
     )
@@ -163,6 +197,7 @@ def solve(phonons: Phonons) -> Modes:
         labels,
         phonons.notes,
     )
+    result = result._replace(charged=phonons.charged)
     note = None if phonons.order_known else order_note(result, phonons.born)
     return result._replace(notes=(*result.notes, note)) if note else result
 

@@ -52,6 +52,8 @@ class Modes(NamedTuple):
     notes: tuple[str, ...] = ()
     raman: np.ndarray | None = None
     """(M, 3, 3) Raman tensors ∂α/∂Q in Å² amu^-½, where they were computed."""
+    charged: bool = True
+    """False where no Born charges are known: ``charge`` is zero then and means nothing."""
 
     @property
     def intensity(self) -> np.ndarray:

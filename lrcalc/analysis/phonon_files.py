@@ -1,5 +1,6 @@
 """Phonons from a folder of phonopy files: force constants, structure and Born charges."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,18 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis import modes as mode_math
-from lrcalc.analysis.crystal import Phonons, assemble, quiet, solve
+from lrcalc.analysis.crystal import Phonons, assemble, quiet, solve, without_charges
 
 _THZ = 1e-3 * 2.0 * np.pi  # rad/fs
 _YAML = ("phonopy_params.yaml", "phonopy.yaml", "phonopy_disp.yaml")
 
 
 def from_folder(
-    folder: str | Path, *, transposed: bool = False, check_table: bool = True
+    folder: str | Path,
+    *,
+    transposed: bool = False,
+    check_table: bool = True,
+    intensities: bool = True,
 ) -> Phonons:
     """Read a folder of phonopy files.
 
@@ -29,16 +34,23 @@ def from_folder(
     check_table
         Compare with a published ``IR-PeakTable.dat`` (wavenumber, label, e²/amu, …) in the folder
         and refuse Born charges that agree with it only when transposed.
+    intensities
+        If false, no BORN file is needed: wavenumbers and bands only.
     """
     from phonopy.file_IO import parse_BORN
 
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
-    if not (folder / "BORN").is_file():
-        raise FileNotFoundError(f"no BORN file in {folder}: infrared intensities need Born charges")
+    if intensities and not (folder / "BORN").is_file():
+        raise FileNotFoundError(
+            f"no BORN file in {folder}: infrared intensities need Born charges; wavenumbers alone "
+            "do not (--no-intensities)"
+        )
     with quiet():
         phonon, only_gamma = _read_structure_and_forces(folder)
+        if not intensities:
+            return without_charges(phonon, only_gamma=only_gamma)
         try:
             nac = parse_BORN(phonon.primitive, filename=str(folder / "BORN"))
         except (RuntimeError, IndexError, AssertionError) as error:
@@ -108,7 +120,7 @@ def _read_structure_and_forces(folder: Path) -> tuple[Any, bool]:
             raise FileNotFoundError(f"no POSCAR and no phonopy.yaml in {folder}")
         phonon = Phonopy(read_vasp(str(poscar)), np.eye(3, dtype=int), "P", log_level=0)
     if (folder / "FORCE_SETS").is_file():
-        data = parse_FORCE_SETS(filename=str(folder / "FORCE_SETS"))
+        data = _parsed(parse_FORCE_SETS, folder / "FORCE_SETS")
         if data["natom"] != len(phonon.supercell):
             raise ValueError(
                 f"FORCE_SETS is for {data['natom']} atoms but the supercell has "
@@ -120,7 +132,7 @@ def _read_structure_and_forces(folder: Path) -> tuple[Any, bool]:
         return phonon, yaml is None
     for name in ("FORCE_CONSTANTS", "force_constants"):
         if (folder / name).is_file():
-            phonon.force_constants = parse_FORCE_CONSTANTS(filename=str(folder / name))
+            phonon.force_constants = _parsed(parse_FORCE_CONSTANTS, folder / name)
             phonon.symmetrize_force_constants()
             return phonon, yaml is None
     if (folder / "force_constants.hdf5").is_file():
@@ -140,6 +152,16 @@ def _read_structure_and_forces(folder: Path) -> tuple[Any, bool]:
     raise FileNotFoundError(
         f"no FORCE_SETS, FORCE_CONSTANTS, force_constants.hdf5 or mesh.yaml in {folder}"
     )
+
+
+def _parsed(parse: Callable[..., Any], path: Path) -> Any:
+    """Return what one of phonopy's parsers finds, whose errors for a cut file are of many kinds."""
+    try:
+        return parse(filename=str(path))
+    except Exception as error:  # a cut file: RecursionError, IndexError, TypeError, …
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}): is it complete?"
+        ) from error
 
 
 def constants_from_mesh(path: Path, masses: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from lrcalc import units
 from lrcalc.analysis import modes as mode_math
 from lrcalc.analysis.crystal import (
+    WIDE,
     Phonons,
     assemble,
     irreps,
@@ -20,6 +21,7 @@ from lrcalc.analysis.crystal import (
     quiet,
     solve,
     symmetrise_born,
+    widths,
 )
 from lrcalc.analysis.displacements import from_calculator, with_raman
 from lrcalc.analysis.modes import Modes
@@ -31,6 +33,7 @@ __all__ = [
     "assemble",
     "band_structure",
     "constants_from_mesh",
+    "density_of_states",
     "from_calculator",
     "from_folder",
     "irreps",
@@ -49,11 +52,11 @@ def band_structure(phonons: Phonons, points: int = 51, nac: bool = True) -> dict
     Returns
     -------
     dict
-        ``distances`` and ``wavenumbers`` (cm⁻¹), a list over segments, and ``labels``, the names of
-        both ends of each segment.
+        ``distances`` and ``wavenumbers`` (cm⁻¹), a list over segments; ``labels``, the names of
+        both ends of each segment; ``supercell``, its repeats and smallest width in words; and
+        ``notes``.
     """
-    if phonons.only_gamma:
-        raise ValueError("these force constants are good at Γ only: bands need a supercell")
+    check_bands(phonons)
     from ase.cell import Cell
     from ase.dft.kpoints import parse_path_string
     from phonopy import Phonopy
@@ -62,7 +65,7 @@ def band_structure(phonons: Phonons, points: int = 51, nac: bool = True) -> dict
     with quiet():
         phonon = Phonopy(base.unitcell, base.supercell_matrix, base.primitive_matrix, log_level=0)
     phonon.force_constants = phonons.phonopy.force_constants
-    if nac:
+    if nac and phonons.charged:
         phonon.nac_params = {
             "born": mode_math.neutral_born(phonons.born, phonon.primitive.masses),
             "dielectric": phonons.epsilon_infinity,
@@ -82,7 +85,58 @@ def band_structure(phonons: Phonons, points: int = 51, nac: bool = True) -> dict
         "distances": [np.asarray(d) for d in bands.distances],
         "wavenumbers": [np.asarray(f) * scale for f in bands.frequencies],
         "labels": ends,
+        "supercell": supercell_words(base),
+        "notes": band_notes(base, min(float(np.min(f)) for f in bands.frequencies) * scale),
     }
+
+
+def check_bands(phonons: Phonons) -> None:
+    """Refuse bands of force constants that are good at Γ only."""
+    if phonons.only_gamma:
+        raise ValueError(
+            f"these force constants are good at Γ only ({supercell_words(phonons.phonopy)}): bands "
+            f"need a `supercell` about {WIDE:g} Å wide"
+        )
+
+
+def supercell_words(phonon: Any) -> str:
+    """Repeats and smallest width of a supercell."""
+    matrix = np.asarray(phonon.supercell_matrix)
+    diagonal = (matrix == np.diag(np.diag(matrix))).all()
+    repeats = "×".join(str(n) for n in np.diag(matrix)) if diagonal else str(matrix.tolist())
+    return f"supercell {repeats}, {widths(phonon.supercell.cell).min():.1f} Å wide"
+
+
+def band_notes(phonon: Any, lowest: float) -> list[str]:
+    """Say if bands (of which the lowest is ``lowest`` cm⁻¹) are of a narrow cell or imaginary."""
+    notes = []
+    if widths(phonon.supercell.cell).min() < WIDE:
+        notes.append(f"bands: {supercell_words(phonon)}; {WIDE:g} Å or more are needed away from Γ")
+    if lowest < -5.0:
+        notes.append(
+            f"bands: imaginary down to {-lowest:.0f}i cm⁻¹: the structure is no minimum, or the "
+            "supercell too small"
+        )
+    return notes
+
+
+def density_of_states(phonons: Phonons, spacing: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """Wavenumbers (cm⁻¹) and density of states (per cm⁻¹, integral 3N) over the whole zone.
+
+    Parameters
+    ----------
+    spacing
+        Largest distance of wave vectors, 2π/Å.
+    """
+    check_bands(phonons)
+    phonon = phonons.phonopy
+    mesh = np.maximum(1, np.ceil(1.0 / (spacing * widths(phonon.primitive.cell)))).astype(int)
+    with quiet():
+        phonon.run_mesh((2 * mesh + 1).tolist())
+        phonon.run_total_dos()
+    scale = _THZ / units.WAVENUMBER_TO_ANGULAR
+    found = phonon.total_dos
+    return np.asarray(found.frequency_points) * scale, np.asarray(found.dos) / scale
 
 
 def animation(phonons: Phonons, modes: Modes, mode: int, *, amplitude: float = 0.3) -> list[Any]:

@@ -111,14 +111,20 @@ def modes_figure(
     epsilon: np.ndarray,
     n_alpha: np.ndarray,
     raman: np.ndarray | None = None,
+    *,
+    damping: float,
 ) -> Figure:
-    """Draw infrared lines with their broadened sum, reflectivity, and Raman lines if given."""
+    """Draw infrared lines with their broadened sum, reflectivity, and Raman lines if given.
+
+    Sticks have the axis on the right. ``damping`` is the width of the lines, cm⁻¹, for the title.
+    """
     rows = 2 if raman is None else 3
-    figure, (top, bottom, *more) = new_figure(rows, height=3.0 * rows)
+    figure, (top, bottom, *more) = new_figure(rows, height=3.2 * rows)
+    top.set_title(f"lines broadened by {damping:g} cm⁻¹ (full width)", fontsize=9)
     top.plot(grid, n_alpha / 1e3, color=CALCULATED, lw=1.3)
     found = [(line.wavenumber, line.intensity, line.irrep) for line in lines(modes)]
-    _sticks(top, found, float(n_alpha.max()) / 1e3)
-    top.set_ylabel("n·α, powder (10³ cm⁻¹)\nsticks: intensity")
+    _sticks(top, found, "intensity (e²/amu)")
+    top.set_ylabel("n·α, powder (10³ cm⁻¹)", color=CALCULATED)
     diagonal = np.diagonal(epsilon, axis1=1, axis2=2)
     for index, (axis, style) in enumerate(zip("xyz", ("-", "--", ":"), strict=True)):
         bottom.plot(grid, reflectivity(diagonal[:, index]), ls=style, lw=1.3, label=f"E ∥ {axis}")
@@ -129,30 +135,43 @@ def modes_figure(
     if raman is not None:
         more[0].plot(grid, raman, color=CALCULATED, lw=1.3)
         scattered = [(line.wavenumber, line.activity, line.irrep) for line in raman_lines(modes)]
-        _sticks(more[0], scattered, float(raman.max()))
-        more[0].set_ylabel("Raman activity (Å⁴/amu per cm⁻¹)\nsticks: 45a² + 7γ²")
+        _sticks(more[0], scattered, "45a² + 7γ² (Å⁴/amu)")
+        more[0].set_ylabel("Raman (Å⁴/amu per cm⁻¹)", color=CALCULATED)
     [bottom, *more][-1].set_xlabel("wavenumber (cm⁻¹)")
     return figure
 
 
-def _sticks(axis: Any, found: Sequence[tuple[float, float, str]], height: float) -> None:
-    """Lines (cm⁻¹, strength, label) as sticks, the strongest as high as ``height``."""
-    height = height or 1.0
+def _sticks(axis: Any, found: Sequence[tuple[float, float, str]], label: str) -> None:
+    """Lines (cm⁻¹, strength, name) as sticks on an axis of their own, the strong ones named.
+
+    Names stand upright above their sticks; the weaker of two that would touch is left out.
+    """
     strongest = max((strength for nu, strength, _ in found if nu > 0), default=1.0) or 1.0
-    width = max((nu for nu, *_ in found), default=1.0)
-    labelled: list[tuple[float, float]] = []
-    for nu, strength, label in sorted(found, key=lambda line: -line[1]):
-        share = strength / strongest
-        if nu <= 0 or share < 1e-4:
+    width = axis.get_xlim()[1] if axis.get_autoscale_on() else 1.0
+    width = max([width, *(nu for nu, *_ in found)])
+    twin = axis.twinx()
+    twin.spines[["top"]].set_visible(False)
+    named: list[float] = []
+    for nu, strength, name in sorted(found, key=lambda line: -line[1]):
+        if nu <= 0 or strength < 1e-4 * strongest:
             continue
-        axis.vlines(nu, 0, share * height, color=MEASURED, lw=1.0)
-        # the weaker of two labels that would lie on each other is left out
-        free = all(abs(nu - x) > 0.03 * width or abs(share - y) > 0.25 for x, y in labelled)
-        if share > 0.02 and free:
-            labelled.append((nu, share))
-            text = f"{nu:.0f} {label}"
-            axis.annotate(text, (nu, share * height), fontsize=7, ha="left", rotation=50)
-    axis.set_ylim(0, 1.2 * height)
+        twin.vlines(nu, 0, strength, color=MEASURED, lw=1.0)
+        if strength > 0.02 * strongest and all(abs(nu - x) > 0.03 * width for x in named):
+            named.append(nu)
+            twin.annotate(
+                f"{nu:.0f} {name}",
+                (nu, strength),
+                xytext=(0, 4),
+                textcoords="offset points",
+                fontsize=7,
+                ha="center",
+                va="bottom",
+                rotation=90,
+            )
+    # room for the names above the highest stick and the curve
+    twin.set_ylim(0, 1.45 * strongest)
+    axis.set_ylim(0, 1.45 * axis.dataLim.y1 if axis.dataLim.y1 > 0 else 1.0)
+    twin.set_ylabel(f"sticks: {label}", color=MEASURED)
 
 
 def bands_figure(structure: dict[str, Any]) -> Figure:
@@ -174,4 +193,5 @@ def bands_figure(structure: dict[str, Any]) -> Figure:
     axis.tick_params(axis="x", labelsize=8)
     axis.set_xlim(ticks[0], ticks[-1])
     axis.set_ylabel("wavenumber (cm⁻¹), imaginary below 0")
+    axis.set_title(structure["supercell"], fontsize=9)
     return figure

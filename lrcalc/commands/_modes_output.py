@@ -29,15 +29,19 @@ from lrcalc.analysis.raman_modes import depolarisation, invariants, raman_curve,
 
 def table(modes: Modes) -> str:
     """Lines (degenerate modes summed) as text."""
-    head = "     ν (cm⁻¹)  irrep  g   e²/amu     (D/Å)²/amu    km/mol"
+    if not len(modes.wavenumber):
+        return "  one atom in the cell: no modes at Γ"
+    head = "     ν (cm⁻¹)  irrep  g" + "   e²/amu     (D/Å)²/amu    km/mol" * modes.charged
     scattering = raman_lines(modes) if modes.raman is not None else []
     rows = [head + ("   Raman (Å⁴/amu)  depol." if scattering else "")]
     for index, line in enumerate(lines(modes)):
         nu = f"{line.wavenumber:.3f}" if line.wavenumber >= 0 else f"{-line.wavenumber:.3f}i"
-        row = (
-            f"  {nu:>11s}  {line.irrep or '-':5s} {line.degeneracy:2d}  {line.intensity:9.6f}  "
-            f"{line.intensity * DEBYE2_PER_A2_AMU:10.4f}  {line.intensity * KM_PER_MOL:10.3f}"
-        )
+        row = f"  {nu:>11s}  {line.irrep or '-':5s} {line.degeneracy:2d}"
+        if modes.charged:
+            row += (
+                f"  {line.intensity:9.6f}  {line.intensity * DEBYE2_PER_A2_AMU:10.4f}"
+                f"  {line.intensity * KM_PER_MOL:10.3f}"
+            )
         if scattering:
             one = scattering[index]
             ratio = "    -" if np.isnan(one.depolarisation) else f"{one.depolarisation:5.3f}"
@@ -82,6 +86,14 @@ def order_summary(modes: Modes, born: np.ndarray, order: str) -> dict[str, Any]:
 
 def summarise(modes: Modes, directions: list[list[float]]) -> dict[str, Any]:
     """Collect what the JSON holds."""
+    if not modes.charged:
+        pairs = zip(modes.wavenumber, modes.irreps, strict=True)
+        return {
+            "modes": [{"frequency_cm1": nu, "irrep": label} for nu, label in pairs],
+            "volume_A3": modes.volume,
+            "units": {"imaginary modes": "negative frequency"},
+            "notes": modes.notes,
+        }
     scattering = _raman_entries(modes)
     return {
         "modes": [
@@ -157,13 +169,63 @@ def write_modes(
     prefix: str,
     damping: float,
     *,
-    bands: bool = False,
+    bands: dict[str, Any] | None = None,
     picture: str = "png",
 ) -> list[Path]:
-    """CSV of modes and of ε(ω), BORN file, pictures."""
+    """CSV of modes and of ε(ω), BORN file, pictures.
+
+    Without Born charges, CSV and picture of the density of states instead of ε(ω).
+
+    Parameters
+    ----------
+    damping
+        Full width of the lines, cm⁻¹.
+    bands
+        From :func:`lrcalc.analysis.phonons.band_structure`, to be drawn.
+    """
+    from lrcalc.analysis import plots
+
+    charged = modes.charged and len(modes.wavenumber) > 0
+    write = _write_spectra if charged else _write_wavenumbers
+    written = write(phonons, modes, prefix, damping, picture)
+    if bands is not None:
+        written.append(plots.save(plots.bands_figure(bands), f"{prefix}-bands.{picture}"))
+    return written
+
+
+def _write_wavenumbers(
+    phonons: Any, modes: Modes, prefix: str, _: float, picture: str
+) -> list[Path]:
+    from lrcalc.analysis import plots
+    from lrcalc.analysis.phonons import density_of_states, supercell_words
+
+    words = supercell_words(phonons.phonopy)
+    settings = {"supercell": words, "volume_A3": modes.volume, "notes": list(modes.notes)}
+    irreps = " ".join(label or "-" for label in modes.irreps)
+    columns = [("wavenumber_cm-1", modes.wavenumber)]
+    written = [write_csv(f"{prefix}-modes.csv", columns, settings | {"irreps": irreps})]
+    if phonons.only_gamma:
+        return written
+    nu, states = density_of_states(phonons)
+    columns = [("wavenumber_cm-1", nu), ("states_per_cm-1", states)]
+    figure = plots.lines_figure(
+        [("density of states", nu, states)],
+        "wavenumber (cm⁻¹), imaginary below 0",
+        "density of states (per cm⁻¹)",
+        words,
+    )
+    return [
+        *written,
+        write_csv(f"{prefix}-dos.csv", columns, settings),
+        plots.save(figure, f"{prefix}-dos.{picture}"),
+    ]
+
+
+def _write_spectra(
+    phonons: Any, modes: Modes, prefix: str, damping: float, picture: str
+) -> list[Path]:
     from lrcalc.analysis import plots
     from lrcalc.analysis.converters import write_phonopy_born
-    from lrcalc.analysis.phonons import band_structure
 
     # up to beyond the longitudinal modes: the band of high reflectivity ends there
     highest = (
@@ -203,8 +265,8 @@ def write_modes(
             (f"epsilon_imag_{axis}{axis}", diagonal.imag),
             (f"reflectivity_{axis}", reflectivity(diagonal)),
         ]
-    figure = plots.modes_figure(modes, grid, epsilon, absorption, scattering)
-    written = [
+    figure = plots.modes_figure(modes, grid, epsilon, absorption, scattering, damping=damping)
+    return [
         write_csv(f"{prefix}-modes.csv", mode_columns, settings | {"irreps": irreps}),
         write_csv(f"{prefix}-epsilon.csv", eps_columns, settings),
         write_phonopy_born(
@@ -212,7 +274,3 @@ def write_modes(
         ),
         plots.save(figure, f"{prefix}-modes.{picture}"),
     ]
-    if bands:
-        structure = band_structure(phonons)
-        written.append(plots.save(plots.bands_figure(structure), f"{prefix}-bands.{picture}"))
-    return written

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lrcalc.analysis.displacements import RELAXED
 from lrcalc.analysis.index_order import DISPLACEMENT_FIRST, FIELD_FIRST, order_changes, order_note
 from lrcalc.analysis.modes import Modes
 from lrcalc.analysis.output import write_atomic, write_json
@@ -29,6 +30,20 @@ HELP = "modes at Γ with infrared intensities, ε(ω), LO–TO, from DFT files o
 EXAMPLE = "lrcalc modes --from quartz/ --json quartz.json"
 
 
+ONLY_CALCULATOR = (
+    "model",
+    "calculator",
+    "calculator_options",
+    "born",
+    "supercell",
+    "no_relax",
+    "relax_cell",
+    "epsilon_infinity",
+    "raman",
+)
+"""Options that mean nothing for a folder of files."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("structure", nargs="?", help="structure file, with a calculator")
@@ -46,13 +61,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--born", metavar="FILE", help="BORN file where the calculator has no charges"
     )
     parser.add_argument(
+        "--no-intensities",
+        action="store_true",
+        help="wavenumbers, density of states and bands only: needs no Born charges",
+    )
+    parser.add_argument(
         "--raman",
         action="store_true",
         help="Raman activities from the calculator's polarizability",
     )
-    parser.add_argument("--supercell", default="1,1,1", help="repeats, e.g. 2,2,2")
-    parser.add_argument("--no-relax", action="store_true", help="take the structure as it is")
-    parser.add_argument("--relax-cell", action="store_true")
+    parser.add_argument(
+        "--supercell",
+        metavar="N,N,N",
+        help="repeats for the force constants (default 1,1,1: modes at Γ; bands need about 10 Å)",
+    )
+    parser.add_argument(
+        "--no-relax",
+        action="store_true",
+        help=f"take the structure as it is (default: relax to {RELAXED} eV/Å, cell held)",
+    )
+    parser.add_argument("--relax-cell", action="store_true", help="relax the cell as well")
     parser.add_argument("--epsilon-infinity", type=float, help="overrides the calculator's")
     parser.add_argument(
         "--born-order",
@@ -60,13 +88,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(FIELD_FIRST, DISPLACEMENT_FIRST),
         help=f"indices in the BORN file (default {FIELD_FIRST}, as phonopy and VASP write it)",
     )
-    parser.add_argument("--directions", default="1,0,0;0,0,1", help="of q → 0 for LO–TO")
-    parser.add_argument("--damping", type=float, default=10.0, help="line width, cm⁻¹")
-    parser.add_argument("--bands", action="store_true", help="band structure with LO–TO")
-    parser.add_argument("--animate", metavar="LIST", help="modes to write as extxyz, e.g. 0,5")
+    parser.add_argument(
+        "--directions",
+        default="1,0,0;0,0,1",
+        help="Cartesian directions of q → 0 for LO–TO (default 1,0,0;0,0,1)",
+    )
+    parser.add_argument(
+        "--damping", type=float, default=10.0, help="full width of the lines, cm⁻¹ (default 10)"
+    )
+    parser.add_argument("--bands", action="store_true", help="band structure with LO–TO; needs -o")
+    parser.add_argument(
+        "--animate", metavar="LIST", help="modes to write as extxyz, e.g. 0,5; counted from 0"
+    )
     parser.add_argument("--json", metavar="OUT", help="summary file")
     parser.add_argument("-o", "--output", metavar="PREFIX", help="CSV, BORN and pictures")
-    parser.add_argument("--picture", default="png", choices=("png", "pdf", "svg"))
+    parser.add_argument(
+        "--picture", default="png", choices=("png", "pdf", "svg"), help="default png"
+    )
 
 
 @_spectra.in_options
@@ -74,77 +112,152 @@ def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
     from lrcalc.analysis import phonons as ph
 
-    if (args.folder is None) == (args.structure is None):
-        raise ValueError("give a folder with --from, or a structure with --calculator or --model")
-    if args.folder:
-        if args.raman:
-            raise ValueError("--raman needs a calculator: files hold no polarizability derivatives")
-        transposed = args.born_order == DISPLACEMENT_FIRST
-        phonons = ph.from_folder(args.folder, transposed=transposed)
-        modes = ph.solve(phonons)
-    else:
-        phonons, modes = _from_calculator(args)
-    directions = [[float(x) for x in d.split(",")] for d in args.directions.split(";")]
+    directions, animated = _checked(args)
+    phonons, modes = _from_folder(args) if args.folder else _from_calculator(args)
+    pictures = [ph.animation(phonons, modes, index) for index in animated]
+    if args.bands:
+        ph.check_bands(phonons)
     print(table(modes))
     changes = [] if phonons.order_known else order_changes(modes, phonons.born)
     if changes:
         print(order_table(changes, args.born_order))
-    summary = summarise(modes, directions) | order_summary(modes, phonons.born, args.born_order)
-    eps = np.array(summary["static_dielectric"])
-    print(f"  ε_0 diagonal {np.round(np.diag(eps), 4)}  ε_∞ {np.diag(modes.epsilon_infinity)}")
-    for direction, found in zip(directions, summary["longitudinal"], strict=True):
-        print(f"  LO along {direction}: {shifted(modes, np.array(found['wavenumbers_cm1']))}")
-    for note in modes.notes:
+    summary = summarise(modes, directions)
+    if modes.charged:
+        summary |= order_summary(modes, phonons.born, args.born_order)
+        eps = np.array(summary["static_dielectric"])
+        print(f"  ε_0 diagonal {np.round(np.diag(eps), 4)}  ε_∞ {np.diag(modes.epsilon_infinity)}")
+        for direction, found in zip(directions, summary["longitudinal"], strict=True):
+            print(f"  LO along {direction}: {shifted(modes, np.array(found['wavenumbers_cm1']))}")
+    structure = ph.band_structure(phonons) if args.bands else None
+    for note in (*modes.notes, *(structure["notes"] if structure else ())):
         if note != order_note(modes, phonons.born):  # told by the table
             print(f"  note: {note}")
     if args.json:
         write_json(args.json, summary)
     if args.output:
         for path in write_modes(
-            phonons, modes, args.output, args.damping, bands=args.bands, picture=args.picture
+            phonons, modes, args.output, args.damping, bands=structure, picture=args.picture
         ):
             print(f"  wrote {path}")
-    if args.animate:
-        from ase.io import write
+    from ase.io import write
 
-        for index in (int(i) for i in args.animate.split(",")):
-            frames = ph.animation(phonons, modes, index)
-            name = f"{args.output or 'modes'}-mode-{index:03d}.extxyz"
-            write_atomic(name, lambda t, f=frames: write(t, f, format="extxyz"))  # type: ignore[misc]
-            print(f"  wrote {name}")
+    for index, frames in zip(animated, pictures, strict=True):
+        name = f"{args.output or 'modes'}-mode-{index:03d}.extxyz"
+        write_atomic(name, lambda t, f=frames: write(t, f, format="extxyz"))  # type: ignore[misc]
+        print(f"  wrote {name}")
     return 0
 
 
-def _from_calculator(args: argparse.Namespace) -> tuple[Any, Modes]:
-    from ase.io import read
+def _checked(args: argparse.Namespace) -> tuple[list[list[float]], list[int]]:
+    """Refuse options that contradict each other, before hours of forces.
 
+    Returns
+    -------
+    tuple
+        Directions for LO–TO, and numbers of the modes to animate.
+    """
+    if (args.folder is None) == (args.structure is None):
+        raise ValueError("give a folder with --from, or a structure with --calculator or --model")
+    if args.folder:
+        given = [f"--{n.replace('_', '-')}" for n in ONLY_CALCULATOR if getattr(args, n)]
+        if args.epsilon_infinity is not None and "--epsilon-infinity" not in given:
+            given.append("--epsilon-infinity")
+        if given:
+            raise ValueError(
+                f"{', '.join(given)} needs a calculator: with --from everything is taken from the "
+                "folder's files; leave it out"
+            )
+    if args.no_intensities and (args.born or args.raman or args.epsilon_infinity is not None):
+        raise ValueError("--no-intensities excludes --born, --raman and --epsilon-infinity")
+    if args.no_relax and args.relax_cell:
+        raise ValueError("--no-relax excludes --relax-cell")
+    if args.bands and not args.output:
+        raise ValueError("--bands needs -o PREFIX to write the picture to")
+    if not (np.isfinite(args.damping) and args.damping > 0):
+        raise ValueError(f"--damping is {args.damping} cm⁻¹ but must be a positive number")
+    directions = []
+    for text in args.directions.split(";"):
+        try:
+            vector = [float(x) for x in text.split(",")]
+        except ValueError:
+            vector = []
+        if len(vector) != 3 or not np.isfinite(vector).all() or not any(vector):
+            raise ValueError(
+                f"--directions is {args.directions!r} but must be vectors like 1,0,0;0,0,1, none "
+                "of them zero"
+            )
+        directions.append(vector)
+    animated = [] if args.animate is None else _spectra.numbers_of(args.animate, "--animate")
+    return directions, animated
+
+
+def _from_folder(args: argparse.Namespace) -> tuple[Any, Modes]:
     from lrcalc.analysis import phonons as ph
+
+    transposed = args.born_order == DISPLACEMENT_FIRST
+    phonons = ph.from_folder(
+        args.folder, transposed=transposed, intensities=not args.no_intensities
+    )
+    return phonons, ph.solve(phonons)
+
+
+def _from_calculator(args: argparse.Namespace) -> tuple[Any, Modes]:
+    from lrcalc.analysis import phonons as ph
+    from lrcalc.analysis.crystal import WIDE, narrow, widths
     from lrcalc.analysis.displacements import property_of
 
-    if not Path(args.structure).is_file():
-        raise FileNotFoundError(f"no file {args.structure}")
+    supercell = _supercell(args.supercell or "1,1,1")
+    atoms = _structure(args.structure)
+    if atoms.cell.rank == 3 and args.bands:
+        cell = atoms.cell[:]
+        if narrow(cell, np.diag(supercell) @ cell):
+            wanted = np.ceil(WIDE / widths(cell)).astype(int)
+            raise ValueError(
+                f"--bands with --supercell {','.join(map(str, supercell))} would be good at Γ only "
+                f"(narrower than {WIDE:g} Å): --supercell {','.join(map(str, wanted))}"
+            )
     if (args.model is None) == (args.calculator is None):
         raise ValueError("a structure needs one of --calculator and --model")
     options = parse_options(args.calculator_options)
     calculator = load_calculator(args.calculator or f"lrcalc:{args.model}", options)
-    atoms = read(args.structure)
     if args.raman:  # before hours are spent on forces
         property_of(calculator, "polarizability", atoms, "--raman needs it")
     phonons = ph.from_calculator(
         atoms,
         calculator,
-        supercell=[int(n) for n in args.supercell.split(",")],
-        relax=None if args.no_relax else 0.002,
+        supercell=supercell,
+        relax=None if args.no_relax else RELAXED,
         relax_cell=args.relax_cell,
         epsilon_infinity=args.epsilon_infinity,
         born=args.born,
         transposed=args.born is not None and args.born_order == DISPLACEMENT_FIRST,
+        intensities=not args.no_intensities,
         progress=True,
     )
     modes = ph.solve(phonons)
     return phonons, ph.with_raman(
         phonons, modes, calculator, progress=True
     ) if args.raman else modes
+
+
+def _supercell(text: str) -> list[int]:
+    found = _spectra.numbers_of(text, "--supercell", least=1)
+    if len(found) != 3:
+        raise ValueError(f"--supercell is {text!r} but must be three numbers, like 2,2,2")
+    return found
+
+
+def _structure(name: str) -> Any:
+    from ase.io import read
+
+    if not Path(name).is_file():
+        raise FileNotFoundError(f"no file {name}")
+    try:
+        return read(name)
+    except Exception as error:  # ASE raises many kinds for a malformed file
+        raise ValueError(
+            f"{name} could not be read as a structure ({type(error).__name__}: {error})"
+        ) from error
 
 
 def parse_options(text: str | None) -> dict[str, Any]:
@@ -183,14 +296,18 @@ def load_calculator(spec: str, options: dict[str, Any]) -> Any:
         made: Any = importlib.import_module(module)
         for part in name.split("."):
             made = getattr(made, part)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"`--calculator` {spec!r} cannot be imported: {error}") from None
+    except Exception as error:  # whatever the user's own module raises
+        raise ValueError(
+            f"`--calculator` {spec!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     finally:
         sys.path.remove(here)
     try:
         calculator = made(**options)
-    except TypeError as error:
-        raise ValueError(f"`--calculator` {spec!r} with {options}: {error}") from None
+    except Exception as error:  # whatever the user's own factory raises
+        raise ValueError(
+            f"`--calculator` {spec!r} with {options}: {type(error).__name__}: {error}"
+        ) from error
     if not hasattr(calculator, "get_property"):
         raise ValueError(
             f"`--calculator` {spec!r} made a {type(calculator).__name__}, no calculator"
