@@ -14,10 +14,35 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.layout import Layout, pack, unpack
 from lrcalc.electrostatics.slab import truncate_weight
+
+BLOCK_BYTES = 2 * 1024**3
+"""Memory of the waves above which they are summed in blocks."""
+
+ATOM_NUMBERS, WAVE_NUMBERS, CHANNEL_NUMBERS = 16, 10, 6
+"""Numbers held at a time for each pair (n₁, n₂) and atom, each wave, and each wave and channel."""
+
+
+class Waves(NamedTuple):
+    """A block of waves: P pairs (n₁, n₂) with all n₃.
+
+    Attributes
+    ----------
+    plane : Tensor, shape (B, 2 width, P)
+        Cosines, then sines of the phases over the pairs.
+    weight : Tensor, shape (B, P, T)
+        v̂(k)/V, twice for n₃ > 0, eV e⁻².
+    powers : Tensor, shape (6, P)
+        1, n₁, n₂, n₁², n₁n₂, n₂².
+    """
+
+    plane: Tensor
+    weight: Tensor
+    powers: Tensor
 
 
 class Direct(NamedTuple):
@@ -26,25 +51,35 @@ class Direct(NamedTuple):
     Attributes
     ----------
     layout : Layout
+    cell : Tensor, shape (B, 3, 3), Å
     inverse : Tensor, shape (B, 3, 3)
         2π times the inverse cell, Å⁻¹: ``k·u = n·(u @ inverse)``.
-    plane : Tensor, shape (B, 2 width, P)
-        Cosines, then sines of the phases over the P pairs (n₁, n₂).
+    first, second : Tensor, shape (P,)
+        The pairs (n₁, n₂).
+    tables : tuple of Tensor, shape (B, width, M)
+        Cosines and sines of the phases over n₁, then over n₂, from the most negative index.
     cosine, sine : Tensor, shape (B, width, T)
         Phases over n₃ = 0 … T - 1.
-    weight : Tensor, shape (B, P, T)
-        v̂(k)/V, twice for n₃ > 0, eV e⁻².
-    powers : Tensor, shape (6, P)
-        1, n₁, n₂, n₁², n₁n₂, n₂².
+    smearing, k_cutoff : float
+    height : float or None
+    waves : tuple of Waves
+        All waves, if they were kept; empty if blocks of ``pairs`` pairs are made when needed.
+    pairs : int
     """
 
     layout: Layout
+    cell: Tensor
     inverse: Tensor
-    plane: Tensor
+    first: Tensor
+    second: Tensor
+    tables: tuple[Tensor, Tensor, Tensor, Tensor]
     cosine: Tensor
     sine: Tensor
-    weight: Tensor
-    powers: Tensor
+    smearing: float
+    k_cutoff: float
+    height: float | None
+    waves: tuple[Waves, ...]
+    pairs: int
 
 
 def prepare_direct(
@@ -54,6 +89,7 @@ def prepare_direct(
     smearing: float,
     k_cutoff: float,
     height: float | None = None,
+    order: int = 2,
 ) -> Direct:
     """Phases and weights of a batch of periodic structures.
 
@@ -69,37 +105,25 @@ def prepare_direct(
         Largest wave number in the sum, Å⁻¹.
     height : float or None
         For slabs: length of the third cell vector, which is normal to the other two (see `slab`).
+    order : int
+        The larger of the highest multipole order and the highest derivative wanted; memory only.
     """
     inverse = torch.linalg.inv(cell)
-    volume = torch.linalg.det(cell).abs()
     fractional = pack(layout, positions) @ inverse
     # the sum is periodic: wrapping keeps phases small, which single precision needs
     fractional = fractional - fractional.detach().floor()
     first, second, third = _index_box(cell.detach(), inverse.detach(), k_cutoff)
-
-    pair_grid = torch.stack([first, second], -1).to(cell.dtype)
-    rows = 2.0 * pi * inverse.transpose(1, 2)
-    in_plane = pair_grid @ rows[:, :2]
-    out_of_plane = third.to(cell.dtype)[:, None] * rows[:, None, 2]
-    k2 = (
-        in_plane.square().sum(-1)[:, :, None]
-        + out_of_plane.square().sum(-1)[:, None, :]
-        + 2.0 * in_plane @ out_of_plane.transpose(1, 2)
-    )
-    double = torch.where(third > 0, 2.0, 1.0).to(cell.dtype)
-    weight = reciprocal_weight(k2, smearing, k_cutoff)
-    if height is not None:
-        weight = truncate_weight(weight, in_plane.square().sum(-1), third, height)
-    weight = weight * double / volume[:, None, None]
-
-    c1, s1 = _table(fractional[..., 0], first)
-    c2, s2 = _table(fractional[..., 1], second)
-    plane = torch.cat([c1 * c2 - s1 * s2, c1 * s2 + s1 * c2], 1)
+    tables = (*_table(fractional[..., 0], first), *_table(fractional[..., 1], second))
     angle = 2.0 * pi * fractional[..., 2:] * third.to(cell.dtype)
-    n1, n2 = pair_grid.unbind(-1)
-    powers = torch.stack([torch.ones_like(n1), n1, n2, n1 * n1, n1 * n2, n2 * n2])
-    scaled = 2.0 * pi * inverse
-    return Direct(layout, scaled, plane, angle.cos(), angle.sin(), weight, powers)
+    each = direct_bytes(layout.structures, layout.width, 1, len(third), order, cell.dtype)
+    pairs = max(1, BLOCK_BYTES // each)
+    plan = Direct(
+        layout, cell, 2.0 * pi * inverse, first, second, tables, angle.cos(), angle.sin(),
+        smearing, k_cutoff, height, (), pairs,
+    )  # fmt: skip
+    if pairs >= len(first):
+        plan = plan._replace(waves=(_waves(plan, 0, len(first)),))
+    return plan
 
 
 def evaluate_direct(plan: Direct, source: Source, order: int) -> tuple[Tensor, Sites | None]:
@@ -112,12 +136,79 @@ def evaluate_direct(plan: Direct, source: Source, order: int) -> tuple[Tensor, S
     energy : Tensor, shape (B,), eV
     sites : Sites or None
     """
-    real, imaginary = _structure_factor(plan, source)
-    weighted_real, weighted_imaginary = plan.weight * real, plan.weight * imaginary
+    if plan.waves:
+        return _sum(plan, plan.waves[0], source, order)
+    # every block is recomputed in the backward pass, so that none of them stays in memory
+    energy, sites = None, None
+    for start in range(0, len(plan.first), plan.pairs):
+        stop = start + plan.pairs
+        part, made = checkpoint(_block, plan, source, order, start, stop, use_reentrant=False)
+        energy = part if energy is None else energy + part
+        sites = made if sites is None else _add(sites, made)
+    assert energy is not None
+    return energy, sites
+
+
+def direct_bytes(
+    structures: int, width: int, pairs: int, third: int, order: int, dtype: torch.dtype
+) -> int:
+    """Estimate the memory (bytes) of energy and forces by ``pairs`` times ``third`` waves."""
+    channels = (1, 3, 6)[order]
+    numbers = pairs * (ATOM_NUMBERS * width + (WAVE_NUMBERS + CHANNEL_NUMBERS * channels) * third)
+    return structures * numbers * dtype.itemsize
+
+
+def _block(
+    plan: Direct, source: Source, order: int, start: int, stop: int
+) -> tuple[Tensor, Sites | None]:
+    return _sum(plan, _waves(plan, start, stop), source, order)
+
+
+def _add(a: Sites, b: Sites) -> Sites:
+    return Sites(
+        *(None if x is None or y is None else x + y for x, y in zip(a, b, strict=True))  # type: ignore[arg-type]
+    )
+
+
+def _waves(plan: Direct, start: int, stop: int) -> Waves:
+    """Phases and weights of the pairs start … stop."""
+    first, second = plan.first[start:stop], plan.second[start:stop]
+    dtype = plan.cell.dtype
+    third = torch.arange(plan.cosine.shape[-1], device=first.device)
+    volume = torch.linalg.det(plan.cell).abs()
+    pair_grid = torch.stack([first, second], -1).to(dtype)
+    rows = plan.inverse.transpose(1, 2)
+    in_plane = pair_grid @ rows[:, :2]
+    out_of_plane = third.to(dtype)[:, None] * rows[:, None, 2]
+    k2 = (
+        in_plane.square().sum(-1)[:, :, None]
+        + out_of_plane.square().sum(-1)[:, None, :]
+        + 2.0 * in_plane @ out_of_plane.transpose(1, 2)
+    )
+    double = torch.where(third > 0, 2.0, 1.0).to(dtype)
+    weight = reciprocal_weight(k2, plan.smearing, plan.k_cutoff)
+    if plan.height is not None:
+        weight = truncate_weight(weight, in_plane.square().sum(-1), third, plan.height)
+    weight = weight * double / volume[:, None, None]
+
+    # one row of the tables for each index, spread to the pairs
+    at = first + plan.tables[0].shape[-1] // 2, second + plan.tables[2].shape[-1] // 2
+    c1, s1 = (x[..., at[0]] for x in plan.tables[:2])
+    c2, s2 = (x[..., at[1]] for x in plan.tables[2:])
+    plane = torch.cat([c1 * c2 - s1 * s2, c1 * s2 + s1 * c2], 1)
+    n1, n2 = pair_grid.unbind(-1)
+    powers = torch.stack([torch.ones_like(n1), n1, n2, n1 * n1, n1 * n2, n2 * n2])
+    return Waves(plane, weight, powers)
+
+
+def _sum(plan: Direct, waves: Waves, source: Source, order: int) -> tuple[Tensor, Sites | None]:
+    """Contribution of a block of waves to energies and potentials."""
+    real, imaginary = _structure_factor(plan, waves, source)
+    weighted_real, weighted_imaginary = waves.weight * real, waves.weight * imaginary
     energy = 0.5 * (weighted_real * real + weighted_imaginary * imaginary).sum((1, 2))
     if order < 0:
         return energy, None
-    return energy, _back_transform(plan, weighted_real, weighted_imaginary, order)
+    return energy, _back_transform(plan, waves, weighted_real, weighted_imaginary, order)
 
 
 def _index_box(cell: Tensor, inverse: Tensor, k_cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,15 +231,14 @@ def _index_box(cell: Tensor, inverse: Tensor, k_cutoff: float) -> tuple[Tensor, 
 
 
 def _table(coordinate: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of 2π n s, computed once for each n and spread to the list of indices."""
+    """Cosine and sine of 2π n s for each n from minus to plus the largest in ``index``."""
     limit = int(index.max())
     grid = torch.arange(-limit, limit + 1, device=index.device).to(coordinate.dtype)
     angle = 2.0 * pi * coordinate[..., None] * grid
-    position = index + limit
-    return angle.cos()[..., position], angle.sin()[..., position]
+    return angle.cos(), angle.sin()
 
 
-def _structure_factor(plan: Direct, source: Source) -> tuple[Tensor, Tensor]:
+def _structure_factor(plan: Direct, waves: Waves, source: Source) -> tuple[Tensor, Tensor]:
     """Real and imaginary part of S over the half space, shape (B, P, T)."""
     c, s = plan.cosine, plan.sine
     third = torch.arange(c.shape[-1], device=c.device, dtype=c.dtype)
@@ -171,12 +261,12 @@ def _structure_factor(plan: Direct, source: Source) -> tuple[Tensor, Tensor]:
     channels = len(real)
     re, im = torch.cat(real, -1), torch.cat(imaginary, -1)
     table = torch.cat([torch.cat([re, im], -1), torch.cat([-im, re], -1)], 1)
-    product = plan.plane.transpose(1, 2) @ table
+    product = waves.plane.transpose(1, 2) @ table
     product = product.unflatten(-1, (2, channels, -1))
     if channels == 1:
         total = product[:, :, :, 0]
     else:
-        powers = plan.powers[:channels].T[:, None, :, None]
+        powers = waves.powers[:channels].T[:, None, :, None]
         total = (product * powers).sum(3)
     return total[:, :, 0], total[:, :, 1]
 
@@ -205,12 +295,14 @@ def _folded(
     return even, odd
 
 
-def _back_transform(plan: Direct, real: Tensor, imaginary: Tensor, order: int) -> Sites:
+def _back_transform(
+    plan: Direct, waves: Waves, real: Tensor, imaginary: Tensor, order: int
+) -> Sites:
     """Σ_k of the weighted structure factor times exp(-i k·r), and its derivatives."""
     channels = (1, 3, 6)[order]
-    powers = plan.powers[:channels].T[:, None, :, None]
+    powers = waves.powers[:channels].T[:, None, :, None]
     field = torch.stack([real, imaginary], 2)[:, :, :, None] * powers
-    product = (plan.plane @ field.flatten(2)).unflatten(-1, (2, channels, -1))
+    product = (waves.plane @ field.flatten(2)).unflatten(-1, (2, channels, -1))
     cosine, sine = product.chunk(2, 1)
     partial_real = cosine[:, :, 0] + sine[:, :, 1]
     partial_imaginary = cosine[:, :, 1] - sine[:, :, 0]

@@ -24,9 +24,11 @@ ORDERS = (6, 8, 10, 12)
 FFT_COST = 1.5
 """Time spent on one mesh point in units of the time for one of the p³ points of an atom."""
 
-
 SORT_ABOVE = 2048
 """Number of atoms above which they are sorted by mesh cell."""
+
+POINT_NUMBERS, TOUCHED_NUMBERS = 11, 4
+"""Numbers held at a time for each mesh point and each of the p³ points of an atom."""
 
 
 class _Scatter(torch.autograd.Function):
@@ -210,8 +212,16 @@ def mesh_error(
         spectrum = exp(-((smearing * k) ** 2)) * (smearing * k) ** (4 * multipole)
         signal += spectrum
         noise += spectrum * (x / (1.0 - x)) ** (2 * (order - multipole - 1))
+    if signal == 0.0:  # no wave within the cutoff carries anything
+        return 0.0
     average = 1.0 if multipole == 0 else 1.0 / (2 * (order - multipole) - 1)
     return sqrt(6.0 * average * noise / signal)
+
+
+def mesh_bytes(points: int, atoms: int, order: int, dtype: torch.dtype) -> int:
+    """Estimate the memory (bytes) of energy and forces: what the mesh and what the atoms take."""
+    touched = atoms * order**3
+    return (POINT_NUMBERS * points + TOUCHED_NUMBERS * touched) * dtype.itemsize + 8 * touched
 
 
 def fft_size(points: float) -> int:

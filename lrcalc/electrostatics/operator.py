@@ -9,27 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import pi
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from lrcalc.electrostatics.choice import choose_sum
 from lrcalc.electrostatics.direct import evaluate_direct, prepare_direct
 from lrcalc.electrostatics.kernels import Sites, Source, converged_cutoff, self_coefficients
 from lrcalc.electrostatics.layout import make_layout, sum_structures
-from lrcalc.electrostatics.mesh import FFT_COST, choose_mesh, evaluate_mesh, prepare_mesh
+from lrcalc.electrostatics.mesh import evaluate_mesh, prepare_mesh
 from lrcalc.electrostatics.open import evaluate_open, prepare_open
 from lrcalc.electrostatics.slab import slab_cell
-
-DIRECT_COST = 0.03
-"""Time of one atom, wave and channel of the direct sum, in units of one spreading point."""
-
-PHASE_CHANNELS = 6
-"""What making the phases costs, in channels."""
-
-MESH_START = 1e5
-"""Fixed cost of the mesh in the same units: many small operations."""
 
 Evaluate = Callable[[Source, int], tuple[Tensor, Sites | None]]
 
@@ -109,17 +100,20 @@ def make_operator(
             assert pbc is not None
             flags = pbc if members is None else pbc[members]
             cells, height = slab_cell(group_positions, cells, flags, local, smearing, accuracy)
-        elif kind == "auto":
-            kind = _choose(len(group_positions), cells, smearing, cutoff, accuracy, multipole)
+        asked = "direct" if kind == "slab" else kind
+        atoms_here = len(group_positions)
+        kind = choose_sum(
+            asked, atoms_here, cells, smearing, cutoff, accuracy, multipole, derivatives
+        )
+        top = max(multipole, derivatives)
         if kind == "mesh":
-            top = max(multipole, derivatives)
             mesh = prepare_mesh(
                 group_positions, cells, local, smearing, cutoff, accuracy, multipole, top
             )
             evaluate = partial(evaluate_mesh, mesh)
         else:
             layout = make_layout(local, count)
-            direct = prepare_direct(group_positions, cells, layout, smearing, cutoff, height)
+            direct = prepare_direct(group_positions, cells, layout, smearing, cutoff, height, top)
             evaluate = partial(evaluate_direct, direct)
         groups.append(Group(atoms, members, local, evaluate, own))
     return Operator(tuple(groups), batch, structures, smearing)
@@ -185,21 +179,6 @@ def _apply_group(
         if source.quadrupole is not None:
             hessian = hessian + c * source.quadrupole
     return energy, Sites(potential, field, hessian)
-
-
-def _choose(
-    atoms: int, cell: Tensor, smearing: float, k_cutoff: float, accuracy: float, multipole: int
-) -> str:
-    """Pick the faster of direct sum and mesh, from counts of operations measured on a CPU."""
-    structures = len(cell)
-    volume = float(torch.linalg.det(cell.detach()).abs().max())
-    density = float(f"{atoms / (structures * volume):.1e}")
-    order, spacing = choose_mesh(smearing, k_cutoff, accuracy, multipole, density)
-    waves = volume * k_cutoff**3 / (6.0 * pi**2)
-    channels = (1, 3, 6)[multipole]
-    direct = atoms * waves * (channels + PHASE_CHANNELS) * DIRECT_COST
-    mesh = atoms * order**3 + FFT_COST * structures * volume / spacing**3
-    return "direct" if direct < mesh + MESH_START else "mesh"
 
 
 def _boundaries(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,13 +16,14 @@ METHODS = ("auto", "direct", "mesh", "open", "slab")
 
 def check_arguments(smearing: float, k_cutoff: float | None, method: str, accuracy: float) -> None:
     """Check the numbers and names; see `electrostatic_energy`."""
-    if not _positive(smearing):
-        raise ValueError(f"`smearing` is {smearing!r} Å but must be a positive, finite number")
-    if k_cutoff is not None and not _positive(k_cutoff):
+    # the bounds only keep powers of these numbers from overflowing
+    if not _between(1e-6, smearing, 1e6):
+        raise ValueError(f"`smearing` is {smearing!r} Å but must be a number from 1e-6 to 1e6")
+    if k_cutoff is not None and not _between(1e-6, k_cutoff, 1e6):
         raise ValueError(
-            f"`k_cutoff` is {k_cutoff!r} Å⁻¹ but must be a positive, finite number, or None"
+            f"`k_cutoff` is {k_cutoff!r} Å⁻¹ but must be a number from 1e-6 to 1e6, or None"
         )
-    if not (_positive(accuracy) and 1e-14 <= accuracy < 1.0):
+    if not _between(1e-14, accuracy, 1.0) or accuracy == 1.0:
         raise ValueError(f"`accuracy` is {accuracy!r} but must be a number between 1e-14 and 1")
     if method not in METHODS:
         raise ValueError(f"`method` is {method!r} but must be one of {', '.join(METHODS)}")
@@ -38,7 +38,7 @@ def check_response(
             f"`iterations` is {iterations!r} but must be a whole number, 0 or more, or None for "
             "self-consistency"
         )
-    if tolerance is not None and not (_positive(tolerance) and float(tolerance) < 1.0):
+    if tolerance is not None and (not _between(0.0, tolerance, 1.0) or tolerance in (0.0, 1.0)):
         raise ValueError(
             f"`tolerance` is {tolerance!r} but must be a number between 0 and 1, or None"
         )
@@ -203,11 +203,11 @@ def _kind(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
-def _positive(value: object) -> bool:
-    """Whether this is a positive, finite number and no bool, string or tensor."""
+def _between(low: float, value: object, high: float) -> bool:
+    """Whether this is a number between bounds, and no bool, string or tensor."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return isfinite(value) and float(value) > 0.0
+    return low <= float(value) <= high
 
 
 def _count(value: object) -> bool:
