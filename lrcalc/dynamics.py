@@ -109,14 +109,15 @@ class Simulation:
 
     def step(self) -> None:
         """Advance by one time step."""
+        npt, varies = self.settings.ensemble == "npt", self.calculator.varies
+        # with the forces, not in evaluations of their own
+        needed = ["stress"] * npt + ["dipole"] * varies
+        self.calculator.also = sorted({*self.calculator.also, *needed})
         # what the integrator starts from is of the field of this time: computed before the time
         # advances, where it is not there already
-        if self.settings.ensemble == "npt":
-            # with the forces, not in a second evaluation
-            self.calculator.also = sorted({*self.calculator.also, "stress"})
-            self.atoms.get_stress()
         self.atoms.get_forces()
-        varies = self.calculator.varies
+        if npt:
+            self.atoms.get_stress()
         before = self._field_and_moment() if varies else None
         self.calculator.time = self.time + self.settings.timestep
         self.integrator.step()

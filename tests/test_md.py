@@ -118,8 +118,10 @@ def test_the_first_barostat_step_feels_the_field_of_its_time():
     np.testing.assert_allclose(kicks[0], 0.5 * (kicks[1] + still.integrator._p_eps), rtol=1e-5)
 
 
-def test_a_barostat_step_is_one_evaluation(monkeypatch):
-    simulation, _ = simulate({}, Settings("npt", 1.0), 1)
+@pytest.mark.parametrize("held", [{}, CYCLED], ids=["no field", "cycled"])
+@pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
+def test_a_step_is_one_evaluation(monkeypatch, ensemble, held):
+    simulation, _ = simulate(held, Settings(ensemble, 1.0), 1)
     calls = []
     evaluator = simulation.calculator.evaluator
     evaluate = type(evaluator).__call__
