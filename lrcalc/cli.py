@@ -52,12 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
-    except (ValueError, FileNotFoundError) as error:
-        print(f"lrcalc {options.command}: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"lrcalc {options.command}: {describe(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"lrcalc {options.command}: interrupted", file=sys.stderr)
         return 130
+
+
+def describe(error: Exception) -> str:
+    """Return the message of an error; of the operating system's own, with the file first."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 if __name__ == "__main__":

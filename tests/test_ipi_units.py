@@ -1,4 +1,4 @@
-"""Units, orders and signs at the border to i-PI; settings; structure files; readers."""
+"""Units, orders and signs at the border to i-PI; settings; readers."""
 
 import json
 
@@ -7,12 +7,10 @@ import pytest
 from ase import Atoms
 from ase.units import Bohr, Hartree
 
-from lrcalc.ipi import Outputs, Settings, bead_average, read_extras, read_positions, read_properties
+from lrcalc.ipi import Settings, bead_average, read_extras, read_positions, read_properties
 from lrcalc.ipi.conversions import atoms_from_ipi, message_to_ipi
 from lrcalc.ipi.driver import Engine
-from lrcalc.ipi.inputs import Pulse, write_input
 from lrcalc.ipi.settings import format_parameters, make_settings, merge_settings, parse_init
-from lrcalc.ipi.structures import orient, read_structure, write_ipi_xyz
 
 from .ipi_helpers import waters
 from .toy_pes import ToyEvaluator
@@ -150,6 +148,12 @@ def test_restarted_frames_far_from_the_template_pass():
         ({"extras": "dipol"}, "'dipol'"),
         ({"virial": "perhaps"}, "True or False"),
         ({"electric_field": FIELD, "electric_displacement": FIELD}, "both given"),
+        ({"dtype": "float16"}, "`dtype` is 'float16'"),
+        ({"epsilon_infinity": 0.2}, "`epsilon_infinity` is 0.2 but must be a number, 1 or"),
+        ({"epsilon_infinity": "x"}, "`epsilon_infinity` is 'x'"),
+        ({"max_force": -1}, "`max_force` is -1"),
+        ({"max_force": "nan"}, "`max_force` is 'nan'"),
+        ({"atoms_per_call": -3}, "`atoms_per_call` is -3"),
     ],
 )
 def test_bad_settings(given, message):
@@ -175,58 +179,6 @@ def test_settings_survive_ipi_parameters():
         merge_settings({"model": "other"}, words)
     with pytest.raises(ValueError, match="rename"):
         format_parameters(Settings(model="a,b.pt"))
-
-
-def test_structure_files(tmp_path):
-    atoms = waters()
-    write_ipi_xyz(tmp_path / "init.xyz", atoms)
-    back = read_structure(tmp_path / "init.xyz")
-    np.testing.assert_allclose(back.positions, atoms.positions, atol=1e-11)
-    np.testing.assert_allclose(np.array(back.cell), np.array(atoms.cell), atol=1e-11)
-    assert back.symbols.get_chemical_formula() == atoms.symbols.get_chemical_formula()
-    lines = (tmp_path / "init.xyz").read_text().splitlines()
-    (tmp_path / "short.xyz").write_text("\n".join(lines[:-2]))
-    with pytest.raises(ValueError, match="truncated"):
-        read_structure(tmp_path / "short.xyz")
-
-
-def test_orientation():
-    atoms = waters()
-    np.testing.assert_array_equal(orient(atoms).rotation, np.eye(3))
-    turned = atoms.copy()
-    turned.rotate(40, (1, 2, 3), rotate_cell=True)
-    again, rotation = orient(turned)
-    np.testing.assert_allclose(np.array(again.cell), np.array(atoms.cell), atol=1e-12)
-    np.testing.assert_allclose(again.positions, atoms.positions, atol=1e-12)
-    np.testing.assert_allclose(np.linalg.det(rotation), 1.0, atol=1e-12)
-    turned.cell = turned.cell[[1, 0, 2]]
-    with pytest.raises(ValueError, match="left-handed"):
-        orient(turned)
-
-
-@pytest.mark.parametrize(
-    ("kind", "options", "message"),
-    [
-        ("nvp", {}, "the choice is nve"),
-        ("nve", {"beads": 0}, "`beads` is 0"),
-        ("nve", {"steps": -1}, "`steps` is -1"),
-        ("nve", {"timestep": 0.0}, "`timestep` is 0"),
-        ("efield", {}, "needs `electric_field`"),
-        ("pulse", {}, "needs `pulse`"),
-        ("pulse", {"pulse": Pulse(FIELD), "settings": Settings(electric_field=FIELD)}, "twice"),
-        ("pulse", {"pulse": Pulse(FIELD), "ensemble": "npt"}, "`ensemble` is 'npt'"),
-        ("nvt", {"restart": "nowhere"}, "nowhere"),
-        ("nve", {"outputs": Outputs(checkpoint=0)}, r"`outputs.checkpoint` is 0.*large stride"),
-        ("nve", {"outputs": Outputs(properties=0)}, r"`outputs.properties` is 0.*large stride"),
-        ("nve", {"outputs": Outputs(dipole=-1)}, r"`outputs.dipole` is -1 but must be"),
-        ("nve", {"outputs": Outputs(positions=2.5)}, r"`outputs.positions` is 2.5 but must be"),
-        ("nve", {"outputs": Outputs(velocities=-5)}, r"`outputs.velocities` is -5 but must be"),
-        ("nve", {"outputs": Outputs(dielectric=-2)}, r"`outputs.dielectric` is -2 but must be"),
-    ],
-)
-def test_bad_inputs(tmp_path, kind, options, message):
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        write_input(kind, waters(), tmp_path, **options)
 
 
 PROPERTIES = """\

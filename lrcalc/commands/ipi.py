@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from lrcalc.commands._ipi_options import naming_options
 from lrcalc.ipi.settings import Settings
 
 NAME = "ipi"
@@ -10,23 +11,29 @@ HELP = "serve energies and forces to an i-PI that listens on a socket"
 EXAMPLE = "lrcalc ipi --unix --address lrcalc --model water --template init.xyz"
 
 SETTINGS = {
-    "model": "bundled model or file",
+    "model": "bundled model or file (default water)",
     "template": "structure file that i-PI starts from: names the species, in order",
-    "device": "torch device",
-    "dtype": "float32 or float64",
+    "device": "torch device (default cpu)",
+    "dtype": "float32 (default) or float64",
     "electric_field": "constant E, three numbers, V/Å (in i-PI's frame)",
     "electric_displacement": "constant D, three numbers, e/Å²",
     "epsilon_infinity": "electronic permittivity instead of the model's",
     "extras": "what to send beside forces: dipole, polarizability, BEC, charges",
     "atoms_per_call": "largest number of atoms in one model call; 0: no limit (CPU: 1000)",
-    "max_force": "refuse a first frame with a larger force, eV/Å; 0: never",
+    "max_force": "refuse a first frame with a larger force, eV/Å (default 50); 0: never",
 }
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Options for what a driver computes; they have no defaults, so that INIT can set them."""
-    group = parser.add_argument_group("model (may also come from <parameters> in i-PI's input)")
+def add_settings(parser: argparse.ArgumentParser, *, template: bool = True) -> None:
+    """Options for what a driver computes; they have no defaults, so that INIT can set them.
+
+    Without `template` where the start of the run is known by another option.
+    """
+    title = "model (may also come from <parameters> in i-PI's input)" if template else "model"
+    group = parser.add_argument_group(title)
     for name, text in SETTINGS.items():
+        if name == "template" and not template:
+            continue
         option = "--" + name.replace("_", "-")
         if name in ("electric_field", "electric_displacement"):
             group.add_argument(option, nargs=3, type=float, metavar=("X", "Y", "Z"), help=text)
@@ -53,11 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address", default="localhost", help="<address> of i-PI's input: a name, or the host"
     )
-    parser.add_argument("--port", type=int, default=31415, help="<port> (inet)")
+    parser.add_argument("--port", type=int, help="<port> (inet; default 31415)")
     parser.add_argument(
         "--sockets-prefix", default="/tmp/ipi_", help="i-PI's prefix of unix sockets"
     )
-    parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for i-PI")
+    parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for i-PI (60)")
     parser.add_argument(
         "--reconnect",
         type=float,
@@ -68,17 +75,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
 
 
+@naming_options("template")
 def run(args: argparse.Namespace, evaluator_factory: Any = None) -> int:
     """Serve until i-PI ends."""
     from lrcalc.ipi.client import run_client
     from lrcalc.ipi.driver import make_evaluator
     from lrcalc.ipi.run import Endpoint
 
+    if args.unix and args.port is not None:
+        raise ValueError("`--port` has no effect with `--unix`: leave it out, or use --inet")
+    port = 31415 if args.port is None else args.port
+    if not 0 < port < 65536:
+        raise ValueError(f"`--port` is {port} but must be from 1 to 65535")
     if args.threads is not None:
+        if args.threads < 1:
+            raise ValueError(f"`--threads` is {args.threads} but must be 1 or more")
         import torch
 
         torch.set_num_threads(args.threads)
-    endpoint = Endpoint("unix" if args.unix else "inet", args.address, args.port)
+    endpoint = Endpoint("unix" if args.unix else "inet", args.address, port)
     return run_client(
         endpoint,
         given_settings(args),

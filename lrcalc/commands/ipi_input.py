@@ -5,120 +5,205 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lrcalc.commands._ipi_options import given_options, naming_options, refuse
 from lrcalc.commands.ipi import add_settings, given_settings
-from lrcalc.ipi.kinds import KINDS
+from lrcalc.ipi.kinds import KINDS, Kind
 
 NAME = "ipi-input"
 HELP = "write a commented i-PI input: NVE, NVT, NPT, path integrals, fields, pulses"
 EXAMPLE = "lrcalc ipi-input --kind trpmd --beads 8 --structure water.xyz --workdir run"
 
+PULSE = ("frequency", "peak", "width")
+"""Options that shape the field of --amplitude."""
+
+STRIDES = {
+    "stride": ("properties", "dipole"),
+    "positions_stride": ("positions",),
+    "velocities_stride": ("velocities",),
+    "checkpoint_stride": ("checkpoint",),
+    "dielectric_stride": ("dielectric",),
+}
+"""Option → fields of `Outputs`."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lrcalc ipi-input`."""
-    kinds = "; ".join(f"{name}: {kind.about}" for name, kind in KINDS.items())
-    parser.add_argument("--kind", required=True, choices=list(KINDS), help=kinds)
+    parser.add_argument("--kind", required=True, choices=list(KINDS), help=kinds_help())
     parser.add_argument("--structure", required=True, help="start, any file that ASE reads")
     add_input_arguments(parser)
 
 
+def kinds_help() -> str:
+    """Kinds with what they take unless told otherwise."""
+    return "; ".join(f"{name}: {kind.about} [{defaults(kind)}]" for name, kind in KINDS.items())
+
+
+def defaults(kind: Kind) -> str:
+    """Ensemble, beads, time step and thermostat of a kind, in a few words."""
+    words = [kind.ensemble, f"{kind.beads} bead{'s' * (kind.beads > 1)}", f"{kind.timestep:g} fs"]
+    if kind.ensemble != "nve":
+        words.append(f"tau {kind.tau:g} fs")
+    return ", ".join(words)
+
+
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of an input, shared with `lrcalc ipi-run`."""
-    parser.add_argument("--workdir", default=".", help="folder to write into (default: here)")
-    parser.add_argument("--steps", type=int, default=None, help="number of steps (default 1000)")
-    parser.add_argument("--beads", type=int, help="beads of the ring polymer")
-    parser.add_argument("--temperature", type=float, default=300.0, help="K")
-    parser.add_argument("--pressure", type=float, default=0.1, help="MPa (npt)")
-    parser.add_argument("--timestep", type=float, help="fs (default: of the kind)")
-    parser.add_argument("--ensemble", choices=["nve", "nvt", "npt"], help="instead of the kind's")
-    parser.add_argument("--seed", type=int, default=31415, help="of i-PI's random numbers")
-    parser.add_argument("--restart-from", help="RESTART of another run: positions and velocities")
-    parser.add_argument(
+    """Options of an input, shared with `lrcalc ipi-run`.
+
+    None has a default here, so that one that was given is known; what is left out gets the
+    default of `write_input`.
+    """
+    add = parser.add_argument
+    add("--workdir", help="folder to write into (default: here)")
+    add("--steps", type=int, help="number of steps (default 1000)")
+    add("--beads", type=int, help="beads of the ring polymer (default: of the kind)")
+    add("--temperature", type=float, help="K (default 300); also of the first velocities")
+    add("--pressure", type=float, help="MPa (npt only; default 0.1)")
+    add("--timestep", type=float, help="fs (default: of the kind)")
+    add(
+        "--ensemble",
+        choices=["nve", "nvt", "npt"],
+        help="instead of the kind's; the thermostat acts over tau, the time constant in fs that"
+        " stands beside each kind, the barostat over 250 fs",
+    )
+    add("--seed", type=int, help="of i-PI's random numbers (default 31415)")
+    add("--restart-from", help="RESTART of another run: positions, cell and velocities")
+    add(
         "--transport",
         choices=["ffdirect", "unix", "inet"],
-        default="ffdirect",
-        help="model inside i-PI's process, or clients on sockets (`lrcalc ipi`)",
+        help="model inside i-PI's process (ffdirect, default), or clients on sockets (`lrcalc"
+        " ipi`)",
     )
-    parser.add_argument("--address", help="socket name or host (default: lrcalc, localhost)")
-    parser.add_argument("--port", type=int, default=31415, help="port (inet)")
-    parser.add_argument("--no-batch", action="store_true", help="one bead at a time")
-    parser.add_argument(
-        "--stride", type=int, default=1, help="steps between properties, extras (1 or more)"
+    add("--address", help="socket name or host (default: lrcalc, localhost)")
+    add("--port", type=int, help="port (inet; default 31415)")
+    add("--no-batch", action="store_true", help="one bead at a time")
+    add("--stride", type=int, help="steps between properties, extras (1 or more; default 1)")
+    add("--positions-stride", type=int, help="steps between positions (default 20; 0: none)")
+    add("--velocities-stride", type=int, help="steps between velocities (default 0: none)")
+    add(
+        "--checkpoint-stride",
+        type=int,
+        help="1 or more (default 100): a crash loses no more steps",
     )
-    parser.add_argument("--positions-stride", type=int, default=20, help="0: none")
-    parser.add_argument("--velocities-stride", type=int, default=0, help="0: none")
-    parser.add_argument(
-        "--checkpoint-stride", type=int, default=100, help="1 or more: a crash loses no more steps"
-    )
-    parser.add_argument(
+    add(
         "--dielectric-stride",
         type=int,
-        default=0,
-        help="compute the extras of the centroid only every so many steps (0: every step, beads)",
+        help="compute the extras of the centroid only every so many steps (default 0: every step,"
+        " all beads)",
     )
-    pulse = parser.add_argument_group("pulse")
+    pulse = parser.add_argument_group("pulse (kind pulse)")
     pulse.add_argument("--amplitude", nargs=3, type=float, metavar=("X", "Y", "Z"), help="V/Å")
-    pulse.add_argument("--frequency", type=float, default=0.0, help="cm⁻¹")
-    pulse.add_argument("--peak", type=float, default=0.0, help="fs")
-    pulse.add_argument("--width", type=float, help="standard deviation of the envelope, fs")
-    add_settings(parser)
+    pulse.add_argument("--frequency", type=float, help="cm⁻¹ (default 0: no oscillation)")
+    pulse.add_argument(
+        "--peak", type=float, help="fs; needed with --width: three widths let the field rise"
+    )
+    pulse.add_argument(
+        "--width",
+        type=float,
+        help="standard deviation of the envelope, fs (default: the field stays on)",
+    )
+    add_settings(parser, template=False)
 
 
 def input_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of `write_input` from the command line."""
-    from lrcalc.ipi.inputs import Transport
-    from lrcalc.ipi.kinds import Pulse
+    """Keyword arguments of `write_input` from the command line; refuses options without effect."""
     from lrcalc.ipi.outputs import Outputs
     from lrcalc.ipi.settings import make_settings
 
-    address = args.address or ("localhost" if args.transport == "inet" else "lrcalc")
-    pulse = None
-    if args.amplitude is not None:
-        x, y, z = args.amplitude
-        pulse = Pulse((x, y, z), args.frequency, args.peak, args.width)
-    given = given_settings(args)
-    given.pop("template", None)
+    given = given_options(args, add_input_arguments)
+    if args.amplitude is None:
+        refuse(given, PULSE, "without `--amplitude`, the field of kind pulse")
+    if args.restart_from is not None and (args.ensemble or KINDS[args.kind].ensemble) == "nve":
+        refuse(
+            given,
+            ("temperature",),
+            "where the velocities come from --restart-from and nothing holds a temperature (nve)",
+        )
+    strides = {
+        field: given[option]
+        for option, fields in STRIDES.items()
+        if option in given
+        for field in fields
+    }
+    names = ("steps", "temperature", "pressure", "timestep", "beads", "ensemble", "seed")
     return {
-        "steps": 1000 if args.steps is None else args.steps,
-        "temperature": args.temperature,
-        "pressure": args.pressure,
-        "timestep": args.timestep,
-        "beads": args.beads,
-        "ensemble": args.ensemble,
-        "settings": make_settings(given),
-        "pulse": pulse,
-        "transport": Transport(args.transport, address, args.port, not args.no_batch),
-        "outputs": Outputs(
-            properties=args.stride,
-            dipole=args.stride,
-            positions=args.positions_stride,
-            velocities=args.velocities_stride,
-            checkpoint=args.checkpoint_stride,
-            dielectric=args.dielectric_stride,
-        ),
+        **{name: given[name] for name in names if name in given},
+        "settings": make_settings(given_settings(args)),
+        "pulse": _pulse(args),
+        "transport": _transport(args, given),
+        "outputs": Outputs(**strides),
         "restart": args.restart_from,
-        "seed": args.seed,
     }
 
 
-def write(args: argparse.Namespace) -> Path:
-    """Write the input; warn of a model that has not seen quantum nuclei if the run has them."""
-    from lrcalc.ipi.checks import nuclei_warning
+def _pulse(args: argparse.Namespace) -> Any:
+    from lrcalc.ipi.kinds import Pulse
+
+    if args.amplitude is None:
+        return None
+    x, y, z = args.amplitude
+    return Pulse((x, y, z), args.frequency or 0.0, args.peak or 0.0, args.width)
+
+
+def _transport(args: argparse.Namespace, given: dict[str, Any]) -> Any:
+    from lrcalc.ipi.validate import Transport
+
+    mode = args.transport or "ffdirect"
+    if mode == "ffdirect":
+        refuse(given, ("address",), "where the model runs in i-PI's process (--transport ffdirect)")
+    if mode != "inet":
+        refuse(given, ("port",), "without --transport inet")
+    address = args.address or ("localhost" if mode == "inet" else "lrcalc")
+    port = Transport().port if args.port is None else args.port
+    return Transport(mode, address, port, not args.no_batch)
+
+
+def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
+    """Write the input; warn of a model that is not made for such a run.
+
+    With `runs_here` the model and its device have to be usable on this machine.
+    """
+    from lrcalc.ipi.checks import card_warnings
     from lrcalc.ipi.inputs import write_input
+    from lrcalc.ipi.validate import find_model
 
     arguments = input_arguments(args)
-    beads = arguments["beads"] or KINDS[args.kind].beads
-    warning = nuclei_warning(arguments["settings"].model, beads)
-    if warning:
-        print(warning, file=sys.stderr)
-    return write_input(args.kind, args.structure, args.workdir, **arguments)
+    settings = arguments["settings"]
+    if runs_here:
+        from lrcalc.models.requests import check_device
+
+        check_device(settings.device)
+    potential = find_model(settings.model)
+    if potential is None and runs_here:
+        raise FileNotFoundError(
+            f"`model` {settings.model!r} does not exist in {Path.cwd()}: give the path of a model"
+            " file, or the name of a bundled model (`lrcalc info`)"
+        )
+    path = write_input(args.kind, args.structure, args.workdir or ".", **arguments)
+    if potential is None:
+        print(
+            f"warning: model file {settings.model!r} is not on this machine; it was not looked at,"
+            " and must be where the run is",
+            file=sys.stderr,
+        )
+    else:
+        kind = KINDS[args.kind]
+        beads, ensemble = args.beads or kind.beads, args.ensemble or kind.ensemble
+        for warning in card_warnings(settings.model, potential.metadata, beads, ensemble):
+            print(warning, file=sys.stderr)
+    return path
 
 
+@naming_options()
 def run(args: argparse.Namespace) -> int:
     """Write the input and say how to run it."""
+    from lrcalc.ipi.run import client_words, read_plan
+
     path = write(args)
     print(f"wrote {path} and the structure it starts from")
     print(f"run it: lrcalc ipi-run {path}")
-    if args.transport != "ffdirect":
-        where = f"--{args.transport} --address {args.address or 'ADDRESS'}"
-        print(f"or: cd {path.parent}; i-pi {path.name} & lrcalc ipi {where} (as many as you like)")
+    endpoints = read_plan(path).endpoints
+    if endpoints:
+        print(f"or: cd {path.parent}; i-pi {path.name}, and beside it, as many as you like:")
+        for endpoint in endpoints:
+            print(f"  lrcalc {' '.join(client_words(endpoint))}")
     return 0

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lrcalc.commands.ipi_input import add_input_arguments, write
+from lrcalc.commands._ipi_options import flag, given_options, naming_options
+from lrcalc.commands.ipi_input import add_input_arguments, kinds_help, write
 from lrcalc.ipi.kinds import KINDS
 from lrcalc.ipi.run import (
     Endpoint,
     RunSummary,
+    client_words,
     newest_checkpoint,
     read_plan,
     run_ipi,
@@ -25,7 +27,11 @@ EXAMPLE = "lrcalc ipi-run --kind nvt --structure water.xyz --steps 2000 --workdi
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lrcalc ipi-run`."""
     parser.add_argument("input", nargs="?", help="an input that exists (else --kind, --structure)")
-    parser.add_argument("--kind", choices=list(KINDS), help="write an input of this kind first")
+    parser.add_argument(
+        "--kind",
+        choices=list(KINDS),
+        help=f"write an input of this kind first. {kinds_help()}",
+    )
     parser.add_argument("--structure", help="start, any file that ASE reads")
     parser.add_argument(
         "--resume",
@@ -33,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="continue the run in this folder from its newest RESTART or checkpoint; --steps sets"
         " a new total",
     )
-    parser.add_argument("--clients", type=int, default=1, help="clients to start per socket")
+    parser.add_argument(
+        "--clients",
+        type=int,
+        help="clients to start per socket (default 1; 0: wait for some that you start)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_input_arguments(parser)
 
@@ -41,8 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def client_commands(endpoints: list[Endpoint], count: int) -> list[list[str]]:
     """Commands of `count` clients for each socket; INIT tells them the model."""
     return [
-        [sys.executable, "-m", "lrcalc.cli", "ipi", f"--{end.mode}", "--address", end.address]
-        + (["--port", str(end.port)] if end.mode == "inet" else [])
+        [sys.executable, "-m", "lrcalc.cli", *client_words(end)]
         for end in endpoints
         for _ in range(count)
     ]
@@ -53,24 +62,48 @@ def prepare(args: argparse.Namespace) -> Path:
     chosen = [args.input is not None, args.resume is not None, args.kind is not None]
     if sum(chosen) != 1:
         raise ValueError("give one of: an input file, --kind with --structure, or --resume FOLDER")
+    if args.clients is not None and args.clients < 0:
+        raise ValueError(f"`--clients` is {args.clients} but must be 0 or more")
     if args.resume is not None:
-        folder = Path(args.resume)
-        state = folder / "resume.xml"
-        shutil.copyfile(newest_checkpoint(folder), state)
-        if args.steps is not None:
-            set_total_steps(state, args.steps)
-        plan = read_plan(state)
-        if plan.first_step >= plan.total_steps:
-            raise ValueError(
-                f"the run in {folder} has done all of its {plan.total_steps} steps: use --steps to"
-                " ask for more"
-            )
-        return state
+        _refuse_others(args, f"--resume: the run in {args.resume} keeps what it has", {"steps"})
+        return resume(Path(args.resume), args.steps)
     if args.input is not None:
+        _refuse_others(args, f"an input file: change it in {args.input}", set())
         return Path(args.input)
     if args.structure is None:
         raise ValueError("`--kind` needs `--structure`, the file to start from")
-    return write(args)
+    in_process = args.transport in (None, "ffdirect")
+    return write(args, runs_here=in_process or args.clients != 0)
+
+
+def _refuse_others(args: argparse.Namespace, where: str, allowed: set[str]) -> None:
+    """Refuse options of an input that is not going to be written."""
+    given = given_options(args, add_input_arguments)
+    if args.structure is not None:
+        given["structure"] = args.structure
+    others = [flag(name) for name in given if name not in allowed]
+    if others:
+        raise ValueError(f"`{', '.join(others)}` cannot be used with {where}")
+
+
+def resume(folder: Path, steps: int | None) -> Path:
+    """Return a copy of the newest state in `folder`, with `steps` in all if they are given."""
+    if steps is not None and steps < 1:
+        raise ValueError(f"`steps` is {steps} but must be 1 or more: the total, not those to add")
+    newest = newest_checkpoint(folder)
+    plan = read_plan(newest)
+    total = plan.total_steps if steps is None else steps
+    if plan.first_step >= total:
+        asked = "its own total" if steps is None else "what `--steps` asks for in all"
+        raise ValueError(
+            f"the run in {folder} is at step {plan.first_step}, and {total} is {asked}: nothing is"
+            f" left to do. Use --steps with more than {plan.first_step} to go on"
+        )
+    state = folder / "resume.xml"
+    shutil.copyfile(newest, state)
+    if steps is not None:
+        set_total_steps(state, steps)
+    return state
 
 
 def progress_bar(
@@ -101,20 +134,31 @@ def describe(summary: RunSummary) -> str:
         state = "stopped"
     lines = [f"{state} at step {summary.step} of {summary.total_steps}, {summary.seconds:.1f} s"]
     lines += [f"  {path}" for path in summary.files]
+    if summary.set_aside:
+        names = f"{summary.set_aside[0].name}{', …' * (len(summary.set_aside) > 1)}"
+        lines.append(f"{len(summary.set_aside)} files of an earlier run were renamed: {names}")
     if not summary.finished and summary.restart is not None:
         lines.append(f"continue: lrcalc ipi-run --resume {summary.restart.parent}")
     return "\n".join(lines)
 
 
+@naming_options()
 def run(args: argparse.Namespace) -> int:
     """Run to the end, or until Ctrl-C (status 130)."""
     path = prepare(args)
     plan = read_plan(path)
+    if args.clients is not None and not plan.endpoints:
+        raise ValueError(
+            "`--clients` has no effect: the input has no socket, the model runs in i-PI's process."
+            " Leave it out, or write an input with --transport unix or inet"
+        )
+    if args.clients == 0:
+        print("waiting for clients:", *(" ".join(client_words(e)) for e in plan.endpoints),
+              sep="\n  lrcalc ", file=sys.stderr, flush=True)  # fmt: skip
+    count = 1 if args.clients is None else args.clients
     show, bar = (None, None) if args.quiet else progress_bar(plan.total_steps, plan.first_step)
     try:
-        summary = run_ipi(
-            path, progress=show, clients=client_commands(plan.endpoints, args.clients)
-        )
+        summary = run_ipi(path, progress=show, clients=client_commands(plan.endpoints, count))
     finally:
         if bar is not None:
             bar.close()  # type: ignore[attr-defined]

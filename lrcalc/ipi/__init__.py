@@ -1,6 +1,6 @@
 """lrcalc behind i-PI: a driver in process or over sockets, inputs, runs and readers."""
 
-from lrcalc.ipi.inputs import PES_FILE, Transport, write_input
+from lrcalc.ipi.inputs import PES_FILE, write_input
 from lrcalc.ipi.kinds import KINDS, Pulse
 from lrcalc.ipi.outputs import Outputs
 from lrcalc.ipi.readers import (
@@ -13,6 +13,7 @@ from lrcalc.ipi.readers import (
 )
 from lrcalc.ipi.run import IPIError, RunSummary, run_ipi
 from lrcalc.ipi.settings import Settings
+from lrcalc.ipi.validate import Transport
 
 __all__ = [
     "KINDS",

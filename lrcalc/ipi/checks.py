@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.geometry import find_mic
 from scipy.spatial.distance import cdist
 
-from lrcalc.checkpoint import load
+from lrcalc.models.card import nuclei_warning, pressure_warning
 
 SAME_PLACE = 0.02
 """Å: atoms nearer than this to a template position are the same atoms."""
@@ -89,18 +89,9 @@ def _distances(first: Atoms, template: Atoms) -> np.ndarray:
     return np.asarray(lengths).reshape(len(first), len(template))
 
 
-def nuclei_warning(model: str, beads: int) -> str | None:
-    """Return what to say before ring polymers meet a model that has seen classical nuclei only."""
-    if beads < 2:
-        return None
-    try:
-        card = load(model).metadata
-    except FileNotFoundError:  # the model may be on the machine that will run it
-        return None
-    if card.get("nuclei") != "classical":
-        return None
-    return (
-        f"warning: model {model!r} was trained on classical nuclei only; with {beads} beads "
-        "protons go where it has seen nothing, and bonds may break. Use a model trained on "
-        "path-integral frames (bundled: water-quantum)"
-    )
+def card_warnings(model: str, card: Mapping[str, Any], beads: int, ensemble: str) -> list[str]:
+    """Return what to say before a run that the model of this card is not made for."""
+    said = [nuclei_warning(model, card, beads)]
+    if ensemble == "npt":
+        said.append(pressure_warning(model, card))
+    return [warning for warning in said if warning is not None]

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from xml.sax.saxutils import escape
 
 import numpy as np
 from ase import Atoms
@@ -11,29 +11,25 @@ from lrcalc.ipi import kinds
 from lrcalc.ipi.kinds import KINDS, Kind, Pulse, indent
 from lrcalc.ipi.outputs import Outputs, check_outputs, output_block
 from lrcalc.ipi.settings import Settings, format_parameters, make_settings
-from lrcalc.ipi.structures import orient, read_structure, write_ipi_xyz
+from lrcalc.ipi.structures import continued, orient, read_structure, write_ipi_xyz
+from lrcalc.ipi.validate import (
+    Transport,
+    check_field,
+    check_model,
+    check_numbers,
+    check_transport,
+    here,
+)
 
 PES_FILE = Path(__file__).with_name("lrcalc_pes.py")
 """The file that i-PI loads in process."""
 
+PRESSURE = 0.1
+"""MPa, unless given: one atmosphere, nearly."""
 
 SAFE_STRIDE = 10
 """Steps between the states that a soft stop can write: 192 atoms, one bead: 0.84 ms a step beside
 the model when noted at each, 0.37 ms at each tenth."""
-
-
-class Transport(NamedTuple):
-    """How i-PI reaches the model: "ffdirect" in its own process, or sockets "unix" or "inet".
-
-    `batch`: evaluate all beads in one model call. `timeout` (s): a client that has not answered
-    for so long is dropped and its structure given to another.
-    """
-
-    mode: str = "ffdirect"
-    address: str = "lrcalc"
-    port: int = 31415
-    batch: bool = True
-    timeout: float = 600.0
 
 
 def write_input(
@@ -43,7 +39,7 @@ def write_input(
     *,
     steps: int = 1000,
     temperature: float = 300.0,
-    pressure: float = 0.1,
+    pressure: float | None = None,
     timestep: float | None = None,
     beads: int | None = None,
     ensemble: str | None = None,
@@ -68,10 +64,11 @@ def write_input(
     workdir : path
         Folder to write into and to run i-PI in; made if it does not exist.
     steps, temperature, pressure, timestep, beads, ensemble
-        Number of steps, K, MPa, fs, beads and "nve", "nvt" or "npt"; None takes the default of
-        the kind.
+        Number of steps, K, MPa (constant pressure only; 0.1), fs, beads and "nve", "nvt" or
+        "npt"; None takes the default of the kind.
     settings : Settings, optional
-        Model, field (V/Å) or displacement (e/Å²), extras.
+        Model, field (V/Å) or displacement (e/Å²), extras. A model that is on this machine is
+        asked whether it knows the elements and has what is wanted of it.
     pulse : Pulse, optional
         The field of kind "pulse".
     transport, outputs : optional
@@ -80,6 +77,8 @@ def write_input(
         A RESTART or checkpoint file of another run to take positions and velocities from; beads
         are added or contracted as i-PI does it. To continue the same run, run its RESTART
         (`lrcalc ipi-run --resume`).
+    pes_file : path, optional
+        Another file for i-PI to load than `PES_FILE`; then the model is not looked at.
 
     Returns
     -------
@@ -90,7 +89,10 @@ def write_input(
     ------
     ValueError
         For an unknown kind, a field that is missing, given twice or not used by the kind, a
-        polymer of fewer than one bead, and similar.
+        pressure where none is held, numbers that are not finite or out of range, a model that
+        does not know the elements, and similar; nothing is written then.
+    FileNotFoundError
+        If `structure`, `restart` or a bundled model does not exist.
     """
     if kind not in KINDS:
         raise ValueError(f"`kind` is {kind!r}, but the choice is {', '.join(KINDS)}")
@@ -104,19 +106,27 @@ def write_input(
         plan = plan._replace(ensemble=ensemble)
     beads = plan.beads if beads is None else beads
     timestep = plan.timestep if timestep is None else timestep
-    for name, value in (("steps", steps), ("beads", beads), ("temperature", temperature)):
-        if not value > 0:
-            raise ValueError(f"`{name}` is {value} but must be positive")
-    if not timestep > 0:
-        raise ValueError(f"`timestep` is {timestep} fs but must be positive")
+    if pressure is not None and plan.ensemble != "npt":
+        raise ValueError(
+            f"`pressure` is {pressure} MPa, but the cell is fixed in ensemble"
+            f" {plan.ensemble!r}: leave it out, or choose npt"
+        )
+    pressure = PRESSURE if pressure is None else pressure
+    check_numbers(
+        {
+            "steps": steps,
+            "beads": beads,
+            "seed": seed,
+            "temperature": temperature,
+            "timestep": timestep,
+            "pressure": pressure,
+        }
+    )
     settings = make_settings((settings or Settings())._asdict())
     outputs = check_outputs(outputs or Outputs())
     transport = transport or Transport()
-    if transport.mode not in ("ffdirect", "unix", "inet"):
-        raise ValueError(
-            f"`transport` is {transport.mode!r}, but the choice is ffdirect, unix or inet"
-        )
-    _check_field(kind, plan, settings, pulse)
+    check_transport(transport, 1 + (kind == "te-pigs") + bool(outputs.dielectric))
+    check_field(kind, plan, settings, pulse)
 
     atoms = read_structure(structure) if isinstance(structure, str | Path) else structure
     if plan.ensemble == "npt" and not np.all(atoms.pbc):
@@ -126,14 +136,18 @@ def write_input(
     if pulse is not None:
         pulse = pulse._replace(amplitude=_turned(pulse.amplitude, oriented.rotation))
     workdir = Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"`workdir` is {str(workdir)!r}, which is a file: give a folder")
+    if restart is not None:
+        restart = _find_restart(restart, workdir)
+        oriented = oriented._replace(atoms=continued(oriented.atoms, restart))
     structure_file = Path(filename).stem.replace("input", "init") + ".xyz"
     if structure_file == filename:
         structure_file = "init.xyz"
-    write_ipi_xyz(workdir / structure_file, oriented.atoms)
     settings = settings._replace(
+        model=_model_from(workdir, settings.model, transport),
         template=structure_file if transport.mode == "ffdirect" else _full(workdir, structure_file),
-        virial=plan.ensemble == "npt" or settings.virial,
+        virial=plan.ensemble == "npt" or (settings.virial and bool(np.all(atoms.pbc))),
     )
     if outputs.dipole and not outputs.dielectric and "dipole" not in settings.extras:
         settings = settings._replace(extras=("dipole", *settings.extras))
@@ -142,6 +156,8 @@ def write_input(
     if transport.mode != "ffdirect":
         settings = settings._replace(exit_file=_full(workdir, "EXIT"))
 
+    if pes_file is None:
+        check_model(settings, atoms)
     pes = Path(pes_file or PES_FILE).resolve()
     lazy = _lazy_settings(settings) if outputs.dielectric else None
     if lazy is not None:
@@ -176,30 +192,19 @@ def write_input(
         seed=seed,
         temperature=temperature,
         pressure=pressure,
-        start=_start(structure_file, restart, workdir, beads, temperature),
+        start=_start(structure_file, restart, beads, temperature),
         forcefields=fields,
         forces=forces,
         motion=moving,
         output=output_block(kind, plan, beads, outputs, settings, lazy, len(forces)),
     )
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_ipi_xyz(workdir / structure_file, oriented.atoms)
     path = workdir / filename
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text)
     os.replace(temporary, path)
     return path
-
-
-def _check_field(kind: str, plan: Kind, settings: Settings, pulse: Pulse | None) -> None:
-    given = {
-        "electric_field": settings.electric_field is not None,
-        "electric_displacement": settings.electric_displacement is not None,
-        "pulse": pulse is not None,
-    }
-    if plan.needs_field and not given[plan.needs_field]:
-        raise ValueError(f"kind {kind!r} needs `{plan.needs_field}`")
-    if sum(given.values()) > 1:
-        names = " and ".join(name for name, is_given in given.items() if is_given)
-        raise ValueError(f"the field is given twice, by {names}: keep one of them")
 
 
 def _turned(vector: tuple[float, float, float], rotation: np.ndarray) -> tuple[float, float, float]:
@@ -216,6 +221,26 @@ def _turn(settings: Settings, rotation: np.ndarray) -> Settings:
         electric_field=None if field is None else _turned(field, rotation),
         electric_displacement=None if displacement is None else _turned(displacement, rotation),
     )
+
+
+def _find_restart(restart: str | Path, workdir: Path) -> Path:
+    """Return the whole path of a file given from here or from `workdir`."""
+    found = here(restart) or here(workdir / restart)
+    if found is None:
+        raise FileNotFoundError(
+            f"`restart` {str(restart)!r} is no file: give the RESTART or checkpoint of another run"
+        )
+    return found
+
+
+def _model_from(workdir: Path, model: str, transport: Transport) -> str:
+    """Return a model as it is found from where it is loaded: i-PI runs in `workdir`."""
+    if os.sep not in model and not model.endswith(".pt"):
+        return model
+    if transport.mode == "ffdirect" and workdir.resolve() == Path.cwd():
+        return model
+    found = here(model)
+    return model if found is None else str(found)
 
 
 def _full(workdir: Path, name: str) -> str:
@@ -239,6 +264,11 @@ def forcefield(name: str, settings: Settings, transport: Transport, beads: int, 
     """Return the ``<ffdirect>`` or ``<ffsocket>`` that gives i-PI the model."""
     batch = beads if transport.batch else 1
     parameters = f"<parameters> {format_parameters(settings)} </parameters>"
+    if set("<>&") & set(str(pes)):
+        raise ValueError(
+            f"`pes_file` is {str(pes)!r}, but i-PI cannot write < > & into a RESTART: install"
+            " lrcalc in a folder without them, or copy the file to one and pass its path"
+        )
     if transport.mode == "ffdirect":
         return "\n".join(
             [
@@ -265,23 +295,17 @@ def forcefield(name: str, settings: Settings, transport: Transport, beads: int, 
     )
 
 
-def _start(
-    structure_file: str, restart: str | Path | None, workdir: Path, beads: int, temperature: float
-) -> str:
+def _start(structure_file: str, restart: str | Path | None, beads: int, temperature: float) -> str:
     if restart is not None:
-        path = Path(restart)
-        path = path if path.is_absolute() or not path.exists() else path.resolve()
-        if not path.exists() and not (workdir / path).exists():
-            raise FileNotFoundError(f"`restart` {str(restart)!r} does not exist")
         return (
             f"<initialize nbeads='{beads}'>\n"
             "  <!-- positions, cell and velocities of another run -->\n"
-            f"  <file mode='chk'> {path} </file>\n"
+            f"  <file mode='chk'> {escape(str(restart))} </file>\n"
             "</initialize>"
         )
     return (
         f"<initialize nbeads='{beads}'>\n"
-        f"  <file mode='xyz'> {structure_file} </file>\n"
+        f"  <file mode='xyz'> {escape(structure_file)} </file>\n"
         f"  <velocities mode='thermal' units='kelvin'> {temperature:g} </velocities>\n"
         "</initialize>"
     )

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Kind(NamedTuple):
     """Defaults of a kind of run. Times in fs.
@@ -108,13 +110,53 @@ def motion(kind: Kind, beads: int, timestep: float, fixcom: bool = True) -> str:
 class Pulse(NamedTuple):
     """E(t) = amplitude cos(2π frequency t + phase) exp(-(t - peak)²/(2 width²)).
 
-    Amplitude in V/Å, frequency as a wavenumber in cm⁻¹, times in fs. No `width`: no envelope.
+    Amplitude in V/Å, frequency as a wavenumber in cm⁻¹, times in fs. With a `width` the field is
+    a pulse around `peak`, which must be positive: i-PI drops the envelope if it is zero. Without
+    a `width` the field has no envelope and stays on for the whole run.
     """
 
     amplitude: tuple[float, float, float]
     frequency: float = 0.0
     peak: float = 0.0
     width: float | None = None
+
+
+def check_pulse(pulse: Pulse) -> None:
+    """Refuse a pulse that i-PI would take for something else.
+
+    Raises
+    ------
+    ValueError
+        For numbers that are not finite, a `width` or `peak` that is not positive, or a `peak`
+        without `width`.
+    """
+    if len(pulse.amplitude) != 3 or not np.all(np.isfinite(pulse.amplitude)):
+        raise ValueError(
+            f"`pulse.amplitude` is {pulse.amplitude!r} but must be three finite numbers, V/Å"
+        )
+    if not (np.isfinite(pulse.frequency) and pulse.frequency >= 0):
+        raise ValueError(
+            f"`pulse.frequency` is {pulse.frequency} but must be a wavenumber in cm⁻¹, 0 or more"
+        )
+    if pulse.width is None:
+        if pulse.peak != 0.0:
+            raise ValueError(
+                f"`pulse.peak` is {pulse.peak:g} fs, but without `pulse.width` the field has no"
+                " envelope and no peak: give a width, or leave the peak out"
+            )
+        return
+    if not (np.isfinite(pulse.width) and pulse.width > 0):
+        raise ValueError(
+            f"`pulse.width` is {pulse.width:g} fs but must be positive and finite; leave it out"
+            " for a field that stays on"
+        )
+    if not (np.isfinite(pulse.peak) and pulse.peak > 0):
+        # i-PI: envelope on = peak > 0 and sigma finite
+        raise ValueError(
+            f"`pulse.peak` is {pulse.peak:g} fs but must be positive and finite with"
+            " `pulse.width`: i-PI drops the envelope otherwise, and the field never ends. Three"
+            f" widths, {3 * pulse.width:g} fs, let it rise from nothing"
+        )
 
 
 def driven_motion(pulse: Pulse, timestep: float, ensemble: str, kind: Kind, beads: int) -> str:

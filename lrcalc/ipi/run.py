@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 from xml.etree import ElementTree
 
+from lrcalc.ipi.diagnosis import diagnosis, read_from
+from lrcalc.ipi.folder import set_aside
 from lrcalc.ipi.readers import parse_properties, read_properties
 
 SOCKETS_PREFIX = "/tmp/ipi_"
 """i-PI's prefix of unix sockets."""
-
-HARMLESS = ("i-PI has finished", "i-PI has disappeared", "stopped by", "waiting")
-"""What clients say without having failed."""
 
 Progress = Callable[[int, Mapping[str, float]], None]
 """Called with the step and the newest row of the properties file."""
@@ -46,7 +45,11 @@ class Plan(NamedTuple):
 
 
 class RunSummary(NamedTuple):
-    """How a run ended. `files` are what it wrote; `restart` is there if it can be continued."""
+    """How a run ended.
+
+    `files` are what it wrote; `restart` is there if it can be continued; `set_aside` are the new
+    names of what an earlier run had left in the folder.
+    """
 
     finished: bool
     interrupted: bool
@@ -56,6 +59,7 @@ class RunSummary(NamedTuple):
     files: list[Path]
     restart: Path | None
     log: Path
+    set_aside: tuple[Path, ...] = ()
 
 
 def read_plan(input_file: Path) -> Plan:
@@ -111,6 +115,8 @@ def clear_endpoint(endpoint: Endpoint, prefix: str = SOCKETS_PREFIX) -> None:
             f"address {endpoint.address!r} is in use: another i-PI listens on {path}. Stop it, or"
             " give this run another address"
         )
+    if not 0 < endpoint.port < 65536:
+        raise IPIError(f"<port> of the input is {endpoint.port} but must be from 1 to 65535")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -120,6 +126,12 @@ def clear_endpoint(endpoint: Endpoint, prefix: str = SOCKETS_PREFIX) -> None:
                 f"{endpoint.address}:{endpoint.port} cannot be used ({error.strerror}): is another"
                 " i-PI running on it? Give this run another port"
             ) from error
+
+
+def client_words(endpoint: Endpoint) -> list[str]:
+    """Arguments of the `lrcalc` that serves a socket; INIT tells it the model."""
+    words = ["ipi", f"--{endpoint.mode}", "--address", endpoint.address]
+    return [*words, "--port", str(endpoint.port)] if endpoint.mode == "inet" else words
 
 
 def newest_checkpoint(folder: Path) -> Path:
@@ -164,6 +176,8 @@ def run_ipi(
 ) -> RunSummary:
     """Run i-PI to its end, with the Python that runs this.
 
+    What an earlier run has left in the folder is renamed if this one starts at step zero.
+
     Parameters
     ----------
     input_file : path
@@ -195,9 +209,11 @@ def run_ipi(
     for endpoint in plan.endpoints:
         clear_endpoint(endpoint, sockets_prefix)
     (workdir / "EXIT").unlink(missing_ok=True)
+    moved = set_aside(input_file, workdir, plan.prefix) if plan.first_step == 0 else []
     started = time.time()
     before = {path: path.stat().st_mtime for path in workdir.iterdir()}
     log = workdir / f"{plan.prefix}.log"
+    said_before = log.stat().st_size if log.exists() else 0
     helpers: list[subprocess.Popen[bytes]] = []
     interrupted = timed_out = False
     with log.open("ab") as sink:
@@ -226,7 +242,12 @@ def run_ipi(
         step = max(step, read_plan(restart).first_step)
     finished = server.returncode == 0 and step >= plan.total_steps
     if not (finished or interrupted or timed_out):
-        raise IPIError(_diagnosis(log, workdir, len(helpers), step, plan.total_steps, restart))
+        logs = [read_from(workdir / f"client-{index}.log") for index in range(len(helpers))]
+        reason = diagnosis(logs, read_from(log, said_before))
+        keep = f"; continue from {restart}" if restart.exists() else ""
+        raise IPIError(
+            f"i-PI ended at step {step} of {plan.total_steps}: {reason} (see {log}{keep})"
+        )
     files = sorted(
         path
         for path in workdir.iterdir()
@@ -241,6 +262,7 @@ def run_ipi(
         files=files,
         restart=restart if restart.exists() else None,
         log=log,
+        set_aside=tuple(moved),
     )
 
 
@@ -332,7 +354,10 @@ def _parse_row(header: Sequence[str], row: str) -> dict[str, float] | None:
 def _last_step(properties: Path, default: int) -> int:
     if not properties.exists():
         return default
-    steps = read_properties(properties).values.get("step")
+    try:
+        steps = read_properties(properties).values.get("step")
+    except ValueError:  # i-PI failed before it wrote the first line
+        return default
     return default if steps is None or not len(steps) else int(steps[-1])
 
 
@@ -346,23 +371,3 @@ def _stop(process: "subprocess.Popen[bytes]", patience: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _diagnosis(log: Path, workdir: Path, clients: int, step: int, total: int, restart: Path) -> str:
-    """Say what went wrong: the driver's own words if there are any, else the end of the log."""
-    logs = [workdir / f"client-{index}.log" for index in range(clients)] + [log]
-    said = [
-        line.strip()
-        for path in logs
-        if path.exists()
-        for line in path.read_text(errors="replace").splitlines()
-        if line.startswith(("lrcalc: ", "lrcalc ipi: "))
-        and not any(harmless in line for harmless in HARMLESS)
-    ]
-    if said:
-        reason = said[0].partition(": ")[2]
-    else:
-        lines = [x for x in log.read_text(errors="replace").splitlines() if x.strip()]
-        reason = " | ".join(lines[-3:])
-    keep = f"; continue from {restart}" if restart.exists() else ""
-    return f"i-PI ended at step {step} of {total}: {reason} (see {log}{keep})"

@@ -38,6 +38,9 @@ class Settings(NamedTuple):
     atoms_per_call: int | None = None
 
 
+DTYPES = ("float32", "float64")
+"""Precisions of a model."""
+
 IGNORED = ("verbosity", "verbose", "batch_size")
 """Words that i-PI itself adds."""
 
@@ -84,6 +87,17 @@ def parse_flag(name: str, value: Any) -> bool:
     return words[key]
 
 
+def parse_number(name: str, value: Any, least: float) -> float:
+    """Accept finite numbers that are not below `least`."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not (np.isfinite(number) and number >= least):
+        raise ValueError(f"`{name}` is {value!r} but must be a number, {least:g} or more")
+    return number
+
+
 def make_settings(values: Mapping[str, Any]) -> Settings:
     """Check and convert settings given by name (see `Settings`).
 
@@ -106,14 +120,16 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
         given["extras"] = parse_extras(given["extras"])
     if "virial" in given:
         given["virial"] = parse_flag("virial", given["virial"])
-    for name in ("epsilon_infinity", "max_force"):
+    for name, least in (("epsilon_infinity", 1.0), ("max_force", 0.0), ("atoms_per_call", 0.0)):
         if given.get(name) is not None:
-            given[name] = float(given[name])
+            given[name] = parse_number(name, given[name], least)
     if given.get("atoms_per_call") is not None:
         given["atoms_per_call"] = int(given["atoms_per_call"])
     for name in ("model", "template", "device", "dtype", "exit_file"):
         if name in given:
             given[name] = str(given[name])
+    if given.get("dtype", "float32") not in DTYPES:
+        raise ValueError(f"`dtype` is {given['dtype']!r}, but the choice is {' or '.join(DTYPES)}")
     settings = Settings(**given)
     if settings.electric_field is not None and settings.electric_displacement is not None:
         raise ValueError(

@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.formula import Formula
 from numpy.typing import NDArray
 
 from lrcalc.units import BOHR
@@ -71,6 +73,25 @@ def write_ipi_xyz(path: Path, atoms: Atoms) -> None:
 def read_structure(path: str | Path) -> Atoms:
     """Read a structure: i-PI's xyz (with its cell) or whatever ASE reads (last frame)."""
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"`structure` {str(path)!r} does not exist in {Path.cwd()}")
+    try:
+        atoms = _read(path)
+    except Exception as error:  # readers of formats fail in many ways on files of other kinds
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the operating system, which says what is wrong
+        raise ValueError(
+            f"`structure` {str(path)!r} cannot be read ({type(error).__name__}: {error}): give a"
+            " file that ASE reads, whole and with the ending of its format"
+        ) from error
+    if len(atoms) == 0:
+        raise ValueError(f"`structure` {str(path)!r} has no atoms")
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(np.array(atoms.cell)).all()):
+        raise ValueError(f"`structure` {str(path)!r} has positions or a cell that are not finite")
+    return atoms
+
+
+def _read(path: Path) -> Atoms:
     if path.suffix == ".xyz":
         with path.open() as lines:
             next(lines, "")
@@ -106,3 +127,47 @@ def _read_ipi_xyz(path: Path, comment: str) -> Atoms:
         cell=cell * (1.0 if cell_angstrom else BOHR),
         pbc=True if pbc is None else [mark == "T" for mark in pbc.groups()],
     )
+
+
+def continued(atoms: Atoms, restart: Path) -> Atoms:
+    """`atoms` where a RESTART or checkpoint file has them: its cell, and the mean of its beads.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Turned as i-PI has them (`orient`); gives species and boundary.
+    restart : path
+        Of another run of the same atoms.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or is of other atoms.
+    """
+    try:
+        root = ElementTree.parse(restart).getroot()
+    except (ElementTree.ParseError, UnicodeDecodeError) as error:
+        raise ValueError(f"`restart` {str(restart)!r} is no RESTART of i-PI: {error}") from error
+    names, beads, cell = (root.find(f"system/{tag}") for tag in ("beads/names", "beads/q", "cell"))
+    if names is None or beads is None or cell is None:
+        raise ValueError(
+            f"`restart` {str(restart)!r} has no positions: give a RESTART or checkpoint that a run"
+            " of i-PI has written"
+        )
+    symbols = _words(names)
+    if symbols != atoms.get_chemical_symbols():
+        raise ValueError(
+            f"`restart` {str(restart)!r} has {len(symbols)} atoms ({Formula.from_list(symbols)}),"
+            f" `structure` has {len(atoms)} ({atoms.symbols.formula}): both must have the same"
+            " atoms in the same order"
+        )
+    moved = atoms.copy()
+    moved.set_cell(np.array(_words(cell), dtype=float).reshape(3, 3).T * BOHR)
+    positions = np.array(_words(beads), dtype=float).reshape(-1, len(atoms), 3)
+    moved.set_positions(positions.mean(axis=0) * BOHR)
+    return moved
+
+
+def _words(node: ElementTree.Element) -> list[str]:
+    """Entries of an array ``[ a, b, ... ]``."""
+    return (node.text or "").strip(" []\n").replace(",", " ").split()

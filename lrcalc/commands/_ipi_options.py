@@ -1,0 +1,83 @@
+"""What the commands of i-PI share: which options were given, and errors that name options."""
+
+import argparse
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+SPECIAL = {
+    "restart": "--restart-from",
+    "pulse": "--amplitude",
+    "pulse.amplitude": "--amplitude",
+    "pulse.frequency": "--frequency",
+    "pulse.peak": "--peak",
+    "pulse.width": "--width",
+    "transport.address": "--address",
+    "transport.port": "--port",
+    "outputs.properties": "--stride",
+    "outputs.dipole": "--stride",
+    "outputs.positions": "--positions-stride",
+    "outputs.velocities": "--velocities-stride",
+    "outputs.checkpoint": "--checkpoint-stride",
+    "outputs.dielectric": "--dielectric-stride",
+}
+"""Arguments of functions that are called otherwise on the command line."""
+
+SAME = (
+    "kind", "structure", "workdir", "steps", "beads", "temperature", "pressure", "timestep",
+    "ensemble", "seed", "transport", "model", "device", "dtype", "electric_field",
+    "electric_displacement", "epsilon_infinity", "extras", "atoms_per_call", "max_force",
+)  # fmt: skip
+"""Arguments whose option is spelt like them."""
+
+
+def flag(name: str) -> str:
+    """Return the option that sets `name`."""
+    return "--" + name.replace("_", "-")
+
+
+OPTIONS = SPECIAL | {name: flag(name) for name in SAME}
+
+
+def translate(text: str, more: tuple[str, ...] = ()) -> str:
+    """Name options where a message names arguments of functions (in backticks)."""
+    known = OPTIONS | {name: flag(name) for name in more}
+    return re.sub(r"`([a-z_.]+)`", lambda found: f"`{known.get(found[1], found[1])}`", text)
+
+
+@contextmanager
+def naming_options(*more: str) -> Iterator[None]:
+    """Let errors of the user name options, not arguments; `more` are further names to translate."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if error.filename is not None:  # of the operating system
+            raise
+        raise FileNotFoundError(translate(str(error), more)) from error
+    except ValueError as error:
+        raise ValueError(translate(str(error), more)) from error
+
+
+def given_options(
+    args: argparse.Namespace, declare: Callable[[argparse.ArgumentParser], None]
+) -> dict[str, Any]:
+    """Return the options among those that `declare` adds to a parser that were given.
+
+    Their defaults have to be values that nobody can give: None, or False for a switch.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    declare(parser)
+    defaults = vars(parser.parse_args([]))
+    return {
+        name: getattr(args, name)
+        for name, default in defaults.items()
+        if getattr(args, name, default) != default
+    }
+
+
+def refuse(given: dict[str, Any], names: tuple[str, ...], why: str) -> None:
+    """Refuse options that would change nothing."""
+    for name in names:
+        if name in given:
+            raise ValueError(f"`{flag(name)}` has no effect {why}: leave it out")
