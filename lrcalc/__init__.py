@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lrcalc.models.potential import Potential
     from lrcalc.multipoles import Multipoles
     from lrcalc.system import System, from_ase
+    from lrcalc.trajectory import read_extxyz, write_extxyz
 
 _WHERE = {
     "LRCalculator": "calculator",
@@ -28,11 +29,14 @@ _WHERE = {
     "Multipoles": "multipoles",
     "System": "system",
     "from_ase": "system",
+    "read_extxyz": "trajectory",
+    "write_extxyz": "trajectory",
 }
 
 __all__ = [
     "Electrostatics", "Evaluator", "LRCalculator", "Multipoles", "Potential", "System",
-    "analysis", "bundled", "electrostatic_energy", "from_ase", "load", "save",
+    "analysis", "bundled", "electrostatic_energy", "from_ase", "load", "read_extxyz",
+    "save", "write_extxyz",
 ]  # fmt: skip
 
 

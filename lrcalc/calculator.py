@@ -73,7 +73,7 @@ class LRCalculator(Calculator):
     (and for enthalpies in a field, by a constant) the branch of the dipole matters: a structure
     that is wrapped differently from the start is another state of D.
 
-    ASE's writers of extended xyz cannot write Born charges; `lrcalc.trajectory.write_extxyz` can.
+    ASE's writers of extended xyz cannot write Born charges; `lrcalc.write_extxyz` can.
 
     Atomic charges in periodic cells have no enthalpy (physics §4): the force of the field is
     ``E·born`` and the energy contains the work that it has done since the calculator first saw

@@ -17,7 +17,7 @@ from lrcalc.training.data import (
     read_structures,
     reference_energies,
 )
-from lrcalc.training.fit import Settings, fit, learning_rate
+from lrcalc.training.fit import Settings, fit, learning_rate, oriented
 from lrcalc.training.loss import residuals
 
 from .conftest import random_potential
@@ -172,3 +172,22 @@ def test_command_trains_and_info_and_evaluate_read_it(data, tmp_path, capsys):
     assert "trained on" in text
     assert main(["evaluate", str(out), str(data), "--frames", "90:"]) == 2
     assert main(["evaluate", str(out), str(data), "--frames", "x"]) == 2
+
+
+def test_ions_fix_the_sign_wherever_they_stand_in_the_data():
+    structures = labelled(5)
+    potential = random_potential(structures[0], level="u")
+    flipped = []
+    for charge in (0.0, 1.0):
+        structures[4].info["charge"] = charge
+        frames = make_frames(structures, "ions.xyz", potential.cutoff)
+        for _ in range(2):  # one of the two has the sign that chemistry does not expect
+            with torch.no_grad():
+                potential.readout.weight.neg_()
+                potential.readout.species_charge.neg_()
+            turned = oriented(potential, frames, "cpu")
+            same = torch.equal(turned.readout.weight, potential.readout.weight)
+            flipped.append((charge, not same, turned.metadata["sign"]))
+    neutral, ions = flipped[:2], flipped[2:]
+    assert neutral[0][1] != neutral[1][1]
+    assert all(not turned and "total charges" in sign for _, turned, sign in ions)

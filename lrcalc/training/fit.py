@@ -137,7 +137,9 @@ def oriented(potential: Potential, train: Sequence[Frame], device: str) -> Poten
     """Return a copy whose latent multipoles have the sign that chemistry expects."""
     potential = copy.deepcopy(potential)
     if potential.config["level"] != "sr":
-        sample = batch_to(collate(train[:4]), device)
+        ions = [f for f in train if bool((f.system.total_charge != 0).any())]
+        # one ion is enough to fix the sign, and must then be seen
+        sample = batch_to(collate((ions[:1] + list(train))[:4]), device)
         potential.metadata["sign"] = orient(potential, sample.system, sample.pairs)
     return potential
 
