@@ -7,6 +7,7 @@ import torch
 
 from lrcalc import Evaluator, bundled, load, save
 from lrcalc.checkpoint import read_tensors
+from lrcalc.models.card import pressure_warning
 
 from .conftest import random_potential
 from .structures import water_box
@@ -105,3 +106,20 @@ def test_double_precision_model_is_the_same_model():
     # float32 carries 1e-7 of energies of some eV per atom and of forces of tens of eV/Å
     assert single["energy"] == pytest.approx(double["energy"], rel=1e-6)
     assert abs(single["forces"] - double["forces"]).max() < 2e-4
+
+
+@pytest.mark.parametrize(
+    ("card", "warned"),
+    [
+        (load("water").metadata, "-1.9 GPa"),
+        (load("water-quantum").metadata, "without stresses"),
+        ({"errors": {"valid_forces": 0.03}}, "without stresses"),
+        (load("SiO2").metadata, None),
+        ({"errors": {"valid_forces": 0.03, "valid_stress": 1e-4}}, None),
+        ({}, None),
+    ],
+)
+def test_cards_say_what_pressures_are_worth(card, warned):
+    said = pressure_warning("mine", card)
+    assert (said is None) == (warned is None)
+    assert said is None or ("'mine' is not made for constant pressure" in said and warned in said)

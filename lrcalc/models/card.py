@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 CONSTANT_PRESSURE = "not_for_constant_pressure"
-"""Key of the card: why the model's pressure is not to be trusted; absent if it is."""
+"""Key of the card: why the model's pressure is not to be trusted."""
 
 
 def pressure_warning(name: str, card: Mapping[str, Any]) -> str | None:
@@ -20,6 +20,9 @@ def pressure_warning(name: str, card: Mapping[str, Any]) -> str | None:
         ``Potential.metadata``.
     """
     reason = card.get(CONSTANT_PRESSURE)
+    errors = card.get("errors")  # of `lrcalc train`, on the validation frames
+    if not reason and errors and "valid_stress" not in errors:
+        reason = "it was trained without stresses"
     if not reason:
         return None
     return f"warning: model {name!r} is not made for constant pressure: {reason}"
