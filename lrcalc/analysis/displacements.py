@@ -160,7 +160,7 @@ def _finite_forces(atoms: Any) -> np.ndarray:
 def _born_of(calculator: Any, atoms: Any) -> np.ndarray:
     why = (
         "infrared intensities need them; give a BORN file (`born`), or ask for wavenumbers and "
-        "bands only (--no-intensities, `intensities=False`)"
+        "bands only (--no-intensities; in Python, intensities=False)"
     )
     return property_of(calculator, "born_effective_charges", atoms, why).reshape(-1, 3, 3)
 

@@ -44,6 +44,8 @@ def order_changes(modes: Modes, born: np.ndarray, threshold: float = 0.02) -> li
 
     Empty for symmetric tensors, where there is nothing to confuse.
     """
+    if not len(modes.wavenumber):
+        return []
     swapped = other_intensity(modes, born)
     strongest = 0.01 * float(max(modes.intensity.max(), swapped.max(), 1e-12))
     changes = [

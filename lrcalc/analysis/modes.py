@@ -145,7 +145,7 @@ def solve(
     square, vectors = np.linalg.eigh(complement.T @ matrix @ complement)
     noted = list(notes)
     leak = float(np.abs(matrix @ translations).max())
-    if leak > 1e-3 * float(np.abs(matrix).max()):
+    if leak > max(1e-3 * float(np.abs(matrix).max()), 1e-9):
         noted.append(f"forces on a rigid shift: {leak:.2g} eV Å⁻² amu⁻¹; symmetrise the constants")
     wavenumber = np.sign(square) * np.sqrt(np.abs(square) / _SQUARE)
     imaginary = -wavenumber[wavenumber < -STABLE]

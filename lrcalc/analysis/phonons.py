@@ -120,20 +120,21 @@ def band_notes(phonon: Any, lowest: float) -> list[str]:
     return notes
 
 
-def density_of_states(phonons: Phonons, spacing: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+def density_of_states(phonons: Phonons, spacing: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """Wavenumbers (cm⁻¹) and density of states (per cm⁻¹, integral 3N) over the whole zone.
 
     Parameters
     ----------
     spacing
-        Largest distance of wave vectors, 2π/Å.
+        About half the distance of wave vectors, 2π/Å.
     """
     check_bands(phonons)
     phonon = phonons.phonopy
     mesh = np.maximum(1, np.ceil(1.0 / (spacing * widths(phonon.primitive.cell)))).astype(int)
     with quiet():
         phonon.run_mesh((2 * mesh + 1).tolist())
-        phonon.run_total_dos()
+        # fine enough for the peaks of flat bands
+        phonon.run_total_dos(freq_pitch=float(np.abs(phonon.mesh.frequencies).max()) / 1000)
     scale = _THZ / units.WAVENUMBER_TO_ANGULAR
     found = phonon.total_dos
     return np.asarray(found.frequency_points) * scale, np.asarray(found.dos) / scale

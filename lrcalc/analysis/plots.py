@@ -123,32 +123,39 @@ def modes_figure(
     top.set_title(f"lines broadened by {damping:g} cm⁻¹ (full width)", fontsize=9)
     top.plot(grid, n_alpha / 1e3, color=CALCULATED, lw=1.3)
     found = [(line.wavenumber, line.intensity, line.irrep) for line in lines(modes)]
-    _sticks(top, found, "intensity (e²/amu)")
+    _sticks(top, found, "intensity (e²/amu)", grid, n_alpha / 1e3)
     top.set_ylabel("n·α, powder (10³ cm⁻¹)", color=CALCULATED)
     diagonal = np.diagonal(epsilon, axis1=1, axis2=2)
     for index, (axis, style) in enumerate(zip("xyz", ("-", "--", ":"), strict=True)):
         bottom.plot(grid, reflectivity(diagonal[:, index]), ls=style, lw=1.3, label=f"E ∥ {axis}")
     bottom.set_ylabel("reflectivity")
-    bottom.set_ylim(0, 1.02)
+    highest = max(line.get_ydata().max() for line in bottom.lines)
+    bottom.set_ylim(0, 1.02 if highest > 0.1 else 1.2 * highest)
     bottom.set_xlim(0, grid[-1])
-    bottom.legend(frameon=False, fontsize=9)
+    bottom.legend(frameon=False, fontsize=9, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     if raman is not None:
         more[0].plot(grid, raman, color=CALCULATED, lw=1.3)
         scattered = [(line.wavenumber, line.activity, line.irrep) for line in raman_lines(modes)]
-        _sticks(more[0], scattered, "45a² + 7γ² (Å⁴/amu)")
+        _sticks(more[0], scattered, "45a² + 7γ² (Å⁴/amu)", grid, raman)
         more[0].set_ylabel("Raman (Å⁴/amu per cm⁻¹)", color=CALCULATED)
     [bottom, *more][-1].set_xlabel("wavenumber (cm⁻¹)")
     return figure
 
 
-def _sticks(axis: Any, found: Sequence[tuple[float, float, str]], label: str) -> None:
+def _sticks(
+    axis: Any,
+    found: Sequence[tuple[float, float, str]],
+    label: str,
+    grid: np.ndarray,
+    curve: np.ndarray,
+) -> None:
     """Lines (cm⁻¹, strength, name) as sticks on an axis of their own, the strong ones named.
 
-    Names stand upright above their sticks; the weaker of two that would touch is left out.
+    The strongest stick is as high as the top of the curve; names stand upright above stick and
+    curve, and the weaker of two that would touch is left out.
     """
     strongest = max((strength for nu, strength, _ in found if nu > 0), default=1.0) or 1.0
-    width = axis.get_xlim()[1] if axis.get_autoscale_on() else 1.0
-    width = max([width, *(nu for nu, *_ in found)])
+    top = float(curve.max()) or 1.0
     twin = axis.twinx()
     twin.spines[["top"]].set_visible(False)
     named: list[float] = []
@@ -156,11 +163,14 @@ def _sticks(axis: Any, found: Sequence[tuple[float, float, str]], label: str) ->
         if nu <= 0 or strength < 1e-4 * strongest:
             continue
         twin.vlines(nu, 0, strength, color=MEASURED, lw=1.0)
-        if strength > 0.02 * strongest and all(abs(nu - x) > 0.03 * width for x in named):
+        free = all(abs(nu - x) > 0.03 * float(grid[-1]) for x in named)
+        if strength > 0.02 * strongest and free:
             named.append(nu)
+            near = np.abs(grid - nu) < 0.01 * float(grid[-1])
+            height = max(strength, strongest * float(curve[near].max(initial=0.0)) / top)
             twin.annotate(
                 f"{nu:.0f} {name}",
-                (nu, strength),
+                (nu, height),
                 xytext=(0, 4),
                 textcoords="offset points",
                 fontsize=7,
@@ -168,9 +178,9 @@ def _sticks(axis: Any, found: Sequence[tuple[float, float, str]], label: str) ->
                 va="bottom",
                 rotation=90,
             )
-    # room for the names above the highest stick and the curve
+    # room for the names
     twin.set_ylim(0, 1.45 * strongest)
-    axis.set_ylim(0, 1.45 * axis.dataLim.y1 if axis.dataLim.y1 > 0 else 1.0)
+    axis.set_ylim(0, 1.45 * top)
     twin.set_ylabel(f"sticks: {label}", color=MEASURED)
 
 

@@ -164,8 +164,8 @@ def _checked(args: argparse.Namespace) -> tuple[list[list[float]], list[int]]:
             given.append("--epsilon-infinity")
         if given:
             raise ValueError(
-                f"{', '.join(given)} needs a calculator: with --from everything is taken from the "
-                "folder's files; leave it out"
+                f"{', '.join(given)}: needs a calculator; with --from everything is taken from the "
+                "folder's files"
             )
     if args.no_intensities and (args.born or args.raman or args.epsilon_infinity is not None):
         raise ValueError("--no-intensities excludes --born, --raman and --epsilon-infinity")
