@@ -108,6 +108,25 @@ def optical_constants(wavenumber: np.ndarray, epsilon: np.ndarray) -> OpticalCon
     )
 
 
+def optical_errors(
+    epsilon: np.ndarray, error: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return standard errors (F,) of n, κ and reflectivity to first order in those of ε.
+
+    The errors of the real and of the imaginary part (``error``, complex) are added as if they were
+    independent. From ``N = √ε``: dN = dε/(2N), and R = |r|² with dr/dN = 2/(N + 1)².
+    """
+    index = np.sqrt(np.asarray(epsilon, dtype=complex))
+    slope = 0.5 / index
+    reflected = (index - 1) / (index + 1)
+    light = 2.0 * reflected.conj() * slope * 2.0 / (index + 1) ** 2
+    # of an analytic f(ε): ∂Re f/∂ε′ = Re f′, ∂Re f/∂ε″ = −Im f′, and so on
+    n = np.hypot(slope.real * error.real, slope.imag * error.imag)
+    kappa = np.hypot(slope.imag * error.real, slope.real * error.imag)
+    reflectivity = np.hypot(light.real * error.real, light.imag * error.imag)
+    return n, kappa, reflectivity
+
+
 def permittivity_from_infrared(
     wavenumber: np.ndarray, n_alpha: np.ndarray, epsilon_infinity: float, resolution: float
 ) -> np.ndarray:

@@ -98,3 +98,16 @@ def read_curve(path: str | Path) -> np.ndarray:
     if len(curve) < 2:
         raise ValueError(f"{path}: two columns of numbers expected")
     return curve
+
+
+def plus_minus(value: float, error: float, digits: int = 2) -> str:
+    """Value and error to the same decimal place, two figures of the error: ``270 ± 130``."""
+    if not (np.isfinite(error) and error > 0):
+        return f"{value:.4g} ± {error:.2g}"
+    places = digits - 1 - int(np.floor(np.log10(error)))
+    if abs(value) >= 1e7 or 0 < max(abs(value), error) < 1e-3:
+        power = int(np.floor(np.log10(max(abs(value), error))))
+        inner = plus_minus(value / 10.0**power, error / 10.0**power, digits)
+        return f"({inner})·10^{power}"
+    shown = max(places, 0)
+    return f"{round(value, places):.{shown}f} ± {round(error, places):.{shown}f}"

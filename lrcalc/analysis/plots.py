@@ -44,23 +44,32 @@ def spectrum_figure(
     measured_label: str = "experiment",
     limits: tuple[float, float] | None = None,
     others: Sequence[tuple[str, np.ndarray, np.ndarray]] = (),
+    other_errors: Sequence[np.ndarray | None] = (),
+    signed: bool = False,
 ) -> Figure:
-    """Draw a spectrum with its error band, marked peaks and an optional measured curve (x, y)."""
+    """Draw a spectrum with its error band, marked peaks and an optional measured curve (x, y).
+
+    Parameters
+    ----------
+    others, other_errors
+        More curves (name, x, y), and their error bands where there are any.
+    signed
+        The spectrum goes both ways: the whole error band is shown.
+    """
     figure, axis = new_figure()
     if measured is not None:
         axis.plot(measured[:, 0], measured[:, 1], color=MEASURED, lw=1.2, label=measured_label)
     axis.plot(wavenumber, value, color=CALCULATED, lw=1.4, label=label)
     colours = cycle(("#2f8f5b", "#8a4fb0", "0.35", "#c98a1b"))
-    for (name, x, y), colour in zip(others, colours, strict=False):
+    bands = [*other_errors, *[None] * len(others)]
+    for (name, x, y), colour, band in zip(others, colours, bands, strict=False):
         axis.plot(x, y, lw=1.1, ls="--", color=colour, label=name)
+        if band is not None and np.isfinite(band).all():
+            axis.fill_between(x, y - band, y + band, color=colour, alpha=0.2, lw=0)
     if np.isfinite(error).all():
         axis.fill_between(
             wavenumber, value - error, value + error, color=CALCULATED, alpha=0.25, lw=0
         )
-    top = float(np.max(value))
-    top = float(np.clip(np.max(value + np.nan_to_num(error)), top, 1.4 * top))
-    if measured is not None:
-        top = max(top, float(np.max(measured[:, 1])))
     for place, height in marks:
         axis.annotate(
             f"{place:.0f}",
@@ -71,11 +80,15 @@ def spectrum_figure(
             fontsize=8,
             color=CALCULATED,
         )
-    top = max(top, *(float(np.max(y)) for *_, y in others)) if others else top
-    lowest = float(np.min(value))
-    lowest = float(np.clip(np.min(value - np.nan_to_num(error)), 1.4 * min(lowest, 0.0), lowest))
-    low = min(0.0, lowest, *(float(np.min(y)) for *_, y in others))
-    axis.set_ylim(low - 0.02 * top, 1.12 * top)
+    noise = np.nan_to_num(error)
+    curves = [value, *(y for *_, y in others), *([] if measured is None else [measured[:, 1]])]
+    top = max(float(np.max(y)) for y in curves)
+    low = min(0.0, *(float(np.min(y)) for y in curves))
+    # a band is shown whole unless it would press the curve flat
+    most, least = float(np.max(value + noise)), float(np.min(value - noise))
+    top = max(top, most if signed else min(most, 1.4 * top))
+    low = min(low, least if signed else max(least, -0.1 * top))
+    axis.set_ylim(low - 0.02 * (top - low), top + 0.12 * (top - low))
     axis.set_xlim(*(limits or (0.0, float(wavenumber[-1]))))
     axis.set_xlabel("wavenumber (cm⁻¹)")
     axis.set_ylabel(y_label)

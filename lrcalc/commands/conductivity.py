@@ -9,7 +9,7 @@ import numpy as np
 from lrcalc.analysis.correlation import Chunks, differences
 from lrcalc.analysis.frames import read_ipi_velocities
 from lrcalc.analysis.ipi_folder import read_run
-from lrcalc.analysis.output import write_csv, write_json
+from lrcalc.analysis.output import plus_minus, write_csv, write_json
 from lrcalc.analysis.readers import extras_name
 from lrcalc.analysis.transport import Conductivity, conductivity, ionic_current
 from lrcalc.commands import _spectra
@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     )
     result = result._replace(settings=_spectra.add_notes(result.settings, data))
     files = write_conductivity(result, args.output, picture=args.picture)
-    print(f"  σ = {result.value:.4g} ± {result.error:.2g} S/m (cepstral)")
-    print(f"  σ = {result.green_kubo:.4g} ± {result.green_kubo_error:.2g} S/m (time integral)")
+    print(f"  σ = {plus_minus(result.value, result.error)} S/m (cepstral)")
+    print(f"  σ = {plus_minus(result.green_kubo, result.green_kubo_error)} S/m (time integral)")
     _spectra.report(result.settings, files)
     return 0
 
@@ -123,8 +123,9 @@ def write_conductivity(
     axis.set_xlabel("time (fs)")
     axis.set_ylabel("conductivity (S/m)")
     axis.set_xlim(0, result.time[-1])
-    axis.set_title(f"σ = {result.value:.4g} ± {result.error:.2g} S/m (cepstral)", fontsize=10)
-    axis.legend(frameon=False)
+    told = plus_minus(result.value, result.error)
+    axis.set_title(f"σ = {told} S/m (cepstral)", fontsize=10)
+    axis.legend(framealpha=0.85, edgecolor="none", loc="upper right", fontsize=9)
     columns = [("time_fs", result.time), ("running_integral_S/m", result.running)]
     summary = {
         "conductivity_S_per_m": result.value,

@@ -5,8 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lrcalc.analysis.dielectric import DielectricFunction, dielectric, optical_constants
-from lrcalc.analysis.output import write_csv, write_json
+from lrcalc.analysis.dielectric import (
+    DielectricFunction,
+    dielectric,
+    optical_constants,
+    optical_errors,
+)
+from lrcalc.analysis.output import plus_minus, write_csv, write_json
 from lrcalc.commands import _spectra
 
 NAME = "dielectric"
@@ -54,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     )
     result = result._replace(settings=_spectra.add_notes(result.settings, data))
     files = write_dielectric(result, args.output, title=args.title, picture=args.picture)
-    print(f"  ε(0) = {result.static:.3f} ± {result.static_error:.3f}")
+    print(f"  ε(0) = {plus_minus(result.static, result.static_error)}")
     _spectra.report(result.settings, files)
     return 0
 
@@ -67,22 +72,28 @@ def write_dielectric(
 
     nu, epsilon = result.wavenumber, result.epsilon
     light = optical_constants(nu, epsilon)
+    errors = optical_errors(epsilon, result.error)
     figure, (top, bottom) = plots.new_figure(2, height=6.0)
-    for part, error, name in (
-        (epsilon.real, result.error.real, "ε′"),
-        (epsilon.imag, result.error.imag, "ε″"),
-    ):
-        (line,) = top.plot(nu, part, lw=1.3, label=name)
+    # relaxation and vibrations lie decades apart; zero has no place on a logarithmic axis
+    curves = [
+        (top, epsilon.real, result.error.real, "ε′"),
+        (top, epsilon.imag, result.error.imag, "ε″"),
+        (bottom, light.refractive.real, errors[0], "n"),
+        (bottom, light.refractive.imag, errors[1], "κ"),
+        (bottom, light.reflectivity, errors[2], "reflectivity"),
+    ]
+    for axis, part, error, name in curves:
+        (line,) = axis.plot(nu[1:], part[1:], lw=1.3, label=name)
         if np.isfinite(error).all():
-            top.fill_between(nu, part - error, part + error, alpha=0.25, color=line.get_color())
-    top.set_ylabel("ε")
+            band = (part - error)[1:], (part + error)[1:]
+            axis.fill_between(nu[1:], *band, alpha=0.25, color=line.get_color(), lw=0)
+    top.set_ylabel("ε ± one standard error")
     top.legend(frameon=False)
-    top.set_title(title or f"ε(0) = {result.static:.2f} ± {result.static_error:.2f}", fontsize=10)
-    bottom.plot(nu, light.refractive.real, lw=1.3, label="n")
-    bottom.plot(nu, light.refractive.imag, lw=1.3, label="κ")
-    bottom.plot(nu, light.reflectivity, lw=1.3, label="reflectivity")
+    top.set_title(title or f"ε(0) = {plus_minus(result.static, result.static_error)}", fontsize=10)
+    bottom.set_ylabel("± one standard error")
     bottom.set_xlabel("wavenumber (cm⁻¹)")
-    bottom.set_xlim(0, nu[-1])
+    bottom.set_xscale("log")
+    bottom.set_xlim(nu[1], nu[-1])
     bottom.legend(frameon=False)
     columns = [
         ("wavenumber_cm-1", nu),
@@ -94,6 +105,9 @@ def write_dielectric(
         ("kappa", light.refractive.imag),
         ("alpha_cm-1", light.absorption),
         ("reflectivity", light.reflectivity),
+        ("error_n", errors[0]),
+        ("error_kappa", errors[1]),
+        ("error_reflectivity", errors[2]),
     ]
     summary = {
         "static_dielectric": result.static,

@@ -171,9 +171,13 @@ def band_table(
     result: InfraredSpectrum,
     ranges: dict[str, tuple[float, float, str]] = WATER_BANDS,
 ) -> str:
-    """Named bands beside the measured maxima (of n·α) as text."""
-    rows = [f"  {'band (n·α)':28s}{'here (cm⁻¹)':>12s}{'measured':>14s}{'share of area':>16s}"]
+    """Named bands beside the measured maxima (of n·α) as text.
+
+    ``edge of range``: the highest point of the range is at its edge, since a stronger band beside
+    it leans in.
+    """
+    rows = [f"  {'band (n·α)':28s}{'here (cm⁻¹)':>14s}{'measured':>14s}{'share of area':>16s}"]
     for band in bands(result, ranges):
-        here = "no maximum" if np.isnan(band.maximum) else f"{band.maximum:.0f}"
-        rows.append(f"  {band.name:28s}{here:>12s}{band.measured:>14s}{band.share:>16.3f}")
+        here = "edge of range" if np.isnan(band.maximum) else f"{band.maximum:.0f}"
+        rows.append(f"  {band.name:28s}{here:>14s}{band.measured:>14s}{band.share:>16.3f}")
     return "\n".join(rows)

@@ -79,7 +79,8 @@ def write_raman(
         title=title or "Raman spectrum",
         marks=[(p.wavenumber, p.height / top) for p in found],
         measured=scaled if experiment is not None else None,
-        others=[("VH", result.wavenumber[inside], result.vh[inside] / top)],
+        others=[("VH ± one standard error", result.wavenumber[inside], result.vh[inside] / top)],
+        other_errors=[result.vh_error[inside] / top],
     )
     columns = [
         ("wavenumber_cm-1", result.wavenumber),

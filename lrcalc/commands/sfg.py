@@ -83,6 +83,7 @@ def write_sfg(
         label="Im χ⁽²⁾ ± one standard error",
         y_label="χ⁽²⁾ (Å²/V)",
         title=title or str(result.settings["quantity"]),
+        signed=True,
         others=[("Re χ⁽²⁾", result.wavenumber, result.susceptibility.real)],
     )
     columns = [
