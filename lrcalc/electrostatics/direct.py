@@ -57,7 +57,7 @@ class Direct(NamedTuple):
     first, second : Tensor, shape (P,)
         The pairs (n₁, n₂).
     tables : tuple of Tensor, shape (B, width, M)
-        Cosines and sines of the phases over n₁, then over n₂, from the most negative index.
+        Complex phases over n₁ and over n₂, from the most negative index.
     cosine, sine : Tensor, shape (B, width, T)
         Phases over n₃ = 0 … T - 1.
     smearing, k_cutoff : float
@@ -72,7 +72,7 @@ class Direct(NamedTuple):
     inverse: Tensor
     first: Tensor
     second: Tensor
-    tables: tuple[Tensor, Tensor, Tensor, Tensor]
+    tables: tuple[Tensor, Tensor]
     cosine: Tensor
     sine: Tensor
     smearing: float
@@ -113,7 +113,7 @@ def prepare_direct(
     # the sum is periodic: wrapping keeps phases small, which single precision needs
     fractional = fractional - fractional.detach().floor()
     first, second, third = _index_box(cell.detach(), inverse.detach(), k_cutoff)
-    tables = (*_table(fractional[..., 0], first), *_table(fractional[..., 1], second))
+    tables = _table(fractional[..., 0], first), _table(fractional[..., 1], second)
     angle = 2.0 * pi * fractional[..., 2:] * third.to(cell.dtype)
     each = direct_bytes(layout.structures, layout.width, 1, len(third), order, cell.dtype)
     pairs = max(1, BLOCK_BYTES // each)
@@ -191,11 +191,11 @@ def _waves(plan: Direct, start: int, stop: int) -> Waves:
         weight = truncate_weight(weight, in_plane.square().sum(-1), third, plan.height)
     weight = weight * double / volume[:, None, None]
 
-    # one row of the tables for each index, spread to the pairs
-    at = first + plan.tables[0].shape[-1] // 2, second + plan.tables[2].shape[-1] // 2
-    c1, s1 = (x[..., at[0]] for x in plan.tables[:2])
-    c2, s2 = (x[..., at[1]] for x in plan.tables[2:])
-    plane = torch.cat([c1 * c2 - s1 * s2, c1 * s2 + s1 * c2], 1)
+    # complex numbers pass half as often through memory as their parts, which the matrix
+    # products want
+    one, two = (x.shape[-1] // 2 for x in plan.tables)
+    phases = plan.tables[0][..., first + one] * plan.tables[1][..., second + two]
+    plane = torch.cat([phases.real, phases.imag], 1)
     n1, n2 = pair_grid.unbind(-1)
     powers = torch.stack([torch.ones_like(n1), n1, n2, n1 * n1, n1 * n2, n2 * n2])
     return Waves(plane, weight, powers)
@@ -230,12 +230,12 @@ def _index_box(cell: Tensor, inverse: Tensor, k_cutoff: float) -> tuple[Tensor, 
     return first[keep], second[keep], third
 
 
-def _table(coordinate: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of 2π n s for each n from minus to plus the largest in ``index``."""
+def _table(coordinate: Tensor, index: Tensor) -> Tensor:
+    """Calculate exp(2πi n s) for each n from minus to plus the largest in ``index``."""
     limit = int(index.max())
     grid = torch.arange(-limit, limit + 1, device=index.device).to(coordinate.dtype)
     angle = 2.0 * pi * coordinate[..., None] * grid
-    return angle.cos(), angle.sin()
+    return torch.complex(angle.cos(), angle.sin())
 
 
 def _structure_factor(plan: Direct, waves: Waves, source: Source) -> tuple[Tensor, Tensor]:
