@@ -21,7 +21,8 @@ from lrcalc import LRCalculator
 from lrcalc.dynamics import Settings, Simulation
 from lrcalc.units import EPSILON_0, EV_PER_AMU_A2_FS2
 
-output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT", "examples/output"))
+here = Path(__file__).parent if "__file__" in globals() else Path()
+output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT") or here / "output")
 output.mkdir(parents=True, exist_ok=True)
 
 field, timestep = 0.05, 0.5  # V/Å, fs

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from lrcalc import LRCalculator
 
-output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT", "examples/output"))
+here = Path(__file__).parent if "__file__" in globals() else Path()
+output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT") or here / "output")
 output.mkdir(parents=True, exist_ok=True)
 
 MICROCOULOMB_PER_CM2 = 1602.1766  # of 1 e/Å²

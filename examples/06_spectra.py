@@ -3,9 +3,11 @@
 #
 # Two damped oscillators stand in for a molecular-dynamics run, because their spectrum is known.
 # With real runs the arrays come from `lrcalc.analysis.read_runs(["run.dip_0", ...])`, or use the
-# command on the folder of an i-PI run: `lrcalc ir demo-output/2-nve -o water`.
+# command on the folder of an i-PI run: `lrcalc ir demo-output/2-nve -o water`. A few seconds, so
+# that LRCALC_QUICK changes nothing here.
 
 # %%
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,9 @@ from lrcalc.analysis import dielectric, infrared, raman
 from lrcalc.commands.ir import peak_table, write_infrared
 from lrcalc.commands.raman import write_raman
 
-output = Path(__file__).parent / "output" if "__file__" in globals() else Path("output")
-output.mkdir(exist_ok=True)
+here = Path(__file__).parent if "__file__" in globals() else Path()
+output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT") or here / "output")
+output.mkdir(parents=True, exist_ok=True)
 
 timestep, temperature, volume = 1.0, 300.0, 1000.0  # fs, K, Å³
 frames, copies = 60_000, 3

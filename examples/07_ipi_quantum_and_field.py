@@ -42,7 +42,10 @@ from lrcalc.ipi import (
 from lrcalc.units import SPEED_OF_LIGHT
 
 QUICK = bool(os.environ.get("LRCALC_QUICK"))  # eight waters and few steps, only to see it run
-FOLDER = Path(tempfile.mkdtemp(prefix="lrcalc-example-07-"))
+here = Path(__file__).parent if "__file__" in globals() else Path()
+output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT") or here / "output")
+output.mkdir(parents=True, exist_ok=True)
+FOLDER = Path(tempfile.mkdtemp(prefix="07-runs-", dir=output)).resolve()  # new at each start
 MODEL = "water-quantum"
 TIMESTEP = 0.5  # fs
 TEMPERATURE = 300.0  # K
@@ -133,9 +136,9 @@ def stretch(dipoles, frames=28 if QUICK else 200):
     return np.mean(moments), np.std(moments, ddof=1) / np.sqrt(len(moments))
 
 
-(here, here_error), (there, there_error) = stretch(classical), stretch(quantum)
-shift, error = there - here, np.hypot(here_error, there_error)
-print(f"stretch: classical {here:.0f} ± {here_error:.0f}, TRPMD {there:.0f} ± {there_error:.0f}")
+(stiff, stiff_error), (soft, soft_error) = stretch(classical), stretch(quantum)
+shift, error = soft - stiff, np.hypot(stiff_error, soft_error)
+print(f"stretch: classical {stiff:.0f} ± {stiff_error:.0f}, TRPMD {soft:.0f} ± {soft_error:.0f}")
 print(f"quantum shift {shift:+.0f} ± {error:.0f} cm⁻¹")
 
 spectra = {
@@ -152,13 +155,13 @@ axes.set(xlim=(0, 4500), xlabel="wavenumber (cm⁻¹)", ylabel="n·α (cm⁻¹)"
 axes.legend(
     frameon=False, title=f"O–H stretch, quantum - classical: {shift:+.0f} ± {error:.0f} cm⁻¹"
 )
-figure.savefig(FOLDER / "spectra.png", dpi=150)
+figure.savefig(output / "ipi_quantum_and_field.png", dpi=150)
 
 # %%
 late = len(classical) // 2
 gain = in_field[late:, 2].mean() - classical[late:, 2].mean()
 print(f"dipole along the field, beyond that without: {gain:+.2f} e Å, electrons {electronic:.2f}")
-print(f"files in {FOLDER}")
+print(f"runs in {FOLDER}, picture in {output}")
 
 # %% [markdown]
 # ## Check

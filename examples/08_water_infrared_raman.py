@@ -34,7 +34,8 @@ from lrcalc.dynamics import Settings, Simulation
 from lrcalc.trajectory import read_extxyz
 
 QUICK = bool(os.environ.get("LRCALC_QUICK"))
-output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT", "examples/output"))
+here = Path(__file__).parent if "__file__" in globals() else Path()
+output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT") or here / "output")
 output.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
@@ -54,7 +55,7 @@ def from_file(path):
     )
 
 
-def here(steps, stride=4, timestep=0.5):
+def simulate(steps, stride=4, timestep=0.5):
     atoms = read(str(files("lrcalc") / "zoo" / "water64.xyz"))
     calculator = LRCalculator("water")
     run = Simulation(atoms, calculator, Settings("nve", timestep, 300.0, seed=3))
@@ -72,7 +73,7 @@ def here(steps, stride=4, timestep=0.5):
 
 given = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 dipole, alpha, temperature, interval, volume = (
-    from_file(given) if given else here(400 if QUICK else 4000)
+    from_file(given) if given else simulate(400 if QUICK else 4000)
 )
 length = interval * len(dipole) / 1000
 print(f"{length:.1f} ps at {temperature:.0f} K, a frame every {interval:g} fs")

@@ -14,6 +14,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_example(path, tmp_path):
     environment = {**os.environ, "LRCALC_QUICK": "1", "MPLBACKEND": "Agg"}
+    environment["LRCALC_EXAMPLE_OUTPUT"] = str(tmp_path / "output")
     done = subprocess.run(
         [sys.executable, str(path)],
         cwd=tmp_path,
