@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from lrcalc.ipi import Outputs, Transport, read_properties, write_input
+from lrcalc.ipi import Outputs, Transport, read_properties, run_ipi, write_input
 
 TOY = Path(__file__).with_name("toy_pes.py")
 SOCKETS = "/tmp/ipi_"
@@ -65,6 +65,17 @@ def toy_input(folder, kind="nve", transport=None, steps=20, structure=None, **op
         outputs=options.pop("outputs", Outputs(positions=5, checkpoint=5)),
         **options,
     )
+
+
+def transport_to(mode, **more):
+    """A transport to an address that nobody else uses."""
+    return Transport(mode, "localhost" if mode == "inet" else address(), free_port(), **more)
+
+
+def undisturbed(folder, beads=2):
+    """Folder of a run of the toy model that nothing happens to."""
+    assert run_ipi(toy_input(folder, "pimd", beads=beads), timeout=60).finished
+    return folder
 
 
 def client_command(transport, *more):

@@ -11,23 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrcalc.ipi import Outputs, Settings, Transport, run_ipi, write_input
+from lrcalc.ipi import Outputs, Settings, run_ipi, write_input
 from lrcalc.ipi.conversions import ForceMessage
 from lrcalc.ipi.protocol import Connection, ConnectionLost, pack_forces
 from lrcalc.ipi.run import IPIError, newest_checkpoint
 
 from .ipi_helpers import (
     SOCKETS,
-    address,
     assert_same_run,
     end,
     finish,
-    free_port,
     start_client,
     start_command,
     start_server,
     steps_written,
     toy_input,
+    transport_to,
+    undisturbed,
     wait_for,
     waters,
 )
@@ -38,13 +38,7 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     """The undisturbed run."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert run_ipi(toy_input(folder, "pimd", beads=2), timeout=60).finished
-    return folder
-
-
-def where(mode):
-    return Transport(mode, "localhost" if mode == "inet" else address(), free_port())
+    return undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 def raw_client(transport):
@@ -106,7 +100,7 @@ def rows_written(folder):
     [None, pytest.param(0.005, marks=pytest.mark.long), pytest.param(0.5, marks=pytest.mark.long)],
 )
 def test_client_dies_while_it_sends_a_force(reference, tmp_path, fraction):
-    transport = where("unix")
+    transport = transport_to("unix")
     path = toy_input(tmp_path, "pimd", transport, beads=2)
     server = start_server(path)
     second = None
@@ -122,7 +116,7 @@ def test_client_dies_while_it_sends_a_force(reference, tmp_path, fraction):
 
 def test_an_answer_that_ipi_cannot_take_ends_the_run(tmp_path):
     """A foreign client with other atoms: alone, i-PI would wait with nobody serving clients."""
-    transport = where("unix")
+    transport = transport_to("unix")
     path = toy_input(tmp_path, "pimd", transport, beads=2)
     sender = threading.Thread(target=wrong_sender, args=(transport,), daemon=True)
     sender.start()
@@ -135,7 +129,7 @@ def test_an_answer_that_ipi_cannot_take_ends_the_run(tmp_path):
 @pytest.mark.long
 def test_client_that_hangs_is_given_up(reference, tmp_path):
     """Stopped in a force, not dead: after <timeout> i-PI gives its structures to another."""
-    transport = where("unix")._replace(timeout=2.0)
+    transport = transport_to("unix")._replace(timeout=2.0)
     path = toy_input(tmp_path, "pimd", transport, beads=2)
     mark = tmp_path / "mark"
     server = start_server(path)
@@ -160,7 +154,7 @@ def test_one_of_two_clients_killed_again_and_again(tmp_path, mode, batch):
     """Six times `kill -9` at a random moment, and a new client: as if nothing had happened."""
     calm = tmp_path / "calm"
     assert run_ipi(toy_input(calm, "pimd", beads=4, steps=60), timeout=60).finished
-    transport = where(mode)._replace(batch=batch)
+    transport = transport_to(mode)._replace(batch=batch)
     folder = tmp_path / "stormy"
     server = start_server(toy_input(folder, "pimd", transport, beads=4, steps=60))
     rng = np.random.default_rng(3)
@@ -195,7 +189,7 @@ def test_ipi_stopped_again_and_again(tmp_path, mode, number):
     outputs = Outputs(positions=5, checkpoint=1)
     calm = tmp_path / "calm"
     assert run_ipi(toy_input(calm, "pimd", beads=2, steps=60), timeout=60).finished
-    transport = where(mode)
+    transport = transport_to(mode)
     folder = tmp_path / "stormy"
     path = toy_input(folder, "pimd", transport, beads=2, steps=60, outputs=outputs)
     # a signal is heard within a second: about seven steps
@@ -238,7 +232,7 @@ def test_bundled_model_client_killed_and_replaced(tmp_path):
     outputs = Outputs(positions=0)
     runs = {}
     for name in ("calm", "stormy"):
-        transport = where("unix")._replace(batch=False)
+        transport = transport_to("unix")._replace(batch=False)
         path = write_input(
             "pimd", waters(8), tmp_path / name, steps=200, beads=4, transport=transport,
             settings=Settings(dtype="float64"), outputs=outputs,

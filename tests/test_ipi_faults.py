@@ -19,17 +19,17 @@ from lrcalc.ipi.run import IPIError, newest_checkpoint
 from .ipi_helpers import (
     SOCKETS,
     TOY,
-    address,
     assert_same_run,
     client_command,
     end,
     environment,
     finish,
-    free_port,
     start_client,
     start_server,
     steps_written,
     toy_input,
+    transport_to,
+    undisturbed,
     wait_for,
     waters,
 )
@@ -40,9 +40,7 @@ pytestmark = pytest.mark.timeout(90)
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     """The undisturbed run."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert run_ipi(toy_input(folder, "pimd", beads=2), timeout=60).finished
-    return folder
+    return undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.mark.parametrize(
@@ -55,8 +53,7 @@ def reference(tmp_path_factory):
     ],
 )
 def test_client_killed_in_a_force_and_replaced(reference, tmp_path, mode, batch):
-    where = "localhost" if mode == "inet" else address()
-    transport = Transport(mode, where, free_port(), batch=batch)
+    transport = transport_to(mode, batch=batch)
     path = toy_input(tmp_path, "pimd", transport, beads=2)
     mark = tmp_path / "mark"
     server = start_server(path)
@@ -77,7 +74,7 @@ def test_client_killed_in_a_force_and_replaced(reference, tmp_path, mode, batch)
 
 
 def test_ipi_killed_clients_leave_and_a_restart_gives_the_same_run(reference, tmp_path):
-    transport = Transport("unix", address())
+    transport = transport_to("unix")
     path = toy_input(tmp_path, "pimd", transport, beads=2)
     server = start_server(path)
     clients = [start_client(transport, TOY_DELAY="0.05") for _ in range(2)]
@@ -104,7 +101,7 @@ def test_ipi_killed_clients_leave_and_a_restart_gives_the_same_run(reference, tm
 
 
 def test_client_reconnects_to_a_restarted_ipi(reference, tmp_path):
-    transport = Transport("unix", address())
+    transport = transport_to("unix")
     path = toy_input(tmp_path, "pimd", transport, beads=2)
     server = start_server(path)
     client = start_client(transport, "--reconnect", "20", TOY_DELAY="0.03")
@@ -128,7 +125,7 @@ def test_client_reconnects_to_a_restarted_ipi(reference, tmp_path):
 @pytest.mark.parametrize("mode", ["ffdirect", "unix"])
 def test_nan_ends_the_run_and_keeps_its_state(tmp_path, mode, monkeypatch):
     monkeypatch.setenv("TOY_NAN_AFTER", "10")
-    transport = Transport(mode, address())
+    transport = transport_to(mode)
     path = toy_input(tmp_path, "nve", transport)
     commands = [client_command(transport)] if mode == "unix" else []
     with pytest.raises(IPIError, match=r"forces of structure 0 is not finite.*RESTART"):
@@ -144,7 +141,7 @@ def test_nan_ends_the_run_and_keeps_its_state(tmp_path, mode, monkeypatch):
 
 
 def test_a_client_that_refuses_stops_an_ipi_that_named_no_exit_file(tmp_path):
-    transport = Transport("unix", address())
+    transport = transport_to("unix")
     path = toy_input(tmp_path, "nve", transport)
     lines = path.read_text()
     here, there = lines.index("exit_file"), lines.index("}", lines.index("exit_file"))
@@ -190,7 +187,7 @@ def other_order(lines):
     ],
 )
 def test_wrong_template(tmp_path, mode, change, message):
-    transport = Transport(mode, address())
+    transport = transport_to(mode)
     path = toy_input(tmp_path, "nve", transport)
     change_template(path, change)
     commands = [client_command(transport)] if mode == "unix" else []
@@ -229,8 +226,7 @@ def test_cell_that_is_not_triangular(tmp_path):
     [("unix", "in use: another i-PI listens"), ("inet", "another i-PI running on it")],
 )
 def test_two_ipi_on_one_address(tmp_path, mode, message):
-    where = "localhost" if mode == "inet" else address()
-    transport = Transport(mode, where, free_port())
+    transport = transport_to(mode)
     first = start_server(toy_input(tmp_path / "one", "nve", transport))
     log = tmp_path / "one" / "server.log"
     try:
@@ -257,7 +253,7 @@ def test_port_in_use(tmp_path):
 
 
 def test_stale_socket_is_explained():
-    transport = Transport("unix", address())
+    transport = transport_to("unix")
     path = SOCKETS + transport.address
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
@@ -272,7 +268,7 @@ def test_stale_socket_is_explained():
 
 @pytest.mark.parametrize("mode", ["unix", "inet"])
 def test_no_ipi(mode):
-    transport = Transport(mode, "localhost" if mode == "inet" else address(), free_port())
+    transport = transport_to(mode)
     client = start_client(transport, "--wait", "0.3")
     text = finish(client)
     assert client.returncode == 2
@@ -281,7 +277,7 @@ def test_no_ipi(mode):
 
 @pytest.mark.parametrize("mode", [pytest.param("ffdirect", marks=pytest.mark.long), "unix"])
 def test_model_missing(tmp_path, mode):
-    transport = Transport(mode, address())
+    transport = transport_to(mode)
     path = write_input(
         "nve", waters(), tmp_path, settings=Settings(model="no-such-model.pt"), transport=transport
     )
@@ -295,7 +291,7 @@ def test_field_given_twice(tmp_path):
     with pytest.raises(ValueError, match="both given"):
         toy_input(tmp_path, "efield", settings=both)
     # on the command line of the client and in i-PI's INIT
-    transport = Transport("unix", address())
+    transport = transport_to("unix")
     settings = Settings(electric_field=(0, 0, 0.1))
     path = toy_input(tmp_path, "efield", transport, settings=settings)
     command = client_command(transport, "--electric-field", "0", "0", "0.2")
@@ -311,7 +307,7 @@ def test_field_given_twice(tmp_path):
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 )
 def test_signals_end_a_client_in_a_force(tmp_path, number):
-    transport = Transport("unix", address())
+    transport = transport_to("unix")
     path = toy_input(tmp_path, "nve", transport, steps=4)
     mark = tmp_path / "mark"
     server = start_server(path)
@@ -331,7 +327,7 @@ def test_signals_end_a_client_in_a_force(tmp_path, number):
 
 def test_interrupt_and_resume(reference, tmp_path):
     """Ctrl-C on `lrcalc ipi-run`, then --resume: the same trajectory."""
-    transport = Transport("unix", address())
+    transport = transport_to("unix")
     path = toy_input(tmp_path, "pimd", transport, beads=2)
     script = (
         # a shell that starts the tests in the background leaves SIGINT ignored

@@ -106,6 +106,16 @@ def test_pulse_that_ends_is_written(tmp_path):
     assert "<sigma units='femtosecond'> 5 </sigma>" in text
 
 
+def test_a_slab_has_no_virial(tmp_path):
+    """The model refuses a stress without three periodic directions; only npt needs one."""
+    slab = waters()
+    slab.pbc = (True, True, False)
+    assert "virial: False" in write_input("nvt", slab, tmp_path).read_text()
+    assert "virial" not in write_input("nvt", waters(), tmp_path).read_text()
+    with pytest.raises(ValueError, match="periodic in all directions"):
+        write_input("npt", slab, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

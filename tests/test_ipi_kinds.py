@@ -138,6 +138,20 @@ def test_constant_field_in_the_driver_is_driven_dynamics(tmp_path):
     assert np.ptp(a["conserved"]) < 0.05 * work
 
 
+@pytest.mark.timeout(60)
+def test_a_pulse_ends(tmp_path):
+    """Work is done while it is on; after five widths `conserved` is constant again."""
+    pulse = Pulse((0.0, 0.0, 0.5), peak=6.0, width=2.0)
+    outputs = Outputs(positions=0, dipole=0)
+    path = toy_input(tmp_path, "pulse", steps=120, pulse=pulse, timestep=0.25, outputs=outputs)
+    assert run_ipi(path, timeout=40).finished
+    values = read_properties(tmp_path / "sim.out").values
+    after = values["time"] > pulse.peak + 5.0 * pulse.width
+    assert np.count_nonzero(after) > 40
+    work = abs(values["conserved"][after].mean() - values["conserved"][0])
+    assert np.ptp(values["conserved"][after]) < 0.02 * work
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "field",

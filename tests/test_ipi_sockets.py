@@ -8,17 +8,15 @@ from .ipi_helpers import (
     address,
     assert_same_run,
     client_command,
-    free_port,
     toy_input,
+    transport_to,
+    undisturbed,
 )
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("direct")
-    path = toy_input(folder, "pimd", beads=4)
-    assert run_ipi(path, timeout=60).finished
-    return folder
+    return undisturbed(tmp_path_factory.mktemp("direct"), beads=4)
 
 
 @pytest.mark.parametrize(
@@ -33,8 +31,7 @@ def reference(tmp_path_factory):
     ],
 )
 def test_same_trajectory(reference, tmp_path, mode, clients, batch):
-    where = "localhost" if mode == "inet" else address()
-    transport = Transport(mode, where, free_port(), batch=batch)
+    transport = transport_to(mode, batch=batch)
     path = toy_input(tmp_path, "pimd", transport, beads=4)
     commands = [client_command(transport)] * clients
     summary = run_ipi(path, clients=commands, timeout=60)

@@ -87,6 +87,9 @@ def run(args: argparse.Namespace, evaluator_factory: Any = None) -> int:
     port = 31415 if args.port is None else args.port
     if not 0 < port < 65536:
         raise ValueError(f"`--port` is {port} but must be from 1 to 65535")
+    for name in ("wait", "reconnect"):
+        if not getattr(args, name) >= 0.0:
+            raise ValueError(f"`--{name}` is {getattr(args, name)} s but must be 0 or more")
     if args.threads is not None:
         if args.threads < 1:
             raise ValueError(f"`--threads` is {args.threads} but must be 1 or more")
