@@ -86,6 +86,12 @@ def test_bad_arguments(function, data, change, message):
         function(data, **(CONDITIONS | change))
 
 
+@pytest.mark.parametrize("area", [0.0, -1.0, np.nan, "9"])
+def test_area_of_a_surface(area):
+    with pytest.raises(ValueError, match="`area` is"):
+        sum_frequency(NOISE, NOISE[:, :3], timestep=1.0, temperature=300.0, area=area)
+
+
 @pytest.mark.parametrize("value", [-3.0, 0.5, np.nan, np.inf, "x", np.diag([2, 2, 0.5]), [1.5]])
 def test_electronic_part(value):
     with pytest.raises(ValueError, match="epsilon_infinity"):

@@ -6,6 +6,7 @@ two surfaces whose signals cancel: A and M must belong to one of them (weighted 
 """
 
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,7 +80,9 @@ def sum_frequency(
     component
         Letters abc; z is the surface normal, so ``xxz`` is the usual SSP element.
     """
-    check_conditions(timestep, area, temperature)
+    if not (isinstance(area, Real) and np.isfinite(area) and area > 0):
+        raise ValueError(f"`area` is {area!r} Å² but must be a positive number")
+    check_conditions(timestep, 1.0, temperature)
     if len(component) != 3 or set(component) - set("xyz"):
         raise ValueError(f"`component` is {component!r} but must be three of x, y, z")
     a, b, c = ("xyz".index(letter) for letter in component)
