@@ -159,6 +159,8 @@ def test_beads_of_an_earlier_run_are_left_out(tmp_path, capsys):
         (["--md-timestep", 1], "--md-timestep is 1 fs but .*input.xml says 0.5 fs"),
         (["--columns=-3,-2,-1"], "--columns is '-3,-2,-1'"),
         (["--columns", "1:4"], "--columns is '1:4'"),
+        (["--columns", "0,1,2"], "--columns is given but .*sim.dipole_0 is no text file"),
+        (["--key", "dipole"], "--key is 'dipole' but .*sim.dipole_0 is no .npz"),
     ],
 )
 def test_what_contradicts_the_run_is_refused(tmp_path, options, message):

@@ -93,6 +93,11 @@ def read_series(
     kind = kind_of(path)
     if kind in (".npz", ".h5", ".hdf5", ".traj", ".db") and path.suffix == ".gz":
         raise ValueError(f"{path} cannot be read packed: unpack it (gunzip)")
+    if key is not None and kind not in (".npz", ".h5", ".hdf5"):
+        raise ValueError(f"`key` is {key!r} but {path} is no .npz or .h5 file, which has no names")
+    packed = kind in (".npz", ".h5", ".hdf5", ".traj", ".db", ".xyz", ".extxyz")
+    if use_columns is not None and (packed or extras_name(path) is not None):
+        raise ValueError(f"`columns` is given but {path} is no text file of plain columns")
     if kind == ".npz":
         return read_npz(path, key or quantity, factor)
     if kind in (".h5", ".hdf5"):
