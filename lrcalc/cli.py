@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 
 COMMANDS = {
     "demo": "demo", "info": "info", "evaluate": "evaluate", "train": "train",
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         module.add_arguments(child)
         child.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args([plain(a) for a in arguments])
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:
@@ -58,6 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"lrcalc {options.command}: interrupted", file=sys.stderr)
         return 130
+
+
+def plain(argument: str) -> str:
+    """Write ``-1e-3`` as ``-0.001``: argparse takes a minus sign and an exponent for an option."""
+    if re.fullmatch(r"-(\d+\.?\d*|\.\d+)[eE][-+]?\d{1,3}", argument):
+        return format(Decimal(argument), "f")
+    return argument
 
 
 def describe(error: Exception) -> str:
