@@ -81,6 +81,25 @@ def test_too_many_waves_in_a_small_cell_are_refused():
         electrostatic_energy(r, CELL, m, k_cutoff=1e6)
 
 
+def test_pieces_that_are_kept(monkeypatch):
+    """A batch of unequal structures, in pieces as large sums on a CPU are; and its derivatives."""
+    r, m = system("uQiqiu", atoms=9)
+    batch = torch.tensor([0, 1, 1] * 3)
+    cell = torch.stack([CELL, 1.1 * CELL])
+    options = {"method": "direct", "with_field": True, "k_cutoff": 4.0}
+    whole, forces = energy_and_forces(r, cell, m, batch=batch, **options)
+    monkeypatch.setattr(direct, "PIECE_BYTES", 50_000)
+    pieces = []
+    original = direct._waves
+    monkeypatch.setattr(direct, "_waves", lambda *a: pieces.append(a[1:]) or original(*a))
+    found, same = energy_and_forces(r, cell, m, batch=batch, **options)
+    assert len(pieces) > 2
+    torch.testing.assert_close(found.energy, whole.energy, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.field, whole.field, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(same, forces, rtol=1e-11, atol=1e-11)
+    check_electrostatics(r, CELL, m, method="direct", k_cutoff=4.0)
+
+
 def choose(kind="auto", atoms=3, length=200.0, dtype=D):
     cell = length * torch.eye(3, dtype=dtype)[None]
     return choice.choose_sum(kind, atoms, cell, 1.0, 4.8, 1e-5, 0, 0)

@@ -155,7 +155,8 @@ def _direct_memory(shape: Shape, k_cutoff: float, order: int, dtype: torch.dtype
     box = (2.0 * m1 + 1.0) * (2.0 * m2 + 1.0)
     width = ceil(shape.atoms / shape.structures)
     each = direct_bytes(shape.structures, width, 1, int(m3) + 1, order, dtype)
-    tables = shape.structures * width * (m1 + m2 + m3) * 16.0 * dtype.itemsize
+    along = (m3 + 1.0) * 20.0 * (1, 3, 6)[order]
+    tables = shape.structures * width * ((m1 + m2) * 16.0 + along) * dtype.itemsize
     return BYTES_PER_INDEX * box + tables + max(each, min(box * each, BLOCK_BYTES))
 
 

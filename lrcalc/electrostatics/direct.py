@@ -21,7 +21,12 @@ from lrcalc.electrostatics.layout import Layout, pack, unpack
 from lrcalc.electrostatics.slab import truncate_weight
 
 BLOCK_BYTES = 2 * 1024**3
-"""Memory of the waves above which they are summed in blocks."""
+"""Memory of the waves above which they are made block by block and not kept."""
+
+PIECE_BYTES = 128 * 1024**2
+"""Memory of the waves that a CPU works on at a time. No single array exceeds an eighth of it, which
+allocators reuse; above 32 MB (see `lrcalc.memory`) the system clears the pages every time, which
+took more than the sum itself."""
 
 ATOM_NUMBERS, WAVE_NUMBERS, CHANNEL_NUMBERS = 16, 10, 6
 """Numbers held at a time for each pair (n₁, n₂) and atom, each wave, and each wave and channel."""
@@ -65,6 +70,7 @@ class Direct(NamedTuple):
     waves : tuple of Waves
         All waves, if they were kept; empty if blocks of ``pairs`` pairs are made when needed.
     pairs : int
+        Of a block.
     """
 
     layout: Layout
@@ -116,13 +122,14 @@ def prepare_direct(
     tables = _table(fractional[..., 0], first), _table(fractional[..., 1], second)
     angle = 2.0 * pi * fractional[..., 2:] * third.to(cell.dtype)
     each = direct_bytes(layout.structures, layout.width, 1, len(third), order, cell.dtype)
-    pairs = max(1, BLOCK_BYTES // each)
+    kept = len(first) * each <= BLOCK_BYTES
+    block = PIECE_BYTES if kept and cell.device.type == "cpu" else BLOCK_BYTES
     plan = Direct(
         layout, cell, 2.0 * pi * inverse, first, second, tables, angle.cos(), angle.sin(),
-        smearing, k_cutoff, height, (), pairs,
+        smearing, k_cutoff, height, (), max(1, block // each),
     )  # fmt: skip
-    if pairs >= len(first):
-        plan = plan._replace(waves=(_waves(plan, 0, len(first)),))
+    if kept:
+        plan = plan._replace(waves=tuple(_waves(plan, *ends) for ends in _blocks(plan)))
     return plan
 
 
@@ -136,17 +143,20 @@ def evaluate_direct(plan: Direct, source: Source, order: int) -> tuple[Tensor, S
     energy : Tensor, shape (B,), eV
     sites : Sites or None
     """
+    table = _fold(plan, source)
     if plan.waves:
-        return _sum(plan, plan.waves[0], source, order)
-    # every block is recomputed in the backward pass, so that none of them stays in memory
-    energy, sites = None, None
-    for start in range(0, len(plan.first), plan.pairs):
-        stop = start + plan.pairs
-        part, made = checkpoint(_block, plan, source, order, start, stop, use_reentrant=False)
-        energy = part if energy is None else energy + part
-        sites = made if sites is None else _add(sites, made)
-    assert energy is not None
-    return energy, sites
+        parts = [_sum(waves, table, order) for waves in plan.waves]
+    else:
+        # recomputed in the backward pass, so that no block stays in memory
+        parts = [
+            checkpoint(_sum_block, plan, table, order, *ends, use_reentrant=False)
+            for ends in _blocks(plan)
+        ]
+    energy, product = parts[0]
+    for part, more in parts[1:]:
+        energy = energy + part
+        product = None if product is None or more is None else product + more
+    return energy, None if product is None else _unfold(plan, product, order)
 
 
 def direct_bytes(
@@ -158,16 +168,10 @@ def direct_bytes(
     return structures * numbers * dtype.itemsize
 
 
-def _block(
-    plan: Direct, source: Source, order: int, start: int, stop: int
-) -> tuple[Tensor, Sites | None]:
-    return _sum(plan, _waves(plan, start, stop), source, order)
-
-
-def _add(a: Sites, b: Sites) -> Sites:
-    return Sites(
-        *(None if x is None or y is None else x + y for x, y in zip(a, b, strict=True))  # type: ignore[arg-type]
-    )
+def _blocks(plan: Direct) -> list[tuple[int, int]]:
+    """First and last pair (exclusive) of each block."""
+    count = len(plan.first)
+    return [(i, min(i + plan.pairs, count)) for i in range(0, count, plan.pairs)]
 
 
 def _waves(plan: Direct, start: int, stop: int) -> Waves:
@@ -201,14 +205,22 @@ def _waves(plan: Direct, start: int, stop: int) -> Waves:
     return Waves(plane, weight, powers)
 
 
-def _sum(plan: Direct, waves: Waves, source: Source, order: int) -> tuple[Tensor, Sites | None]:
-    """Contribution of a block of waves to energies and potentials."""
-    real, imaginary = _structure_factor(plan, waves, source)
+def _sum(waves: Waves, table: Tensor, order: int) -> tuple[Tensor, Tensor | None]:
+    """Contribution of a block of waves to the energies (B,) and to the argument of `_unfold`."""
+    real, imaginary = _structure_factor(waves, table)
     weighted_real, weighted_imaginary = waves.weight * real, waves.weight * imaginary
     energy = 0.5 * (weighted_real * real + weighted_imaginary * imaginary).sum((1, 2))
     if order < 0:
         return energy, None
-    return energy, _back_transform(plan, waves, weighted_real, weighted_imaginary, order)
+    powers = waves.powers[: (1, 3, 6)[order]].T[:, None, :, None]
+    field = torch.stack([weighted_real, weighted_imaginary], 2)[:, :, :, None] * powers
+    return energy, waves.plane @ field.flatten(2)
+
+
+def _sum_block(
+    plan: Direct, table: Tensor, order: int, start: int, stop: int
+) -> tuple[Tensor, Tensor | None]:
+    return _sum(_waves(plan, start, stop), table, order)
 
 
 def _index_box(cell: Tensor, inverse: Tensor, k_cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -238,8 +250,12 @@ def _table(coordinate: Tensor, index: Tensor) -> Tensor:
     return torch.complex(angle.cos(), angle.sin())
 
 
-def _structure_factor(plan: Direct, waves: Waves, source: Source) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part of S over the half space, shape (B, P, T)."""
+def _fold(plan: Direct, source: Source) -> Tensor:
+    """Multipoles times phases over n₃, shape (B, 2 width, 2 channels T).
+
+    Rows as those of a plane; columns: what adds to the real, then to the imaginary part of S, for
+    each channel 1, n₁, n₂ … that is present.
+    """
     c, s = plan.cosine, plan.sine
     third = torch.arange(c.shape[-1], device=c.device, dtype=c.dtype)
     charge = pack(plan.layout, source.charge)[..., None]
@@ -258,11 +274,15 @@ def _structure_factor(plan: Direct, waves: Waves, source: Source) -> tuple[Tenso
             elif a is not None and b is not None:
                 real.append(a * c - b * s)
                 imaginary.append(a * s + b * c)
-    channels = len(real)
     re, im = torch.cat(real, -1), torch.cat(imaginary, -1)
-    table = torch.cat([torch.cat([re, im], -1), torch.cat([-im, re], -1)], 1)
-    product = waves.plane.transpose(1, 2) @ table
-    product = product.unflatten(-1, (2, channels, -1))
+    return torch.cat([torch.cat([re, im], -1), torch.cat([-im, re], -1)], 1)
+
+
+def _structure_factor(waves: Waves, table: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of S, shape (B, P, T)."""
+    third = waves.weight.shape[-1]
+    product = (waves.plane.transpose(1, 2) @ table).unflatten(-1, (2, -1, third))
+    channels = product.shape[3]
     if channels == 1:
         total = product[:, :, :, 0]
     else:
@@ -295,14 +315,12 @@ def _folded(
     return even, odd
 
 
-def _back_transform(
-    plan: Direct, waves: Waves, real: Tensor, imaginary: Tensor, order: int
-) -> Sites:
-    """Σ_k of the weighted structure factor times exp(-i k·r), and its derivatives."""
-    channels = (1, 3, 6)[order]
-    powers = waves.powers[:channels].T[:, None, :, None]
-    field = torch.stack([real, imaginary], 2)[:, :, :, None] * powers
-    product = (waves.plane @ field.flatten(2)).unflatten(-1, (2, channels, -1))
+def _unfold(plan: Direct, product: Tensor, order: int) -> Sites:
+    """Σ_k of the weighted structure factor times exp(-i k·r), and its derivatives.
+
+    ``product`` (B, 2 width, 2 channels T) is the part of the sum over n₁ and n₂.
+    """
+    product = product.unflatten(-1, (2, (1, 3, 6)[order], -1))
     cosine, sine = product.chunk(2, 1)
     partial_real = cosine[:, :, 0] + sine[:, :, 1]
     partial_imaginary = cosine[:, :, 1] - sine[:, :, 0]
