@@ -242,9 +242,10 @@ def _touched(lowest: Tensor, batch: Tensor, sizes: tuple[int, ...], order: int) 
     step = torch.arange(1 - order, 1, device=lowest.device)
     size = torch.tensor(sizes, device=lowest.device)
     node = (lowest[:, :, None] + step).remainder(size[:, None])
-    first = (node[:, 0] + batch[:, None] * sizes[0]) * sizes[1]
-    row = (first[:, :, None] + node[:, None, 1]) * sizes[2]
-    return (row[:, :, :, None] + node[:, None, None, 2]).flatten()
+    # plates of y and z first: long inner loops add several times faster than short ones
+    slab = (node[:, 0] + batch[:, None] * sizes[0]) * (sizes[1] * sizes[2])
+    plate = ((node[:, 1] * sizes[2])[:, :, None] + node[:, 2, None]).flatten(1)
+    return (slab[:, :, None] + plate[:, None]).flatten()
 
 
 def _filter(
