@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/lrcalc demo --output demo-output
 
 test: $(INSTALLED) lint types
-	$(BIN)/python -m pytest -m "not long" --doctest-modules tests lrcalc
+	$(BIN)/python -m pytest -n 2 -m "not long" --doctest-modules tests lrcalc
 
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long --timeout 3600 tests
