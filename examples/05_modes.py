@@ -4,7 +4,7 @@
 # The model's charges have seen energies and forces only. They give Born charges, and with the force
 # constants infrared intensities; its polarizability, learned from computed ones, gives ε_∞
 # and Raman activities. The DFT numbers are PBEsol, published with Phonopy-Spectroscopy (MIT). From
-# a shell this is `lrcalc modes quartz.cif --model SiO2 --raman -o quartz`. Some ten seconds, so that
+# a shell this is `lrcalc modes quartz.cif --model SiO2 --raman -o quartz`. Ten seconds, so that
 # LRCALC_QUICK changes nothing here.
 
 # %%
