@@ -5,6 +5,7 @@ import pytest
 
 from lrcalc.analysis import conductivity, dielectric, infrared, plots, raman
 from lrcalc.analysis.dielectric import optical_constants, optical_errors
+from lrcalc.analysis.infrared import bands as maxima
 from lrcalc.analysis.output import plus_minus
 from lrcalc.commands import conductivity as conductivity_command
 from lrcalc.commands import dielectric as dielectric_command
@@ -106,3 +107,16 @@ def test_a_band_without_a_maximum_of_its_own():
     found = found._replace(n_alpha=found.wavenumber)
     rows = band_table(found, {"slope": (200.0, 400.0, "none")}).splitlines()
     assert "edge of range" in rows[1]
+
+
+def test_a_band_beside_the_range_does_not_hide_the_maximum_inside():
+    """Two lines, the stronger just outside the range: the weaker one is the answer."""
+    found = infrared(SIGNAL[:, :3], **CONDITIONS)
+    lines = [(390.0, 2.0), (650.0, 1.0)]
+    curve = sum(a * np.exp(-(((found.wavenumber - c) / 60.0) ** 2)) for c, a in lines)
+    found = found._replace(n_alpha=curve)
+    (band,) = maxima(found, {"libration": (400.0, 1000.0, "614")})
+    step = found.wavenumber[1] - found.wavenumber[0]
+    assert abs(band.maximum - 650.0) <= step
+    inside = (found.wavenumber >= 400.0) & (found.wavenumber <= 1000.0)
+    assert curve[inside].max() > 1.5 * band.height  # the highest point is at the edge

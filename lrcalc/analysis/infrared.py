@@ -234,8 +234,8 @@ def bands(
 ) -> list[Band]:
     """Maxima of n·α within named ranges, beside the measured ones.
 
-    A shoulder has no maximum of its own: when the highest point is at the edge of the range,
-    ``maximum`` is NaN.
+    Where the highest point is at the edge of the range, because a stronger band beside it reaches
+    in, the highest of the maxima inside is taken. A shoulder has none: ``maximum`` is NaN.
     """
     whole = float(np.trapezoid(result.n_alpha, result.wavenumber))
     table = []
@@ -243,15 +243,16 @@ def bands(
         inside = np.flatnonzero((result.wavenumber >= low) & (result.wavenumber <= high))
         if len(inside) < 3:
             continue
-        top = inside[np.argmax(result.n_alpha[inside])]
-        at_edge = top in (inside[0], inside[-1])
+        value = result.n_alpha
+        peaks = [i for i in inside[1:-1] if value[i - 1] < value[i] >= value[i + 1]]
+        top = max(peaks, key=lambda i: value[i]) if peaks else inside[np.argmax(value[inside])]
         area = float(np.trapezoid(result.n_alpha[inside], result.wavenumber[inside]))
         table.append(
             Band(
                 name,
                 low,
                 high,
-                float("nan") if at_edge else float(result.wavenumber[top]),
+                float(result.wavenumber[top]) if peaks else float("nan"),
                 float(result.n_alpha[top]),
                 area / whole,
                 measured,

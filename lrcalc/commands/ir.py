@@ -173,8 +173,7 @@ def band_table(
 ) -> str:
     """Named bands beside the measured maxima (of n·α) as text.
 
-    ``edge of range``: the highest point of the range is at its edge, since a stronger band beside
-    it leans in.
+    ``edge of range``: no maximum inside, a stronger band beside the range leans in.
     """
     rows = [f"  {'band (n·α)':28s}{'here (cm⁻¹)':>14s}{'measured':>14s}{'share of area':>16s}"]
     for band in bands(result, ranges):
