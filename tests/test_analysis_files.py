@@ -127,7 +127,8 @@ def test_plain_columns_npz_hdf5(tmp_path):
     (tmp_path / "c.txt").write_text("# nothing\n")
     with pytest.raises(ValueError, match="no numbers"):
         read_series(tmp_path / "c.txt")
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["dipole"] = DIPOLE[:50]
     assert np.allclose(all_frames(read_series(tmp_path / "a.h5")), DIPOLE[:50])

@@ -143,8 +143,12 @@ def test_a_clock_that_stands_still_is_noticed(potential):
             atoms.positions += 1e-4
             atoms.get_potential_energy()
 
-    with pytest.warns(UserWarning, match="must set `calculator.time`"):
+    with pytest.warns(UserWarning, match="must set `calculator.time`") as said:
         walk()
+    assert len(said) == 1
+    atoms.calc.time += 1.0  # somebody sets it now: warnings are errors in these tests
+    atoms.positions += 1e-4
+    assert np.isfinite(atoms.get_potential_energy())
 
 
 def test_what_the_calculator_hands_out_cannot_change_it(potential):

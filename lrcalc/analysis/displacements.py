@@ -187,12 +187,15 @@ def primitive_atoms(cell: Any) -> Any:
 
 def property_of(calculator: Any, name: str, atoms: Any, why: str) -> np.ndarray:
     """Return a property of an ASE calculator; a calculator without it is a ValueError."""
+    cause = None
     try:
         value = calculator.get_property(name, atoms)
-    except (NotImplementedError, KeyError, AttributeError):
-        value = None
+    except (NotImplementedError, KeyError, AttributeError) as error:
+        value, cause = None, error
     if value is None:
-        raise ValueError(f"{type(calculator).__name__} gives no {name}: {why}")
+        # an error of its own making may be a mistake in the calculator: it is not kept quiet
+        told = "" if cause is None or isinstance(cause, NotImplementedError) else f" ({cause!r})"
+        raise ValueError(f"{type(calculator).__name__} gives no {name}{told}: {why}") from cause
     return np.asarray(value, dtype=float)
 
 
