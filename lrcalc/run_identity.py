@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrcalc.evaluator import HELD
+from lrcalc.hashing import hash_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -63,21 +63,12 @@ def say_held(name: str, value: Any) -> str:
 
 def fingerprint(potential: Potential) -> str:
     """Hash of species, configuration and parameters; not of the card, device or precision."""
-    content = hashlib.sha256(
-        json.dumps([list(potential.species), potential.config], sort_keys=True).encode()
-    )
+    parts: list[str | np.ndarray] = [
+        json.dumps([list(potential.species), potential.config], sort_keys=True)
+    ]
     for name, value in sorted(potential.state_dict().items()):
-        content.update(name.encode())
-        content.update(value.detach().cpu().double().numpy().tobytes())
-    return content.hexdigest()[:12]
-
-
-def hash_of(*arrays: np.ndarray) -> str:
-    """Hash of numbers (as float64)."""
-    content = hashlib.sha256()
-    for array in arrays:
-        content.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
-    return content.hexdigest()[:12]
+        parts += [name, value.detach().cpu().double().numpy()]
+    return hash_of(*parts)
 
 
 def pack(identity: Mapping[str, Any]) -> np.ndarray:

@@ -9,10 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVEL = {
-    "units": 0, "memory": 0, "run_conditions": 0, "structures": 1, "system": 2, "neighbors": 3,
-    "multipoles": 3, "electrostatics": 4, "models": 5, "checkpoint": 6, "training": 7,
-    "evaluator": 7, "calculator": 8, "evaluation": 8, "trajectory": 8, "run_identity": 8,
-    "dynamics": 9, "testing": 9, "ipi": 10, "commands": 11, "cli": 12,
+    "units": 0, "memory": 0, "run_conditions": 0, "hashing": 0, "structures": 1, "system": 2,
+    "neighbors": 3, "multipoles": 3, "electrostatics": 4, "models": 5, "checkpoint": 6,
+    "training": 7, "evaluator": 7, "calculator": 8, "evaluation": 8, "trajectory": 8,
+    "run_identity": 8, "dynamics": 9, "testing": 9, "ipi": 10, "commands": 11, "cli": 12,
 }  # fmt: skip
 ONLY = {
     "properties": {"system", "units"}, "ipi_files": {"units"},
@@ -61,6 +61,12 @@ def test_each_room_imports_only_from_its_left(path):
             assert there in ONLY[here], f"{here} may import {ONLY[here]}, not {module}"
         elif there in LEVEL:
             assert LEVEL[there] < LEVEL[here], f"{here} imports {module}, which stands to its right"
+
+
+def test_there_is_one_hash():
+    """Runs, frames and models are recognized by `lrcalc.hashing` alone."""
+    found = [p.name for p in files() if "hashlib" in p.read_text()]
+    assert found == ["hashing.py"]
 
 
 def test_importing_lrcalc_is_cheap_and_changes_nothing():

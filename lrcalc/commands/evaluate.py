@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print a table for kept-out and for training frames, write JSON."""
     from lrcalc.evaluation import collect, summarise
     from lrcalc.evaluator import Evaluator
-    from lrcalc.training.data import fingerprint, read_structures
+    from lrcalc.hashing import structure_hash
+    from lrcalc.training.data import read_structures
 
     steps = parse_slice(args.frames)
     if args.local_field and not args.polarizability_unit:
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
     groups: dict[str, list[int]] = {"kept_out": [], "training": []}
     for k in indices:
-        groups["training" if fingerprint(structures[k]) in seen else "kept_out"].append(k)
+        groups["training" if structure_hash(structures[k]) in seen else "kept_out"].append(k)
     report: dict[str, Any] = {"model": str(args.model), "data": Path(args.data).name}
     with tqdm(total=len(indices), unit="frame", dynamic_ncols=True) as bar:
         for group, members in groups.items():

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Fit, report errors on kept-out frames, write the model."""
     from lrcalc.checkpoint import load, save
     from lrcalc.evaluation import polarizability_errors
-    from lrcalc.training.data import fingerprint
+    from lrcalc.hashing import structure_hash
     from lrcalc.training.polarizability import fit_surface, make_samples
 
     output = _options.check_options(args)
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         fitted = fit_surface(
             potential, samples["training"], samples["validation"], settings, report
         )
-    used = [fingerprint(a) for name in ("training", "validation") for a in parts[name][0]]
+    used = [structure_hash(a) for name in ("training", "validation") for a in parts[name][0]]
     shown = "test" if parts["test"][0] else "validation"
     errors = polarizability_errors(fitted, *parts[shown])
     fitted.metadata["polarizability"] = {

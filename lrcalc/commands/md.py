@@ -78,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Integrate, write trajectory, table, picture and state."""
     from lrcalc.dynamics import Settings, Simulation, load_state
+    from lrcalc.hashing import hash_of
     from lrcalc.models.card import pressure_warning
-    from lrcalc.run_identity import hash_of
     from lrcalc.trajectory import extxyz_to_traj
 
     check_options(args)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from lrcalc import __version__
 from lrcalc.commands import _options
+from lrcalc.hashing import structure_hash
 from lrcalc.models.potential import DEFAULTS
 from lrcalc.models.readout import LEVELS
 from lrcalc.models.requests import check_device
@@ -22,7 +23,6 @@ from lrcalc.training.data import (
     assign,
     check_parts,
     describe_outliers,
-    fingerprint,
     make_frames,
     read_structures,
 )
@@ -162,7 +162,7 @@ def split_files(
         for atoms, frame, part in zip(structures, frames, used, strict=True):
             split[part].append(frame)
             if part != "test":
-                split["hashes"].append(fingerprint(atoms))
+                split["hashes"].append(structure_hash(atoms))
         outliers = describe_outliers(frames, used)
         if outliers:
             split["warnings"].append(f"{path}: {outliers}")

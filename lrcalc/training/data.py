@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from ase import Atoms
 from ase.io import iread
 from torch import Tensor
 
+from lrcalc.hashing import hash_of
 from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.system import System, from_ase
 from lrcalc.training.labels import LabelKeys, check_labels, take_labels
@@ -212,20 +212,13 @@ def check_parts(sizes: Sequence[int], parts: Sequence[str], valid_every: int) ->
         )
 
 
-def fingerprint(atoms: Atoms) -> str:
-    """Short hash of a structure, by which a model knows the frames it was trained on."""
-    content = np.round(np.asarray(atoms.positions), 4).tobytes() + atoms.numbers.tobytes()
-    return hashlib.sha256(content).hexdigest()[:10]
-
-
 def frame_hash(frame: Frame) -> str:
     """Short hash of a structure with its labels: all that a training run sees of a frame."""
     system = frame.system
-    content = hashlib.sha256(repr((frame.energy, frame.source)).encode())
-    for values in (system.numbers, system.positions, system.cell, system.pbc,
-                   system.total_charge, frame.forces, frame.stress):  # fmt: skip
-        content.update(b"none" if values is None else values.contiguous().numpy().tobytes())
-    return content.hexdigest()[:16]
+    values = (system.numbers, system.positions, system.cell, system.pbc,
+              system.total_charge, frame.forces, frame.stress)  # fmt: skip
+    parts = [b"none" if value is None else value.numpy() for value in values]
+    return hash_of(repr((frame.energy, frame.source)), *parts, length=16)
 
 
 def reference_energies(frames: Sequence[Frame], species: tuple[int, ...]) -> Tensor:
