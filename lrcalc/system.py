@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrcalc.structures import total_charge
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -109,30 +111,9 @@ def from_ase(
         pbc=torch.as_tensor(np.stack([a.pbc for a in structures]), device=device),
         batch=torch.repeat_interleave(torch.arange(len(structures)), counts).to(device),
         total_charge=torch.tensor(
-            [structure_charge(a) for a in structures], dtype=dtype, device=device
+            [total_charge(a) for a in structures], dtype=dtype, device=device
         ),
     )
-
-
-def structure_charge(atoms: Atoms, name: str = "atoms") -> float:
-    """Return the total charge (e) that a structure carries as ``info["charge"]``; 0 without it.
-
-    Raises
-    ------
-    ValueError
-        For anything but one finite number, or more charge than the atoms have nuclear charge.
-    """
-    value = atoms.info.get("charge", 0.0)
-    try:
-        charge = float(value)
-    except (TypeError, ValueError):
-        charge = float("nan")
-    if not abs(charge) <= max(1, int(atoms.numbers.sum())):
-        raise ValueError(
-            f"{name}: info['charge'] is {value!r} but must be the total charge in e, one number "
-            "no larger than the nuclear charge; delete it for a neutral structure"
-        )
-    return charge
 
 
 def validate_atoms(atoms: Atoms, name: str = "atoms") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lrcalc.models.potential import Potential
-from lrcalc.system import structure_charge
+from lrcalc.structures import total_charge
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -60,11 +60,11 @@ def check_request(
     check_model(potential, wanted, held)
     for index, atoms in enumerate(structures):
         check_structure(potential, atoms, index, wanted, held)
-        charge = structure_charge(atoms, f"structure {index}")
+        charge = total_charge(atoms, f"structure {index}")
         charged = abs(charge) > 1e-9 and atoms.pbc.any()
         if held and charged and not allow_net_charge:
             raise ValueError(
-                f"structure {index} is periodic with a net charge of {atoms.info['charge']} e: in "
+                f"structure {index} is periodic with a net charge of {charge:g} e: in "
                 "a field it accelerates as a whole and its energy falls without limit; neutralise "
                 "it, or say allow_net_charge=True and leave the drift out of the analysis"
             )
