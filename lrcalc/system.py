@@ -138,7 +138,8 @@ def validate_atoms(atoms: Atoms, name: str = "atoms") -> None:
         raise ValueError(f"`{name}` has a NaN or infinite cell: {cell.tolist()}")
     if (atoms.numbers < 1).any():
         raise ValueError(f"`{name}` has atoms of atomic number 0 (X); replace or remove them")
-    if atoms.pbc.any() and periodic_volume(cell, atoms.pbc) < 1e-3:
+    lengths = np.linalg.norm(cell[atoms.pbc], axis=1)
+    if atoms.pbc.any() and periodic_volume(cell, atoms.pbc) <= max(1e-3, 1e-6 * lengths.prod()):
         raise ValueError(
             f"`{name}` is periodic along {atoms.pbc.tolist()} but its cell {cell.tolist()} "
             "spans no volume; set a cell or pbc=False"

@@ -190,6 +190,9 @@ class Potential(nn.Module):
             k_cutoff=self.config["k_cutoff"],
             accuracy=self.config["accuracy"],
             iterations=self.config["iterations"],
+            # structures were checked where they came in (`from_ase`); what the readout makes of
+            # them is not the user's input, and rounding in it is no error
+            check=False,
         )
         alpha = None
         if surface and self.surface is not None:

@@ -209,7 +209,8 @@ class Readout(nn.Module):
         i, j = pairs.i[rows], pairs.j[rows]
         arm = vectors.index_select(0, rows)
         distance = torch.linalg.vector_norm(arm, dim=1)
-        reach = envelope(distance, self.transfer_cutoff) * torch.exp(1.0 - distance)
+        # a sum of rounded numbers, -1e-7 at the cutoff, where a capacitance must not be negative
+        reach = envelope(distance, self.transfer_cutoff).clamp(min=0.0) * torch.exp(1.0 - distance)
         return PairResponse(i, j, -arm, 0.5 * reach * capacitance.index_select(0, i))
 
     def _charge(
@@ -261,5 +262,7 @@ def neutral(values: Tensor, system: System) -> Tensor:
 def _anisotropic(scalar: Tensor, gates: Tensor, features: Features) -> Tensor:
     """Positive semidefinite (N, 3, 3): square of ``√α 1 + T`` with T symmetric and traceless."""
     tensor = quadrupole_from_spherical(torch.einsum("nc,ncm->nm", gates, features.tensors))
-    root = tensor + torch.diag_embed(scalar.sqrt()[:, None].expand(-1, 3))
+    # softplus may round to zero, where the slope of the root is infinite
+    length = scalar.clamp(min=torch.finfo(scalar.dtype).tiny).sqrt()
+    root = tensor + torch.diag_embed(length[:, None].expand(-1, 3))
     return root @ root

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.io import iread
+from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 
 from lrcalc.hashing import hash_of
@@ -128,9 +129,13 @@ def make_frames(
             pairs = build_pairs(system, cutoff)
         except ValueError as error:
             raise ValueError(f"{path}: frame {index}: {error}") from error
-        stress = torch.from_numpy(atoms.get_stress(voigt=False)) if has_stress else None
-        forces = torch.tensor(atoms.get_forces())
-        energy = float(atoms.get_potential_energy())
+        # not get_forces(): it sets those of fixed atoms to zero
+        labels = atoms.calc.results
+        stress = None
+        if has_stress and atoms.pbc.all():
+            stress = torch.tensor(voigt_6_to_full_3x3_stress(labels["stress"]))
+        forces = torch.tensor(np.asarray(labels["forces"], dtype=float))
+        energy = float(labels["energy"])
         frames.append(Frame(system, pairs, energy, forces, stress, source))
     return frames
 

@@ -99,13 +99,15 @@ def shaped(name: str, value: Any, n_atoms: int) -> Any:
 def check_labels(structures: Sequence[Atoms], path: str | Path) -> bool:
     """Check that all frames of a file carry the same labels; return whether that includes stress.
 
+    A stress needs three periodic directions: frames without them neither need nor use one.
+
     Raises
     ------
     ValueError
         Naming the first frame without energy or forces, with NaN in one of them, or where the set
         of labels changes.
     """
-    stress = has_label(structures[0], "stress")
+    first: tuple[int, bool] | None = None
     for index, atoms in enumerate(structures):
         for key in ("energy", "forces"):
             if not has_label(atoms, key):
@@ -113,13 +115,18 @@ def check_labels(structures: Sequence[Atoms], path: str | Path) -> bool:
                     f"{path}: frame {index} has no {key}; every frame needs energy= and forces "
                     f"(columns forces:R:3), named as ASE reads them{hint(atoms)}"
                 )
-        if has_label(atoms, "stress") != stress:
-            raise ValueError(
-                f"{path}: frame 0 {'has' if stress else 'lacks'} a stress but frame {index} "
-                f"{'lacks' if stress else 'has'} it; put frames of either kind into separate files"
-            )
         check_finite(atoms, path, index)
-    return stress
+        if not atoms.pbc.all():
+            continue
+        stress = has_label(atoms, "stress")
+        first = first or (index, stress)
+        if first[1] != stress:
+            raise ValueError(
+                f"{path}: frame {first[0]} {'has' if first[1] else 'lacks'} a stress but frame "
+                f"{index} {'lacks' if first[1] else 'has'} it; put frames of either kind into "
+                "separate files"
+            )
+    return first is not None and first[1]
 
 
 def check_finite(atoms: Atoms, path: str | Path, index: int) -> None:
