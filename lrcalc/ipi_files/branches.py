@@ -23,16 +23,16 @@ class Frame(NamedTuple):
     whole: bool
 
 
-def replaced(steps: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+def replaced(steps: Sequence[float] | NDArray[Any]) -> NDArray[np.int64]:
     """Numbers of the frames that a later frame of the same or an earlier step replaces."""
-    found = np.asarray(steps, dtype=np.int64)
+    found = np.asarray(steps)
     if len(found) < 2 or (np.diff(found) > 0).all():
         return np.empty(0, dtype=np.int64)
     later = np.minimum.accumulate(found[::-1])[::-1]
     return np.flatnonzero(found[:-1] >= later[1:]).astype(np.int64)
 
 
-def kept(steps: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+def kept(steps: Sequence[float] | NDArray[Any]) -> NDArray[np.int64]:
     """Numbers of the frames of the later branch, in the order of steps."""
     return np.setdiff1d(np.arange(len(steps)), replaced(steps))
 

@@ -1,0 +1,272 @@
+"""A folder in which i-PI ran: its input, what it started from, its last state, its outputs."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lrcalc.ipi_files.beads import digits_of
+from lrcalc.ipi_files.cells import Array, comment_cell, upright
+from lrcalc.ipi_files.masses import masses_of
+from lrcalc.ipi_files.properties import Properties, read_properties
+from lrcalc.ipi_files.quantities import factor
+from lrcalc.ipi_files.simulation import Simulation, Start, State, read_simulation, read_state
+from lrcalc.ipi_files.text import open_text
+from lrcalc.ipi_files.xyz import is_ipi_xyz, read_structure
+
+
+class IPIRun(NamedTuple):
+    """An i-PI run as its input file describes it."""
+
+    folder: Path
+    timestep: float | None
+    """fs; None if the input names none or several."""
+    temperature: float | None
+    """K of the ensemble."""
+    mode: str
+    """``nve``, ``nvt``, …"""
+    beads: int
+    prefix: str
+    outputs: dict[str, list[Path]]
+    """Files that are there: ``dipole`` and other extras, ``positions``, ``velocities``."""
+    parameters: dict[str, str]
+    """Of the first force field: ``model``, …"""
+    start: tuple[Path, ...] = ()
+    """Structure or checkpoint that it starts from."""
+    ignored: tuple[Path, ...] = ()
+    """Files of beads that this run does not have: an earlier run in the folder wrote them."""
+    simulation: Simulation = Simulation(Path())
+    """All of what the input says."""
+
+    @property
+    def input(self) -> Path:
+        """The file that was read."""
+        return self.simulation.path
+
+
+class Masses(NamedTuple):
+    """Labels and masses (N,) in amu of the atoms of a run, and which file says so."""
+
+    names: list[str]
+    masses: Array
+    source: Path
+
+
+def find_input(folder: str | Path) -> Path:
+    """Input of a run: input.xml, else the only other input, else its RESTART.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none, or several of which none is called input.xml.
+    """
+    folder = Path(folder)
+    if (folder / "input.xml").is_file():
+        return folder / "input.xml"
+    others = [path for path in sorted(folder.glob("*.xml")) if _is_simulation(path)]
+    if len(others) == 1:
+        return others[0]
+    if not others and (folder / "RESTART").is_file():
+        return folder / "RESTART"
+    if others:
+        names = ", ".join(path.name for path in others)
+        raise FileNotFoundError(
+            f"no input.xml in {folder}, and several others ({names}): rename the one of this run"
+        )
+    inside = sorted(found.parent.name for found in folder.glob("*/input.xml"))
+    way_out = f"give one of {', '.join(inside)}" if inside else "give the files themselves"
+    raise FileNotFoundError(f"no input.xml in {folder}: {way_out}")
+
+
+def read_run(folder: str | Path) -> IPIRun:
+    """Read the input of a folder and see which outputs are there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no folder or no input.
+    ValueError
+        If the input cannot be read.
+    """
+    folder = Path(folder)
+    told = read_simulation(find_input(folder))
+    beads = told.beads
+    outputs, ignored = _outputs(folder, told, beads)
+    start = tuple(folder / one.name for one in told.start) or (folder / "init.xyz",)
+    return IPIRun(
+        folder,
+        told.timestep,
+        told.temperature,
+        told.mode,
+        beads or 1,
+        told.prefix,
+        outputs,
+        told.parameters[0] if told.parameters else {},
+        start,
+        tuple(ignored),
+        told,
+    )
+
+
+def run_properties(run: IPIRun) -> Properties | None:
+    """Properties that a run wrote; None if there are none."""
+    names = [one.filename for one in run.simulation.outputs if one.kind == "properties"]
+    for name in names or ["out"]:
+        path = run.folder / f"{run.prefix}.{name}"
+        if path.is_file():
+            try:
+                return read_properties(path)
+            except ValueError:
+                return None
+    return None
+
+
+def properties_path(run: IPIRun) -> Path:
+    """Where `run_properties` looks first."""
+    names = [one.filename for one in run.simulation.outputs if one.kind == "properties"]
+    return run.folder / f"{run.prefix}.{names[0] if names else 'out'}"
+
+
+def states(run: IPIRun) -> list[tuple[Path, State]]:
+    """Last states of a run that can be read: RESTART, then checkpoints."""
+    names = [one.filename for one in run.simulation.outputs if one.kind == "checkpoint"]
+    paths = [run.folder / "RESTART"]
+    for name in dict.fromkeys([*names, "checkpoint"]):
+        paths.append(run.folder / f"{run.prefix}.{name}")
+        paths += sorted(run.folder.glob(f"{run.prefix}.{name}_[0-9]*"))
+    if run.input.is_file() and run.input not in paths:
+        paths.append(run.input)
+    return [(path, state) for path in paths if (state := _state(path)) is not None]
+
+
+def start_states(run: IPIRun) -> list[tuple[Path, State]]:
+    """Structures and checkpoints that a run starts from, in its own frame."""
+    told = run.simulation.start or (Start("init.xyz", "xyz"),)
+    return [
+        (run.folder / one.name, state)
+        for one in told
+        if (state := start_state(run.folder / one.name, one)) is not None
+    ]
+
+
+def start_state(path: Path, start: Start) -> State | None:
+    """Atoms and cell of a file that a run starts from; None if it cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        if start.mode == "chk" or _is_simulation(path):
+            return read_state(path)
+        if start.mode == "xyz" and is_ipi_xyz(path):
+            return _structure(path, start)
+        return _ase_structure(path)
+    except (ValueError, OSError):
+        return None
+
+
+def run_masses(run: IPIRun) -> Masses | None:
+    """Labels and masses of a run: of its last state, else of its start and input.
+
+    None if no file tells.
+
+    Raises
+    ------
+    ValueError
+        For a label of which no file says the mass.
+    """
+    for path, state in [*states(run), *start_states(run)]:
+        told = run.simulation.masses if state.masses is None else {}
+        if state.names and (state.masses is not None or told or path.suffix == ".xyz"):
+            return Masses(state.names, _with_given(state, told, path), path)
+    return None
+
+
+def _with_given(state: State, told: dict[int, Array], path: Path) -> Array:
+    """Masses of a state, of the input's ``<masses>``, or of the labels."""
+    if state.masses is not None:
+        return state.masses
+    whole = told.get(-1)
+    if whole is not None:
+        return np.broadcast_to(whole, len(state.names)).astype(float)
+    single = {index: values[0] for index, values in told.items() if 0 <= index < len(state.names)}
+    labels = ["H" if index in single else name for index, name in enumerate(state.names)]
+    masses: Array = masses_of(labels, path)
+    for index, value in single.items():
+        masses[index] = value
+    return masses
+
+
+def _structure(path: Path, start: Start) -> State:
+    """i-PI's xyz as its input has it read: units there win over none in the comment."""
+    frame = read_structure(path)
+    scale = cell_scale = 1.0
+    if frame.header.unit is None and start.units:
+        scale = factor("length", start.units) / factor("length", None)
+    if start.cell_units and "cell{" not in frame.comment:
+        cell_scale = factor("length", start.cell_units) / factor("length", None)
+    cell = None if frame.cell is None else upright(frame.cell) * cell_scale
+    return State(frame.names, frame.masses, frame.values[None] * scale, None, cell)
+
+
+def _ase_structure(path: Path) -> State:
+    """A structure that ASE reads, turned as i-PI turns it."""
+    from ase.io import read
+
+    try:
+        atoms = read(path, index=0)
+    except Exception as error:  # ASE raises many kinds for a malformed file
+        raise ValueError(f"{path} could not be read ({type(error).__name__})") from error
+    heavy = np.array(atoms.get_masses()) if atoms.has("masses") else None
+    cell = upright(np.array(atoms.cell)) if atoms.cell.rank == 3 else None
+    return State(atoms.get_chemical_symbols(), heavy, atoms.positions[None], None, cell)
+
+
+def _state(path: Path) -> State | None:
+    try:
+        return read_state(path)
+    except (ValueError, OSError):
+        return None
+
+
+def _is_simulation(path: Path) -> bool:
+    with path.open(errors="replace") as file:
+        return "<simulation" in file.read(4000)
+
+
+def _outputs(
+    folder: Path, told: Simulation, beads: int | None
+) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Files that are there by what they hold, and those of beads that the run does not have."""
+    files: dict[str, list[Path]] = {}
+    ignored: list[Path] = []
+    for output in (one for one in told.outputs if one.kind == "trajectory"):
+        stem = f"{told.prefix}.{output.filename}"
+        there = re.compile(re.escape(stem) + r"(?:_(\d+))?(\.\w+)?$")
+        for path in sorted(folder.iterdir()):
+            match = there.match(path.name)
+            if match is None or path.suffix == ".gz" and path.with_suffix("").is_file():
+                continue
+            if beads is not None and match[1] is not None and _foreign(match[1], beads):
+                ignored.append(path)
+            else:
+                files.setdefault(output.name, []).append(path)
+    return files, ignored
+
+
+def _foreign(digits: str, beads: int) -> bool:
+    """Whether a bead's number is one that a run with so many beads does not write."""
+    return int(digits) >= beads or len(digits) != digits_of(beads)
+
+
+def comment_cells(path: str | Path) -> list[Array]:
+    """Cells in the comment lines of an xyz file; the first line without one ends it."""
+    found = []
+    with open_text(path) as file:
+        while (head := file.readline()).strip().isdigit():
+            cell = comment_cell(file.readline())
+            if cell is None:
+                break
+            found.append(cell)
+            for _ in range(int(head)):
+                file.readline()
+    return found
