@@ -1,24 +1,19 @@
 """The cell that a run really had: mean over its frames, of its restart, or of a structure file."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lrcalc.analysis.ipi_folder import IPIRun, properties_column
-from lrcalc.analysis.readers import kind_of, open_text
-from lrcalc.units import BOHR
+from lrcalc.ipi_files.cells import volume as _volume
+from lrcalc.ipi_files.folder import IPIRun, properties_path, run_properties, start_states, states
+from lrcalc.ipi_files.simulation import read_state
+from lrcalc.ipi_files.text import kind_of
+from lrcalc.ipi_files.xyz import cells_of
 
 VARIES = 0.01
 """A volume that changes by more than this part of its mean is worth a note."""
-
-_IPI = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]:\s*((?:[-+0-9.eE]+\s+){5,8}[-+0-9.eE]+)")
-_ASE = re.compile(r'\blattice\s*=\s*["{]([^"}]*)["}]', re.IGNORECASE)
-_STATE = re.compile(r"<cell\b([^>]*)>\s*\[([^\]]*)\]")
-_VOLUME = re.compile(r"#\s*column\s+(\d+)\s*-->\s*volume(?:\{(\w+)\})?\s")
-_CUBIC = {"angstrom3": 1.0, "atomic_unit": BOHR**3, None: BOHR**3}
 
 
 class Cell(NamedTuple):
@@ -56,40 +51,28 @@ def run_cell(run: IPIRun) -> Cell | None:
         found = file_cell(path, every=not fixed)
         if found is not None:
             return found if fixed else _with_mean_volume(found, run)
-    states = [run.folder / "RESTART", run.folder / f"{run.prefix}.checkpoint"]
-    for path in [*states, *run.start]:
-        vectors = _start_cell(path)
-        if vectors is not None:
-            found = Cell(vectors, str(path), _volume(vectors))
+    for path, state in [*states(run), *start_states(run)]:
+        if state.cell is not None:
+            found = Cell(state.cell, str(path), _volume(state.cell))
             if fixed:
                 return found
             mean = _with_mean_volume(found, run)
             return mean if mean is not found else None
+    if run.simulation.cell is not None and fixed:
+        return Cell(run.simulation.cell, str(run.input), _volume(run.simulation.cell))
     return None
 
 
 def _with_mean_volume(found: Cell, run: IPIRun) -> Cell:
     """Scale a cell to the mean of the properties' volume column, which has more frames."""
-    path = run.folder / f"{run.prefix}.out"
-    values, unit = properties_column(path, _VOLUME)
-    if not values or unit not in _CUBIC:
+    table = run_properties(run)
+    volumes = None if table is None else table.values.get("volume")
+    if table is None or volumes is None or not len(volumes) or table.units["volume"] != "Å³":
         return found
-    volumes = np.array(values) * _CUBIC[unit]
     mean = float(volumes.mean())
     vectors = found.vectors * (mean / _volume(found.vectors)) ** (1 / 3)
-    return Cell(vectors, f"the volumes of {path}", mean, float(np.ptp(volumes)) / mean)
-
-
-def _start_cell(path: Path) -> np.ndarray | None:
-    """Cell of a checkpoint of i-PI or of a structure file, None where there is none."""
-    if not path.is_file():
-        return None
-    with path.open(errors="replace") as file:
-        state = "<simulation" in file.read(4000)
-    try:
-        return read_checkpoint_cell(path) if state else read_cell(path)
-    except ValueError:
-        return None
+    source = f"the volumes of {properties_path(run)}"
+    return Cell(vectors, source, mean, float(np.ptp(volumes)) / mean)
 
 
 def read_checkpoint_cell(path: str | Path) -> np.ndarray:
@@ -100,19 +83,17 @@ def read_checkpoint_cell(path: str | Path) -> np.ndarray:
     ValueError
         If it has no cell.
     """
-    found = _STATE.search(Path(path).read_text(errors="replace"))
-    numbers = [float(x) for x in found[2].replace(",", " ").split()] if found else []
-    if found is None or len(numbers) != 9:
+    state = read_state(path)
+    if state is None or state.cell is None:
         raise ValueError(f"{path} has no <cell> of nine numbers")
-    scale = 1.0 if "angstrom" in found[1] else BOHR
-    return np.array(numbers).reshape(3, 3).T * scale
+    return state.cell
 
 
 def file_cell(path: str | Path, *, every: bool = True) -> Cell | None:
     """Mean cell over the frames of a trajectory file, or that of the first; None if it has none."""
     path = Path(path)
     if kind_of(path) in (".xyz", ".extxyz"):
-        cells = _comment_cells(path)
+        cells = cells_of(path)
     elif kind_of(path) in (".traj", ".db"):
         cells = _ase_cells(path)
     else:
@@ -138,38 +119,6 @@ def _ase_cells(path: Path) -> Iterator[np.ndarray]:
         yield np.array(atoms.cell)
 
 
-def _comment_cells(path: Path) -> Iterator[np.ndarray]:
-    """Cells in the comment lines of an xyz file; the first line without one ends it."""
-    with open_text(path) as file:
-        while (head := file.readline()).strip().isdigit():
-            vectors = _comment_cell(file.readline())
-            if vectors is None:
-                return
-            yield vectors
-            for _ in range(int(head)):
-                file.readline()
-
-
-def _comment_cell(comment: str) -> np.ndarray | None:
-    from ase.geometry import cellpar_to_cell
-
-    plain = _ASE.search(comment)
-    if plain is not None:
-        rows = [float(x) for x in plain[1].split()]
-        vectors = np.array(rows).reshape(3, 3) if len(rows) == 9 else np.zeros((3, 3))
-        return vectors if _volume(vectors) > 0 else None
-    found = _IPI.search(comment)
-    if found is None:
-        return None
-    numbers = [float(x) for x in found[2].split()]
-    # i-PI's own rule: atomic units unless the comment says otherwise
-    scale = 1.0 if "cell{angstrom}" in comment else BOHR
-    if found[1] == "abcABC":
-        return np.asarray(cellpar_to_cell([*(scale * x for x in numbers[:3]), *numbers[3:6]]))
-    # i-PI writes the matrix with lattice vectors as columns
-    return np.array(numbers[:9]).reshape(3, 3).T * scale
-
-
 def read_cell(path: str | Path) -> np.ndarray:
     """Cell (3, 3), rows in Å, of the first structure of a file; i-PI's xyz comment is understood.
 
@@ -186,7 +135,7 @@ def read_cell(path: str | Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     if kind_of(path) in (".xyz", ".extxyz"):
-        found = next(_comment_cells(path), None)
+        found = next(cells_of(path), None)
         if found is not None:
             return found
     try:
@@ -222,7 +171,3 @@ def common(cells: Sequence[Cell]) -> Cell | None:
     vectors = np.mean([one.vectors for one in cells], axis=0)
     source = ", ".join(dict.fromkeys(one.source for one in cells))
     return Cell(vectors, source, mean, max(one.spread for one in cells))
-
-
-def _volume(vectors: np.ndarray) -> float:
-    return float(abs(np.linalg.det(vectors)))

@@ -1,6 +1,5 @@
 """Series from files of structures: ASE's formats and the xyz files of i-PI."""
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -8,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from lrcalc import units
 from lrcalc.analysis.correlator import Series
-from lrcalc.analysis.readers import open_text, replaced_frames
+from lrcalc.ipi_files.branches import UNKNOWN
+from lrcalc.ipi_files.quantities import DIMENSION
+from lrcalc.ipi_files.text import open_text
+from lrcalc.ipi_files.xyz import is_ipi_xyz, parse_frame, parse_header, stream, unit_factor
 
 COLUMNS = {"dipole": 3, "current": 3, "polarizability": 9}
 """Numbers a frame."""
@@ -110,96 +111,59 @@ _NEEDED = {
 }
 
 
-_UNIT = re.compile(r"velocities\{(\w+)\}")
-_PROPERTIES = re.compile(r"Properties=(\S+)")
-_STEP = re.compile(r"Step:\s*(\d+)")
-_VELOCITY = {
-    "atomic_unit": units.BOHR / 2.418884326e-2,
-    "angstrom/femtosecond": 1.0,
-    "ase": 0.09822694788,
-}
-
-
 def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
     """Read velocities of an i-PI or extended xyz trajectory; the species as well.
 
-    i-PI's comment must name the unit (``velocities{atomic_unit}``); in its format ``ase`` the
-    velocities stand behind a column of positions that are zero. Another extended xyz file has
+    i-PI's comment must name the unit (``velocities{atomic_unit}``). Another extended xyz file has
     momenta, which ASE reads.
     """
     path = Path(path)
+    if not is_ipi_xyz(path):
+        from ase.io import iread
+
+        return read_ase(path, "velocities", 1.0), next(
+            iread(str(path), index=0)
+        ).get_chemical_symbols()
     with open_text(path) as file:
         count = _atoms(file.readline(), path)
         comment = file.readline()
         species = [line.split()[0] for _ in range(count) if (line := file.readline()).strip()]
-        following = file.readline() and file.readline()
-    named = _UNIT.search(comment)
-    if named is None:
-        if "positions{" in comment:
-            raise ValueError(f"{path} holds positions, not velocities: let i-PI write velocities")
-        return read_ase(path, "velocities", 1.0), species
-    if named[1] not in _VELOCITY:
-        raise ValueError(f"{path}: velocities in {named[1]!r}; write them in atomic_unit")
-    factor = _VELOCITY[named[1]]
-    first = _column_of("velocities", comment)
-    steps = [int(found[1]) for text in (comment, following) if (found := _STEP.search(text))]
+    header = parse_header(comment)
+    if DIMENSION[header.quantity] != "velocity":
+        raise ValueError(
+            f"{path} holds {header.quantity}, not velocities: let i-PI write velocities"
+        )
+    try:
+        unit_factor(header)
+    except ValueError:
+        raise ValueError(
+            f"{path}: velocities in {header.unit!r}; write them in atomic_unit"
+        ) from None
+    steps = [frame.step for frame in islice(stream(path), 2)] if header.step is not None else []
     stride = steps[1] - steps[0] if len(steps) == 2 else None
 
     def frames() -> Iterator[np.ndarray]:
         due = steps[0] if steps else 0
         cut = False
-        left_out = set(replaced_frames(_comment_steps(path)).tolist()) if stride else set()
-        for number, (step, lines) in enumerate(_blocks(path, count)):
-            if number in left_out:
-                continue
-            if len(lines) > count + 2:
-                raise ValueError(f"{path}: a frame of more than {count} atoms, at step {step}")
-            if cut or (stride and step != due):
-                told = f"the frame before step {step} is cut short and not written again"
-                gap = f"step {due} expected but {step} found: frames are missing"
+        for frame in stream(path):
+            if cut or (stride and frame.step not in (due, UNKNOWN)):
+                told = f"the frame before step {frame.step} is cut short and not written again"
+                gap = f"step {due} expected but {frame.step} found: frames are missing"
                 raise ValueError(
                     f"{path}: {told if cut else gap}; give the parts as separate files"
                 )
             due += stride or 0
-            cut = len(lines) < count or not lines[count - 1].endswith("\n")
-            if cut:
-                continue  # the run was killed while it wrote this frame, which must be the last
-            words = [line.split()[first : first + 3] for line in lines[:count]]
-            yield np.array(words, dtype=float).reshape(-1) * factor
+            cut = not frame.whole
+            if not cut:  # else the run was killed while it wrote this frame, which must be the last
+                comment, rows = frame.content
+                yield parse_frame(comment, rows, path).values.reshape(-1)
 
     def chunks() -> Iterator[np.ndarray]:
-        stream = frames()
-        while block := list(islice(stream, 512)):
+        remaining = frames()
+        while block := list(islice(remaining, 512)):
             yield np.array(block)
 
     return Series(chunks, 3 * count, str(path), None, stride), species
-
-
-def _blocks(path: Path, count: int) -> Iterator[tuple[int | None, list[str]]]:
-    """Step and lines of each frame behind its comment, the next frame's number of atoms included.
-
-    Frames begin at their comments, since a frame that was cut by a kill runs into the next one;
-    then the line that is half of the one and half of the other is left out.
-    """
-    step: int | None = None
-    lines: list[str] | None = None
-    with open_text(path) as file:
-        for line in file:
-            if "velocities{" in line:
-                if lines is not None:
-                    yield step, lines if len(lines) > count else lines[:-1]
-                found = _STEP.search(line)
-                step, lines = int(found[1]) if found else None, []
-            elif lines is not None:
-                lines.append(line)
-    if lines is not None:
-        yield step, lines
-
-
-def _comment_steps(path: Path) -> np.ndarray:
-    with open_text(path) as file:
-        found = (_STEP.search(line) for line in file if "velocities{" in line)
-        return np.array([int(one[1]) for one in found if one], dtype=int)
 
 
 def _atoms(line: str, path: Path) -> int:
@@ -207,20 +171,6 @@ def _atoms(line: str, path: Path) -> int:
         return int(line)
     except ValueError:
         raise ValueError(f"{path}: a number of atoms expected, found {line.strip()!r}") from None
-
-
-def _column_of(name: str, comment: str) -> int:
-    """Return the first column of a property in an extended xyz line; 1 in a plain xyz file."""
-    found = _PROPERTIES.search(comment)
-    if found is None:
-        return 1
-    fields = found[1].split(":")
-    column = 0
-    for key, width in zip(fields[::3], fields[2::3], strict=True):
-        if key == name:
-            return column
-        column += int(width)
-    return 1
 
 
 def _from_frame(atoms: Any, keys: Sequence[str]) -> np.ndarray | None:

@@ -3,7 +3,8 @@
 import itertools
 import re
 from pathlib import Path
-from xml.etree import ElementTree
+
+from lrcalc.ipi_files.document import read_document
 
 LONGEST_PATH = 4096
 """Characters; longer texts in an input are numbers."""
@@ -38,7 +39,7 @@ def set_aside(input_file: Path, workdir: Path, prefix: str) -> list[Path]:
 def named_in(input_file: Path, workdir: Path) -> set[Path]:
     """Paths that the texts of an input may be, and the values in its ``<parameters>``."""
     found = set()
-    for node in ElementTree.parse(input_file).iter():
+    for node in read_document(input_file).iter():
         text = (node.text or "").strip()
         if not text or len(text) > LONGEST_PATH:
             continue

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
-from xml.etree import ElementTree
 
 from lrcalc.ipi.diagnosis import diagnosis, read_from
 from lrcalc.ipi.folder import set_aside
-from lrcalc.ipi.readers import parse_properties, read_properties
+from lrcalc.ipi_files.properties import parse_properties, read_properties
+from lrcalc.ipi_files.simulation import Socket, read_simulation
 
 SOCKETS_PREFIX = "/tmp/ipi_"
 """i-PI's prefix of unix sockets."""
@@ -27,12 +27,7 @@ class IPIError(ValueError):
     """i-PI did not do what it was asked; the message says where to look."""
 
 
-class Endpoint(NamedTuple):
-    """A socket that i-PI will open: unix `address`, or inet `address` and `port`."""
-
-    mode: str
-    address: str
-    port: int
+Endpoint = Socket
 
 
 class Plan(NamedTuple):
@@ -70,29 +65,8 @@ def read_plan(input_file: Path) -> Plan:
     ValueError
         If the file is not an i-PI input.
     """
-    if not input_file.exists():
-        raise FileNotFoundError(f"the i-PI input {input_file} does not exist")
-    try:
-        root = ElementTree.parse(input_file).getroot()
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{input_file} is not a readable i-PI input: {error}") from error
-    if root.tag != "simulation":
-        raise ValueError(f"{input_file} is not an i-PI input: it starts with <{root.tag}>")
-    output = root.find("output")
-    sockets = [
-        Endpoint(
-            node.get("mode", "inet").strip(),
-            (node.findtext("address") or "localhost").strip(),
-            int((node.findtext("port") or "65535").strip()),
-        )
-        for node in root.findall("ffsocket")
-    ]
-    return Plan(
-        prefix="i-pi" if output is None else output.get("prefix", "i-pi").strip(),
-        first_step=int((root.findtext("step") or "0").strip()),
-        total_steps=int((root.findtext("total_steps") or "1000").strip()),
-        endpoints=sockets,
-    )
+    told = read_simulation(input_file)
+    return Plan(told.prefix, told.step, told.total_steps, list(told.sockets))
 
 
 def clear_endpoint(endpoint: Endpoint, prefix: str = SOCKETS_PREFIX) -> None:

@@ -27,6 +27,7 @@ _HEADER = re.compile(
     re.MULTILINE,
 )
 _ALONE = re.compile(r"^[ \t]*#EXTRAS", re.MULTILINE)
+_MARK = re.compile(r"^[ \t]*#", re.MULTILINE)
 _NAME = re.compile(r"#EXTRAS\w*\(([^()#\n]*)\)")
 _HEAD = 20000
 """Lines that are looked at to learn what a file holds."""
@@ -84,6 +85,8 @@ def layout(path: str | Path) -> Layout:
     sizes = [len(_body(text[m.end() : end])) for m, end in zip(headers, ends, strict=True)]
     left_out = _replaced(Path(path))
     steps = [int(match[2]) for match in headers]
+    if not max(sizes):
+        raise ValueError(f"{path} has no whole frame: is the file truncated?")
     if len(left_out):
         every = _all_steps(Path(path))
         steps = every[kept(every)][:2].tolist()
@@ -91,7 +94,7 @@ def layout(path: str | Path) -> Layout:
 
 
 def stream(path: str | Path) -> Iterator[tuple[NDArray[np.int64], Array]]:
-    """Steps (n,) and numbers (n, words), in i-PI's units, of the frames of the later branch.
+    """Yield steps (n,) and numbers (n, words), in i-PI's units, of the frames of the later branch.
 
     Raises
     ------
@@ -115,7 +118,8 @@ def stream(path: str | Path) -> Iterator[tuple[NDArray[np.int64], Array]]:
             keep = ~np.isin(number + np.arange(len(headers)), left_out)
             number += len(headers)
             steps = np.array([int(match[2]) for match in headers], dtype=np.int64)
-            yield steps[keep], _values(part, headers, words, keep, path)[keep]
+            if keep.any():
+                yield steps[keep], _values(part, headers, words, keep, path)[keep]
 
 
 def read_extras(path: str | Path) -> Extras:
@@ -142,14 +146,14 @@ def shaped(name: str, values: Array) -> Array:
 
 def _body(text: str) -> list[str]:
     """Words between two headers, without the begin of a header that was cut."""
-    return _ALONE.split(text)[0].split()
+    return _MARK.split(text)[0].split()
 
 
 def _without_cut_end(text: str, words: int) -> str:
-    """Text without its last frame if that has too few numbers, or no end of line."""
+    """Text without its last line and frame, where these are not complete."""
+    text = text[: text.rfind("\n") + 1]
     head = max(text.rfind("#EXTRAS"), 0)
-    body = text[head:].partition("\n")[2]
-    return text if body.endswith("\n") and len(body.split()) >= words else text[:head]
+    return text if len(text[head:].partition("\n")[2].split()) >= words else text[:head]
 
 
 def _values(
@@ -172,7 +176,8 @@ def _values(
         if not keep[row]:
             continue
         # a header stands on a line of its own, unless the numbers before it were cut
-        on_one_line = row + 1 < len(headers) and bool(body.rpartition("\n")[2].strip(" \t"))
+        before = body.rpartition("\n")[2].strip(" \t") if row + 1 < len(headers) else ""
+        on_one_line = bool(before) and not before.startswith("#")
         entries = _body(body)
         if on_one_line or len(entries) != words:
             raise ValueError(
@@ -191,7 +196,7 @@ def _replaced(path: Path) -> NDArray[np.int64]:
 
 
 def _all_steps(path: Path) -> NDArray[np.int64]:
-    """Steps of all headers in a file."""
+    """Return the steps of all headers in a file."""
     parts, rest = [], ""
     with open_text(path) as file:
         while added := file.read(_PIECE):
@@ -225,8 +230,6 @@ def _undisturbed(path: Path) -> bool:
         return count < 2 and final is not None
     first, next_one = (int(end[2]) for end in ends if end is not None)
     return int(final[2]) == first + (next_one - first) * (count - 1)
-
-
 
 
 def numbers(text: str, path: object) -> Array:

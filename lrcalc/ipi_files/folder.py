@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lrcalc.ipi_files.beads import digits_of
-from lrcalc.ipi_files.cells import Array, comment_cell, upright
+from lrcalc.ipi_files.cells import Array, upright
 from lrcalc.ipi_files.masses import masses_of
 from lrcalc.ipi_files.properties import Properties, read_properties
 from lrcalc.ipi_files.quantities import factor
 from lrcalc.ipi_files.simulation import Simulation, Start, State, read_simulation, read_state
-from lrcalc.ipi_files.text import open_text
 from lrcalc.ipi_files.xyz import is_ipi_xyz, read_structure
 
 
@@ -174,42 +173,45 @@ def run_masses(run: IPIRun) -> Masses | None:
     ValueError
         For a label of which no file says the mass.
     """
-    for path, state in [*states(run), *start_states(run)]:
-        told = run.simulation.masses if state.masses is None else {}
-        if state.names and (state.masses is not None or told or path.suffix == ".xyz"):
-            return Masses(state.names, _with_given(state, told, path), path)
+    for path, state in states(run):
+        if state.names and state.masses is not None:
+            return Masses(state.names, state.masses, path)
+    for path, state in start_states(run):
+        if state.names:
+            names = list(run.simulation.labels) or state.names
+            return Masses(names, _as_told(names, state.masses, run.simulation.masses, path), path)
     return None
 
 
-def _with_given(state: State, told: dict[int, Array], path: Path) -> Array:
-    """Masses of a state, of the input's ``<masses>``, or of the labels."""
-    if state.masses is not None:
-        return state.masses
-    whole = told.get(-1)
-    if whole is not None:
-        return np.broadcast_to(whole, len(state.names)).astype(float)
-    single = {index: values[0] for index, values in told.items() if 0 <= index < len(state.names)}
-    labels = ["H" if index in single else name for index, name in enumerate(state.names)]
-    masses: Array = masses_of(labels, path)
-    for index, value in single.items():
-        masses[index] = value
+def _as_told(names: list[str], own: Array | None, told: dict[int, Array], path: Path) -> Array:
+    """Masses of the input's ``<masses>``, else of the file, else of the labels."""
+    count = len(names)
+    if -1 in told:
+        return np.broadcast_to(told[-1], count).astype(float)
+    single = {index: values[0] for index, values in told.items() if 0 <= index < count}
+    if own is None:
+        own = masses_of(
+            ["H" if index in single else name for index, name in enumerate(names)], path
+        )
+    masses = np.array(own, dtype=float)
+    masses[list(single)] = list(single.values())
     return masses
 
 
 def _structure(path: Path, start: Start) -> State:
     """i-PI's xyz as its input has it read: units there win over none in the comment."""
-    frame = read_structure(path)
+    frame = read_structure(path)  # whose masses i-PI does not read
     scale = cell_scale = 1.0
     if frame.header.unit is None and start.units:
         scale = factor("length", start.units) / factor("length", None)
     if start.cell_units and "cell{" not in frame.comment:
         cell_scale = factor("length", start.cell_units) / factor("length", None)
     cell = None if frame.cell is None else upright(frame.cell) * cell_scale
-    return State(frame.names, frame.masses, frame.values[None] * scale, None, cell)
+    return State(frame.names, None, frame.values[None] * scale, None, cell)
 
 
 def _ase_structure(path: Path) -> State:
-    """A structure that ASE reads, turned as i-PI turns it."""
+    """Read what ASE reads, turned as i-PI turns it."""
     from ase.io import read
 
     try:
@@ -241,10 +243,10 @@ def _outputs(
     ignored: list[Path] = []
     for output in (one for one in told.outputs if one.kind == "trajectory"):
         stem = f"{told.prefix}.{output.filename}"
-        there = re.compile(re.escape(stem) + r"(?:_(\d+))?(\.\w+)?$")
+        there = re.compile(re.escape(stem) + r"(?:_(\d+))?(\.(?!gz)\w+)?(\.gz)?$")
         for path in sorted(folder.iterdir()):
             match = there.match(path.name)
-            if match is None or path.suffix == ".gz" and path.with_suffix("").is_file():
+            if match is None or (match[3] and path.with_suffix("").is_file()):
                 continue
             if beads is not None and match[1] is not None and _foreign(match[1], beads):
                 ignored.append(path)
@@ -256,17 +258,3 @@ def _outputs(
 def _foreign(digits: str, beads: int) -> bool:
     """Whether a bead's number is one that a run with so many beads does not write."""
     return int(digits) >= beads or len(digits) != digits_of(beads)
-
-
-def comment_cells(path: str | Path) -> list[Array]:
-    """Cells in the comment lines of an xyz file; the first line without one ends it."""
-    found = []
-    with open_text(path) as file:
-        while (head := file.readline()).strip().isdigit():
-            cell = comment_cell(file.readline())
-            if cell is None:
-                break
-            found.append(cell)
-            for _ in range(int(head)):
-                file.readline()
-    return found

@@ -6,8 +6,8 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
-ISOTOPES = {"D": (1, 2.01410177812), "T": (1, 3.01604928)}
-"""Labels of isotopes: atomic number and mass in amu."""
+ISOTOPES = {"D": (1, 2.0141), "T": (1, 3.016049)}
+"""Isotopes among i-PI's labels: atomic number and the mass in amu that it gives them."""
 
 
 def number_of(label: str) -> int | None:

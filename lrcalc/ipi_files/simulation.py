@@ -213,11 +213,10 @@ def _dynamics(root: Node) -> tuple[str, Node | None]:
     """Mode of the motion, and the element of the dynamics."""
     modes = [attribute(node, "mode") for node in root.iter("motion")]
     plain = [mode for mode in modes if mode not in ("", "multi")]
-    for name in DYNAMICS:
-        node = next(root.iter(name), None)
-        if node is not None and (not plain or name in plain):
-            return " + ".join(dict.fromkeys(plain)) or name, node
-    return " + ".join(dict.fromkeys(plain)), None
+    found = {name: node for name in DYNAMICS if (node := next(root.iter(name), None)) is not None}
+    named = " + ".join(dict.fromkeys(plain)) or next(iter(found), "")
+    chosen = next((name for name in found if name in plain), next(iter(found), ""))
+    return named, found.get(chosen)
 
 
 def _default_mode(node: Node) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcalc.ipi_files.branches import UNKNOWN, Frame, later_branch, replaced
 from lrcalc.ipi_files.cells import Array, comment_cell, comment_pbc
@@ -174,6 +173,18 @@ def read_structure(path: str | Path, index: int = 0) -> XYZFrame:
     return frame
 
 
+def cells_of(path: str | Path) -> Iterator[Array]:
+    """Cells in the comment lines, of i-PI or ASE; the first line without one ends it."""
+    with open_text(path) as file:
+        while (head := file.readline()).strip().isdigit():
+            cell = comment_cell(file.readline())
+            if cell is None:
+                return
+            yield cell
+            for _ in range(int(head)):
+                file.readline()
+
+
 def stream(path: str | Path) -> Iterator[Frame]:
     """Frames of the later branch one by one; `content` is (comment, lines of atoms).
 
@@ -260,8 +271,3 @@ def _column(name: str, comment: str, default: int = 1) -> int:
             return column
         column += int(width)
     return default
-
-
-def steps_of(path: str | Path) -> NDArray[np.int64]:
-    """Return the steps of the frames of the later branch that are whole."""
-    return np.array([frame.step for frame in stream(path) if frame.whole], dtype=np.int64)
