@@ -13,9 +13,10 @@ import numpy as np
 from ase import Atoms
 from ase.io.formats import filetype, open_with_compression, string2index
 
+from lrcalc.ipi_files.quantities import DIMENSION
+from lrcalc.ipi_files.xyz import XYZFrame, is_ipi_xyz, read_frames
 from lrcalc.structures.content import mass_column
 from lrcalc.structures.isotopes import isotope
-from lrcalc.units import BOHR
 
 XYZ = (".xyz", ".extxyz", ".exyz")
 
@@ -24,13 +25,6 @@ PACKED = (".gz", ".bz2", ".xz")
 _FIRST_LABEL = re.compile(r"\s*(?:[DTdt]|\[?\d{1,3}[A-Za-z]{1,2}\]?|[A-Z][a-z]?-\d{1,3})\s+\S")
 
 _PROPERTIES = re.compile(r'Properties\s*=\s*"?([^"\s]+)"?')
-
-_IPI_CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]:?\s*((?:[-+0-9.eE]+\s+){5,8}[-+0-9.eE]+)")
-
-_IPI_COMMENT = re.compile(r"CELL[(\[{]")
-_IPI_PBC = re.compile(r"pbc\((\w)(\w)(\w)\)")
-
-_IPI_CHARGE = re.compile(r"\bcharge=(\S+)")
 
 
 def told_as(path: Path, argument: str) -> str:
@@ -128,12 +122,8 @@ def _read_database(path: Path, index: int | str | slice) -> list[Atoms]:
 def _read_xyz(path: Path, index: int | str | slice) -> list[Atoms]:
     from ase.io import read
 
-    with open_with_compression(str(path)) as file:
-        comment = next(islice(file, 1, 2), "")
-    if _IPI_COMMENT.search(comment):
-        with open_with_compression(str(path)) as file:
-            frames, labels = _ipi_frames(file)
-        return _chosen([_with_isotopes(*pair) for pair in zip(frames, labels, strict=True)], index)
+    if is_ipi_xyz(path):
+        return _chosen([_from_ipi(frame) for frame in read_frames(path)], index)
     with open_with_compression(str(path)) as file:
         if not any(_may_name_isotope(line) for line in file):
             packed = path.suffix in PACKED  # ASE jumps about in it, which unpacks it anew each time
@@ -219,44 +209,20 @@ def _with_isotopes(atoms: Atoms, named: Mapping[int, float]) -> Atoms:
     return atoms
 
 
-def _ipi_frames(lines: Iterable[str]) -> tuple[list[Atoms], list[dict[int, float]]]:
-    """Frames of i-PI's xyz, whose cell, units and boundary are in the comment."""
-    frames, masses = [], []
-    lines = iter(lines)
-    for head in lines:
-        if not head.strip():
-            break
-        comment = next(lines, "")
-        count = int(head)
-        rows = [line.split() for line in islice(lines, count)]
-        if len(rows) != count or any(len(row) < 4 for row in rows):
-            raise ValueError(f"{count} atoms are announced but there are fewer: cut short?")
-        cell = _ipi_cell(comment)
-        positions = np.array([[float(x) for x in row[1:4]] for row in rows])
-        named = {i: found for i, row in enumerate(rows) if (found := isotope(row[0])) is not None}
-        pbc, charge = _IPI_PBC.search(comment), _IPI_CHARGE.search(comment)
-        atoms = Atoms(
-            symbols=[named[i][0] if i in named else row[0] for i, row in enumerate(rows)],
-            positions=positions * (1.0 if "positions{angstrom}" in comment else BOHR),
-            cell=cell * (1.0 if "cell{angstrom}" in comment else BOHR),
-            pbc=True if pbc is None else [mark == "T" for mark in pbc.groups()],
-        )
-        if charge is not None:
-            atoms.info["charge"] = float(charge[1])
-        frames.append(atoms)
-        masses.append({i: mass for i, (_, mass) in named.items()})
-    return frames, masses
-
-
-def _ipi_cell(comment: str) -> np.ndarray:
-    from ase.geometry import cellpar_to_cell
-
-    found = _IPI_CELL.search(comment)
-    if "positions{" not in comment and re.search(r"(velocities|momenta|forces)\{", comment):
-        raise ValueError(f"these are no positions: {comment.strip()!r}")
-    if found is None or found[1] == "GENH":
-        raise ValueError(f"the cell in the comment cannot be read: {comment.strip()!r}")
-    numbers = [float(x) for x in found[2].split()]
-    if found[1] == "abcABC":
-        return np.asarray(cellpar_to_cell(numbers[:6]))
-    return np.array(numbers[:9]).reshape(3, 3).T  # lattice vectors are columns
+def _from_ipi(frame: XYZFrame) -> Atoms:
+    """One frame of i-PI's xyz, whose labels may name isotopes."""
+    if DIMENSION[frame.header.quantity] != "length":
+        raise ValueError(f"these are {frame.header.quantity}, no positions")
+    named = {i: found for i, name in enumerate(frame.names) if (found := isotope(name)) is not None}
+    periodic = frame.cell is not None
+    atoms = Atoms(
+        symbols=[named[i][0] if i in named else name for i, name in enumerate(frame.names)],
+        positions=frame.values,
+        cell=frame.cell,
+        pbc=frame.pbc if frame.pbc is not None else periodic,
+    )
+    if frame.charge is not None:
+        atoms.info["charge"] = frame.charge
+    if frame.masses is not None:
+        atoms.set_masses(frame.masses)
+    return _with_isotopes(atoms, {i: mass for i, (_, mass) in named.items()})
