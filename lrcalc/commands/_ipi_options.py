@@ -8,6 +8,7 @@ from typing import Any
 
 SPECIAL = {
     "restart": "--restart-from",
+    "reduced_field": "--voltage",
     "pulse": "--amplitude",
     "pulse.amplitude": "--amplitude",
     "pulse.frequency": "--frequency",
@@ -26,7 +27,7 @@ SPECIAL = {
 
 SAME = (
     "kind", "structure", "workdir", "steps", "beads", "temperature", "pressure", "timestep",
-    "ensemble", "seed", "transport", "model", "device", "dtype", "electric_field",
+    "ensemble", "seed", "velocities", "transport", "model", "device", "dtype", "electric_field",
     "electric_displacement", "epsilon_infinity", "extras", "atoms_per_call", "max_force",
 )  # fmt: skip
 """Arguments whose option is spelt like them."""

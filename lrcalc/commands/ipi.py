@@ -17,6 +17,7 @@ SETTINGS = {
     "dtype": "float32 (default) or float64",
     "electric_field": "constant E, three numbers, V/Å (in i-PI's frame)",
     "electric_displacement": "constant D, three numbers, e/Å²",
+    "reduced_field": "constant voltage along each lattice vector, E·a, three numbers, V",
     "epsilon_infinity": "electronic permittivity instead of the model's",
     "extras": "what to send beside forces: dipole, polarizability, BEC, charges",
     "atoms_per_call": "largest number of atoms in one model call; 0: no limit (CPU: 1000)",
@@ -35,7 +36,10 @@ def add_settings(parser: argparse.ArgumentParser, *, template: bool = True) -> N
         if name == "template" and not template:
             continue
         option = "--" + name.replace("_", "-")
-        if name in ("electric_field", "electric_displacement"):
+        if name == "reduced_field":
+            group.add_argument("--voltage", dest=name, nargs=3, type=float,
+                               metavar=("A", "B", "C"), help=text)  # fmt: skip
+        elif name in ("electric_field", "electric_displacement"):
             group.add_argument(option, nargs=3, type=float, metavar=("X", "Y", "Z"), help=text)
         elif name == "extras":
             group.add_argument(option, nargs="*", metavar="NAME", help=text)

@@ -8,6 +8,7 @@ from typing import Any
 from lrcalc.commands._ipi_options import given_options, naming_options, refuse
 from lrcalc.commands.ipi import add_settings, given_settings
 from lrcalc.ipi.kinds import KINDS, Kind
+from lrcalc.ipi.start import VELOCITIES, Start
 
 NAME = "ipi-input"
 HELP = "write a commented i-PI input: NVE, NVT, NPT, path integrals, fields, pulses"
@@ -15,6 +16,12 @@ EXAMPLE = "lrcalc ipi-input --kind trpmd --beads 8 --structure water.xyz --workd
 
 PULSE = ("frequency", "peak", "width")
 """Options that shape the field of --amplitude."""
+
+BRANCH_WARNING = (
+    "warning: at constant pressure in a constant field the pressure depends on the branch of the"
+    " dipole (atoms moved by a lattice vector change it, though not the forces): --voltage holds"
+    " the field along the lattice vectors instead, where it does not"
+)
 
 STRIDES = {
     "stride": ("properties", "dipole"),
@@ -56,7 +63,13 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workdir", help="folder to write into (default: here)")
     add("--steps", type=int, help="number of steps (default 1000)")
     add("--beads", type=int, help="beads of the ring polymer (default: of the kind)")
-    add("--temperature", type=float, help="K (default 300); also of the first velocities")
+    add("--temperature", type=float, help="K (default 300); also of thermal first velocities")
+    add(
+        "--velocities",
+        choices=VELOCITIES,
+        help="to start with (default: those of the structure where it has some and there is one"
+        " bead, else thermal)",
+    )
     add("--pressure", type=float, help="MPa (npt only; default 0.1)")
     add("--timestep", type=float, help="fs (default: of the kind)")
     add(
@@ -124,7 +137,9 @@ def input_arguments(args: argparse.Namespace) -> dict[str, Any]:
         if option in given
         for field in fields
     }
-    names = ("steps", "temperature", "pressure", "timestep", "beads", "ensemble", "seed")
+    names = (
+        "steps", "temperature", "pressure", "timestep", "beads", "ensemble", "seed", "velocities",
+    )  # fmt: skip
     return {
         **{name: given[name] for name in names if name in given},
         "settings": make_settings(given_settings(args)),
@@ -165,9 +180,12 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
     from lrcalc.ipi.checks import card_warnings
     from lrcalc.ipi.inputs import write_input
     from lrcalc.ipi.validate import find_model
+    from lrcalc.structures import read_structure
 
     arguments = input_arguments(args)
     settings = arguments["settings"]
+    atoms = read_structure(args.structure)
+    start = _start(args, atoms)
     if runs_here:
         from lrcalc.models.requests import check_device
 
@@ -178,7 +196,9 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
             f"`model` {settings.model!r} does not exist in {Path.cwd()}: give the path of a model"
             " file, or the name of a bundled model (`lrcalc info`)"
         )
-    path = write_input(args.kind, args.structure, args.workdir or ".", **arguments)
+    path = write_input(args.kind, atoms, args.workdir or ".", **arguments)
+    for note in start.notes:
+        print(f"structure: {note}", file=sys.stderr)
     if potential is None:
         print(
             f"warning: model file {settings.model!r} is not on this machine; it was not looked at,"
@@ -190,7 +210,31 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
         beads, ensemble = args.beads or kind.beads, args.ensemble or kind.ensemble
         for warning in card_warnings(settings.model, potential.metadata, beads, ensemble):
             print(warning, file=sys.stderr)
+        if ensemble == "npt" and settings.electric_field is not None:
+            print(BRANCH_WARNING, file=sys.stderr)
     return path
+
+
+def _start(args: argparse.Namespace, atoms: Any) -> Start:
+    """Decide what of the structure the run starts from; refuse a temperature without effect."""
+    from lrcalc.ipi.start import plan_start
+
+    ensemble = args.ensemble or KINDS[args.kind].ensemble
+    start = plan_start(
+        atoms,
+        ensemble=ensemble,
+        beads=args.beads or KINDS[args.kind].beads,
+        velocities=args.velocities,
+        restarted=args.restart_from is not None,
+    )
+    if start.moving and ensemble == "nve":
+        refuse(
+            given_options(args, add_input_arguments),
+            ("temperature",),
+            "where the velocities are those of the structure and nothing holds a temperature"
+            " (nve; --velocities thermal draws them)",
+        )
+    return start
 
 
 @naming_options()

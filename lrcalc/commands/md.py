@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         args.ensemble, args.timestep, args.temperature, args.pressure, args.thermostat_time,
         args.barostat_time, args.seed,
     )  # fmt: skip
-    start = hash_of(atoms.positions, atoms.cell, atoms.get_momenta())
+    start = hash_of(atoms.positions, atoms.cell[:], atoms.get_momenta())
     simulation = Simulation(atoms, make_calculator(args), settings)
     simulation.identity |= {"held": held(args), "hash of the structure file": start}
     # the spacing of frames is not ours to change half way: spectra need it even

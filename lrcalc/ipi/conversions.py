@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from lrcalc.structures import total_charge
 from lrcalc.units import BOHR, HARTREE
 
 POLARIZABILITY_UNIT = BOHR**2 / HARTREE
@@ -47,7 +48,7 @@ def atoms_from_ipi(
     Parameters
     ----------
     template : Atoms
-        Gives the species, in i-PI's order, and the periodic directions.
+        Gives the species, in i-PI's order, the periodic directions and the total charge.
     cell : array, shape (3, 3)
         Lattice vectors as columns, bohr.
     positions : array, shape (N, 3)
@@ -64,11 +65,13 @@ def atoms_from_ipi(
             f"i-PI sent {len(positions)} atoms, but `template` has {len(template)}"
             f" ({template.get_chemical_formula()}): give the structure file that i-PI starts from"
         )
+    charge = total_charge(template, "template")
     return Atoms(
         numbers=template.numbers,
         positions=positions * BOHR,
         cell=np.asarray(cell, dtype=float).reshape(3, 3).T * BOHR,
         pbc=template.pbc,
+        info={"charge": charge} if charge else {},
     )
 
 

@@ -41,6 +41,7 @@ def make_evaluator(settings: Settings) -> Evaluates:
         dtype=settings.dtype,
         electric_field=as_array(settings.electric_field),
         electric_displacement=as_array(settings.electric_displacement),
+        reduced_field=as_array(settings.reduced_field),
         epsilon_infinity=settings.epsilon_infinity,
     )
 

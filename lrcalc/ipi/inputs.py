@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
 from ase import Atoms
@@ -11,7 +10,14 @@ from lrcalc.ipi import kinds
 from lrcalc.ipi.kinds import KINDS, Kind, Pulse, indent
 from lrcalc.ipi.outputs import Outputs, check_outputs, output_block
 from lrcalc.ipi.settings import Settings, format_parameters, make_settings
-from lrcalc.ipi.structures import continued, orient, read_structure, write_ipi_xyz
+from lrcalc.ipi.start import constraint_block, plan_start, restart_block, start_block
+from lrcalc.ipi.structures import (
+    continued,
+    orient,
+    read_structure,
+    write_ipi_velocities,
+    write_ipi_xyz,
+)
 from lrcalc.ipi.validate import (
     Transport,
     check_field,
@@ -43,6 +49,7 @@ def write_input(
     timestep: float | None = None,
     beads: int | None = None,
     ensemble: str | None = None,
+    velocities: str | None = None,
     settings: Settings | None = None,
     pulse: Pulse | None = None,
     transport: Transport | None = None,
@@ -54,18 +61,23 @@ def write_input(
 ) -> Path:
     """Write ``input.xml`` and the structure file ``init.xyz`` for a run of i-PI.
 
+    Total charge, masses, fixed atoms, boundary and velocities of the structure go with it.
+
     Parameters
     ----------
     kind : str
         A key of `lrcalc.ipi.kinds.KINDS`.
     structure : Atoms or path
-        The start. It is turned, if need be, so that i-PI takes its cell; fields are turned with
-        it.
+        The start. It is turned, if need be, so that i-PI takes its cell; velocities and fields
+        are turned with it.
     workdir : path
         Folder to write into and to run i-PI in; made if it does not exist.
     steps, temperature, pressure, timestep, beads, ensemble
         Number of steps, K, MPa (constant pressure only; 0.1), fs, beads and "nve", "nvt" or
         "npt"; None takes the default of the kind.
+    velocities : str, optional
+        "structure" or "thermal"; by default those of the structure, where it has some and there
+        is one bead. `lrcalc.ipi.start.plan_start` tells what is taken.
     settings : Settings, optional
         Model, field (V/Å) or displacement (e/Å²), extras. A model that is on this machine is
         asked whether it knows the elements and has what is wanted of it.
@@ -90,7 +102,8 @@ def write_input(
     ValueError
         For an unknown kind, a field that is missing, given twice or not used by the kind, a
         pressure where none is held, numbers that are not finite or out of range, a model that
-        does not know the elements, and similar; nothing is written then.
+        does not know the elements, a constraint that i-PI does not have, and similar; nothing is
+        written then.
     FileNotFoundError
         If `structure`, `restart` or a bundled model does not exist.
     """
@@ -131,6 +144,13 @@ def write_input(
     atoms = read_structure(structure) if isinstance(structure, str | Path) else structure
     if plan.ensemble == "npt" and not np.all(atoms.pbc):
         raise ValueError("constant pressure needs a structure that is periodic in all directions")
+    start = plan_start(
+        atoms,
+        ensemble=plan.ensemble,
+        beads=beads,
+        velocities=velocities,
+        restarted=restart is not None,
+    )
     oriented = orient(atoms)
     settings = _turn(settings, oriented.rotation)
     if pulse is not None:
@@ -144,6 +164,7 @@ def write_input(
     structure_file = Path(filename).stem.replace("input", "init") + ".xyz"
     if structure_file == filename:
         structure_file = "init.xyz"
+    velocities_file = f"{Path(structure_file).stem}-velocities.xyz" if start.moving else None
     settings = settings._replace(
         model=_model_from(workdir, settings.model, transport),
         template=structure_file if transport.mode == "ffdirect" else _full(workdir, structure_file),
@@ -181,9 +202,15 @@ def write_input(
         forces.append("<force forcefield='dielectric' nbeads='1' weight='0'/>")
     if kind == "pulse":
         assert pulse is not None  # _check_field
-        moving = kinds.driven_motion(pulse, timestep, plan.ensemble, plan, beads)
+        moving = kinds.driven_motion(
+            pulse, timestep, plan.ensemble, plan, beads, constraint_block(start)
+        )
     else:
-        moving = kinds.motion(plan, beads, timestep)
+        moving = kinds.motion(plan, beads, timestep, constraint_block(start))
+    if restart is None:
+        begins = start_block(oriented.atoms, structure_file, velocities_file, beads, temperature)
+    else:
+        begins = restart_block(str(restart), beads)
     text = _document(
         kind=kind,
         plan=plan,
@@ -192,7 +219,7 @@ def write_input(
         seed=seed,
         temperature=temperature,
         pressure=pressure,
-        start=_start(structure_file, restart, beads, temperature),
+        start=begins,
         forcefields=fields,
         forces=forces,
         motion=moving,
@@ -200,6 +227,10 @@ def write_input(
     )
     workdir.mkdir(parents=True, exist_ok=True)
     write_ipi_xyz(workdir / structure_file, oriented.atoms)
+    if velocities_file is not None:
+        still = oriented.atoms.copy()
+        still.arrays["momenta"][list(start.fixed)] = 0.0
+        write_ipi_velocities(workdir / velocities_file, still)
     path = workdir / filename
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text)
@@ -292,22 +323,6 @@ def forcefield(name: str, settings: Settings, transport: Transport, beads: int, 
             f"  {parameters}",
             "</ffsocket>",
         ]
-    )
-
-
-def _start(structure_file: str, restart: str | Path | None, beads: int, temperature: float) -> str:
-    if restart is not None:
-        return (
-            f"<initialize nbeads='{beads}'>\n"
-            "  <!-- positions, cell and velocities of another run -->\n"
-            f"  <file mode='chk'> {escape(str(restart))} </file>\n"
-            "</initialize>"
-        )
-    return (
-        f"<initialize nbeads='{beads}'>\n"
-        f"  <file mode='xyz'> {escape(structure_file)} </file>\n"
-        f"  <velocities mode='thermal' units='kelvin'> {temperature:g} </velocities>\n"
-        "</initialize>"
     )
 
 

@@ -91,8 +91,12 @@ def barostat() -> str:
     )
 
 
-def motion(kind: Kind, beads: int, timestep: float, fixcom: bool = True) -> str:
-    """Return the ``<motion>`` of undriven dynamics."""
+HELD_TOGETHER = "<fixcom> True </fixcom>"
+"""Constraint of a run without fixed atoms."""
+
+
+def motion(kind: Kind, beads: int, timestep: float, constraint: str = HELD_TOGETHER) -> str:
+    """Return the ``<motion>`` of undriven dynamics; `constraint` as `start.constraint_block`."""
     parts = [f"<timestep units='femtosecond'> {timestep:g} </timestep>"]
     if kind.ensemble != "nve":
         parts.append(thermostat(kind, beads))
@@ -101,7 +105,7 @@ def motion(kind: Kind, beads: int, timestep: float, fixcom: bool = True) -> str:
     inner = "\n".join(parts)
     return (
         "<motion mode='dynamics'>\n"
-        f"  <fixcom> {fixcom} </fixcom>\n"
+        f"{indent(constraint, 2)}\n"
         f"  <dynamics mode='{kind.ensemble}'>\n{indent(inner, 4)}\n  </dynamics>\n"
         "</motion>"
     )
@@ -159,7 +163,14 @@ def check_pulse(pulse: Pulse) -> None:
         )
 
 
-def driven_motion(pulse: Pulse, timestep: float, ensemble: str, kind: Kind, beads: int) -> str:
+def driven_motion(
+    pulse: Pulse,
+    timestep: float,
+    ensemble: str,
+    kind: Kind,
+    beads: int,
+    constraint: str = HELD_TOGETHER,
+) -> str:
     """Return the ``<motion>`` of dynamics driven by a field through Born charges.
 
     i-PI then prints a `conserved` that leaves the energy of the field out. The field acts to first
@@ -186,7 +197,7 @@ def driven_motion(pulse: Pulse, timestep: float, ensemble: str, kind: Kind, bead
     inner = "\n".join(parts)
     return (
         "<motion mode='driven_dynamics'>\n"
-        "  <fixcom> True </fixcom>\n"
+        f"{indent(constraint, 2)}\n"
         f"  <driven_dynamics mode='eda-{ensemble}'>\n{indent(inner, 4)}\n  </driven_dynamics>\n"
         "</motion>"
     )

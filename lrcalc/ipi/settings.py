@@ -9,12 +9,14 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from lrcalc.ipi.conversions import EXTRAS
+from lrcalc.run_conditions import HELD
 
 
 class Settings(NamedTuple):
-    """What a driver computes. Field in V/Å, displacement in e/Å².
+    """What a driver computes. Field in V/Å, displacement in e/Å², reduced field in V.
 
-    `electric_field` and `electric_displacement` exclude each other. `extras` names what goes into
+    `electric_field`, `electric_displacement` and `reduced_field` (the voltages E·a along the
+    lattice vectors) exclude each other. `extras` names what goes into
     the extras string of each bead. `virial` False leaves the stress out, which only a run at
     constant pressure needs. `exit_file` is the file that stops i-PI (``EXIT`` in the folder it
     runs in): the driver makes it when it has to refuse a force. Frames with a force above
@@ -30,6 +32,7 @@ class Settings(NamedTuple):
     dtype: str = "float32"
     electric_field: tuple[float, float, float] | None = None
     electric_displacement: tuple[float, float, float] | None = None
+    reduced_field: tuple[float, float, float] | None = None
     epsilon_infinity: float | None = None
     extras: tuple[str, ...] = ()
     virial: bool = True
@@ -113,7 +116,7 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
             f"unknown setting {unknown[0]!r} of the lrcalc driver:"
             f" the choice is {', '.join(Settings._fields)}"
         )
-    for name in ("electric_field", "electric_displacement"):
+    for name in HELD:
         if name in given:
             given[name] = parse_vector(name, given[name])
     if "extras" in given:
@@ -131,12 +134,18 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
     if given.get("dtype", "float32") not in DTYPES:
         raise ValueError(f"`dtype` is {given['dtype']!r}, but the choice is {' or '.join(DTYPES)}")
     settings = Settings(**given)
-    if settings.electric_field is not None and settings.electric_displacement is not None:
+    held = held_by(settings)
+    if len(held) > 1:
         raise ValueError(
-            "`electric_field` and `electric_displacement` are both given: one of them can be"
-            " held constant, not both; remove one"
+            f"`{held[0]}` and `{held[1]}` are both given: one of them can be held constant, not"
+            " both; remove one"
         )
     return settings
+
+
+def held_by(settings: Settings) -> list[str]:
+    """Names of what is held constant; more than one is refused by `make_settings`."""
+    return [name for name in HELD if getattr(settings, name) is not None]
 
 
 def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> Settings:
@@ -186,7 +195,7 @@ def read_template(settings: Settings) -> Atoms:
 
     Accepts what ASE reads and i-PI's own xyz (whose cell is in the comment).
     """
-    from lrcalc.ipi.structures import read_structure
+    from lrcalc.structures import read_structure
 
     if not settings.template:
         raise ValueError(
@@ -198,7 +207,7 @@ def read_template(settings: Settings) -> Atoms:
             f"`template` {settings.template!r} does not exist in {Path.cwd()}:"
             " give the path of the structure file that i-PI starts from"
         )
-    return read_structure(settings.template)
+    return read_structure(settings.template, argument="template")
 
 
 def as_array(vector: tuple[float, float, float] | None) -> NDArray[np.float64] | None:

@@ -1,21 +1,21 @@
 """Structure files for i-PI, and the rotation that i-PI's cell convention asks for."""
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.formula import Formula
+from ase.units import fs
 from numpy.typing import NDArray
 
+from lrcalc.ipi_files.quantities import AMU, ATOMIC_TIME
+from lrcalc.structures import read_structure, total_charge
+from lrcalc.structures.isotopes import isotope
 from lrcalc.units import BOHR
 
-_CELL = re.compile(r"CELL\(H\):\s*((?:[-+0-9.eE]+\s+){8}[-+0-9.eE]+)")
-_ABC = re.compile(r"CELL[\(\[{]abcABC[\)\]}]:\s*((?:[-+0-9.eE]+\s+){5}[-+0-9.eE]+)")
-_PBC = re.compile(r"pbc\((\w)(\w)(\w)\)")
+__all__ = ["OPEN_BOX", "Oriented", "continued", "orient", "read_structure", "write_ipi_xyz"]
 
 OPEN_BOX = 1000.0
 """Edge (Å) of the box that i-PI is told for atoms without a cell; only i-PI sees it."""
@@ -32,7 +32,8 @@ def orient(atoms: Atoms) -> Oriented:
     """Turn atoms so that the first cell vector is along x and the second in the xy plane.
 
     i-PI accepts no other cell (it would turn the structure itself and say so nowhere), and all
-    tensors it prints are in this frame. A left-handed cell cannot be turned and is refused.
+    tensors it prints are in this frame. Velocities turn with the atoms. A left-handed cell cannot
+    be turned and is refused.
     """
     if not np.any(atoms.pbc):
         turned = atoms.copy()
@@ -50,83 +51,42 @@ def orient(atoms: Atoms) -> Oriented:
     if np.allclose(rotation, np.eye(3), atol=1e-12):
         return Oriented(atoms.copy(), np.eye(3))
     turned = atoms.copy()
-    turned.set_cell(np.tril(cell @ rotation.T))
-    turned.set_positions(atoms.positions @ rotation.T)
+    # fixed atoms turn too: what is fixed is their place in the cell
+    turned.set_cell(np.tril(cell @ rotation.T), apply_constraint=False)
+    turned.set_positions(atoms.positions @ rotation.T, apply_constraint=False)
+    if atoms.has("momenta"):
+        turned.set_momenta(atoms.get_momenta() @ rotation.T, apply_constraint=False)
     return Oriented(turned, rotation)
 
 
 def write_ipi_xyz(path: Path, atoms: Atoms) -> None:
-    """Write an xyz file as i-PI reads it, at full precision, in Å."""
+    """Write an xyz file as i-PI reads it, at full precision, in Å.
+
+    i-PI takes name and position of it. Masses (a fifth column) and total charge stand there for
+    those who read the file again: the driver, and analyses.
+    """
+    own = atoms.has("masses")
+    columns = np.column_stack([atoms.positions, *([atoms.get_masses()] if own else [])])
+    charge = total_charge(atoms)
+    more = " masses{dalton}" * own + (f" charge={charge:.12g}" if charge else "")
+    path.write_text(_xyz(atoms, columns, f"positions{{angstrom}}{more}"))
+
+
+def write_ipi_velocities(path: Path, atoms: Atoms) -> None:
+    """Write the velocities of a structure as i-PI reads them, in atomic units."""
+    velocities = atoms.get_velocities() * fs * ATOMIC_TIME / BOHR
+    path.write_text(_xyz(atoms, velocities, "velocities{atomic_unit}", "22.15e"))
+
+
+def _xyz(atoms: Atoms, columns: NDArray[np.float64], what: str, form: str = "20.12f") -> str:
     cell = " ".join(f"{x:.12f}" for x in np.array(atoms.cell).T.reshape(-1))
     pbc = "".join("T" if p else "F" for p in atoms.pbc)
-    lines = [
-        str(len(atoms)),
-        f"# CELL(H): {cell} cell{{angstrom}} positions{{angstrom}} pbc({pbc})",
-        *(
-            f"{s:>4s} {x:20.12f} {y:20.12f} {z:20.12f}"
-            for s, (x, y, z) in zip(atoms.get_chemical_symbols(), atoms.positions, strict=True)
-        ),
-    ]
-    path.write_text("\n".join(lines) + "\n")
-
-
-def read_structure(path: str | Path) -> Atoms:
-    """Read a structure: i-PI's xyz (with its cell) or whatever ASE reads (last frame)."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"`structure` {str(path)!r} does not exist in {Path.cwd()}")
-    try:
-        atoms = _read(path)
-    except Exception as error:  # readers of formats fail in many ways on files of other kinds
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the operating system, which says what is wrong
-        raise ValueError(
-            f"`structure` {str(path)!r} cannot be read ({type(error).__name__}: {error}): give a"
-            " file that ASE reads, whole and with the ending of its format"
-        ) from error
-    if len(atoms) == 0:
-        raise ValueError(f"`structure` {str(path)!r} has no atoms")
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(np.array(atoms.cell)).all()):
-        raise ValueError(f"`structure` {str(path)!r} has positions or a cell that are not finite")
-    return atoms
-
-
-def _read(path: Path) -> Atoms:
-    if path.suffix == ".xyz":
-        with path.open() as lines:
-            next(lines, "")
-            comment = next(lines, "")
-        if "CELL" in comment:
-            return _read_ipi_xyz(path, comment)
-    frame = ase.io.read(path)
-    return frame[-1] if isinstance(frame, list) else frame
-
-
-def _read_ipi_xyz(path: Path, comment: str) -> Atoms:
-    lines = path.read_text().splitlines()
-    count = int(lines[0])
-    rows = [line.split() for line in lines[2 : 2 + count]]
-    if len(rows) != count or any(len(row) < 4 for row in rows):
-        raise ValueError(f"{path} announces {count} atoms but has fewer: is the file truncated?")
-    angstrom = "positions{angstrom}" in comment
-    cell_angstrom = "cell{angstrom}" in comment
-    explicit, abc = _CELL.search(comment), _ABC.search(comment)
-    if explicit is not None:
-        cell = np.array(explicit.group(1).split(), dtype=float).reshape(3, 3).T
-    elif abc is not None:
-        from ase.geometry import cellpar_to_cell
-
-        cell = cellpar_to_cell([float(x) for x in abc.group(1).split()])
-    else:
-        raise ValueError(f"the cell in the comment of {path} cannot be read: {comment.strip()!r}")
-    pbc = _PBC.search(comment)
-    return Atoms(
-        symbols=[row[0] for row in rows],
-        positions=np.array([[float(x) for x in row[1:4]] for row in rows])
-        * (1.0 if angstrom else BOHR),
-        cell=cell * (1.0 if cell_angstrom else BOHR),
-        pbc=True if pbc is None else [mark == "T" for mark in pbc.groups()],
+    rows = (
+        f"{symbol:>4s} " + " ".join(f"{x:{form}}" for x in row)
+        for symbol, row in zip(atoms.get_chemical_symbols(), columns, strict=True)
     )
+    head = f"# CELL(H): {cell} cell{{angstrom}} {what} pbc({pbc})"
+    return "\n".join([str(len(atoms)), head, *rows]) + "\n"
 
 
 def continued(atoms: Atoms, restart: Path) -> Atoms:
@@ -154,7 +114,7 @@ def continued(atoms: Atoms, restart: Path) -> Atoms:
             f"`restart` {str(restart)!r} has no positions: give a RESTART or checkpoint that a run"
             " of i-PI has written"
         )
-    symbols = _words(names)
+    symbols = [named[0] if (named := isotope(name)) else name for name in _words(names)]
     if symbols != atoms.get_chemical_symbols():
         raise ValueError(
             f"`restart` {str(restart)!r} has {len(symbols)} atoms ({Formula.from_list(symbols)}),"
@@ -162,10 +122,30 @@ def continued(atoms: Atoms, restart: Path) -> Atoms:
             " atoms in the same order"
         )
     moved = atoms.copy()
-    moved.set_cell(np.array(_words(cell), dtype=float).reshape(3, 3).T * BOHR)
+    matrix = np.array(_words(cell), dtype=float).reshape(3, 3).T * BOHR
+    moved.set_cell(matrix, apply_constraint=False)
     positions = np.array(_words(beads), dtype=float).reshape(-1, len(atoms), 3)
-    moved.set_positions(positions.mean(axis=0) * BOHR)
+    moved.set_positions(positions.mean(axis=0) * BOHR, apply_constraint=False)
+    masses = root.find("system/beads/m")
+    if masses is not None:
+        _take_masses(moved, np.array(_words(masses), dtype=float) / AMU, restart)
     return moved
+
+
+def _take_masses(atoms: Atoms, masses: NDArray[np.float64], restart: Path) -> None:
+    """Go on with the masses of a run; those that a structure itself states have to be these."""
+    if len(masses) != len(atoms):
+        raise ValueError(f"`restart` {str(restart)!r} has {len(masses)} masses")
+    other = np.abs(masses - atoms.get_masses()) > 0.01
+    if atoms.has("masses") and other.any():
+        atom = int(np.argmax(other))
+        raise ValueError(
+            f"`restart` {str(restart)!r} has a mass of {masses[atom]:.4f} amu for atom {atom}, but"
+            f" `structure` has {atoms.get_masses()[atom]:.4f}: a run goes on with its own masses;"
+            " give the structure that it started from"
+        )
+    if other.any():
+        atoms.set_masses(masses)
 
 
 def _words(node: ElementTree.Element) -> list[str]:

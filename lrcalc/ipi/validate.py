@@ -9,7 +9,8 @@ from ase import Atoms
 
 from lrcalc.ipi.conversions import EXTRAS
 from lrcalc.ipi.kinds import Kind, Pulse, check_pulse
-from lrcalc.ipi.settings import Settings
+from lrcalc.ipi.settings import Settings, held_by
+from lrcalc.run_conditions import HELD
 
 if TYPE_CHECKING:
     from lrcalc.models.potential import Potential
@@ -83,13 +84,12 @@ def check_transport(transport: Transport, sockets: int) -> None:
 
 def check_field(kind: str, plan: Kind, settings: Settings, pulse: Pulse | None) -> None:
     """Refuse a field that is missing, given twice, or that this kind does not use."""
-    given = {
-        "electric_field": settings.electric_field is not None,
-        "electric_displacement": settings.electric_displacement is not None,
-        "pulse": pulse is not None,
-    }
-    if plan.needs_field and not given[plan.needs_field]:
-        raise ValueError(f"kind {kind!r} needs `{plan.needs_field}`")
+    given = {name: name in held_by(settings) for name in HELD} | {"pulse": pulse is not None}
+    # a constant field may also be held as voltages along the lattice vectors
+    instead = {"electric_field": "reduced_field"}.get(plan.needs_field, plan.needs_field)
+    if plan.needs_field and not (given[plan.needs_field] or given[instead]):
+        other = f" (or `{instead}`)" if instead != plan.needs_field else ""
+        raise ValueError(f"kind {kind!r} needs `{plan.needs_field}`{other}")
     if sum(given.values()) > 1:
         names = " and ".join(name for name, is_given in given.items() if is_given)
         raise ValueError(f"the field is given twice, by {names}: keep one of them")
@@ -138,11 +138,7 @@ def check_model(settings: Settings, atoms: Atoms) -> None:
         )
     from lrcalc.models.requests import check_request
 
-    held = {
-        name
-        for name in ("electric_field", "electric_displacement")
-        if getattr(settings, name) is not None
-    }
+    held = set(held_by(settings))
     wanted = {"energy", "forces", *(EXTRAS[name] for name in settings.extras)}
     check_request(potential, [atoms], wanted, held=held, allow_net_charge=False)
 
