@@ -63,7 +63,9 @@ class LRCalculator(Calculator):
     Results: energy and free_energy (eV), forces (N, 3), stress (6,) in ASE's Voigt order (eV/Å³),
     dipole (3,) e Å, polarization (3,) e/Å², born_effective_charges (N, 3, 3) e as
     [atom, field, displacement], polarizability (3, 3) e Å²/V, polarizability_derivative
-    (N, 3, 3, 3) e Å/V as [atom, displacement, a, b], charges (N,) e, current (3,) e Å/fs. In a
+    (N, 3, 3, 3) e Å/V as [atom, displacement, a, b], charges (N,) e, current (3,) e Å/fs,
+    dielectric_tensor (3, 3), the electronic permittivity that the forces hold
+    (`Evaluator.enthalpy_permittivity`; for optics see `Evaluator.optical_permittivity`). In a
     field the energy is the electric enthalpy, forces and stress are its derivatives (stress at
     constant E with ``electric_field``, at constant voltage with ``reduced_field``), and
     ``results["electric_field"]`` is the field of that moment. Energy and forces come together,
@@ -94,7 +96,7 @@ class LRCalculator(Calculator):
     implemented_properties: ClassVar[list[str]] = [
         "energy", "free_energy", "forces", "stress", "dipole", "polarization",
         "born_effective_charges", "polarizability", "polarizability_derivative", "charges",
-        "current", "electric_field",
+        "current", "electric_field", "dielectric_tensor",
     ]  # fmt: skip
 
     def __init__(

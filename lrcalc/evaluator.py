@@ -12,8 +12,16 @@ from torch import Tensor
 
 from lrcalc.checkpoint import load
 from lrcalc.memory import keep_freed_memory
+from lrcalc.models.boundary import coupling
 from lrcalc.models.dipole import lattice_born, lattice_dipole, lever_born
-from lrcalc.models.enthalpy import Conditions, Enthalpy, electric_enthalpy, screening_factor
+from lrcalc.models.enthalpy import (
+    Conditions,
+    Enthalpy,
+    electric_enthalpy,
+    enthalpy_permittivity,
+    optical_permittivity,
+    screening_factor,
+)
 from lrcalc.models.potential import Potential, Terms
 from lrcalc.models.requests import (
     as_names,
@@ -204,7 +212,8 @@ class Evaluator:
             (N, 3, 3) e as [atom, field, displacement], polarizability (3, 3) e Å²/V,
             polarizability_derivative (N, 3, 3, 3) e Å/V as [atom, displacement, a, b], charges
             (N,) e, current (3,) e Å/fs (``Σ born·v`` of the structures' own velocities, without
-            Born tensors; at constant D also what the change of E adds), electric_field (3,) V/Å.
+            Born tensors; at constant D also what the change of E adds), electric_field (3,) V/Å,
+            dielectric_tensor (3, 3): see `enthalpy_permittivity`.
             Born charges, polarizability and current are those in the field that is held.
 
         Raises
@@ -282,6 +291,30 @@ class Evaluator:
             )  # fmt: skip
         return Evaluation(leaves.system, pairs, leaves, terms, enthalpy)
 
+    def enthalpy_permittivity(self, atoms: Atoms) -> np.ndarray:
+        """Electronic permittivity ε_r (3, 3) that the forces themselves hold (`models.enthalpy`).
+
+        What splits LO from TO in this model, what constant D divides by, and the ε_∞ under the
+        dielectric spectra of its runs. It is the property ``dielectric_tensor``.
+
+        Raises
+        ------
+        ValueError
+            If the structure is not periodic in three directions, or the model has no charges.
+        """
+        (result,) = self([atoms], ["dielectric_tensor"])
+        return np.asarray(result["dielectric_tensor"])
+
+    def optical_permittivity(self, atoms: Atoms) -> np.ndarray:
+        """Electronic permittivity (3, 3) for light: ``1 + α/(ε0 V)`` of a polarizability surface.
+
+        Without a surface it is `enthalpy_permittivity`. The same errors.
+        """
+        self.enthalpy_permittivity(atoms)  # for what it refuses
+        evaluation = self.evaluate([atoms], gradient=False)
+        found = optical_permittivity(evaluation.system, evaluation.terms, self.screening)
+        return np.asarray(found[0].cpu().numpy())
+
     def constant_charges(self, atoms: Atoms) -> dict[str, float]:
         """Return the charge (e) of each species that moves with it by a lattice vector.
 
@@ -306,37 +339,39 @@ class Evaluator:
         forces, stress = forces_and_stress(enthalpy.value, leaves)
         if lever is not None and enthalpy.field is not None:
             field = enthalpy.field[system.batch]
-            extra = self.screening * torch.einsum("na,nab->nb", field, lever)
+            matrix = coupling(system, self.screening)[system.batch]
+            extra = torch.einsum("na,nac,ncb->nb", field, matrix, lever)
             forces = forces + extra
             self.charge_forces = extra.detach().cpu().numpy()
         _cut(out, "forces", forces, system)
         if stress is not None:
             _split(out, "stress", stress)
 
-    def _coupled(self, evaluation: Evaluation, *, constant_field: bool) -> Tensor:
-        """Latent dipole (S, 3) that Born charges and currents are derivatives of.
+    def _moment(self, evaluation: Evaluation, *, constant_field: bool) -> Tensor:
+        """Dipole (S, 3) that Born charges and currents are derivatives of, atomic charges apart.
 
         In a field the dipole contains ``α(R)·E``. Born charges are ``-∂²𝓕/∂E∂r``, at constant E;
         the current is that of the dipole of the run, where E may follow the atoms (constant D).
         """
-        latent = lattice_dipole(evaluation.system, evaluation.pairs, evaluation.terms, coupled=True)
-        _, _, alpha, field = evaluation.enthalpy
-        if field is None or alpha is None:
-            return latent
-        induced = torch.einsum("sab,sb->sa", alpha, field.detach() if constant_field else field)
-        return latent + induced / self.screening
+        system, pairs, _, terms, enthalpy = evaluation
+        latent = lattice_dipole(system, pairs, terms, coupled=True)
+        moment = torch.einsum("sab,sb->sa", coupling(system, self.screening), latent)
+        if enthalpy.field is None or enthalpy.response is None:
+            return moment
+        field = enthalpy.field.detach() if constant_field else enthalpy.field
+        return moment + torch.einsum("sab,sb->sa", enthalpy.response, field)
 
     def _born(self, out: list[dict[str, Any]], evaluation: Evaluation) -> None:
         system, pairs, leaves, terms, _ = evaluation
-        latent = lattice_born(
+        born = lattice_born(
             self.potential,
             system,
             pairs,
             terms,
-            self._coupled(evaluation, constant_field=True),
+            self._moment(evaluation, constant_field=True),
             leaves.positions,
-        )
-        born = self.screening * latent.detach()
+            coupling(system, self.screening),
+        ).detach()
         n = system.n_structures
         count = torch.bincount(system.batch, minlength=n).double()
         charge = system.total_charge.double()
@@ -357,13 +392,14 @@ class Evaluator:
         velocities = torch.as_tensor(
             np.concatenate([a.get_velocities() for a in structures]) * fs, device=self.device
         )
-        dipole = self._coupled(evaluation, constant_field=False)
+        dipole = self._moment(evaluation, constant_field=False)
         current = directional(dipole, leaves.positions, velocities)
         lever = lever_born(self.potential, system, pairs, terms)
         if lever is not None:
-            charges = torch.einsum("nab,nb->na", lever, velocities)
+            matrix = coupling(system, self.screening)[system.batch]
+            charges = torch.einsum("nac,ncb,nb->na", matrix, lever, velocities)
             current = current + sum_by_structure(charges, system.batch, system.n_structures)
-        _split(out, "current", self.screening * current)
+        _split(out, "current", current)
 
     def _polarizability_derivative(self, out: list[dict[str, Any]], evaluation: Evaluation) -> None:
         alpha = evaluation.enthalpy.polarizability
@@ -385,6 +421,9 @@ class Evaluator:
                 _split(out, "polarization", enthalpy.dipole / volume[:, None])
         if enthalpy.polarizability is not None and "polarizability" in wanted:
             _split(out, "polarizability", enthalpy.polarizability)
+        if "dielectric_tensor" in wanted:
+            found = enthalpy_permittivity(evaluation.system, evaluation.terms, self.screening)
+            _split(out, "dielectric_tensor", found)
         if "charges" in wanted:
             charges = evaluation.terms.readout.multipoles.charge
             _cut(out, "charges", self.screening * charges, evaluation.system)

@@ -123,6 +123,7 @@ def lattice_born(
     terms: Terms,
     dipole: Tensor,
     positions: Tensor,
+    coupling: Tensor | None = None,
 ) -> Tensor:
     """Latent Born charges ``born[i, a, b] = ∂M_lat,a/∂r_ib`` (N, 3, 3), e; keeps the graph.
 
@@ -138,11 +139,16 @@ def lattice_born(
         ``lattice_dipole(..., coupled=True)``.
     positions : Tensor, shape (N, 3)
         The leaf to differentiate with respect to.
+    coupling : Tensor or None, shape (S, 3, 3)
+        ``dipole`` is not the latent one but this matrix times it (`boundary.coupling`), and what
+        is returned are the Born charges of that.
     """
     rows = jacobian(dipole.sum(0), positions, retain_graph=True)
     born = rows.transpose(0, 1)  # (field, atom, displacement) → (atom, field, displacement)
     lever = lever_born(potential, system, pairs, terms)
-    return born if lever is None else born + lever
+    if lever is None:
+        return born
+    return born + (lever if coupling is None else coupling[system.batch] @ lever)
 
 
 def lever_born(potential: Potential, system: System, pairs: Pairs, terms: Terms) -> Tensor | None:

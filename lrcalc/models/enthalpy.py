@@ -1,6 +1,6 @@
 """One electric enthalpy from a model's terms; every electrical observable is its derivative.
 
-Physics §2. ``s`` turns latent multipoles, which carry the screening of the electrons, into
+Physics §2 and §9. ``s`` turns latent multipoles, which carry the screening of the electrons, into
 physical ones. It is a constant of the model (``ε_∞`` and the mean latent susceptibility of its
 training data), so that forces stay exact gradients.
 
@@ -9,7 +9,23 @@ plus the applied field: induced dipoles ``F_i + sE``, charge that flows within a
 ``φ_i - φ_j - sE·d_ij``. The energy ``-½ w·χw`` of both is quadratic in E, with the linear term
 ``-sE·M_ind`` and the quadratic term ``-½ s² E·α·E``. A polarizability surface A(R), where the
 model has one, adds ``-½ E·A·E``: it is what was computed from first principles, not latent, and
-knows no s. Below, α stands for ``s² α + A``.
+knows no s. Below, α stands for ``s² α + A``. Which field E is at open boundaries: `boundary`.
+
+**One dielectric constant.** Latent multipoles interact as in vacuum, so physical ones, s times
+larger, are screened by s² and by what the model's own response adds:
+
+    ε_r = s² (1 + α/(ε0 V))         (latent α; its mean is the ε_∞ of the card)
+
+Of a displacement with Born charges Z the energy at q → 0 holds ``(q̂·Z)²/(2 ε0 V q̂·ε_r·q̂)``. So
+ε_r is what splits LO from TO, what D is divided by, and the ε_∞ under the spectra of runs; s² is
+one number, so without response ε_r is the same along every axis of an anisotropic crystal. A
+response is not iterated: with permanent (p) and induced (i) Born charges and a = α/(ε0 V) the
+forces hold ``Z_p² (1 - a) + 2 Z_p Z_i``, the formula ``(Z_p + Z_i)²/(1 + a)``; they differ by
+``(Z_i - a Z_p)²``, of second order in the response.
+
+A surface knows better what light sees, ``1 + α/(ε0 V)`` (`optical_permittivity`): Raman, optics and
+the electrons' answer to a constant E. It has no part in forces without a field, hence none in
+ε_r nor at constant D, where the field that follows the atoms is their own long-range force.
 """
 
 from __future__ import annotations
@@ -20,6 +36,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lrcalc.models.boundary import coupling, depolarised
 from lrcalc.models.dipole import lattice_dipole, lattice_polarizability
 from lrcalc.models.potential import Potential, Terms
 from lrcalc.neighbors import Pairs
@@ -53,17 +70,22 @@ class Enthalpy(NamedTuple):
     value : Tensor, shape (S,), eV
         ``E - s E·M_lat - ½ s² E·α·E``, or ``U(D)``, or the energy without a field.
     dipole : Tensor or None, shape (S, 3), e Å
-        ``s M_lat + s² α·E``: minus the derivative of the enthalpy with respect to the field.
+        ``s M_lat + α·E``: minus the derivative of the enthalpy with respect to the field; at
+        constant D all of the polarization, ``V (D - ε0 E)``.
     polarizability : Tensor or None, shape (S, 3, 3), e Å²/V
         ``s² α + A``: minus its second derivative.
     field : Tensor or None, shape (S, 3), V/Å
         Instantaneous field; None without one.
+    response : Tensor or None, shape (S, 3, 3), e Å²/V
+        What the field is multiplied by in ``dipole``: the polarizability, and at constant D
+        ``ε0 V (ε_r - 1)``. None without a field.
     """
 
     value: Tensor
     dipole: Tensor | None
     polarizability: Tensor | None
     field: Tensor | None
+    response: Tensor | None = None
 
 
 def screening_factor(potential: Potential, epsilon_infinity: float | None = None) -> float:
@@ -89,22 +111,40 @@ def mean_susceptibility(system: System, terms: Terms) -> float:
 
 
 def polarizability(system: System, terms: Terms, screening: float) -> Tensor:
-    """``s² α + A``: what the model's own response and its surface make, (S, 3, 3), e Å²/V."""
-    latent = screening**2 * lattice_polarizability(system, terms)
-    return latent if terms.surface is None else latent + terms.surface
+    """Response of the dipole to the applied field, (S, 3, 3), e Å²/V.
+
+    ``s² α + A`` of what the model's own response and its surface make; along the normal of a slab
+    what is left of it when the field comes from outside (`boundary`).
+    """
+    matrix = coupling(system, screening)
+    latent = lattice_polarizability(system, terms)
+    if terms.surface is None:
+        return matrix @ latent @ matrix
+    return depolarised(system, screening**2 * latent + terms.surface)
 
 
-def optical_permittivity(system: System, terms: Terms, screening: float) -> Tensor:
-    """Electronic permittivity tensor of periodic structures, (S, 3, 3).
+def enthalpy_permittivity(system: System, terms: Terms, screening: float) -> Tensor:
+    """``ε_r = s² (1 + α/(ε0 V))`` of periodic structures, (S, 3, 3): that of the forces.
 
-    With a polarizability surface ``1 + α/(ε0 V)``. Without one the background ``ε_r = s²`` that
-    screens latent charges, times what the model's own response adds: ``s² (1 + α/(ε0 V))``, whose
-    mean is the model's ε_∞.
+    Where the model has no response of its own it is s² in every direction, which is the ε_∞ of
+    its card. A surface has no part in it.
     """
     volume = volumes(system.cell).double()[:, None, None]
     unit = torch.eye(3, dtype=torch.float64, device=volume.device)
-    background = screening**2 if terms.surface is None else 1.0
-    return background * unit + polarizability(system, terms, screening) / (EPSILON_0 * volume)
+    latent = lattice_polarizability(system, terms)
+    return screening**2 * (unit + latent / (EPSILON_0 * volume))
+
+
+def optical_permittivity(system: System, terms: Terms, screening: float) -> Tensor:
+    """Permittivity for light of periodic structures, (S, 3, 3): ``1 + α/(ε0 V)`` of a surface.
+
+    Without a surface the enthalpy's own.
+    """
+    if terms.surface is None:
+        return enthalpy_permittivity(system, terms, screening)
+    volume = volumes(system.cell).double()[:, None, None]
+    unit = torch.eye(3, dtype=torch.float64, device=volume.device)
+    return unit + polarizability(system, terms, screening) / (EPSILON_0 * volume)
 
 
 def electric_enthalpy(
@@ -139,26 +179,31 @@ def electric_enthalpy(
         return constant_displacement(system, pairs, terms, conditions.displacement, screening)
     if not electric:
         return Enthalpy(terms.energy, None, None, None)
-    dipole = screening * lattice_dipole(system, pairs, terms)
+    dipole = _couple(system, lattice_dipole(system, pairs, terms), screening)
     return Enthalpy(terms.energy, dipole, polarizability(system, terms, screening), None)
+
+
+def _couple(system: System, dipole: Tensor, screening: float) -> Tensor:
+    """Dipole (S, 3), e Å, that the applied field couples to, from the latent one."""
+    return torch.einsum("sab,sb->sa", coupling(system, screening), dipole)
 
 
 def constant_field(
     system: System, pairs: Pairs, terms: Terms, field: Tensor, screening: float
 ) -> Enthalpy:
-    """Enthalpy at a uniform macroscopic field (S, 3), V/Å.
+    """Enthalpy at a uniform applied field (S, 3), V/Å: which one that is, `boundary` says.
 
     Atomic charges in a periodic structure couple through their Born charges only
     (`dipole.lever_born`) and are left out of ``value``; the reported dipole contains them.
     """
-    coupled = screening * lattice_dipole(system, pairs, terms, coupled=True)
+    coupled = _couple(system, lattice_dipole(system, pairs, terms, coupled=True), screening)
     alpha = polarizability(system, terms, screening)
     induced = torch.einsum("sab,sb->sa", alpha, field)
     value = terms.energy - (field * (coupled + 0.5 * induced)).sum(1)
     dipole = coupled
     if terms.readout.bare_charge is not None:
-        dipole = screening * lattice_dipole(system, pairs, terms)
-    return Enthalpy(value, dipole + induced, alpha, field)
+        dipole = _couple(system, lattice_dipole(system, pairs, terms), screening)
+    return Enthalpy(value, dipole + induced, alpha, field, alpha)
 
 
 def constant_displacement(
@@ -166,21 +211,25 @@ def constant_displacement(
 ) -> Enthalpy:
     """Enthalpy at constant electric displacement ``D`` (3,), e/Å².
 
-    Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009). Minimising
-    ``E - V E·P_ion - (V ε0/2) E·ε_el·E + V E·D`` over the field gives
-    ``E = (ε0 ε_el)⁻¹ (D - P_ion)`` and ``U = E + (V/2) (D - P_ion)·E``, with ε_el from
-    `optical_permittivity`. As at constant E the reported dipole is ``s M_lat + α·E``. With a
-    polarizability surface this is all of it, ``D = ε0 E + P``. Without one ``D = ε0 s² E + P``:
-    the background's own polarization ``ε0 (s² - 1) E`` is not part of P.
+    Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009). With the background that screens
+    latent charges, ``-½ ε0 V (s² - 1) E²``, added to the enthalpy 𝓕 of a model without surface,
+    ``U(D) = max_E [𝓕 + V E·D - ½ V ε0 E²]`` makes ``E = (ε0 ε_r)⁻¹ (D - P_ion)`` with
+    ``P_ion = s M_lat/V`` and ``U = E(R) + ½ V (D - P_ion)·E``. Its second derivative is the
+    longitudinal limit of the model's own forces, and at D_n = 0 a slab in vacuum has the energy
+    that open boundaries give it. ``dU/dD = V E``.
+
+    The reported dipole is everything that answers, ``V (D - ε0 E)``, so that fluctuations give
+    ``1/ε = 1/ε_r - ⟨δM²⟩/(ε0 V k_B T)``. A polarizability surface is left out: the field that
+    follows the atoms is screened as their forces are.
     """
     volume = volumes(system.cell).double()
     displacement = displacement.double().expand(system.n_structures, 3)
     ionic = screening * lattice_dipole(system, pairs, terms) / volume[:, None]
     difference = displacement - ionic
-    field = torch.linalg.solve(
-        EPSILON_0 * optical_permittivity(system, terms, screening), difference
-    )
+    permittivity = enthalpy_permittivity(system, terms, screening)
+    field = torch.linalg.solve(EPSILON_0 * permittivity, difference)
     value = terms.energy + 0.5 * volume * (difference * field).sum(1)
-    alpha = polarizability(system, terms, screening)
-    dipole = ionic * volume[:, None] + torch.einsum("sab,sb->sa", alpha, field)
-    return Enthalpy(value, dipole, alpha, field)
+    dipole = volume[:, None] * (displacement - EPSILON_0 * field)
+    unit = torch.eye(3, dtype=torch.float64, device=volume.device)
+    response = EPSILON_0 * volume[:, None, None] * (permittivity - unit)
+    return Enthalpy(value, dipole, polarizability(system, terms, screening), field, response)

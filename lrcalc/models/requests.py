@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 PROPERTIES = (
     "energy", "forces", "stress", "dipole", "polarization", "born_effective_charges",
     "polarizability", "polarizability_derivative", "charges", "current", "electric_field",
+    "dielectric_tensor",
 )  # fmt: skip
 """What can be asked for."""
 
 NEED_CHARGES = {
     "dipole", "polarization", "born_effective_charges", "charges", "current", "polarizability",
-    "polarizability_derivative",
+    "polarizability_derivative", "dielectric_tensor",
 }  # fmt: skip
+
+FULLY_PERIODIC = {"stress", "polarization", "dielectric_tensor"}
+"""What only a structure with three periodic directions has."""
 
 
 def check_request(
@@ -62,6 +66,13 @@ def check_request(
         check_structure(potential, atoms, index, wanted, held)
         charge = total_charge(atoms, f"structure {index}")
         charged = abs(charge) > 1e-9 and atoms.pbc.any()
+        moments = sorted(wanted & {"dipole", "born_effective_charges", "current"})
+        if charged and atoms.pbc.sum() == 2 and (held or moments):
+            raise ValueError(
+                f"structure {index} is a slab with a net charge of {charge:g} e: along its normal "
+                f"{', '.join(sorted(held) or moments)} cannot be had, since a charge has no dipole "
+                "and is driven away by a field; neutralise it"
+            )
         if held and charged and not allow_net_charge:
             raise ValueError(
                 f"structure {index} is periodic with a net charge of {charge:g} e: in "
@@ -80,6 +91,8 @@ def check_model(potential: Potential, wanted: set[str], held: set[str]) -> None:
             f"{', '.join(sorted(electric | held))} cannot be had; use a model of level 'q' or above"
         )
     response = wanted & {"polarizability", "polarizability_derivative"}
+    if potential.config.get("iterations", 0) != 0 and "dielectric_tensor" in wanted:
+        held = held | {"dielectric_tensor"}
     if response and not has_response(potential):
         raise ValueError(
             f"this model (level {level!r}) has no response, so no {sorted(response)[0]}; teach it "
@@ -104,8 +117,9 @@ def check_structure(
     """Refuse what this structure cannot have."""
     where = f"structure {index} has pbc {atoms.pbc.tolist()}"
     full = bool(atoms.pbc.all())
-    if not full and wanted & {"stress", "polarization"}:
-        raise ValueError(f"{where}: stress and polarization need three periodic directions")
+    if not full and wanted & FULLY_PERIODIC:
+        names = " and ".join(sorted(wanted & FULLY_PERIODIC))
+        raise ValueError(f"{where}: {names} needs three periodic directions")
     for name in held & {"electric_displacement", "reduced_field"}:
         if not full:
             raise ValueError(

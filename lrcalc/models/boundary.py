@@ -1,0 +1,115 @@
+"""Which field an enthalpy is a function of, and what it couples to, at each kind of boundary.
+
+* Three periodic directions: the macroscopic field inside. Moments are ``s`` times latent ones.
+* A slab (two periodic directions): along the plane the same field, which is continuous. Along the
+  normal ``n`` there is vacuum on either side, and the field is the one applied from outside,
+  ``E_n = D_n/ε0``. Latent charges are summed with their own depolarisation, so what comes from
+  outside acts on them as ``D_n/(s ε0)`` (`enthalpy.constant_displacement`, with D held): their
+  moments, and with them Born charges along n, couple by ``1/s = s/ε_r``. These are the dipole and
+  the Born charges that the slab has as a whole, electrons included: Z/ε_r.
+* No periodic direction: the applied field, by ``s``. For a model made for molecules ε_∞ = 1 and
+  this is exact; for one made for a medium, s stays that of the medium.
+
+A polarizability surface learns the response to the macroscopic field of matter that fills its
+cell. In a slab that fills the thickness d of an area S, ``E_n = E_in,n + P_n/ε0`` makes
+
+    α_ext = α - (α n)(n α)/(ε0 S d + n·α·n) ,   n·α_ext·n/(ε0 S d) = 1 - 1/ε_∞ < 1.
+
+It cannot be turned into that of a molecule: there is no density to do it with, and ``α`` of a
+surface that was learned in a medium is too large for a molecule by up to the local-field factor
+``(ε_∞ + 2)/3`` (`surface_warning`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lrcalc.system import System
+from lrcalc.units import EPSILON_0
+
+ATOM_WIDTH = 1.0
+"""Å; width of the Gaussians by which atoms fill a slab."""
+
+LAYER = math.sqrt(4.0 * math.pi) * ATOM_WIDTH
+"""Å; how thick one layer of atoms is then, 3.5. A gap that would hold another one is vacuum."""
+
+
+def is_slab(system: System) -> Tensor:
+    """Whether two directions of each structure are periodic, (S,) bool."""
+    return system.pbc.sum(1) == 2
+
+
+def _slab_frame(system: System) -> tuple[Tensor, Tensor, Tensor]:
+    """Return unit normal (S, 3), area (S,) Å² and third vector (S, 3) Å; of use for slabs only."""
+    order = torch.argsort(system.pbc.logical_not().to(torch.uint8), dim=1, stable=True)
+    rows = system.cell.double().gather(1, order[:, :, None].expand(-1, -1, 3))
+    normal = torch.linalg.cross(rows[:, 0], rows[:, 1])
+    area = normal.norm(dim=1)
+    return normal / area[:, None], area, rows[:, 2]
+
+
+def coupling(system: System, screening: float) -> Tensor:
+    """Return what turns latent dipoles into those that the applied field couples to, (S, 3, 3)."""
+    unit = torch.eye(3, dtype=torch.float64, device=system.positions.device)
+    matrix = screening * unit.expand(system.n_structures, 3, 3)
+    slab = is_slab(system)
+    if not bool(slab.any()):
+        return matrix
+    normal = torch.where(slab[:, None], _slab_frame(system)[0], 0.0)
+    return matrix + (1.0 / screening - screening) * normal[:, :, None] * normal[:, None, :]
+
+
+def depolarised(system: System, alpha: Tensor) -> Tensor:
+    """Response (S, 3, 3), e Å²/V, to the applied field, from that to the field inside.
+
+    Differs for slabs only.
+
+    Parameters
+    ----------
+    system : System
+    alpha : Tensor, shape (S, 3, 3), e Å²/V
+        ``∂M/∂E`` at the field inside.
+    """
+    slab = is_slab(system)
+    if not bool(slab.any()):
+        return alpha
+    normal, area, third = _slab_frame(system)
+    total = list(alpha)
+    for k in torch.nonzero(slab)[:, 0].tolist():
+        n = normal[k]
+        height = (third[k] * n).sum().abs()
+        filled = thickness(system.positions[system.batch == k].double() @ n, height)
+        along = alpha[k] @ n
+        stiffness = EPSILON_0 * area[k] * filled + n @ along
+        total[k] = alpha[k] - along[:, None] * along[None, :] / stiffness
+    return torch.stack(total)
+
+
+def thickness(z: Tensor, height: Tensor) -> Tensor:
+    """How much of the normal a slab fills, Å.
+
+    The height of its cell where there is no vacuum in it, no gap wider than `LAYER`: a crystal
+    of three dimensions, cut open. Otherwise ``(∫ n dz)²/∫ n² dz`` of the profile n(z) of its
+    atoms: vacuum does not count, and an atom far from the slab hardly does.
+
+    Parameters
+    ----------
+    z : Tensor, shape (N,), Å
+        Along the normal, the slab in one piece.
+    height : Tensor, scalar, Å
+        Of the cell; one lower than the slab says nothing.
+    """
+    low, high = float(z.detach().min()), float(z.detach().max())
+    gap = float(height.detach()) - (high - low)
+    if 0.0 < gap < LAYER and float(height.detach()) > LAYER:
+        return height
+    margin, width = 6.0 * ATOM_WIDTH, high - low + 12.0 * ATOM_WIDTH
+    points = 2 + math.ceil(width / (0.25 * ATOM_WIDTH))
+    grid = torch.linspace(low - margin, high + margin, points, dtype=z.dtype).to(z.device)
+    # sums on a grid much finer than the Gaussians are as good as integrals
+    profile = torch.exp(-0.5 * ((grid[:, None] - z[None, :]) / ATOM_WIDTH) ** 2).sum(1)
+    square = profile.square().sum() * (width / (points - 1)) / (2.0 * math.pi * ATOM_WIDTH**2)
+    return len(z) ** 2 / square
