@@ -93,7 +93,7 @@ def test_errors_of_calculators_are_named(structure, options, message):
 
 @pytest.mark.parametrize(
     "option",
-    ["--model=x", "--calculator=a:b", "--calculator-options={}", "--born=B", "--supercell=2,2,2",
+    ["--model=x", "--calculator=a:b", "--calculator-options={}", "--born=B",
      "--no-relax", "--relax-cell", "--epsilon-infinity=0", "--raman"],
 )  # fmt: skip
 def test_a_folder_takes_no_options_of_a_calculator(tmp_path, option):

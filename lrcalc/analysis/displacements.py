@@ -29,7 +29,7 @@ def from_calculator(
     born: np.ndarray | str | Path | None = None,
     transposed: bool = False,
     intensities: bool = True,
-    primitive: str = "P",
+    primitive: Any = "P",
     progress: bool = False,
 ) -> Phonons:
     """Phonons and Born charges from an ASE calculator.
@@ -58,6 +58,9 @@ def from_calculator(
         ``born`` holds (displacement, field).
     intensities
         If false, neither Born charges nor ε_∞ are asked for: wavenumbers and bands only.
+    primitive
+        Primitive cell of which the modes are, as phonopy has it: "P" (the cell as given), "auto",
+        "F", …, or a matrix (3, 3).
 
     Raises
     ------
@@ -119,7 +122,7 @@ def check_supercell(supercell: Sequence[int]) -> None:
         )
 
 
-def _phonopy(atoms: Any, supercell: Sequence[int], primitive: str) -> Any:
+def _phonopy(atoms: Any, supercell: Sequence[int], primitive: Any) -> Any:
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 

@@ -1,69 +1,111 @@
 """Phonons from a folder of phonopy files: force constants, structure and Born charges."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lrcalc import units
 from lrcalc.analysis import modes as mode_math
 from lrcalc.analysis.crystal import Phonons, assemble, quiet, solve, without_charges
-
-_THZ = 1e-3 * 2.0 * np.pi  # rad/fs
-_YAML = ("phonopy_params.yaml", "phonopy.yaml", "phonopy_disp.yaml")
+from lrcalc.analysis.phonopy_crystals import Options, find, plain
+from lrcalc.analysis.phonopy_forces import Found, read
 
 
 def from_folder(
     folder: str | Path,
     *,
+    supercell: Sequence[int] | None = None,
+    primitive: Any = None,
+    interface: str | None = None,
+    cell: str | None = None,
     transposed: bool = False,
     check_table: bool = True,
     intensities: bool = True,
 ) -> Phonons:
-    """Read a folder of phonopy files.
+    """Read a folder of phonopy files, in the units of whatever program they are from.
 
     Parameters
     ----------
     folder
-        FORCE_SETS, FORCE_CONSTANTS, force_constants, force_constants.hdf5 or mesh.yaml (with
-        eigenvectors at Γ); BORN; POSCAR, or phonopy.yaml / phonopy_disp.yaml where there is a
-        supercell.
+        phonopy_params.yaml, phonopy_disp.yaml, phonopy.yaml or a structure file; forces or force
+        constants in it or in FORCE_SETS (either type), FORCE_CONSTANTS, force_constants.hdf5,
+        fc2.hdf5 or mesh.yaml (with eigenvectors at Γ); Born charges in the yaml file or in BORN.
+        Files may be compressed. Or one such yaml file, beside which the others are.
+    supercell
+        Repeats (3) or matrix (9 entries), where no file tells.
+    primitive
+        "auto" (found from the symmetry, phonopy's default), "P", "F", "I", "A", "C", "R", or a
+        matrix (3, 3), where no file tells or another is wanted.
+    interface
+        phonopy's name of the program (``qe``, ``aims``, …) that a structure file is of.
+    cell
+        Name of the structure file, where it is not phonopy's default.
     transposed
-        The BORN file holds (displacement, field) instead of phonopy's (field, displacement).
+        The Born charges are (displacement, field) instead of phonopy's (field, displacement).
     check_table
         Compare with a published ``IR-PeakTable.dat`` (wavenumber, label, e²/amu, …) in the folder
         and refuse Born charges that agree with it only when transposed.
     intensities
-        If false, no BORN file is needed: wavenumbers and bands only.
-    """
-    from phonopy.file_IO import parse_BORN
+        If false, no Born charges are needed: wavenumbers and bands only.
 
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}")
-    if intensities and not (folder / "BORN").is_file():
-        raise FileNotFoundError(
-            f"no BORN file in {folder}: infrared intensities need Born charges; wavenumbers alone "
-            "do not (--no-intensities)"
-        )
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file lacks, is cut or does not fit the others; the message names it and the way out.
+    """
     with quiet():
-        phonon, only_gamma = _read_structure_and_forces(folder)
+        found = read(Path(folder), Options(supercell, primitive, interface, cell))
         if not intensities:
-            return without_charges(phonon, only_gamma=only_gamma)
-        try:
-            nac = parse_BORN(phonon.primitive, filename=str(folder / "BORN"))
-        except (RuntimeError, IndexError, AssertionError) as error:
-            raise ValueError(f"{folder / 'BORN'} does not fit the structure: {error}") from None
-    born, epsilon = nac["born"], nac["dielectric"]
+            bare = without_charges(found.phonon, only_gamma=found.only_gamma)
+            return bare._replace(notes=(found.told, *bare.notes))
+        nac, source = _born(found)
+    born, epsilon = np.asarray(nac["born"], dtype=float), nac["dielectric"]
     if transposed:
         born = born.transpose(0, 2, 1)
-    found = assemble(phonon, born, epsilon, only_gamma=only_gamma)
-    table = folder / "IR-PeakTable.dat"
+    phonons = assemble(found.phonon, born, epsilon, only_gamma=found.only_gamma)
+    notes = [f"{found.told}, Born charges of {source}", *_factor_note(nac, found, source)]
+    table = found.folder / "IR-PeakTable.dat"
     if check_table and table.is_file():
-        note = _compare_with_table(found, table)
-        return found._replace(notes=(*found.notes, *note))
-    return found
+        notes += _compare_with_table(phonons, table)
+    return phonons._replace(notes=(*phonons.notes, *notes))
+
+
+def _born(found: Found) -> tuple[dict[str, Any], str]:
+    """Born charges and ε_∞ of the yaml file or of BORN, in phonopy's order of priority."""
+    from phonopy.file_IO import parse_BORN
+
+    if found.nac is not None:
+        return found.nac, "the same file"
+    paths = find(found.folder, "BORN")
+    if not paths:
+        raise FileNotFoundError(
+            f"no BORN file in {found.folder} and no Born charges in its yaml files: infrared "
+            "intensities need them; wavenumbers alone do not (--no-intensities)"
+        )
+    primitive = found.phonon.primitive
+    with plain(paths[0]) as readable:
+        try:
+            nac = parse_BORN(primitive, symprec=found.tolerance, filename=readable)
+        except Exception as error:  # of many kinds for a cut file
+            raise ValueError(
+                f"{paths[0]} does not fit the structure (primitive cell of {len(primitive)} atoms; "
+                f"another one: --primitive): {error}"
+            ) from None
+    return nac, paths[0].name
+
+
+def _factor_note(nac: dict[str, Any], found: Found, source: str) -> list[str]:
+    """Say if the file's own unit factor is that of other units than the folder's."""
+    from phonopy.physical_units import get_calculator_physical_units
+
+    factor, right = nac.get("factor"), get_calculator_physical_units(found.interface).nac_factor
+    if factor is None or abs(factor / right - 1.0) < 1e-3:
+        return []
+    return [
+        f"the unit factor {factor:g} of {source} is not that of {found.interface or 'vasp'} "
+        f"({right:.4g}); e²/(4π ε0) is used for LO-TO, where phonopy would use {factor:g}"
+    ]
 
 
 def _compare_with_table(phonons: Phonons, path: Path) -> list[str]:
@@ -103,84 +145,3 @@ def _number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _read_structure_and_forces(folder: Path) -> tuple[Any, bool]:
-    from phonopy import Phonopy, load
-    from phonopy.file_IO import parse_FORCE_CONSTANTS, parse_FORCE_SETS
-    from phonopy.interface.vasp import read_vasp
-
-    yaml = next((folder / name for name in _YAML if (folder / name).is_file()), None)
-    if yaml is not None:
-        phonon = load(yaml, is_nac=False, produce_fc=False, primitive_matrix="auto", log_level=0)
-    else:
-        names = ("POSCAR", "POSCAR-unitcell")
-        poscar = next((folder / name for name in names if (folder / name).is_file()), None)
-        if poscar is None:
-            raise FileNotFoundError(f"no POSCAR and no phonopy.yaml in {folder}")
-        phonon = Phonopy(read_vasp(str(poscar)), np.eye(3, dtype=int), "P", log_level=0)
-    if (folder / "FORCE_SETS").is_file():
-        data = _parsed(parse_FORCE_SETS, folder / "FORCE_SETS")
-        if data["natom"] != len(phonon.supercell):
-            raise ValueError(
-                f"FORCE_SETS is for {data['natom']} atoms but the supercell has "
-                f"{len(phonon.supercell)}: phonopy_disp.yaml (with the supercell) is missing"
-            )
-        phonon.dataset = data
-        phonon.produce_force_constants()
-        phonon.symmetrize_force_constants()
-        return phonon, yaml is None
-    for name in ("FORCE_CONSTANTS", "force_constants"):
-        if (folder / name).is_file():
-            phonon.force_constants = _parsed(parse_FORCE_CONSTANTS, folder / name)
-            phonon.symmetrize_force_constants()
-            return phonon, yaml is None
-    if (folder / "force_constants.hdf5").is_file():
-        import h5py
-
-        with h5py.File(folder / "force_constants.hdf5") as file:
-            constants = np.asarray(file["force_constants"])
-        phonon.force_constants = constants
-        phonon.symmetrize_force_constants()
-        return phonon, yaml is None
-    if phonon.force_constants is not None:
-        return phonon, False
-    if (folder / "mesh.yaml").is_file():
-        cell = Phonopy(phonon.primitive, np.eye(3, dtype=int), "P", log_level=0)
-        cell.force_constants = constants_from_mesh(folder / "mesh.yaml", cell.primitive.masses)
-        return cell, True
-    raise FileNotFoundError(
-        f"no FORCE_SETS, FORCE_CONSTANTS, force_constants.hdf5 or mesh.yaml in {folder}"
-    )
-
-
-def _parsed(parse: Callable[..., Any], path: Path) -> Any:
-    """Return what one of phonopy's parsers finds, whose errors for a cut file are of many kinds."""
-    try:
-        return parse(filename=str(path))
-    except Exception as error:  # a cut file: RecursionError, IndexError, TypeError, …
-        raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}): is it complete?"
-        ) from error
-
-
-def constants_from_mesh(path: Path, masses: np.ndarray) -> np.ndarray:
-    """Force constants (N, N, 3, 3), periodic sums, from a mesh.yaml with eigenvectors at Γ."""
-    import yaml  # type: ignore[import-untyped]
-
-    data = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    point = next((p for p in data["phonon"] if not np.any(p["q-position"])), None)
-    if point is None or "eigenvector" not in point["band"][0]:
-        raise ValueError(
-            f"{path} has no eigenvectors at Γ (phonopy: mesh with EIGENVECTORS = .TRUE.)"
-        )
-    frequency = np.array([band["frequency"] for band in point["band"]]) * _THZ
-    raw = np.array([band["eigenvector"] for band in point["band"]])
-    vectors = (raw[..., 0] + 1j * raw[..., 1]).reshape(len(frequency), -1)
-    if vectors.shape[1] != 3 * len(masses):
-        raise ValueError(f"{path} is for {vectors.shape[1] // 3} atoms, not {len(masses)}")
-    square = np.sign(frequency) * frequency**2 * units.EV_PER_AMU_A2_FS2
-    matrix = np.einsum("m,mi,mj->ij", square, vectors, vectors.conj()).real
-    root = np.sqrt(np.repeat(masses, 3))
-    count = len(masses)
-    return (matrix * np.outer(root, root)).reshape(count, 3, count, 3).transpose(0, 2, 1, 3).copy()

@@ -24,8 +24,9 @@ from lrcalc.analysis.crystal import (
     widths,
 )
 from lrcalc.analysis.displacements import from_calculator, with_raman
+from lrcalc.analysis.mesh_yaml import constants_from_mesh
 from lrcalc.analysis.modes import Modes
-from lrcalc.analysis.phonon_files import constants_from_mesh, from_folder
+from lrcalc.analysis.phonon_files import from_folder
 
 __all__ = [
     "Phonons",

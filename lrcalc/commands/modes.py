@@ -4,6 +4,7 @@ import argparse
 import importlib
 import json
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ ONLY_CALCULATOR = (
     "calculator",
     "calculator_options",
     "born",
-    "supercell",
     "no_relax",
     "relax_cell",
     "epsilon_infinity",
@@ -43,11 +43,28 @@ ONLY_CALCULATOR = (
 )
 """Options that mean nothing for a folder of files."""
 
+ONLY_FOLDER = ("interface", "cell")
+"""Options that mean nothing for a structure with a calculator."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("structure", nargs="?", help="structure file, with a calculator")
-    parser.add_argument("--from", dest="folder", metavar="DIR", help="folder of phonopy files")
+    parser.add_argument(
+        "--from",
+        dest="folder",
+        metavar="DIR",
+        help="folder of phonopy files, or one yaml file in it",
+    )
+    parser.add_argument(
+        "--interface",
+        metavar="PROGRAM",
+        help="phonopy's name of the program of the folder's structure file (qe, aims, …), which "
+        "sets its units; yaml files tell it themselves",
+    )
+    parser.add_argument(
+        "--cell", metavar="FILE", help="structure file in the folder, if not of phonopy's name"
+    )
     parser.add_argument("--model", help="bundled name or file: short for --calculator lrcalc:MODEL")
     parser.add_argument(
         "--calculator",
@@ -73,7 +90,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--supercell",
         metavar="N,N,N",
-        help="repeats for the force constants (default 1,1,1: modes at Γ; bands need about 10 Å)",
+        help="repeats for the force constants (default 1,1,1: modes at Γ; bands need about 10 Å); "
+        "with --from what the files do not tell, also nine numbers of a matrix",
+    )
+    parser.add_argument(
+        "--primitive",
+        metavar="CELL",
+        help="primitive cell: auto, P, F, I, A, C, R or nine numbers of a matrix (default: the "
+        "file's, else auto; with a calculator P)",
     )
     parser.add_argument(
         "--no-relax",
@@ -167,6 +191,10 @@ def _checked(args: argparse.Namespace) -> tuple[list[list[float]], list[int]]:
                 f"{', '.join(given)}: needs a calculator; with --from everything is taken from the "
                 "folder's files"
             )
+    else:
+        given = [f"--{name}" for name in ONLY_FOLDER if getattr(args, name)]
+        if given:
+            raise ValueError(f"{', '.join(given)}: only for a folder of phonopy's files (--from)")
     if args.no_intensities and (args.born or args.raman or args.epsilon_infinity is not None):
         raise ValueError("--no-intensities excludes --born, --raman and --epsilon-infinity")
     if args.no_relax and args.relax_cell:
@@ -196,7 +224,13 @@ def _from_folder(args: argparse.Namespace) -> tuple[Any, Modes]:
 
     transposed = args.born_order == DISPLACEMENT_FIRST
     phonons = ph.from_folder(
-        args.folder, transposed=transposed, intensities=not args.no_intensities
+        args.folder,
+        supercell=None if args.supercell is None else _supercell(args.supercell, matrix=True),
+        primitive=_primitive(args.primitive),
+        interface=args.interface,
+        cell=args.cell,
+        transposed=transposed,
+        intensities=not args.no_intensities,
     )
     return phonons, ph.solve(phonons)
 
@@ -232,6 +266,7 @@ def _from_calculator(args: argparse.Namespace) -> tuple[Any, Modes]:
         born=args.born,
         transposed=args.born is not None and args.born_order == DISPLACEMENT_FIRST,
         intensities=not args.no_intensities,
+        primitive="P" if args.primitive is None else _primitive(args.primitive),
         progress=True,
     )
     modes = ph.solve(phonons)
@@ -240,11 +275,30 @@ def _from_calculator(args: argparse.Namespace) -> tuple[Any, Modes]:
     ) if args.raman else modes
 
 
-def _supercell(text: str) -> list[int]:
+def _supercell(text: str, *, matrix: bool = False) -> list[int]:
+    if matrix and text.count(",") == 8:
+        return _spectra.numbers_of(text, "--supercell", least=-1000)
     found = _spectra.numbers_of(text, "--supercell", least=1)
     if len(found) != 3:
-        raise ValueError(f"--supercell is {text!r} but must be three numbers, like 2,2,2")
+        also = " or the nine of a matrix" if matrix else ""
+        raise ValueError(f"--supercell is {text!r} but must be three numbers{also}, like 2,2,2")
     return found
+
+
+def _primitive(text: str | None) -> Any:
+    """Name of a primitive cell as phonopy has it, or a matrix (3, 3)."""
+    if text is None or text in ("auto", "P", "F", "I", "A", "C", "R"):
+        return text
+    try:
+        found = np.array([float(Fraction(x)) for x in text.split(",")])
+    except (ValueError, ZeroDivisionError):
+        found = np.zeros(0)
+    if found.size != 9 or not np.linalg.det(found.reshape(3, 3)) > 0:
+        raise ValueError(
+            f"--primitive is {text!r} but must be auto, P, F, I, A, C, R or nine numbers of a "
+            "matrix with a positive determinant, like 0,1/2,1/2,1/2,0,1/2,1/2,1/2,0"
+        )
+    return found.reshape(3, 3)
 
 
 def _structure(name: str) -> Any:
