@@ -349,7 +349,8 @@ def test_several_yaml_files(right, tmp_path, capsys):
     check(own(disp), right)
     assert own(other).masses.min() > 37
     assert modes_command("--from", disp) == 0
-    assert "read phonopy_disp.yaml (vasp), FORCE_SETS, Born charges of BORN" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "read phonopy_disp.yaml (vasp), FORCE_SETS, Born charges of BORN" in printed
     # displacements tell the two apart where sizes do not
     moved = heavy.replace("0.0100000000000000", "0.0200000000000000")
     assert moved != heavy
