@@ -1,8 +1,28 @@
-"""Molecular dynamics in a field: ASE's integrators, the field's work, and a resumable state."""
+"""Molecular dynamics in a field: ASE's integrators, the field's work, and a resumable state.
+
+What is constant, up to the square of the time step (`Simulation.conserved`), with K the kinetic
+energy, f the degrees of freedom (`degrees_of_freedom`) and W the work of the source that changes
+the field (`lrcalc.field_work`, 0 for a constant one), whatever is held:
+
+========  ===============================================  ======================================
+ensemble  conserved                                        source
+========  ===============================================  ======================================
+nve       𝓕 + K - W                                        velocity Verlet
+nvt       𝓕 + K - W - Σ heat of the thermostat             Bussi, Donadio, Parrinello, J. Chem.
+                                                           Phys. 126, 014101 (2007), eq. 15
+npt       𝓕 + K - W + p_ext V + p_ε²/2W_ε + chain of the   Martyna, Tobias, Klein, J. Chem. Phys.
+          barostat + Σ p_η²/2Q + f k_BT η_1 + k_BT Σ η_j   101, 4177 (1994), eq. 2.9
+========  ===============================================  ======================================
+
+𝓕 is the energy without a field, ``E_KS - E·M - …`` at constant E or voltage, ``U(D)`` at constant D
+(physics §2; Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009)). Atomic charges in periodic
+cells have no such energy: there 𝓕 contains minus the work that the field has done on them.
+"""
 
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,10 +35,18 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.verlet import VelocityVerlet
 
 from lrcalc.calculator import LRCalculator
-from lrcalc.run_identity import OUTPUT, check_same, describe, pack
+from lrcalc.field_work import branch_warning, properties_needed, source, work
+from lrcalc.evaluator import HELD
+from lrcalc.run_conditions import RunConditions, to_info
+from lrcalc.run_identity import OUTPUT, check_same, describe, fingerprint, pack
+from lrcalc.structures import fixed_atoms, total_charge
 from lrcalc.system import validate_atoms
+from lrcalc.velocities import degrees_of_freedom, draw_velocities, moves_as_a_whole
 
-ENSEMBLES = ("nve", "nvt", "npt")
+THERMOSTATS = {"nve": "none", "nvt": "bussi", "npt": "nose-hoover"}
+"""Ensemble → thermostat."""
+
+ENSEMBLES = tuple(THERMOSTATS)
 
 NPT_STATE = (("", "_p_eps"), ("_thermostat", "_eta"), ("_thermostat", "_p_eta"),
              ("_barostat", "_xi"), ("_barostat", "_p_xi"))  # fmt: skip
@@ -65,9 +93,11 @@ class Simulation:
     Parameters
     ----------
     atoms : Atoms
-        Changed in place. Velocities are drawn if there are none.
+        Changed in place. Velocities are drawn if there are none, or all are zero. Of constraints
+        FixAtoms is understood. ``atoms.info`` gets the `conditions`, so that every frame that is
+        written carries them.
     calculator : LRCalculator
-        With whatever field; time-dependent ones see the time of this simulation.
+        With whatever field; time-dependent ones see the time of this simulation, from 0.
     settings : Settings
 
     Attributes
@@ -78,17 +108,25 @@ class Simulation:
         What must be the same for a saved state to be continued; saved with it. Add what else
         decides: a function of time can only be told from a constant here.
     field_work : float
-        eV; what changing the field has added to the enthalpy, ``∫ ∂𝓕/∂t dt``. In NPT the
-        conserved quantity is exact for constant E, D or voltage only.
+        eV; what changing the field has added to the enthalpy (`lrcalc.field_work`).
+    degrees_of_freedom : int
+        That share the temperature: what moves, without the whole where that stands still.
+    notes : list of str
+        What whoever starts the run should know: where velocities come from, and so on.
 
     Raises
     ------
     ValueError
-        For an unknown ensemble, or values that make no sense.
+        For an unknown ensemble, values that make no sense, or a structure that cannot move.
+
+    Warns
+    -----
+    UserWarning
+        Where the pressure of a changing cell depends on the branch of the dipole.
     """
 
     def __init__(self, atoms: Atoms, calculator: LRCalculator, settings: Settings) -> None:
-        check_start(atoms)
+        fixed = check_start(atoms)
         check_settings(settings, atoms)
         self.atoms = atoms
         self.calculator = calculator
@@ -96,11 +134,50 @@ class Simulation:
         self.steps = 0
         self.field_work = 0.0
         self.rng = np.random.default_rng(settings.seed)
-        self.identity = describe(atoms, calculator, settings._asdict())
+        calculator.time = 0.0
+        calculator.reset_branch()  # neither results nor work of what it saw before
         atoms.calc = calculator
-        if not atoms.get_momenta().any():
-            draw_velocities(atoms, settings.temperature, self.rng)
-        self.integrator = make_integrator(atoms, settings, self.rng)
+        pushed = calculator.evaluator.in_field and total_charge(atoms) != 0.0
+        self.notes = start(atoms, settings.temperature, self.rng, fixed)
+        self.degrees_of_freedom = degrees_of_freedom(atoms, fixed, pushed=pushed)
+        if pushed:
+            self.notes.append("a net charge in a field accelerates the structure as a whole")
+        self.identity = describe(atoms, calculator, settings._asdict())
+        self.identity["degrees_of_freedom"] = self.degrees_of_freedom
+        self.integrator = make_integrator(atoms, settings, self.rng, self.degrees_of_freedom)
+        self.set_conditions()
+        warning = branch_warning(settings.ensemble, self.conditions.held)
+        if warning:
+            warnings.warn(warning, stacklevel=2)
+
+    def set_conditions(self, **known: Any) -> None:
+        """Write the conditions of the run into ``atoms.info``.
+
+        Parameters
+        ----------
+        **known
+            Entries of `RunConditions` that a calculator does not know: the model's name, the
+            amplitude of a field that varies.
+        """
+        calculator, settings = self.calculator, self.settings
+        held = next((name for name in HELD if getattr(calculator, name) is not None), "")
+        value = None
+        if held and not calculator.varies:
+            x, y, z = getattr(calculator, held)
+            value = (float(x), float(y), float(z))
+        self.conditions = RunConditions(
+            ensemble=settings.ensemble, thermostat=THERMOSTATS[settings.ensemble],
+            temperature=settings.temperature, timestep=settings.timestep, held=held, value=value,
+            varies=calculator.varies, epsilon_infinity=calculator.evaluator.epsilon_infinity,
+            model=fingerprint(calculator.evaluator.potential),
+        )._replace(**known)  # fmt: skip
+        self.atoms.info |= to_info(self.conditions)
+
+    @property
+    def temperature(self) -> float:
+        """Of this moment, K: kinetic energy over the degrees of freedom that share it."""
+        kinetic = self.atoms.get_kinetic_energy()
+        return float(2 * kinetic / (units.kB * self.degrees_of_freedom))
 
     @property
     def time(self) -> float:
@@ -111,33 +188,21 @@ class Simulation:
         """Advance by one time step."""
         npt, varies = self.settings.ensemble == "npt", self.calculator.varies
         # with the forces, not in evaluations of their own
-        needed = ["stress"] * npt + ["dipole"] * varies
+        needed = ["stress"] * npt
+        if varies:
+            needed += properties_needed(self.calculator, self.atoms)
         self.calculator.also = sorted({*self.calculator.also, *needed})
         # what the integrator starts from is of the field of this time: computed before the time
         # advances, where it is not there already
         self.atoms.get_forces()
         if npt:
             self.atoms.get_stress()
-        before = self._field_and_moment() if varies else None
+        before = source(self.calculator, self.atoms) if varies else None
         self.calculator.time = self.time + self.settings.timestep
         self.integrator.step()
         self.steps += 1
         if before is not None:
-            after = self._field_and_moment()
-            mean = 0.5 * (before[1] + after[1])
-            self.field_work += float(mean @ (after[0] - before[0]))
-
-    def _field_and_moment(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the controlled variable and the derivative of the enthalpy with respect to it."""
-        calculator = self.calculator
-        dipole = calculator.get_property("dipole", self.atoms)
-        if calculator.electric_displacement is not None:
-            volume = self.atoms.get_volume()
-            return (
-                np.array(calculator.electric_displacement),
-                volume * np.array(calculator.results["electric_field"]),
-            )
-        return np.array(calculator.results["electric_field"]), -np.asarray(dipole)
+            self.field_work += work(before, source(self.calculator, self.atoms))
 
     def conserved(self) -> float:
         """Return the conserved quantity, eV: enthalpy + kinetic energy + baths - work."""
@@ -182,7 +247,9 @@ class Simulation:
         self.calculator.charge_work = float(state["charge_work"])
         self.calculator.time = self.time
         self.rng.bit_generator.state = _generator(state["rng"])
-        self.integrator = make_integrator(self.atoms, self.settings, self.rng)
+        self.integrator = make_integrator(
+            self.atoms, self.settings, self.rng, self.degrees_of_freedom
+        )
         if self.settings.ensemble == "nvt":
             self.integrator.transferred_energy = float(state["transferred"])
         if self.settings.ensemble == "npt":
@@ -192,21 +259,30 @@ class Simulation:
                 setattr(target, name, float(value) if value.ndim == 0 else value.copy())
 
 
-def make_integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> Any:
-    """ASE's integrator for an ensemble."""
+def make_integrator(
+    atoms: Atoms, settings: Settings, rng: np.random.Generator, degrees: int
+) -> Any:
+    """ASE's integrator for an ensemble, with a thermostat of so many degrees of freedom."""
     step = settings.timestep * units.fs
     if settings.ensemble == "nve":
         return VelocityVerlet(atoms, timestep=step)
     if settings.ensemble == "nvt":
-        return Bussi(
+        bussi = Bussi(
             atoms, timestep=step, temperature_K=settings.temperature,
             taut=settings.thermostat_time * units.fs, rng=rng,
         )  # fmt: skip
-    return IsotropicMTKNPT(
+        # ASE counts the motion of the whole, which stays at rest
+        bussi.ndof = degrees
+        bussi.target_kinetic_energy = 0.5 * degrees * units.kB * settings.temperature
+        return bussi
+    npt = IsotropicMTKNPT(
         atoms, timestep=step, temperature_K=settings.temperature,
         pressure_au=settings.pressure * units.GPa, tdamp=settings.thermostat_time * units.fs,
         pdamp=settings.barostat_time * units.fs,
     )  # fmt: skip
+    for part in (npt, npt._thermostat, npt._barostat):
+        part._num_atoms_global = degrees / 3
+    return npt
 
 
 def check_settings(settings: Settings, atoms: Atoms) -> None:
@@ -234,21 +310,37 @@ def check_settings(settings: Settings, atoms: Atoms) -> None:
         )
 
 
-def check_start(atoms: Atoms) -> None:
-    """Refuse a structure that cannot move."""
+def check_start(atoms: Atoms) -> np.ndarray:
+    """Refuse a structure that cannot move; return which atoms are fixed, (N,) bool."""
     validate_atoms(atoms)
     mass, momenta = atoms.get_masses(), atoms.get_momenta()
     if not (np.isfinite(mass) & (mass > 0)).all():
         raise ValueError("`atoms` has masses that are not positive; set them")
     if not np.isfinite(momenta).all():
         raise ValueError("`atoms` has NaN or infinite velocities; remove them, or start earlier")
+    fixed = fixed_atoms(atoms, where="molecular dynamics")
+    if fixed.all():
+        raise ValueError("all atoms of the structure are fixed: nothing can move; free some")
+    return fixed
 
 
-def draw_velocities(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
-    """Maxwell-Boltzmann velocities without motion of the whole."""
-    mass = atoms.get_masses()[:, None]
-    momenta = rng.normal(size=(len(atoms), 3)) * np.sqrt(mass * units.kB * temperature)
-    atoms.set_momenta(momenta - momenta.sum(0) * mass / mass.sum())
+def start(
+    atoms: Atoms, temperature: float, rng: np.random.Generator, fixed: np.ndarray
+) -> list[str]:
+    """Give the atoms velocities where they have none; say where they come from."""
+    momenta = atoms.get_momenta()
+    if momenta[~fixed].any():
+        notes = ["velocities of the structure"]
+        if momenta[fixed].any():
+            notes.append("velocities of fixed atoms set to zero")
+        atoms.set_momenta(momenta)  # which constraints act upon
+    else:
+        zeros = ", because those of the structure are zero" if atoms.has("momenta") else ""
+        draw_velocities(atoms, temperature, rng, fixed)
+        notes = [f"velocities drawn at {temperature:g} K{zeros}"]
+    if not fixed.any() and moves_as_a_whole(atoms):
+        notes.append("the structure moves as a whole, which its temperature and thermostat count")
+    return notes
 
 
 def save_state(path: Path, state: dict[str, np.ndarray]) -> None:

@@ -1,0 +1,115 @@
+"""Work of the source of a field: what changing it in time adds to the enthalpy.
+
+Whatever is held, x = E, D or the voltages v, the enthalpy 𝓕(R, h, x) is a function of positions,
+cell and x, and forces and stress are its derivatives at fixed x. Along a trajectory
+
+    d𝓕/dt = -Σ F·Ṙ + V σ:ε̇ + (∂𝓕/∂x)_{R,h}·ẋ
+
+so that enthalpy + kinetic energy + baths - ∫ (∂𝓕/∂x)_{R,h}·dx is constant, also while the cell
+moves (Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009), eqs. 3-9, for the functionals):
+
+==================  ======================  =====================  ==============================
+held                enthalpy                ``(∂𝓕/∂x)_{R,h}``      the stress is at fixed
+==================  ======================  =====================  ==============================
+E, V/Å              𝓕(E) = E_KS - E·M - …   -M                     Cartesian E: it depends on the
+                                                                   branch of M
+v = h·E, V          𝓕(h⁻¹v)                 -h⁻ᵀM                  voltages: proper
+D, e/Å²             U(D) = E_KS + ½V(D-P)·E V E                    Cartesian D: it depends on the
+                                                                   branch of M
+==================  ======================  =====================  ==============================
+
+Rows of h are the lattice vectors, E = h⁻¹v. With a voltage the field follows the cell, and
+``M·δE`` would count, as work of the source, what the cell does.
+
+On the branch: with one ion of charge Z on another lattice vector R, M becomes ``M + Z R``. At fixed
+Cartesian E the enthalpy changes by ``-Z E·R``, and R follows the cell: another stress, though the
+crystal is the same. At fixed v it changes by a constant. At fixed Cartesian D, P changes by
+``Z R/V``, which is no constant either; the flux ``d = V h⁻¹ D`` through the faces of the cell is
+what would have to be held. Energy is conserved in each of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from lrcalc.calculator import LRCalculator
+
+
+class Source(NamedTuple):
+    """What is controlled, and the derivative of the enthalpy with respect to it.
+
+    Attributes
+    ----------
+    value : ndarray (3,)
+        E, D or voltages.
+    slope : ndarray (3,)
+        ``(∂𝓕/∂x)_{R,h}``; its product with ``value`` is in eV.
+    """
+
+    value: np.ndarray
+    slope: np.ndarray
+
+
+def properties_needed(calculator: LRCalculator, atoms: Atoms) -> list[str]:
+    """Return what `source` reads, for the calculator to compute with the forces."""
+    return ["dipole", "charges"] if _charges_do_work(calculator, atoms) else ["dipole"]
+
+
+def source(calculator: LRCalculator, atoms: Atoms) -> Source:
+    """Return the controlled variable of this moment and the slope of the enthalpy along it.
+
+    Parameters
+    ----------
+    calculator : LRCalculator
+        In a field.
+    atoms : Atoms
+        On the branch that the calculator follows: not wrapped.
+    """
+    dipole = np.array(calculator.get_property("dipole", atoms))
+    field = np.array(calculator.get_property("electric_field", atoms))
+    if calculator.electric_displacement is not None:
+        return Source(np.array(calculator.electric_displacement), atoms.get_volume() * field)
+    if calculator.reduced_field is not None:
+        slope = -np.linalg.solve(np.asarray(atoms.cell).T, dipole)
+        return Source(np.array(calculator.reduced_field), slope)
+    if _charges_do_work(calculator, atoms):
+        # atomic charges in a periodic cell enter the energy by the work E·dM that they do, which
+        # leaves nothing for the source: only the rest of the dipole is coupled by an energy
+        dipole -= calculator.get_property("charges", atoms) @ atoms.positions
+    return Source(field, -dipole)
+
+
+def work(before: Source, after: Source) -> float:
+    """Work of the source over one step by the trapezoidal rule, eV."""
+    return float(0.5 * (before.slope + after.slope) @ (after.value - before.value))
+
+
+def _charges_do_work(calculator: LRCalculator, atoms: Atoms) -> bool:
+    """Whether charges feel forces in the field that have no energy (physics §4)."""
+    config = calculator.evaluator.potential.config
+    return config["charges"] == "atomic" and config["level"] != "sr" and bool(atoms.pbc.any())
+
+
+def branch_warning(ensemble: str, held: str) -> str | None:
+    """Say that a pressure is ill-defined, and what to do; None where it is well-defined.
+
+    Parameters
+    ----------
+    ensemble : str
+    held : str
+        "electric_field", "electric_displacement", "reduced_field" or "".
+    """
+    if ensemble != "npt" or held not in ("electric_field", "electric_displacement"):
+        return None
+    what = {"electric_field": "constant E", "electric_displacement": "constant D"}[held]
+    return (
+        f"{what} in a changing cell: the pressure depends on the branch of the dipole (on the "
+        "lattice vector that an ion is counted at), so volume and stress are not those of one "
+        "crystal; hold the voltage instead (`--voltage`, `reduced_field`: E·a along each lattice "
+        "vector), or keep the cell (nvt)"
+    )
