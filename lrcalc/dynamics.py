@@ -35,8 +35,8 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.verlet import VelocityVerlet
 
 from lrcalc.calculator import LRCalculator
-from lrcalc.field_work import branch_warning, properties_needed, source, work
 from lrcalc.evaluator import HELD
+from lrcalc.field_work import branch_warning, properties_needed, source, work
 from lrcalc.run_conditions import RunConditions, to_info
 from lrcalc.run_identity import OUTPUT, check_same, describe, fingerprint, pack
 from lrcalc.structures import fixed_atoms, total_charge
@@ -112,7 +112,7 @@ class Simulation:
     degrees_of_freedom : int
         That share the temperature: what moves, without the whole where that stands still.
     notes : list of str
-        What whoever starts the run should know: where velocities come from, and so on.
+        What whoever starts the run should know: that velocities were drawn, and so on.
 
     Raises
     ------
@@ -167,8 +167,9 @@ class Simulation:
             value = (float(x), float(y), float(z))
         self.conditions = RunConditions(
             ensemble=settings.ensemble, thermostat=THERMOSTATS[settings.ensemble],
-            temperature=settings.temperature, timestep=settings.timestep, held=held, value=value,
-            varies=calculator.varies, epsilon_infinity=calculator.evaluator.epsilon_infinity,
+            temperature=self.temperature if settings.ensemble == "nve" else settings.temperature,
+            timestep=settings.timestep, held=held, value=value, varies=calculator.varies,
+            epsilon_infinity=calculator.evaluator.epsilon_infinity,
             model=fingerprint(calculator.evaluator.potential),
         )._replace(**known)  # fmt: skip
         self.atoms.info |= to_info(self.conditions)
@@ -183,6 +184,12 @@ class Simulation:
     def time(self) -> float:
         """Simulated time, fs."""
         return self.steps * self.settings.timestep
+
+    @property
+    def pressure(self) -> float:
+        """Of this moment, with that of the kinetic energy, GPa."""
+        stress = self.atoms.get_stress(voigt=False, include_ideal_gas=True)
+        return float(-np.trace(stress) / 3 / units.GPa)
 
     def step(self) -> None:
         """Advance by one time step."""
@@ -327,12 +334,10 @@ def check_start(atoms: Atoms) -> np.ndarray:
 def start(
     atoms: Atoms, temperature: float, rng: np.random.Generator, fixed: np.ndarray
 ) -> list[str]:
-    """Give the atoms velocities where they have none; say where they come from."""
+    """Give the atoms velocities where they have none; say what was done to them."""
     momenta = atoms.get_momenta()
     if momenta[~fixed].any():
-        notes = ["velocities of the structure"]
-        if momenta[fixed].any():
-            notes.append("velocities of fixed atoms set to zero")
+        notes = ["velocities of fixed atoms set to zero"] if momenta[fixed].any() else []
         atoms.set_momenta(momenta)  # which constraints act upon
     else:
         zeros = ", because those of the structure are zero" if atoms.has("momenta") else ""

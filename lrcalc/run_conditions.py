@@ -59,14 +59,24 @@ class RunConditions(NamedTuple):
 
 
 def to_info(conditions: RunConditions) -> dict[str, str]:
-    """Entry for ``atoms.info``: ``{KEY: JSON}`` without what is at its default."""
+    """Entry for ``atoms.info``: ``{KEY: JSON}`` without what is at its default.
+
+    Extended xyz loses backslashes, so a text has none: quotation marks in it become ', the
+    separators of other systems' paths /.
+    """
     defaults = RunConditions()
     told = {
-        name: value
+        name: _plain(value)
         for name, value in conditions._asdict().items()
         if value != getattr(defaults, name)
     }
-    return {KEY: json.dumps(told)}
+    return {KEY: json.dumps(told, ensure_ascii=False)}
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return " ".join(value.replace('"', "'").replace("\\", "/").split())
 
 
 def from_info(info: Mapping[str, Any]) -> RunConditions | None:

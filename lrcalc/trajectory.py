@@ -2,12 +2,14 @@
 
 Born charges are a column ``born:R:9`` (``born[atom, field, displacement]`` flattened), the
 polarizability nine numbers of the header; other programs read both. `read_extxyz` puts everything
-back into ``atoms.calc.results`` in the shapes of `LRCalculator`.
+back into ``atoms.calc.results`` in the shapes of `LRCalculator`. What the format has no place for,
+or would give back as something else, is left out with a warning that names it.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,16 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import iread, read, write
+from ase.constraints import FixAtoms, FixCartesian
+from ase.io import iread, write
+from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 from ase.io.trajectory import Trajectory
 
-STANDARD = ("energy", "forces", "stress", "dipole", "charges")
+from lrcalc.structures.formats import find, frames_of
+
+STANDARD = (
+    "energy", "energies", "forces", "stress", "stresses", "dipole", "charges", "magmom", "magmoms",
+)  # fmt: skip
 """Results that ASE's extended xyz carries itself."""
 
 HEADER = {
@@ -26,7 +34,16 @@ HEADER = {
 }  # fmt: skip
 """Results kept in the header, and their shapes."""
 
-BORN = "born"
+COLUMNS = {
+    "born": ("born_effective_charges", (3, 3)),
+    "dpol": ("polarizability_derivative", (3, 3, 3)),
+}
+"""Columns that hold a flattened tensor of each atom: the result, and its shape."""
+
+KNOWN_TO_TRAJ = {
+    "numbers", "positions", "momenta", "masses", "tags", "initial_charges", "initial_magmoms",
+}  # fmt: skip
+"""Columns that an ASE trajectory keeps."""
 
 
 def write_extxyz(
@@ -40,10 +57,18 @@ def write_extxyz(
         Without ``append`` replaced only once the new file is complete.
     atoms : Atoms or sequence of Atoms
         Results are taken from ``atoms.calc.results`` where these belong to the structure as it
-        is now; momenta and ``info`` are kept. With a calculator that computes, what ASE's own
-        reader left of an earlier frame (``info["polarizability"]``, ``arrays["born"]``) is not.
+        is now; momenta, masses, charges, fixed atoms, boundary and ``info`` are kept. With a
+        calculator that computes, what ASE's own reader left of an earlier frame
+        (``info["polarizability"]``, ``arrays["born"]``) is not.
     append : bool
         Add to the end of the file.
+
+    Warns
+    -----
+    UserWarning
+        Naming what extended xyz cannot hold: constraints other than FixAtoms and FixCartesian,
+        entries of ``info`` that come back as something else, columns that are not numbers or
+        words.
     """
     path = Path(path)
     frames = [_flat(a) for a in ([atoms] if isinstance(atoms, Atoms) else atoms)]
@@ -78,13 +103,8 @@ def read_extxyz(path: str | os.PathLike[str], index: str = ":") -> list[Atoms]:
     FileNotFoundError, ValueError
         For a missing file or one that is not extended xyz.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no trajectory {path}")
-    try:
-        frames = read(path, index=index, format="extxyz")
-    except Exception as error:  # ASE raises many kinds for a malformed file
-        raise ValueError(f"{path} could not be read as extended xyz: {error}") from error
-    return [_restored(a) for a in (frames if isinstance(frames, list) else [frames])]
+    frames = frames_of(find(Path(path), "trajectory"), index, "trajectory", extended=True)
+    return [_restored(a) for a in frames]
 
 
 def extxyz_to_traj(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> int:
@@ -99,6 +119,11 @@ def extxyz_to_traj(path: str | os.PathLike[str], target: str | os.PathLike[str])
         Extended xyz.
     target : path-like
         Replaced only once the new file is complete. One frame is in memory at a time.
+
+    Warns
+    -----
+    UserWarning
+        Naming columns that the format has no place for.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no trajectory {path}")
@@ -110,8 +135,11 @@ def extxyz_to_traj(path: str | os.PathLike[str], target: str | os.PathLike[str])
             for atoms in iread(path, index=":", format="extxyz"):
                 frame = _restored(atoms)
                 results = frame.calc.results
-                for name in (set(HEADER) - {"polarization"}) & set(results):
-                    frame.info[name] = results[name]
+                for name in (set(HEADER) | {"polarizability_derivative"}) - {"polarization"}:
+                    if name in results:
+                        frame.info[name] = results.pop(name)
+                lost = [f"the column {name}" for name in set(frame.arrays) - KNOWN_TO_TRAJ]
+                _say_lost(lost, "an ASE trajectory", 3)
                 trajectory.write(frame)
                 count += 1
         os.replace(temporary, target)
@@ -129,16 +157,77 @@ def _flat(atoms: Atoms) -> Atoms:
         # what ASE's reader left here is of the frame that was read, not of one that was computed
         for name in HEADER:
             copy.info.pop(name, None)
-        copy.arrays.pop(BORN, None)
+        for name in COLUMNS:
+            copy.arrays.pop(name, None)
+    _say_lost(_take_off(copy), "extended xyz", 5)
     for name in HEADER:
         if name in results:
             copy.info[name] = np.asarray(results[name]).reshape(-1)
-    if "born_effective_charges" in results:
-        copy.arrays[BORN] = np.asarray(results["born_effective_charges"]).reshape(len(atoms), 9)
+    for column, (name, _) in COLUMNS.items():
+        if name in results:
+            copy.arrays[column] = np.asarray(results[name]).reshape(len(atoms), -1)
     known = {name: results[name] for name in STANDARD if name in results}
     if known:
         copy.calc = SinglePointCalculator(copy, **known)
     return copy
+
+
+def _take_off(atoms: Atoms) -> list[str]:
+    """Remove what extended xyz cannot hold; say what it was."""
+    lost = [
+        f"the constraint {type(constraint).__name__}"
+        for constraint in atoms.constraints
+        if not isinstance(constraint, FixAtoms | FixCartesian)
+    ]
+    for name in [name for name, column in atoms.arrays.items() if not _holds_column(name, column)]:
+        lost.append(f"the column {name!r}")
+        del atoms.arrays[name]
+    for name in [name for name, value in atoms.info.items() if not _holds_entry(name, value)]:
+        lost.append(f"info[{name!r}]")
+        del atoms.info[name]
+    return lost
+
+
+def _holds_column(name: str, column: np.ndarray) -> bool:
+    """Whether a line of extended xyz can have it: numbers, or words."""
+    if column.ndim > 2 or not name.strip() or set(name) & set(': \t"='):
+        return False
+    if column.dtype.kind in "USO":
+        return all(isinstance(x, str) and len(x.split()) == 1 for x in column.ravel())
+    return column.dtype.kind in "ifb" and column.size > 0
+
+
+def _holds_entry(name: Any, value: Any) -> bool:
+    """Whether the header gives back an entry, and leaves its neighbours alone."""
+    if not isinstance(name, str) or name.lower() in ("lattice", "properties", "pbc"):
+        return False
+    if isinstance(value, float | int | np.bool_ | np.number) and name.isidentifier():
+        return True
+    beside = {"first": 1, name: value, "last": 2}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ASE's own, of what is said here
+            back = key_val_str_to_dict(key_val_dict_to_str(beside))
+        return set(back) == set(beside) and back["last"] == 2 and _alike(value, back[name])
+    except Exception:  # ASE raises many kinds for what it cannot write
+        return False
+
+
+def _alike(value: Any, back: Any) -> bool:
+    """Whether it is the same thing; a sequence may come back as an array or a number."""
+    if isinstance(value, str | bytes) or value is None:
+        return type(back) is not bytes and str(back) == value
+    if isinstance(value, dict):
+        return bool(back == value)
+    return bool(np.array_equal(np.ravel(np.asarray(value)), np.ravel(np.asarray(back))))
+
+
+def _say_lost(lost: Sequence[str], place: str, stacklevel: int) -> None:
+    if lost:
+        warnings.warn(
+            f"{place} cannot hold {', '.join(lost)}: left out; keep it elsewhere, or remove it",
+            stacklevel=stacklevel,
+        )
 
 
 def _restored(atoms: Atoms) -> Atoms:
@@ -148,9 +237,10 @@ def _restored(atoms: Atoms) -> Atoms:
     for name, shape in HEADER.items():
         if name in atoms.info:
             results[name] = np.asarray(atoms.info.pop(name), dtype=float).reshape(shape)
-    if BORN in atoms.arrays:
-        born = np.asarray(atoms.arrays.pop(BORN), dtype=float)
-        results["born_effective_charges"] = born.reshape(len(atoms), 3, 3)
+    for column, (name, shape) in COLUMNS.items():
+        if column in atoms.arrays:
+            flat = np.asarray(atoms.arrays.pop(column), dtype=float)
+            results[name] = flat.reshape(len(atoms), *shape)
     # the calculator remembers the structure without what was taken off it
     atoms.calc.atoms = atoms.copy()
     return atoms

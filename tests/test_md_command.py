@@ -203,7 +203,7 @@ def test_labels_of_the_start_are_not_in_every_frame(tmp_path):
     assert cli.main(["md", "BaTiO3", str(tmp_path / "labelled.xyz"), *options]) == 0
     for frame in read(f"{out}.xyz", index=":"):
         assert set(frame.arrays) == {"numbers", "positions", "momenta", "tags"}
-        assert set(frame.info) == {"step", "time_fs", "charge"}
+        assert set(frame.info) == {"step", "time_fs", "charge", "run_conditions"}
         np.testing.assert_array_equal(frame.constraints[0].index, [0])
         np.testing.assert_allclose(frame.get_momenta()[0], 0)
 

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 from ase.io import read
 
 from lrcalc import LRCalculator
-from lrcalc.trajectory import read_extxyz, write_extxyz
+from lrcalc.run_conditions import KEY, RunConditions, from_info, to_info
+from lrcalc.trajectory import extxyz_to_traj, read_extxyz, write_extxyz
 
 from .conftest import random_potential
 from .structures import water_box
@@ -80,3 +84,118 @@ def test_bad_files_are_named(tmp_path):
     (tmp_path / "bad.xyz").write_text("3\nthis is\nnot a trajectory\n")
     with pytest.raises(ValueError, match="extended xyz"):
         read_extxyz(tmp_path / "bad.xyz")
+
+
+CONDITIONS = RunConditions(
+    ensemble="npt", thermostat="nose-hoover", temperature=287.4, timestep=0.25,
+    held="electric_displacement", value=(0.0, -1e-3, 0.1), varies=True, epsilon_infinity=1.78,
+    model="my, 'own' [x]=ü.pt",
+)  # fmt: skip
+
+
+def everything():
+    """An ion with isotopes, fixed atoms, odd cell, slab boundary and velocities."""
+    atoms = water_box(n=2, pbc=(True, False, True))
+    atoms.set_masses([15.999, 2.014, 1.008, 17.999, 3.016, 1.008])
+    atoms.set_initial_charges([-0.8, 0.9, 0.9, -0.8, 0.4, 0.4])
+    atoms.set_initial_magnetic_moments([0, 1, 0, 0, 0, -1])
+    atoms.set_tags(range(6))
+    atoms.set_momenta(np.random.default_rng(0).normal(size=(6, 3)))
+    atoms.set_constraint([FixAtoms([1]), FixAtoms([1, 4])])
+    atoms.info |= {"charge": 1.0, "step": 3, "name": 'an "ion"', **to_info(CONDITIONS)}
+    return atoms
+
+
+def check_same(found, expected):
+    assert set(found.arrays) == set(expected.arrays)
+    for name, column in expected.arrays.items():
+        np.testing.assert_allclose(found.arrays[name], column, atol=1e-8, err_msg=name)
+    np.testing.assert_array_equal(found.cell, expected.cell)
+    np.testing.assert_array_equal(found.pbc, expected.pbc)
+    fixed = [{i for c in a.constraints for i in c.index} for a in (found, expected)]
+    assert fixed[0] == fixed[1]
+    assert found.info == expected.info
+    assert from_info(found.info) == CONDITIONS
+
+
+@pytest.mark.parametrize("pbc", [True, (True, False, True), False])
+def test_what_a_structure_says_comes_back(tmp_path, pbc):
+    atoms = everything()
+    atoms.pbc = pbc
+    write_extxyz(tmp_path / "x.xyz", [atoms, atoms[:1]])
+    first, second = read_extxyz(tmp_path / "x.xyz")
+    check_same(first, atoms)
+    assert len(second) == 1
+    assert extxyz_to_traj(tmp_path / "x.xyz", tmp_path / "x.traj") == 2
+    check_same(read(tmp_path / "x.traj", index=0), atoms)
+    write_extxyz(tmp_path / "again.xyz", first)
+    check_same(read(tmp_path / "again.xyz"), atoms)
+
+
+def test_constraints_of_single_directions_come_back(tmp_path):
+    atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]])
+    atoms.set_constraint(FixCartesian(0, (True, False, False)))
+    write_extxyz(tmp_path / "x.xyz", atoms)
+    (frame,) = read_extxyz(tmp_path / "x.xyz")
+    frame.set_momenta(np.ones((2, 3)))
+    np.testing.assert_array_equal(frame.get_momenta(), [[0, 1, 1], [1, 1, 1]])
+
+
+LOST = {
+    "FixBondLength": lambda a: a.set_constraint(FixBondLength(0, 1)),
+    r"info\['empty'\]": lambda a: a.info.update(empty=""),  # ASE: swallows pbc, the next entry
+    r"info\['none'\]": lambda a: a.info.update(none=None),
+    r"info\['back'\]": lambda a: a.info.update(back='C:\\new "x"'),
+    r"info\['number'\]": lambda a: a.info.update(number="007"),
+    r"info\['Lattice'\]": lambda a: a.info.update(Lattice=4),
+    r"info\['cif'\]": lambda a: a.info.update(cif={"a": object()}),
+    "'words'": lambda a: a.set_array("words", np.array(["a b", "c"])),
+    "'tensor'": lambda a: a.set_array("tensor", np.zeros((2, 3, 3))),
+    "'a:b'": lambda a: a.set_array("a:b", np.zeros(2)),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_what_the_format_cannot_hold_is_named_and_harms_nothing(tmp_path, what):
+    atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]], cell=[5, 5, 5], pbc=(True, False, False))
+    plain = atoms.copy()
+    LOST[what](atoms)
+    with pytest.warns(UserWarning, match=f"extended xyz cannot hold .*{what}"):
+        write_extxyz(tmp_path / "x.xyz", atoms)
+    (frame,) = read_extxyz(tmp_path / "x.xyz")
+    assert frame == plain
+    assert frame.info == {}
+    assert set(frame.arrays) == {"numbers", "positions"}
+
+
+def test_columns_that_a_traj_cannot_hold_are_named(tmp_path):
+    atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]])
+    atoms.set_array("kind", np.array([1, 2]))
+    write_extxyz(tmp_path / "x.xyz", atoms)
+    with pytest.warns(UserWarning, match="trajectory cannot hold the column kind"):
+        extxyz_to_traj(tmp_path / "x.xyz", tmp_path / "x.traj")
+
+
+def test_results_of_others_come_back(tmp_path, atoms):
+    """Of every kind that ASE's format knows, and derivatives of the polarizability."""
+    derivative = atoms.calc.get_property("polarizability_derivative", atoms)
+    write_extxyz(tmp_path / "x.xyz", atoms)
+    (frame,) = read_extxyz(tmp_path / "x.xyz")
+    found = frame.calc.results["polarizability_derivative"]
+    np.testing.assert_allclose(found, derivative, atol=1e-8)
+    results = {"energy": 1.0, "energies": np.arange(9.0), "magmom": 2.0, "magmoms": np.ones(9)}
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    write_extxyz(tmp_path / "y.xyz", atoms)
+    (frame,) = read_extxyz(tmp_path / "y.xyz")
+    for name, value in results.items():
+        np.testing.assert_allclose(frame.calc.results[name], value, err_msg=name)
+
+
+def test_texts_of_conditions_survive(tmp_path):
+    """Backslashes and quotation marks do not get through extended xyz; the rest does."""
+    told = CONDITIONS._replace(model='C:\\models\\my "best".pt')
+    atoms = Atoms("H", info=to_info(told))
+    write_extxyz(tmp_path / "x.xyz", atoms)
+    (frame,) = read_extxyz(tmp_path / "x.xyz")
+    assert from_info(frame.info) == told._replace(model="C:/models/my 'best'.pt")
+    assert isinstance(frame.info[KEY], str)

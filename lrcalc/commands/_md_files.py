@@ -1,4 +1,4 @@
-"""Files of a run: what is read, what may be replaced, what is continued."""
+"""Files of a run: what it starts from, what may be replaced, what is continued."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
 GROWING = (".xyz", ".csv")
 """What every frame is added to."""
 
-KEPT = {"numbers", "positions", "momenta", "masses", "tags"}
-"""Columns of a structure file that go on being true when the atoms move."""
 
+def read_start(given: str) -> tuple[Path, Atoms, list[str]]:
+    """Structure that a run starts from, without what holds for that frame alone.
 
-def read_structure(path: Path) -> Atoms:
-    """Last frame of a file, without energies, Born charges and labels that hold for it alone.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        For a missing file, or one that ASE cannot read.
+    Returns
+    -------
+    path : Path
+    atoms : Atoms
+        With total charge, masses, constraints, boundary and velocities of the file.
+    notes : list of str
+        Which frame it is, what of it is used and what cannot be.
     """
-    from ase.io import read
+    from lrcalc.structures import bare, describe_intake, read_structure
+    from lrcalc.structures.formats import find
 
-    if not path.is_file():
-        raise FileNotFoundError(f"no structure file {path}")
+    path = find(given, "structure")
+    atoms = read_structure(path)
+    frame = [f"{path}: its last frame is the start"] if has_more_frames(path) else []
+    return path, bare(atoms), [*frame, *describe_intake(atoms)]
+
+
+def has_more_frames(path: Path) -> bool:
+    """Whether a file that can be read has more than one frame."""
+    from lrcalc.structures import read_structures
+
     try:
-        atoms = read(path)
-    except Exception as error:  # ASE raises many kinds for a malformed file
-        reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
-        raise ValueError(
-            f"{path} could not be read as a structure ({reason}); give a file of a format that "
-            "ASE knows, such as .xyz, .cif or POSCAR"
-        ) from error
-    atoms = atoms.copy()
-    for name in set(atoms.arrays) - KEPT:
-        del atoms.arrays[name]
-    atoms.info = {name: atoms.info[name] for name in ("charge",) if name in atoms.info}
-    return atoms
+        return len(read_structures(path, slice(0, 2))) > 1
+    except ValueError:  # in a frame that is not the one used
+        return True
 
 
 def run_files(out: str, *, traj: bool) -> dict[str, Path]:

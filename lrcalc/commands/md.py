@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable
 from math import isfinite, pi, sin
 from pathlib import Path
@@ -19,7 +20,7 @@ from lrcalc.commands._md_files import (
     check_targets,
     clear,
     cut,
-    read_structure,
+    read_start,
     run_files,
     sizes,
 )
@@ -30,6 +31,10 @@ EXAMPLE = "lrcalc md water box.xyz --ensemble nvt --field 0 0 0.1 --steps 2000 -
 
 COLUMNS = ("step", "time_fs", "temperature_K", "enthalpy_eV", "conserved_eV", "volume_A3",
            "Mx_eA", "My_eA", "Mz_eA", "Ex_V/A", "Ey_V/A", "Ez_V/A")  # fmt: skip
+"""Of the table; at constant pressure also "pressure_GPa"."""
+
+HELD = ("field", "displacement", "voltage")
+"""Options of which one may be given."""
 
 SPACING = ("every", "born_every", "polarizability_every")
 """Options of the output that a continued run must keep; it may change --steps and --traj."""
@@ -38,8 +43,8 @@ SPACING = ("every", "born_every", "polarizability_every")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("model", help="bundled name or model file")
-    parser.add_argument("structure", help="any file ASE reads: its last frame, "
-                        "with the velocities it has")  # fmt: skip
+    parser.add_argument("structure", help="any file ASE reads (or water64): its last "
+                        "frame, with its charge, masses, fixed atoms and velocities")  # fmt: skip
     parser.add_argument("--out", default="md", metavar="NAME", help="NAME.xyz, .csv, .png, .npz")
     parser.add_argument("--steps", type=int, default=1000, help="total, with those done before")
     parser.add_argument("--timestep", type=float, default=0.5, help="fs")
@@ -55,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--displacement", type=float, nargs=3, metavar=("X", "Y", "Z"), help="D, e/Å²"
     )
     held.add_argument("--voltage", type=float, nargs=3, metavar=("A", "B", "C"),
-                      help="E·a along each lattice vector, V")  # fmt: skip
+                      help="E·a along each lattice vector, V; what to hold when the cell "
+                      "changes (npt)")  # fmt: skip
     shape = held.add_mutually_exclusive_group()
     shape.add_argument("--ramp", type=float, metavar="FS", help="raise it linearly over this time")
     shape.add_argument("--cycle", type=float, metavar="FS", help="sinusoidal with this period")
@@ -77,21 +83,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Integrate, write trajectory, table, picture and state."""
-    from lrcalc.dynamics import Settings, Simulation, load_state
+    from lrcalc.dynamics import Settings, load_state
     from lrcalc.hashing import hash_of
     from lrcalc.models.card import pressure_warning
     from lrcalc.trajectory import extxyz_to_traj
 
     check_options(args)
-    atoms = read_structure(Path(args.structure))
+    path, atoms, notes = read_start(args.structure)
     files = run_files(args.out, traj=args.traj)
-    check_targets(files, Path(args.structure), restart=args.restart)
+    check_targets(files, path, restart=args.restart)
     settings = Settings(
         args.ensemble, args.timestep, args.temperature, args.pressure, args.thermostat_time,
         args.barostat_time, args.seed,
     )  # fmt: skip
     start = hash_of(atoms.positions, atoms.cell[:], atoms.get_momenta())
-    simulation = Simulation(atoms, make_calculator(args), settings)
+    simulation = make_simulation(atoms, settings, args)
     simulation.identity |= {"held": held(args), "hash of the structure file": start}
     # the spacing of frames is not ours to change half way: spectra need it even
     simulation.identity |= {name: getattr(args, name) for name in SPACING}
@@ -99,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
     warning = pressure_warning(args.model, card) if args.ensemble == "npt" else None
     if warning:
         print(warning, file=sys.stderr)
+    for note in (*notes, *simulation.notes):
+        print(note)
     resumed = files[".npz"].is_file() and not args.restart
     if resumed:
         state = load_state(files[".npz"])
@@ -108,14 +116,35 @@ def run(args: argparse.Namespace) -> int:
     else:
         first_look(simulation, args)
         lock = clear(files)
-        files[".csv"].write_text(",".join(COLUMNS) + "\n")
+        files[".csv"].write_text(",".join(columns(args)) + "\n")
     with lock:
         integrate(simulation, args, files, resumed=resumed)
-    plot(files[".csv"], files[".png"], len(atoms))
+    plot(files[".csv"], files[".png"], len(atoms), len(columns(args)))
     if args.traj:
         extxyz_to_traj(files[".xyz"], files[".traj"])
     print(f"wrote {', '.join(str(f) for f in files.values())}")
     return 0
+
+
+def make_simulation(atoms: Any, settings: Any, args: argparse.Namespace) -> Any:
+    """Build the simulation; its warnings go to standard error, its conditions into the frames."""
+    from lrcalc.dynamics import Simulation
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        simulation = Simulation(atoms, make_calculator(args), settings)
+    for warning in caught:
+        print(f"warning: {warning.message}", file=sys.stderr)
+    amplitude = next((v for name in HELD if (v := getattr(args, name)) is not None), None)
+    simulation.set_conditions(
+        model=args.model, value=None if amplitude is None else tuple(amplitude)
+    )
+    return simulation
+
+
+def columns(args: argparse.Namespace) -> tuple[str, ...]:
+    """Name the columns of the table."""
+    return (*COLUMNS, "pressure_GPa") if args.ensemble == "npt" else COLUMNS
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -126,7 +155,7 @@ def check_options(args: argparse.Namespace) -> None:
         if getattr(args, name) < 0:
             option = "--" + name.replace("_", "-")
             raise ValueError(f"`{option}` is {getattr(args, name)} but must be 0 (never) or more")
-    vectors = [v for v in (args.field, args.displacement, args.voltage) if v is not None]
+    vectors = [v for name in HELD if (v := getattr(args, name)) is not None]
     if len(vectors) > 1:
         raise ValueError("--field, --displacement and --voltage exclude each other; give one")
     for option, value in (("--ramp", args.ramp), ("--cycle", args.cycle)):
@@ -190,14 +219,16 @@ def record(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) ->
         calculator.get_property(name, atoms)
     results = calculator.results
     row = [
-        simulation.steps, simulation.time, atoms.get_temperature(), energy, simulation.conserved(),
+        simulation.steps, simulation.time, simulation.temperature, energy, simulation.conserved(),
         abs(float(np.linalg.det(atoms.cell))), *results.get("dipole", np.zeros(3)),
         *results.get("electric_field", np.zeros(3)),
     ]  # fmt: skip
+    if args.ensemble == "npt":
+        row.append(simulation.pressure)
     atoms.info |= {"step": simulation.steps, "time_fs": simulation.time}
     write_extxyz(files[".xyz"], atoms, append=True)
     with files[".csv"].open("a") as file:
-        file.write(",".join(f"{value:.10g}" for value in row) + "\n")
+        file.write(",".join(f"{value:.15g}" for value in row) + "\n")
     save(simulation, files)
     return [float(value) for value in row]
 
@@ -237,7 +268,7 @@ def shaped(
 
 def held(args: argparse.Namespace) -> str:
     """Say what is held, how large and with what course in time."""
-    for name in ("field", "displacement", "voltage"):
+    for name in HELD:
         if getattr(args, name) is not None:
             shapes = {"ramp": args.ramp, "cycle": args.cycle}
             course = "".join(f" --{k} {v}" for k, v in shapes.items() if v is not None)
@@ -245,12 +276,12 @@ def held(args: argparse.Namespace) -> str:
     return "nothing"
 
 
-def plot(table: Path, picture: Path, n_atoms: int) -> None:
+def plot(table: Path, picture: Path, n_atoms: int, n_columns: int) -> None:
     """Draw conserved quantity, temperature and dipole against time."""
     from matplotlib.figure import Figure
 
     data = np.atleast_1d(np.genfromtxt(table, delimiter=",", skip_header=1))
-    data = data.reshape(-1, len(COLUMNS))
+    data = data.reshape(-1, n_columns)
     time = data[:, 1] / 1e3
     figure = Figure(figsize=(7, 6), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
