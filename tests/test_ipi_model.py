@@ -35,6 +35,7 @@ FIELDS = {
     "none": Settings(),
     "E": Settings(electric_field=FIELD),
     "D": Settings(electric_displacement=(0.0, 0.0, 0.003)),
+    "voltage": Settings(reduced_field=(0.2, -0.3, 0.6)),
 }
 
 
@@ -42,7 +43,8 @@ FIELDS = {
 def test_virial_and_force_of_the_model(field):
     """All nine strains and a force against central differences, in atomic units.
 
-    In a field the virial is not symmetric: the nine differ.
+    In a field the virial is not symmetric: the nine differ. At constant voltage it is: the field
+    turns with the cell.
     """
     atoms = waters(8)
     settings = FIELDS[field]._replace(max_force=0.0)
@@ -51,6 +53,7 @@ def test_virial_and_force_of_the_model(field):
         dtype="float64",
         electric_field=settings.electric_field,
         electric_displacement=settings.electric_displacement,
+        reduced_field=settings.reduced_field,
     )
     run = Engine(settings, atoms, evaluator)
     cell, positions = np.array(atoms.cell).T / Bohr, atoms.positions / Bohr
@@ -78,8 +81,44 @@ def test_virial_and_force_of_the_model(field):
         return run([cell], [shifted])[0].potential
 
     np.testing.assert_allclose(message.force[3, 1], -derivative(moved, 1e-4), rtol=1e-6)
-    if field != "none":
-        assert np.max(np.abs(message.virial - message.virial.T)) > 1e-4
+    skewed = np.max(np.abs(message.virial - message.virial.T))
+    assert skewed > 1e-4 if field in "ED" else skewed < 1e-12
+
+
+def test_pressure_at_constant_voltage_knows_no_branch():
+    """All O moved by a lattice vector: forces are the same, and the pressure at constant voltage.
+
+    At constant E the pressure is of another branch: by ``-E q a_z/V`` along z, q the whole charge
+    that was moved.
+    """
+    atoms = waters(8)
+    potential = random_potential(atoms)
+    moved = atoms.copy()
+    moved.positions[atoms.numbers == 8] += atoms.cell[2]
+    charge = Evaluator(potential, dtype="float64").constant_charges(atoms)["O"] * 8
+    field = np.array([0.0, 0.0, 0.1])
+    changes = {}
+    for settings in (
+        Settings(electric_field=tuple(field), max_force=0.0),
+        Settings(reduced_field=tuple(atoms.cell[:] @ field), max_force=0.0),
+    ):
+        evaluator = Evaluator(
+            potential,
+            dtype="float64",
+            electric_field=settings.electric_field,
+            reduced_field=settings.reduced_field,
+        )
+        run = Engine(settings, atoms, evaluator)
+        run._first = False  # the driver refuses a start that is not the template
+        cell = np.array(atoms.cell).T / Bohr
+        one, other = (run([cell], [a.positions / Bohr])[0] for a in (atoms, moved))
+        np.testing.assert_allclose(one.force, other.force, atol=1e-10)
+        name = "E" if settings.electric_field else "voltage"
+        changes[name] = (other.virial - one.virial) * Hartree
+    assert np.abs(changes["voltage"]).max() < 1e-9
+    expected = charge * np.outer(field, atoms.cell[2])
+    np.testing.assert_allclose(changes["E"], expected, atol=1e-8)
+    assert np.abs(expected).max() > 1e-3
 
 
 @pytest.mark.timeout(120)

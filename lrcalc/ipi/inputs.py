@@ -9,7 +9,7 @@ from ase import Atoms
 from lrcalc.ipi import kinds
 from lrcalc.ipi.kinds import KINDS, Kind, Pulse, indent
 from lrcalc.ipi.outputs import Outputs, check_outputs, output_block
-from lrcalc.ipi.settings import Settings, format_parameters, make_settings
+from lrcalc.ipi.settings import Settings, check_init, format_parameters, make_settings
 from lrcalc.ipi.start import constraint_block, plan_start, restart_block, start_block
 from lrcalc.ipi.structures import (
     continued,
@@ -233,7 +233,7 @@ def write_input(
         write_ipi_velocities(workdir / velocities_file, still)
     path = workdir / filename
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
     return path
 
@@ -294,6 +294,8 @@ def _lazy_settings(settings: Settings) -> Settings:
 def forcefield(name: str, settings: Settings, transport: Transport, beads: int, pes: Path) -> str:
     """Return the ``<ffdirect>`` or ``<ffsocket>`` that gives i-PI the model."""
     batch = beads if transport.batch else 1
+    if transport.mode != "ffdirect":
+        check_init(settings)
     parameters = f"<parameters> {format_parameters(settings)} </parameters>"
     if set("<>&") & set(str(pes)):
         raise ValueError(

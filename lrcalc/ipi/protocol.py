@@ -71,9 +71,22 @@ class Connection:
         return np.frombuffer(self.receive(8 * count), dtype=np.float64)
 
     def init(self) -> str:
-        """Return the text after INIT."""
+        """Return the text after INIT.
+
+        Raises
+        ------
+        ValueError
+            If it is not of ASCII: i-PI sends its length in characters, so that its end is missing.
+        """
         self.integer()  # index of the bead; any client may compute any bead
-        return self.receive(self.integer()).decode("utf-8", errors="replace")
+        data = self.receive(self.integer())
+        if not data.isascii():
+            raise ValueError(
+                f"i-PI's <parameters> have letters beyond ASCII ({data.decode(errors='replace')!r})"
+                ", which i-PI cannot send whole over a socket: use paths of ASCII letters, or give"
+                " the settings to the client itself and none in <parameters>"
+            )
+        return data.decode("ascii")
 
     def structures(self, batch: int) -> Structures:
         """Return what follows POSDATA; i-PI orders a batch differently from one structure."""

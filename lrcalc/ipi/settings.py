@@ -1,5 +1,6 @@
 """The settings of a driver, as i-PI passes them on: words and numbers, split on commas."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -183,11 +184,38 @@ def format_parameters(settings: Settings) -> str:
         text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         if any(mark in text for mark in ",{}<>&"):
             raise ValueError(
-                f"`{name}` is {text!r}, but i-PI cannot pass on any of the characters , {{ }} < >"
-                " &: rename the file or folder"
+                f"`{_given_as(name, text)}` is {text!r}, but i-PI cannot pass on any of the"
+                " characters , { } < > &: rename the file or folder"
             )
         words.append(f"{name}: {text}")
     return "{ " + ", ".join(words) + " }"
+
+
+def _given_as(name: str, path: str) -> str:
+    """Name by which a user has given a setting: template and EXIT lie in the folder of the run."""
+    whole = name in ("template", "exit_file") and os.sep in path
+    return "workdir" if whole else name
+
+
+def check_init(settings: Settings) -> None:
+    """Refuse what does not survive i-PI's INIT message, by which sockets get their settings.
+
+    i-PI sends its length in characters and the text in UTF-8, where others are longer: the end is
+    cut off, and read as the next message.
+
+    Raises
+    ------
+    ValueError
+        For a letter that is not of ASCII.
+    """
+    for name, value in settings._asdict().items():
+        if isinstance(value, str) and not value.isascii():
+            letters = "".join(sorted({c for c in value if not c.isascii()}))
+            raise ValueError(
+                f"`{_given_as(name, value)}` has {letters!r} in its path {value!r}, which i-PI"
+                " cannot send over a socket (it counts characters, not bytes): use a path of ASCII"
+                " letters, or transport ffdirect"
+            )
 
 
 def read_template(settings: Settings) -> Atoms:
