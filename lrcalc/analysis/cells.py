@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lrcalc.analysis.lammps import is_dump, read_dump
 from lrcalc.ipi_files.cells import volume as _volume
 from lrcalc.ipi_files.folder import IPIRun, properties_path, run_properties, start_states, states
 from lrcalc.ipi_files.simulation import read_state
@@ -89,10 +90,15 @@ def read_checkpoint_cell(path: str | Path) -> np.ndarray:
     return state.cell
 
 
-def file_cell(path: str | Path, *, every: bool = True) -> Cell | None:
+def file_cell(
+    path: str | Path, *, every: bool = True, lammps_units: str | None = None
+) -> Cell | None:
     """Mean cell over the frames of a trajectory file, or that of the first; None if it has none."""
     path = Path(path)
-    if kind_of(path) in (".xyz", ".extxyz"):
+    cells: Iterator[np.ndarray]
+    if lammps_units is not None and is_dump(path):
+        cells = (frame.cell for frame in read_dump(path, units=lammps_units))
+    elif kind_of(path) in (".xyz", ".extxyz"):
         cells = cells_of(path)
     elif kind_of(path) in (".traj", ".db"):
         cells = _ase_cells(path)

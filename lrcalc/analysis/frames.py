@@ -1,7 +1,7 @@
 """Series from files of structures: ASE's formats and the xyz files of i-PI."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from lrcalc.ipi_files.branches import UNKNOWN
 from lrcalc.ipi_files.quantities import DIMENSION
 from lrcalc.ipi_files.text import open_text
 from lrcalc.ipi_files.xyz import is_ipi_xyz, parse_frame, parse_header, stream, unit_factor
+from lrcalc.structures import read_structures
+from lrcalc.structures.content import take_masses, take_velocities, unstated_velocities
 
 COLUMNS = {"dipole": 3, "current": 3, "polarizability": 9}
 """Numbers a frame."""
@@ -23,23 +25,46 @@ _ASE_KEYS = {
 }
 
 
-def read_ase(path: Path, quantity: str, factor: float) -> Series:
+def frames_in(path: str | Path) -> Iterator[Any]:
+    """ASE's frames one by one, masses where ASE keeps them, whatever their column is called.
+
+    Labels of isotopes, which ASE does not read, make them masses; such a file is read whole.
+    """
+    from ase.io import iread
+
+    try:
+        frames = iread(str(path), index=":")
+        first = next(frames, None)
+    except KeyError:  # a label that is no element
+        yield from read_structures(path, argument="trajectory")
+        return
+    if first is None:
+        raise ValueError(f"{path} has no frames")
+    for atoms in chain([first], frames):
+        take_masses(atoms, str(path))
+        yield atoms
+
+
+def read_ase(path: Path, quantity: str, factor: float, *, unit: str | None = None) -> Series:
     """Any trajectory that ASE reads; ``time_fs`` in a frame's info tells the time step.
 
     Where only every k-th frame has the quantity (``lrcalc md --polarizability-every``), those are
     the series.
-    """
-    from ase.io import iread
 
-    columns = COLUMNS.get(quantity) or 3 * len(next(iread(str(path), index=0)))
-    first, every, times = _layout(path, quantity)
+    Parameters
+    ----------
+    unit
+        Of a column of velocities that is not ASE's momenta, where its name does not tell.
+    """
+    columns = COLUMNS.get(quantity) or 3 * len(next(frames_in(path)))
+    first, every, times = _layout(path, quantity, unit)
 
     def chunks() -> Iterator[np.ndarray]:
         rows: list[np.ndarray] = []
-        for index, atoms in enumerate(iread(str(path), index=":")):
+        for index, atoms in enumerate(frames_in(path)):
             if (index - first) % every:
                 continue
-            value = _frame_value(atoms, quantity)
+            value = _frame_value(atoms, quantity, unit, path)
             if value is None or value.size != columns:
                 raise ValueError(
                     f"{path}, frame {index}: no {quantity} with {columns} numbers, "
@@ -69,14 +94,14 @@ def _check_time(atoms: Any, index: int, path: Path, times: list[Any], number: in
         )
 
 
-def _layout(path: Path, quantity: str, most: int = 1000) -> tuple[int, int, list[Any]]:
+def _layout(
+    path: Path, quantity: str, unit: str | None, most: int = 1000
+) -> tuple[int, int, list[Any]]:
     """First frame that has the quantity, frames to the next, and the times of these two."""
-    from ase.io import iread
-
     found: list[int] = []
     times: list[Any] = []
-    for index, atoms in enumerate(islice(iread(str(path), index=":"), most)):
-        if _frame_value(atoms, quantity) is not None:
+    for index, atoms in enumerate(islice(frames_in(path), most)):
+        if _frame_value(atoms, quantity, unit, path) is not None:
             found.append(index)
             times.append(atoms.info.get("time_fs"))
         if len(found) == 2:
@@ -86,7 +111,7 @@ def _layout(path: Path, quantity: str, most: int = 1000) -> tuple[int, int, list
     return found[0], most, times
 
 
-def _frame_value(atoms: Any, quantity: str) -> np.ndarray | None:
+def _frame_value(atoms: Any, quantity: str, unit: str | None, path: Path) -> np.ndarray | None:
     """Quantity of one ASE frame in e, Å, fs, V, None where it is missing."""
     from ase.units import fs
 
@@ -94,8 +119,10 @@ def _frame_value(atoms: Any, quantity: str) -> np.ndarray | None:
         given = _from_frame(atoms, ("current",))
         if given is not None:
             return given
-    if quantity in ("velocities", "current") and "momenta" not in atoms.arrays:
-        return None
+    if quantity in ("velocities", "current"):
+        _momenta(atoms, unit, path)
+        if "momenta" not in atoms.arrays:
+            return None
     if quantity == "velocities":
         return np.asarray(atoms.get_velocities()).reshape(-1) * fs
     if quantity == "current":
@@ -103,8 +130,21 @@ def _frame_value(atoms: Any, quantity: str) -> np.ndarray | None:
     return _from_frame(atoms, _ASE_KEYS[quantity])
 
 
+def _momenta(atoms: Any, unit: str | None, path: Path) -> None:
+    """Momenta from a column of velocities, whose unit the file or the user must say."""
+    if unit is not None and "momenta" in atoms.arrays:
+        raise ValueError(f"`unit` is {unit!r} but {path} has momenta in ASE's unit: leave it out")
+    column = unstated_velocities(atoms) if unit is None else None
+    if column is not None:
+        raise ValueError(
+            f"{path} has a column {column} but nothing tells its unit: give `unit`, such as "
+            "angstrom/fs"
+        )
+    take_velocities(atoms, str(path), unit)
+
+
 _NEEDED = {
-    "velocities": "which need momenta",
+    "velocities": "which need momenta, or a column vel or velocities",
     "current": f"which needs Born charges ({', '.join(_ASE_KEYS['born'])}) and momenta",
     "dipole": f"looked for {', '.join(_ASE_KEYS['dipole'])}",
     "polarizability": f"looked for {', '.join(_ASE_KEYS['polarizability'])}",
@@ -119,11 +159,8 @@ def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
     """
     path = Path(path)
     if not is_ipi_xyz(path):
-        from ase.io import iread
-
-        return read_ase(path, "velocities", 1.0), next(
-            iread(str(path), index=0)
-        ).get_chemical_symbols()
+        species = next(frames_in(path)).get_chemical_symbols()
+        return read_ase(path, "velocities", 1.0), species
     with open_text(path) as file:
         count = _atoms(file.readline(), path)
         comment = file.readline()

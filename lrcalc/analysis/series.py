@@ -5,7 +5,6 @@ and fs. i-PI prints atomic units (dipole in e bohr, polarizability in e² bohr²
 else is taken as e Å and e Å²/V unless a unit is given. Nothing is guessed from the numbers.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +12,9 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis.correlator import Series
-from lrcalc.analysis.frames import COLUMNS, read_ase, read_ipi_velocities
+from lrcalc.analysis.frames import COLUMNS, read_ase
+from lrcalc.analysis.frames import read_ipi_velocities as read_ipi_velocities
+from lrcalc.analysis.lammps import is_dump
 from lrcalc.analysis.readers import (
     CHUNK,
     extras_name,
@@ -23,16 +24,26 @@ from lrcalc.analysis.readers import (
     read_ipi_extras,
     read_npz,
 )
+from lrcalc.analysis.velocities import ASE_KINDS, read_velocities
+from lrcalc.ipi_files.beads import bead_name
+from lrcalc.ipi_files.quantities import ASE_TIME, ATOMIC_TIME
 
 UNITS: dict[str, dict[str, float]] = {
     "dipole": {"e*angstrom": 1.0, "e*bohr": units.BOHR, "debye": units.DEBYE},
-    "current": {"e*angstrom/fs": 1.0, "atomic": units.BOHR / 2.418884326e-2},
+    "current": {"e*angstrom/fs": 1.0, "atomic": units.BOHR / ATOMIC_TIME},
     "polarizability": {
         "e*angstrom^2/V": 1.0,
         "atomic": units.BOHR**2 / units.HARTREE,
         "angstrom^3": 4.0 * np.pi * units.EPSILON_0,
     },
-    "velocities": {"angstrom/fs": 1.0, "atomic": units.BOHR / 2.418884326e-2},
+    "velocities": {
+        "angstrom/fs": 1.0,
+        "angstrom/ps": 1e-3,
+        "nm/ps": 1e-2,
+        "m/s": 1e-5,
+        "ase": 1.0 / ASE_TIME,
+        "atomic": units.BOHR / ATOMIC_TIME,
+    },
 }
 """Factor from a named unit to the library's."""
 
@@ -42,8 +53,6 @@ _IPI_UNIT = {
     "current": "atomic",
     "polarizability": "atomic",
 }
-# run.dip_0, and sim.vel_0.extxyz, but not water_300.extxyz
-_BEAD = re.compile(r"^(?P<stem>.+)_(?P<bead>\d+)$|^(?P<kind>.+\..+)_(?P<number>\d+)\.(ext)?xyz$")
 
 WANTED = {
     "dipole": "Let i-PI write it: `lrcalc ipi-input --extras dipole`",
@@ -62,6 +71,7 @@ def read_series(
     unit: str | None = None,
     key: str | None = None,
     use_columns: Sequence[int] | None = None,
+    lammps_units: str | None = None,
 ) -> Series:
     """One file as a series.
 
@@ -79,6 +89,8 @@ def read_series(
         Array of an npz or HDF5 file; the quantity's name by default.
     use_columns
         Columns of a text file, counted from 0.
+    lammps_units
+        Of a LAMMPS dump with velocities: ``real``, ``metal``, … as in its command ``units``.
     """
     path = Path(path)
     if quantity not in UNITS:
@@ -102,9 +114,15 @@ def read_series(
         return read_npz(path, key or quantity, factor)
     if kind in (".h5", ".hdf5"):
         return read_hdf5(path, key or quantity, factor)
-    if kind in (".traj", ".xyz", ".extxyz", ".db"):
-        if quantity == "velocities" and kind not in (".traj", ".db"):
-            return read_ipi_velocities(path)[0]
+    if quantity == "velocities" and (kind in ASE_KINDS or is_dump(path)):
+        return read_velocities(
+            path, unit="atomic_unit" if unit == "atomic" else unit, lammps_units=lammps_units
+        )
+    if is_dump(path):
+        raise ValueError(f"{path} is a dump of LAMMPS, of which velocities are read, no {quantity}")
+    if lammps_units is not None:
+        raise ValueError(f"`lammps_units` is given but {path} is no dump of LAMMPS")
+    if kind in ASE_KINDS:
         return read_ase(path, quantity, factor)
     if extras_name(path) is not None:
         check_extra(path, quantity)
@@ -126,12 +144,8 @@ def bead_groups(paths: Iterable[str | Path]) -> list[list[Path]]:
     """Files of one run together: ``run.dip_0, run.dip_1, …`` are its beads, in order."""
     groups: dict[str, list[tuple[int, Path]]] = {}
     for path in map(Path, paths):
-        match = _BEAD.match(path.name.removesuffix(".gz"))
-        if match is None:
-            stem, bead = str(path), 0
-        else:
-            stem = str(path.parent / (match["stem"] or match["kind"]))
-            bead = int(match["bead"] or match["number"])
+        name = bead_name(path.name)
+        stem, bead = (str(path), 0) if name is None else (str(path.parent / name.stem), name.bead)
         groups.setdefault(stem, []).append((bead, path))
     return [[path for _, path in sorted(group)] for group in groups.values()]
 
@@ -144,6 +158,7 @@ def read_runs(
     unit: str | None = None,
     key: str | None = None,
     use_columns: Sequence[int] | None = None,
+    lammps_units: str | None = None,
     each: Callable[[Series], Series] | None = None,
 ) -> list[Series]:
     """Several files as independent trajectories; beads of one run as configured.
@@ -162,7 +177,14 @@ def read_runs(
     runs = []
     for group in bead_groups(paths):
         series = [
-            read_series(path, quantity, unit=unit, key=key, use_columns=use_columns)
+            read_series(
+                path,
+                quantity,
+                unit=unit,
+                key=key,
+                use_columns=use_columns,
+                lammps_units=lammps_units,
+            )
             for path in group
         ]
         series = series if each is None else [each(one) for one in series]

@@ -36,7 +36,7 @@ class DensityOfStates(NamedTuple):
 def vdos(
     velocities: Any,
     *,
-    masses: Sequence[float],
+    masses: Sequence[float] | np.ndarray,
     species: Sequence[str],
     timestep: float,
     resolution: float = 20.0,

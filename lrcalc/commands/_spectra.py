@@ -12,6 +12,7 @@ import numpy as np
 from lrcalc.analysis import cells, jumps
 from lrcalc.analysis.correlation import COARSEST, WINDOWS, Series, affordable_resolution, lags_for
 from lrcalc.analysis.ipi_folder import IPIRun, mean_temperature, read_run
+from lrcalc.analysis.lammps import UNITS as LAMMPS_UNITS
 from lrcalc.analysis.series import UNITS, WANTED, count_frames, frame_spacing, read_runs
 
 PREFERRED = 20.0
@@ -58,8 +59,9 @@ def add_series_arguments(parser: argparse.ArgumentParser, *quantities: str) -> N
         "files",
         nargs="+",
         metavar="FILE",
-        help="folder of an i-PI run, or i-PI extras, plain columns, .npz, .h5, .traj, .extxyz; "
-        "several runs are averaged, files that end in _0, _1, … are beads of one run",
+        help="folder of an i-PI run, or i-PI extras, plain columns, .npz, .h5, .traj, .extxyz, "
+        "LAMMPS dumps with velocities; several runs are averaged, files that end in _0, _1, … are "
+        "beads of one run",
     )
     add_reading_arguments(parser, *quantities)
 
@@ -80,6 +82,13 @@ def add_reading_arguments(parser: argparse.ArgumentParser, *quantities: str) -> 
         metavar="FS",
         help="integrator step; i-PI files tell the stride (default: from input.xml beside them)",
     )
+    if "velocities" in quantities:
+        parser.add_argument(
+            "--lammps-units", choices=tuple(LAMMPS_UNITS), help="`units` of the run of a dump"
+        )
+        parser.add_argument(
+            "--types", metavar="LIST", help="what the atom types of a dump are: O,H or 1=O,2=H"
+        )
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
     if "dipole" in quantities:
         parser.add_argument(
@@ -183,6 +192,7 @@ def read(args: argparse.Namespace, quantity: str, files: Sequence[str] | None = 
         unit=args.unit,
         key=args.key,
         use_columns=numbers_of(args.columns, "--columns") if args.columns is not None else None,
+        lammps_units=getattr(args, "lammps_units", None),
         each=(lambda one: jumps.guarded(one, vectors, undone)[0]) if guard else None,
     )
     timestep = _spacing(args, series, runs, notes)
@@ -261,7 +271,11 @@ def find_cell(
     found = [one for run in runs if (one := cells.run_cell(run)) is not None]
     inside = {path for run in runs for files in run.outputs.values() for path in files}
     found += [
-        one for path in paths if path not in inside and (one := cells.file_cell(path)) is not None
+        one
+        for path in paths
+        if path not in inside
+        and (one := cells.file_cell(path, lammps_units=getattr(args, "lammps_units", None)))
+        is not None
     ]
     for run in runs:
         if not found and run.mode.startswith(("npt", "nst", "np", "ns")):

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from lrcalc.analysis.correlation import Chunks, differences
-from lrcalc.analysis.frames import read_ipi_velocities
 from lrcalc.analysis.ipi_folder import read_run
 from lrcalc.analysis.output import plus_minus, write_csv, write_json
 from lrcalc.analysis.readers import extras_name
 from lrcalc.analysis.transport import Conductivity, conductivity, ionic_current
+from lrcalc.analysis.velocities import particles
 from lrcalc.commands import _spectra
 
 NAME = "conductivity"
@@ -98,7 +98,8 @@ def _charges_times_velocities(args: argparse.Namespace) -> _spectra.Data:
         charge = {symbol.strip(): float(value) for symbol, _, value in pairs}
     except ValueError:
         raise ValueError(f"`--charges` is {args.charges!r} but must look like Na=1,Cl=-1") from None
-    species = read_ipi_velocities(_spectra.locate(args.files, "velocities")[0][0])[1]
+    first = _spectra.locate(args.files, "velocities")[0][0]
+    species = particles(first, types=args.types, lammps_units=args.lammps_units).species
     missing = sorted(set(species) - set(charge))
     if missing:
         raise ValueError(f"`--charges` has none for {', '.join(missing)}")

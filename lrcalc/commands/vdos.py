@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from lrcalc.analysis.frames import read_ipi_velocities
+from lrcalc.analysis import velocities
 from lrcalc.analysis.output import write_csv, write_json
-from lrcalc.analysis.readers import kind_of
 from lrcalc.analysis.transport import DensityOfStates, vdos
 from lrcalc.commands import _spectra
 
@@ -18,35 +17,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     _spectra.add_series_arguments(parser, "velocities")
     _spectra.add_spectrum_arguments(parser)
-    parser.add_argument("--structure", metavar="FILE", help="species and masses, for npz and .h5")
+    parser.add_argument(
+        "--structure", metavar="FILE", help="species and masses, where the files have none"
+    )
 
 
 @_spectra.in_options
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
-    from ase.data import atomic_masses, atomic_numbers
-
-    first = str(_spectra.locate(args.files, "velocities")[0][0])
-    if args.structure or kind_of(first) in (".traj", ".db"):
-        from ase.io import read
-
-        atoms = read(args.structure or first, index=0)
-        species, masses = atoms.get_chemical_symbols(), atoms.get_masses()
-    elif kind_of(first) in (".xyz", ".extxyz"):
-        species = read_ipi_velocities(first)[1]
-        masses = atomic_masses[[atomic_numbers[symbol] for symbol in species]]
-    else:
-        raise ValueError(f"{first} does not say the species: give --structure")
+    found = velocities.of_run(
+        *_spectra.locate(args.files, "velocities"),
+        structure=args.structure,
+        types=args.types,
+        lammps_units=args.lammps_units,
+    )
     data = _spectra.read(args, "velocities")
     result = vdos(
         data.series,
-        masses=masses,
-        species=species,
+        masses=found.masses,
+        species=found.species,
         timestep=data.timestep,
         resolution=_spectra.resolution(args, data),
         window=args.window,
         maximum=args.maximum,
     )
+    data.notes.append(f"masses from {found.source}")
     result = result._replace(settings=_spectra.add_notes(result.settings, data))
     files = write_vdos(result, args.output, title=args.title, picture=args.picture)
     print(f"  mean temperature of the velocities {result.temperature:.1f} K")

@@ -129,13 +129,23 @@ def parse_frame(comment: str, rows: list[str], path: object) -> XYZFrame:
     return XYZFrame(
         names,
         values * unit_factor(header),
-        comment_cell(comment),
+        _cell(comment, header),
         comment_pbc(comment),
         None if heavy is None else heavy * factor("mass", masses[1] if masses else "dalton"),
         float(charge[1]) if charge else None,
         header,
         comment.rstrip("\n"),
     )
+
+
+def _cell(comment: str, header: Header) -> Array | None:
+    """Cell of a comment; one that cannot be read matters only where atoms are in it."""
+    try:
+        return comment_cell(comment)
+    except ValueError:
+        if DIMENSION[header.quantity] == "length":
+            raise
+        return None
 
 
 def read_frames(path: str | Path) -> list[XYZFrame]:

@@ -37,16 +37,22 @@ def understood(atoms: Atoms, told: str) -> Atoms:
         atoms.info["charge"] = charge
     elif atoms.calc is not None:
         check_computed_charges(atoms, told)
-    column = mass_column(atoms, told)
-    if column is not None:
-        masses = np.asarray(atoms.arrays[column], dtype=float)
-        _check_masses(atoms, masses, column, told)
-        if column != "masses":
-            del atoms.arrays[column]
-        atoms.arrays.pop("masses", None)
-        atoms.set_masses(masses)
-    _take_velocities(atoms, told)
+    take_masses(atoms, told)
+    take_velocities(atoms, told)
     return atoms
+
+
+def take_masses(atoms: Atoms, told: str) -> None:
+    """Put a column of masses where ASE keeps them."""
+    column = mass_column(atoms, told)
+    if column is None:
+        return
+    masses = np.asarray(atoms.arrays[column], dtype=float)
+    _check_masses(atoms, masses, column, told)
+    if column != "masses":
+        del atoms.arrays[column]
+    atoms.arrays.pop("masses", None)
+    atoms.set_masses(masses)
 
 
 def mass_column(atoms: Atoms, told: str = "the structure") -> str | None:
@@ -98,13 +104,20 @@ def unstated_velocities(atoms: Atoms) -> str | None:
     return column
 
 
-def _take_velocities(atoms: Atoms, told: str) -> None:
+def take_velocities(atoms: Atoms, told: str, unit: str | None = None) -> None:
+    """Put a column of velocities where ASE keeps momenta.
+
+    Parameters
+    ----------
+    unit : str, optional
+        A key of `VELOCITY_UNITS` that goes before what the file or its column's name says.
+    """
     from ase.units import fs
 
     column = _velocity_column(atoms)
     if column is None:
         return
-    unit = _velocity_unit(atoms, column)
+    unit = unit or _velocity_unit(atoms, column)
     if unit is None:
         return
     if unit.lower() not in VELOCITY_UNITS:
