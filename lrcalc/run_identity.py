@@ -10,6 +10,7 @@ import numpy as np
 
 from lrcalc.evaluator import HELD
 from lrcalc.hashing import hash_of
+from lrcalc.structures import total_charge
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -36,7 +37,7 @@ def describe(atoms: Atoms, calculator: LRCalculator, settings: Mapping[str, Any]
         "numbers": atoms.numbers.tolist(),
         "pbc": atoms.pbc.tolist(),
         "masses": atoms.get_masses().tolist(),
-        "charge": float(atoms.info.get("charge", 0.0)),
+        "charge": total_charge(atoms),
         "constraints": [constraint.todict() for constraint in atoms.constraints],
         **settings,
         "held": held(calculator),
