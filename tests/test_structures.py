@@ -228,10 +228,17 @@ def test_what_is_said(tmp_path):
     atoms = bulk("Fe", cubic=True)
     atoms.set_initial_magnetic_moments([1, -1])
     atoms.pbc = (True, False, True)
-    atoms.info |= {"multiplicity": 3, "electric_field": [0, 0, 0.1], "charge": 0}
+    atoms.info |= {"multiplicity": 3, "q": 1, "electric_field": [0, 0, 0.1], "charge": 0}
     atoms.arrays["fixed"] = np.array([0, 1])
     said = "\n".join(describe_intake(atoms))
-    for word in ("open along b", "initial_magmoms", "multiplicity=3", "electric_field", "fixed"):
+    for word in (
+        "open along b",
+        "initial_magmoms",
+        "multiplicity=3",
+        "q=1",
+        "electric_field",
+        "fixed",
+    ):
         assert word in said
     assert describe_intake(bulk("NaCl", "rocksalt", 5.6)) == []
     assert describe_intake(molecule("H2O")) == ["not periodic"]
@@ -251,6 +258,53 @@ def test_ipi_xyz(tmp_path):
     path.write_text("1\n# CELL{H}: 9 1 2 0 9 3 0 0 9 velocities{atomic_unit}\nO 1 2 3\n")
     with pytest.raises(ValueError, match="no positions"):
         read_structure(path)
+
+
+def lammps(path, units="", *, velocities=True, masses=True):
+    atoms = bulk("NaCl", "rocksalt", 5.6, cubic=True)
+    atoms.set_initial_charges([1.0, -1.0] * 4)
+    atoms.set_masses([22.99, 35.45] * 4)
+    atoms.set_velocities(np.full((8, 3), 0.01) / fs)  # Å/fs
+    ase.io.write(path, atoms, format="lammps-data", masses=masses, velocities=velocities,
+                 atom_style="charge", units=units or "metal")  # fmt: skip
+    head = f"LAMMPS data file via write_data, timestep = 0, units = {units}"
+    path.write_text(path.read_text().replace("(written by ASE)", head if units else "mine"))
+    return path
+
+
+@pytest.mark.parametrize("units", ["metal", "real"])
+def test_lammps_data(tmp_path, units):
+    atoms = read_structure(lammps(tmp_path / "x.data", units))
+    assert str(atoms.symbols) == "NaCl" * 4
+    np.testing.assert_allclose(atoms.get_velocities() * fs, 0.01, rtol=1e-6)
+    assert total_charge(atoms) == 0.0
+
+
+def test_lammps_data_that_leaves_something_out(tmp_path):
+    with pytest.raises(ValueError, match=r"x\.lmp.*names no unit of its velocities"):
+        read_structure(lammps(tmp_path / "x.lmp"))
+    assert len(read_structure(lammps(tmp_path / "y.lmp", velocities=False))) == 8
+    with pytest.raises(ValueError, match="no section Masses"):
+        read_structure(lammps(tmp_path / "z.lmp", "real", masses=False))
+
+
+def test_lammps_dump(tmp_path):
+    def dump(columns, rows, units="ITEM: UNITS\nmetal\n"):
+        (tmp_path / "d.lammpstrj").write_text(
+            f"{units}ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n"
+            f"0 9\n0 9\n0 9\nITEM: ATOMS {columns}\n{rows}"
+        )
+        return tmp_path / "d.lammpstrj"
+
+    with pytest.raises(ValueError, match="no column element"):
+        read_structure(dump("id type x y z", "1 1 0 0 0\n2 2 1 0 0\n", ""))
+    moving = "1 O 0 0 0 1 0 0\n2 H 1 0 0 0 2 0\n"
+    with pytest.raises(ValueError, match="names no unit of its velocities"):
+        read_structure(dump("id element x y z vx vy vz", moving, ""))
+    found = read_structure(dump("id element x y z vx vy vz", moving))
+    np.testing.assert_allclose(found.get_velocities()[1] * fs, [0, 2e-3, 0], rtol=1e-4)
+    found = read_structure(dump("id element x y z", "1 O 0 0 0\n2 H 1 0 0\n", ""))
+    assert str(found.symbols) == "OH"
 
 
 def test_bundled_and_missing(tmp_path, monkeypatch):

@@ -67,6 +67,9 @@ def _unused(atoms: Atoms, used: set[str]) -> Iterator[str]:
     spin = [f"{k}={atoms.info[k]}" for k in found if not _plain_spin(k, atoms.info[k])]
     if spin:
         yield f"not used: {', '.join(spin)} (no model of ours knows spin)"
+    charges = [k for k in ("q", "Q") if k not in used and np.any(number(atoms.info.get(k, 0.0)))]
+    if charges:
+        yield f"not used: {charges[0]}={atoms.info[charges[0]]} (a total charge is called charge)"
     column = unstated_velocities(atoms)
     if column and column not in used:
         yield f"not used: the column {column}, which names no unit (add {UNIT_KEYS[0]}=…)"

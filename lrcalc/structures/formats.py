@@ -15,6 +15,7 @@ from ase.io.formats import filetype, open_with_compression, string2index
 
 from lrcalc.ipi_files.quantities import DIMENSION
 from lrcalc.ipi_files.xyz import XYZFrame, is_ipi_xyz, read_frames
+from lrcalc.structures import lammps
 from lrcalc.structures.content import mass_column
 from lrcalc.structures.isotopes import isotope
 
@@ -65,6 +66,8 @@ def frames_of(
     try:
         if extended or kind_of(path) in XYZ:
             frames = _read_xyz(path, index)
+        elif lammps.kind(path):
+            frames = lammps.read(path, index)
         elif filetype(str(path)) in ("db", "json"):
             frames = _read_database(path, index)
         else:
