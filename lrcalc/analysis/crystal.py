@@ -15,6 +15,7 @@ from lrcalc.analysis import modes as mode_math
 from lrcalc.analysis.dielectric import check_electronic_part
 from lrcalc.analysis.index_order import order_note, rotation_residual
 from lrcalc.analysis.modes import Modes
+from lrcalc.structures import total_charge
 
 
 class Phonons(NamedTuple):
@@ -34,6 +35,31 @@ class Phonons(NamedTuple):
     order, or the rotational sum rule of a molecule."""
     charged: bool = True
     """False where there are no Born charges: ``born`` is zero then and means nothing."""
+    atoms: Any = None
+    """ASE structure of the primitive cell that a calculator saw, with its total charge, masses and
+    boundary conditions; None for a folder of files."""
+
+    @property
+    def structure(self) -> Any:
+        """ASE structure of the primitive cell."""
+        if self.atoms is not None:
+            return self.atoms.copy()
+        from ase import Atoms
+
+        cell = self.phonopy.primitive
+        made = Atoms(cell.numbers, cell=cell.cell, positions=cell.positions, pbc=True)
+        made.set_masses(cell.masses)
+        return made
+
+    @property
+    def total_charge(self) -> float:
+        """Of the primitive cell, e."""
+        return 0.0 if self.atoms is None else total_charge(self.atoms)
+
+    @property
+    def periodic(self) -> bool:
+        """Whether there are periods in all three directions, so that there is an ε."""
+        return self.atoms is None or bool(self.atoms.pbc.all())
 
 
 WIDE = 10.0
@@ -83,6 +109,7 @@ def assemble(
     *,
     only_gamma: bool,
     order_known: bool = False,
+    charge: float = 0.0,
 ) -> Phonons:
     """Check and symmetrise Born charges; refuse a molecule's tensors in the wrong index order.
 
@@ -96,6 +123,8 @@ def assemble(
         The force constants are good at Γ only.
     order_known
         The first index of ``born`` is the field for certain.
+    charge
+        Total charge of the primitive cell, e, which the Born charges add up to.
     """
     check_electronic_part(epsilon)
     born = np.asarray(born, dtype=float)
@@ -110,7 +139,8 @@ def assemble(
             f"Born charges change by {shift:.2f} e when the crystal's symmetry is imposed: wrong "
             "order of atoms or rotated axes"
         )
-    notes.append(f"sum rule residual {float(np.abs(born.sum(0)).max()):.2g} e, taken off by mass")
+    excess = float(np.abs(born.sum(0) - charge * np.eye(3)).max())
+    notes.append(f"sum rule residual {excess:.2g} e, taken off by mass")
     positions = molecule_positions(phonon.primitive)
     if positions is not None:
         right = rotation_residual(positions, symmetric)
@@ -196,14 +226,21 @@ def solve(phonons: Phonons) -> Modes:
         cell.volume,
         labels,
         phonons.notes,
+        phonons.total_charge if phonons.charged else 0.0,
     )
-    result = result._replace(charged=phonons.charged)
+    result = result._replace(charged=phonons.charged, periodic=phonons.periodic)
     note = None if phonons.order_known else order_note(result, phonons.born)
     return result._replace(notes=(*result.notes, note)) if note else result
 
 
 def irreps(phonon: Any) -> list[str]:
-    """Labels of the 3N - 3 optical modes by rising wavenumber; empty if phonopy has none."""
+    """Labels of the 3N - 3 optical modes by rising wavenumber; empty if phonopy has none.
+
+    Empty too where isotopes break the symmetry, which phonopy finds from the elements alone.
+    """
+    masses = np.asarray(phonon.primitive.masses)
+    if not np.allclose(masses, masses[phonon.primitive_symmetry.get_map_atoms()]):
+        return []
     try:
         found = phonon.run_irreps([0.0, 0.0, 0.0]) or phonon.irreps
     except (RuntimeError, NotImplementedError, ValueError, AttributeError, KeyError, TypeError):

@@ -10,8 +10,16 @@ from lrcalc import units
 from lrcalc.analysis.converters import read_phonopy_born
 from lrcalc.analysis.crystal import Phonons, assemble, quiet, without_charges
 from lrcalc.analysis.dielectric import check_electronic_part
+from lrcalc.analysis.images import (
+    check_open,
+    phonopy_cell,
+    prepare,
+    primitive_atoms,
+    supercell_atoms,
+)
 from lrcalc.analysis.modes import Modes
 from lrcalc.analysis.raman_modes import raman_tensors
+from lrcalc.structures import total_charge
 
 RELAXED = 0.002
 """Largest force after relaxation, eV/Å."""
@@ -39,7 +47,9 @@ def from_calculator(
     Parameters
     ----------
     atoms
-        The unit cell; it is copied.
+        The unit cell; it is copied. Its total charge (``info["charge"]``), masses and magnetic
+        moments travel to the calculator, in supercells too; constraints are lifted, and said.
+        Without periods (``pbc``) it is computed so: no ε and no LO-TO splitting then.
     calculator
         Gives forces and ``born_effective_charges`` (N, 3, 3): atom, field, displacement.
     supercell
@@ -67,42 +77,51 @@ def from_calculator(
     ValueError
         If the calculator lacks what is needed.
     """
-    atoms = atoms.copy()
-    if atoms.cell.rank != 3:
-        raise ValueError("phonons need a three-dimensional cell; put a molecule into a large box")
+    atoms, told = prepare(atoms)
     check_supercell(supercell)
+    check_open(atoms, supercell, primitive)
     if len(atoms) * int(np.prod(supercell)) == 1:
         raise ValueError(
             "`supercell` holds one atom, which has no neighbours to vibrate against: repeat it, "
             "e.g. 3,3,3"
         )
-    atoms.pbc = True
     atoms.calc = calculator
     own = born is None and intensities
+    periodic = bool(atoms.pbc.all())
     if epsilon_infinity is not None:
         check_electronic_part(epsilon_infinity)
+        if not periodic:
+            raise ValueError(
+                "`epsilon_infinity` means nothing for a structure that is not periodic in three "
+                "directions"
+            )
+    elif not periodic:
+        epsilon_infinity = 1.0
     if isinstance(born, str | Path) and not Path(born).is_file():
         raise FileNotFoundError(f"no BORN file {born}")
     if own:
         _born_of(calculator, atoms)
     if intensities and epsilon_infinity is None and not isinstance(born, str | Path):
         _epsilon_of(calculator, atoms)
-    told = (
-        ["the structure was not relaxed"] if relax is None else [_relax(atoms, relax, relax_cell)]
-    )
+    if relax is not None:
+        told.insert(0, _relax(atoms, relax, relax_cell))
     with quiet():
         phonon = _phonopy(atoms, supercell, primitive)
-        unit = primitive_atoms(phonon.primitive)
+        whole = supercell_atoms(atoms, phonon, supercell)
+        unit = primitive_atoms(atoms, phonon, whole)
         if isinstance(born, str | Path):
             born, of_file = _born_of_file(born, phonon.primitive)
             epsilon_infinity = of_file if epsilon_infinity is None else epsilon_infinity
-        phonon.generate_displacements(distance=displacement)
-        phonon.forces = _forces(phonon, calculator, progress)
+        # one axis at a time, as ASE does it
+        phonon.generate_displacements(distance=displacement, is_diagonal=False)
+        at_rest, phonon.forces = _forces(phonon, whole, calculator, progress)
         phonon.produce_force_constants(fc_calculator="symfc")
-        phonon.symmetrize_force_constants()
+        phonon.symmetrize_force_constants(show_drift=False)
+    if relax is None:
+        told.insert(0, f"the structure was not relaxed: largest force {at_rest:.2g} eV/Å")
     if not intensities:
         found = without_charges(phonon, only_gamma=False)
-        return found._replace(notes=(*told, *found.notes))
+        return found._replace(notes=(*told, *found.notes), atoms=unit)
     born = _born_of(calculator, unit) if born is None else np.asarray(born)
     if epsilon_infinity is None:
         epsilon_infinity = _epsilon_of(calculator, unit)
@@ -110,8 +129,10 @@ def from_calculator(
     if epsilon.ndim == 0:
         epsilon = float(epsilon) * np.eye(3)
     born = born.transpose(0, 2, 1) if transposed else born
-    found = assemble(phonon, born, epsilon, only_gamma=False, order_known=own)
-    return found._replace(notes=(*told, *found.notes))
+    found = assemble(
+        phonon, born, epsilon, only_gamma=False, order_known=own, charge=total_charge(unit)
+    )
+    return found._replace(notes=(*told, *found.notes), atoms=unit)
 
 
 def check_supercell(supercell: Sequence[int]) -> None:
@@ -126,28 +147,36 @@ def _phonopy(atoms: Any, supercell: Sequence[int], primitive: Any) -> Any:
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
-    cell = PhonopyAtoms(
+    cell = phonopy_cell(atoms)
+    made = PhonopyAtoms(
         symbols=atoms.get_chemical_symbols(),
-        cell=atoms.cell[:],
-        scaled_positions=atoms.get_scaled_positions(),
+        cell=cell,
+        scaled_positions=np.linalg.solve(cell.T, atoms.positions.T).T,
         masses=atoms.get_masses(),
     )
-    return Phonopy(cell, np.diag(supercell), primitive, symprec=1e-3, log_level=0)
+    return Phonopy(made, np.diag(supercell), primitive, symprec=1e-3, log_level=0)
 
 
-def _forces(phonon: Any, calculator: Any, progress: bool) -> np.ndarray:
-    """Return forces (D, N, 3) of the displaced supercells beyond those of the undisplaced one."""
-    from ase import Atoms
+def _forces(phonon: Any, whole: Any, calculator: Any, progress: bool) -> tuple[float, np.ndarray]:
+    """Largest force at rest, and forces (D, N, 3) of the displaced supercells beyond those at rest.
+
+    Parameters
+    ----------
+    whole
+        ASE structure of the supercell at rest.
+    """
     from tqdm import tqdm
 
-    images = [phonon.supercell, *phonon.supercells_with_displacements]
     forces = []
-    for one in tqdm(images, desc="displacements", disable=not progress):
-        image = Atoms(one.symbols, cell=one.cell, scaled_positions=one.scaled_positions)
-        image.set_masses(one.masses)
-        image.pbc, image.calc = True, calculator
+    moves = [None, *phonon.dataset["first_atoms"]]
+    for move in tqdm(moves, desc="displacements", disable=not progress):
+        image = whole.copy()
+        if move is not None:
+            image.positions[move["number"]] += move["displacement"]
+        image.calc = calculator
         forces.append(_finite_forces(image))
-    return np.array(forces[1:]) - forces[0]
+    largest = float(np.linalg.norm(forces[0], axis=1).max())
+    return largest, np.array(forces[1:]) - forces[0]
 
 
 def _finite_forces(atoms: Any) -> np.ndarray:
@@ -179,13 +208,6 @@ def _born_of_file(path: str | Path, primitive: Any) -> tuple[np.ndarray, np.ndar
         return read_phonopy_born(path, primitive)
     except (RuntimeError, IndexError, AssertionError, ValueError) as error:
         raise ValueError(f"{path} does not fit the structure: {error}") from None
-
-
-def primitive_atoms(cell: Any) -> Any:
-    """ASE Atoms of a phonopy cell."""
-    from ase import Atoms
-
-    return Atoms(cell.symbols, cell=cell.cell, positions=cell.positions, pbc=True)
 
 
 def property_of(calculator: Any, name: str, atoms: Any, why: str) -> np.ndarray:
@@ -226,7 +248,7 @@ def with_raman(
     """
     from tqdm import tqdm
 
-    rest = primitive_atoms(phonons.phonopy.primitive)
+    rest = phonons.structure
     total = 2 * len(modes.wavenumber)
     with tqdm(total=total, desc="polarizabilities", disable=not progress) as bar:
 

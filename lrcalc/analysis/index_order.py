@@ -35,7 +35,8 @@ class OrderChange(NamedTuple):
 
 def other_intensity(modes: Modes, born: np.ndarray) -> np.ndarray:
     """Intensities (M,) in e²/amu with the Born tensors (N, 3, 3) transposed."""
-    swapped = neutral_born(np.asarray(born).transpose(0, 2, 1), modes.masses)
+    swapped = np.asarray(born).transpose(0, 2, 1)
+    swapped = neutral_born(swapped, modes.masses, modes.total_charge)
     return (mode_charges(modes.eigenvectors, modes.masses, swapped) ** 2).sum(1)
 
 

@@ -54,6 +54,11 @@ class Modes(NamedTuple):
     """(M, 3, 3) Raman tensors ∂α/∂Q in Å² amu^-½, where they were computed."""
     charged: bool = True
     """False where no Born charges are known: ``charge`` is zero then and means nothing."""
+    total_charge: float = 0.0
+    """Of the cell, e."""
+    periodic: bool = True
+    """False without periods in all three directions: there is no ε and no LO-TO splitting then,
+    and ``volume`` is that of an arbitrary box."""
 
     @property
     def intensity(self) -> np.ndarray:
@@ -120,6 +125,7 @@ def solve(
     volume: float,
     irreps: Sequence[str] = (),
     notes: Sequence[str] = (),
+    total_charge: float = 0.0,
 ) -> Modes:
     """Diagonalise a dynamical matrix at Γ and weigh its modes with Born charges.
 
@@ -131,6 +137,8 @@ def solve(
         (N,) amu; (N, 3, 3) e; (3, 3); Å³.
     irreps
         (3N - 3,) labels for the optical modes.
+    total_charge
+        Of the cell, e: what the Born charges add up to.
     """
     matrix = np.asarray(dynamical_matrix)
     if not np.isfinite(matrix).all():
@@ -156,15 +164,17 @@ def solve(
             "in files): no minimum, or rotations of a molecule; left out of ε_0 and ε(ω)"
         )
     eigenvectors = (complement @ vectors).T.reshape(-1, count, 3)
+    neutral = neutral_born(np.asarray(born, dtype=float), masses, total_charge)
     return Modes(
         wavenumber,
         eigenvectors,
         np.asarray(masses, dtype=float),
-        mode_charges(eigenvectors, masses, neutral_born(np.asarray(born, dtype=float), masses)),
+        mode_charges(eigenvectors, masses, neutral),
         np.asarray(epsilon_infinity, dtype=float),
         float(volume),
         tuple(irreps) or ("",) * len(wavenumber),
         tuple(noted),
+        total_charge=total_charge,
     )
 
 

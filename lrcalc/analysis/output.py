@@ -38,6 +38,49 @@ def write_atomic(path: str | Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
+def check_target(path: str | Path, option: str) -> None:
+    """Refuse a file that could not be written, before what goes into it is computed.
+
+    Parameters
+    ----------
+    option
+        What the user calls it; named in errors.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If its folder does not exist or cannot be written to, or it is a folder itself.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{option}: {path} is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{option}: no folder {path.parent} for {path.name}; make it first")
+    try:
+        tempfile.NamedTemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ValueError(
+            f"{option}: the folder {path.parent} cannot be written to ({error.strerror})"
+        ) from None
+
+
+def check_prefix(prefix: str, endings: Sequence[str], option: str) -> None:
+    """Refuse the beginning of file names of which one could not be written.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`check_target`; also if it is a folder.
+    """
+    if prefix.endswith(os.sep) or Path(prefix).is_dir():
+        raise ValueError(
+            f"{option}: {prefix} is a folder; give the beginning of the names of files, like "
+            f"{Path(prefix) / 'name'}"
+        )
+    for ending in endings:
+        check_target(f"{prefix}{ending}", option)
+
+
 def write_csv(
     path: str | Path,
     columns: Sequence[tuple[str, np.ndarray]],

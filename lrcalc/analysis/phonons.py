@@ -68,7 +68,8 @@ def band_structure(phonons: Phonons, points: int = 51, nac: bool = True) -> dict
     phonon.force_constants = phonons.phonopy.force_constants
     if nac and phonons.charged:
         phonon.nac_params = {
-            "born": mode_math.neutral_born(phonons.born, phonon.primitive.masses),
+            # the excess of a net charge goes off by mass: no mode at Γ but the translations has it
+            "born": mode_math.neutral_born(phonons.born - share(phonons), phonon.primitive.masses),
             "dielectric": phonons.epsilon_infinity,
             "factor": units.COULOMB,
         }
@@ -91,8 +92,19 @@ def band_structure(phonons: Phonons, points: int = 51, nac: bool = True) -> dict
     }
 
 
+def share(phonons: Phonons) -> np.ndarray:
+    """Return the net charge of the cell as Born charges (N, 3, 3) in proportion to mass."""
+    masses = np.asarray(phonons.phonopy.primitive.masses)
+    part = masses / masses.sum() * phonons.total_charge
+    return np.asarray(part[:, None, None] * np.eye(3))
+
+
 def check_bands(phonons: Phonons) -> None:
     """Refuse bands of force constants that are good at Γ only."""
+    if not phonons.periodic:
+        raise ValueError(
+            "bands and a density of states need a structure with periods in three directions"
+        )
     if phonons.only_gamma:
         raise ValueError(
             f"these force constants are good at Γ only ({supercell_words(phonons.phonopy)}): bands "
@@ -143,19 +155,15 @@ def density_of_states(phonons: Phonons, spacing: float = 0.05) -> tuple[np.ndarr
 
 def animation(phonons: Phonons, modes: Modes, mode: int, *, amplitude: float = 0.3) -> list[Any]:
     """Twenty ASE frames over one period; ``amplitude`` is the largest displacement in Å."""
-    from ase import Atoms
-
     if not 0 <= mode < len(modes.wavenumber):
         raise ValueError(f"`mode` is {mode} but must lie in 0 … {len(modes.wavenumber) - 1}")
-    cell = phonons.phonopy.primitive
+    rest = phonons.structure
     shift = modes.displacement(mode)
     shift = shift * amplitude / np.linalg.norm(shift, axis=1).max()
     frames = []
     for phase in np.arange(20) * (2 * np.pi / 20):
-        atoms = Atoms(
-            cell.symbols, positions=cell.positions + np.sin(phase) * shift, cell=cell.cell
-        )
-        atoms.pbc = True
+        atoms = rest.copy()
+        atoms.positions += np.sin(phase) * shift
         atoms.info.update(
             mode=mode, wavenumber_cm1=float(modes.wavenumber[mode]), irrep=modes.irreps[mode]
         )

@@ -90,7 +90,7 @@ def summarise(modes: Modes, directions: list[list[float]]) -> dict[str, Any]:
         pairs = zip(modes.wavenumber, modes.irreps, strict=True)
         return {
             "modes": [{"frequency_cm1": nu, "irrep": label} for nu, label in pairs],
-            "volume_A3": modes.volume,
+            **({"volume_A3": modes.volume} if modes.periodic else {}),
             "units": {"imaginary modes": "negative frequency"},
             "notes": modes.notes,
         }
@@ -117,14 +117,22 @@ def summarise(modes: Modes, directions: list[list[float]]) -> dict[str, Any]:
         ],
         "lines": lines(modes),
         **({"raman_lines": raman_lines(modes)} if modes.raman is not None else {}),
+        **(_of_crystal(modes, directions) if modes.periodic else {}),
+        "total_charge_e": modes.total_charge,
+        "units": {"mode_charge": "e amu^-1/2", "imaginary modes": "negative frequency"},
+        "notes": modes.notes,
+    }
+
+
+def _of_crystal(modes: Modes, directions: list[list[float]]) -> dict[str, Any]:
+    """Return what only a structure with periods in three directions has."""
+    return {
         "static_dielectric": static_dielectric(modes),
         "epsilon_infinity": modes.epsilon_infinity,
         "volume_A3": modes.volume,
         "longitudinal": [
             {"direction": d, "wavenumbers_cm1": longitudinal(modes, d)} for d in directions
         ],
-        "units": {"mode_charge": "e amu^-1/2", "imaginary modes": "negative frequency"},
-        "notes": modes.notes,
     }
 
 
@@ -163,6 +171,12 @@ def shifted(modes: Modes, moved: np.ndarray) -> str:
     return ", ".join(f"{nu:.2f}" for nu in left) + " → " + ", ".join(f"{nu:.2f}" for nu in new)
 
 
+def endings(picture: str) -> list[str]:
+    """Names, after the prefix, of all files that :func:`write_modes` may write."""
+    tables = ["-modes.csv", "-epsilon.csv", "-spectrum.csv", "-dos.csv", "-BORN"]
+    return tables + [f"-{name}.{picture}" for name in ("modes", "bands", "dos")]
+
+
 def write_modes(
     phonons: Any,
     modes: Modes,
@@ -186,7 +200,8 @@ def write_modes(
     from lrcalc.analysis import plots
 
     charged = modes.charged and len(modes.wavenumber) > 0
-    write = _write_spectra if charged else _write_wavenumbers
+    crystal = _write_spectra if modes.periodic else _write_molecule
+    write = crystal if charged else _write_wavenumbers
     written = write(phonons, modes, prefix, damping, picture)
     if bands is not None:
         written.append(plots.save(plots.bands_figure(bands), f"{prefix}-bands.{picture}"))
@@ -204,7 +219,7 @@ def _write_wavenumbers(
     irreps = " ".join(label or "-" for label in modes.irreps)
     columns = [("wavenumber_cm-1", modes.wavenumber)]
     written = [write_csv(f"{prefix}-modes.csv", columns, settings | {"irreps": irreps})]
-    if phonons.only_gamma:
+    if phonons.only_gamma or not modes.periodic:
         return written
     nu, states = density_of_states(phonons)
     columns = [("wavenumber_cm-1", nu), ("states_per_cm-1", states)]
@@ -218,6 +233,54 @@ def _write_wavenumbers(
         *written,
         write_csv(f"{prefix}-dos.csv", columns, settings),
         plots.save(figure, f"{prefix}-dos.{picture}"),
+    ]
+
+
+def _mode_columns(modes: Modes) -> list[tuple[str, np.ndarray]]:
+    columns = [
+        ("wavenumber_cm-1", modes.wavenumber),
+        ("intensity_e2/amu", modes.intensity),
+        ("intensity_D2/A2/amu", modes.intensity * DEBYE2_PER_A2_AMU),
+        ("intensity_km/mol", modes.intensity * KM_PER_MOL),
+        *((f"mode_charge_{a}", modes.charge[:, i]) for i, a in enumerate("xyz")),
+    ]
+    if modes.raman is not None:
+        isotropic, anisotropic = invariants(modes.raman)
+        columns += [
+            ("raman_activity_A4/amu", 45 * isotropic + 7 * anisotropic),
+            ("depolarisation", depolarisation(modes)),
+        ]
+    return columns
+
+
+def _write_molecule(
+    phonons: Any, modes: Modes, prefix: str, damping: float, picture: str
+) -> list[Path]:
+    """Lines and their broadened sum in km/mol: without periods there is no volume and no ε."""
+    from lrcalc.analysis import plots
+
+    grid = np.linspace(1.0, 1.15 * float(modes.wavenumber.max()), 2000)
+    keep = modes.stable
+    half = 0.5 * damping
+    shape = half / np.pi / ((grid[:, None] - modes.wavenumber[keep]) ** 2 + half**2)
+    columns = [
+        ("wavenumber_cm-1", grid),
+        ("infrared_km/mol_per_cm-1", shape @ modes.intensity[keep] * KM_PER_MOL),
+    ]
+    if modes.raman is not None:
+        columns.append(("raman_A4/amu_per_cm-1", raman_curve(modes, grid, damping)))
+    settings = {"damping_cm1": damping, "notes": list(modes.notes)}
+    irreps = " ".join(label or "-" for label in modes.irreps)
+    figure = plots.lines_figure(
+        [("infrared", grid, columns[1][1])],
+        "wavenumber (cm⁻¹)",
+        "infrared (km/mol per cm⁻¹)",
+        f"lines broadened by {damping:g} cm⁻¹ (full width)",
+    )
+    return [
+        write_csv(f"{prefix}-modes.csv", _mode_columns(modes), settings | {"irreps": irreps}),
+        write_csv(f"{prefix}-spectrum.csv", columns, settings),
+        plots.save(figure, f"{prefix}-modes.{picture}"),
     ]
 
 
@@ -237,21 +300,8 @@ def _write_spectra(
     absorption = infrared_lines(modes, grid, damping)
     settings = {"damping_cm1": damping, "volume_A3": modes.volume, "notes": list(modes.notes)}
     irreps = " ".join(label or "-" for label in modes.irreps)
-    mode_columns = [
-        ("wavenumber_cm-1", modes.wavenumber),
-        ("intensity_e2/amu", modes.intensity),
-        ("intensity_D2/A2/amu", modes.intensity * DEBYE2_PER_A2_AMU),
-        ("intensity_km/mol", modes.intensity * KM_PER_MOL),
-        *((f"mode_charge_{a}", modes.charge[:, i]) for i, a in enumerate("xyz")),
-    ]
-    scattering = None
-    if modes.raman is not None:
-        isotropic, anisotropic = invariants(modes.raman)
-        mode_columns += [
-            ("raman_activity_A4/amu", 45 * isotropic + 7 * anisotropic),
-            ("depolarisation", depolarisation(modes)),
-        ]
-        scattering = raman_curve(modes, grid, damping)
+    mode_columns = _mode_columns(modes)
+    scattering = None if modes.raman is None else raman_curve(modes, grid, damping)
     eps_columns = [
         ("wavenumber_cm-1", grid),
         ("n_alpha_cm-1", absorption),

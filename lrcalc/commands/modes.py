@@ -13,9 +13,10 @@ import numpy as np
 from lrcalc.analysis.displacements import RELAXED
 from lrcalc.analysis.index_order import DISPLACEMENT_FIRST, FIELD_FIRST, order_changes, order_note
 from lrcalc.analysis.modes import Modes
-from lrcalc.analysis.output import write_atomic, write_json
+from lrcalc.analysis.output import check_prefix, check_target, write_atomic, write_json
 from lrcalc.commands import _spectra
 from lrcalc.commands._modes_output import (
+    endings,
     order_summary,
     order_table,
     shifted,
@@ -64,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cell", metavar="FILE", help="structure file in the folder, if not of phonopy's name"
+    )
+    parser.add_argument(
+        "--frame", type=int, metavar="N", help="frame of the structure file, from 0 (default: last)"
     )
     parser.add_argument("--model", help="bundled name or file: short for --calculator lrcalc:MODEL")
     parser.add_argument(
@@ -148,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
     summary = summarise(modes, directions)
     if modes.charged:
         summary |= order_summary(modes, phonons.born, args.born_order)
+    if modes.charged and modes.periodic:
         eps = np.array(summary["static_dielectric"])
         print(f"  ε_0 diagonal {np.round(np.diag(eps), 4)}  ε_∞ {np.diag(modes.epsilon_infinity)}")
         for direction, found in zip(directions, summary["longitudinal"], strict=True):
@@ -184,6 +189,7 @@ def _checked(args: argparse.Namespace) -> tuple[list[list[float]], list[int]]:
         raise ValueError("give a folder with --from, or a structure with --calculator or --model")
     if args.folder:
         given = [f"--{n.replace('_', '-')}" for n in ONLY_CALCULATOR if getattr(args, n)]
+        given += ["--frame"] * (args.frame is not None)
         if args.epsilon_infinity is not None and "--epsilon-infinity" not in given:
             given.append("--epsilon-infinity")
         if given:
@@ -201,6 +207,10 @@ def _checked(args: argparse.Namespace) -> tuple[list[list[float]], list[int]]:
         raise ValueError("--no-relax excludes --relax-cell")
     if args.bands and not args.output:
         raise ValueError("--bands needs -o PREFIX to write the picture to")
+    if args.json:
+        check_target(args.json, "--json")
+    if args.output:
+        check_prefix(args.output, endings(args.picture), "-o")
     if not (np.isfinite(args.damping) and args.damping > 0):
         raise ValueError(f"--damping is {args.damping} cm⁻¹ but must be a positive number")
     directions = []
@@ -216,6 +226,9 @@ def _checked(args: argparse.Namespace) -> tuple[list[list[float]], list[int]]:
             )
         directions.append(vector)
     animated = [] if args.animate is None else _spectra.numbers_of(args.animate, "--animate")
+    if animated:
+        names = [f"-mode-{index:03d}.extxyz" for index in animated]
+        check_prefix(args.output or "modes", names, "-o" if args.output else "--animate")
     return directions, animated
 
 
@@ -241,7 +254,7 @@ def _from_calculator(args: argparse.Namespace) -> tuple[Any, Modes]:
     from lrcalc.analysis.displacements import property_of
 
     supercell = _supercell(args.supercell or "1,1,1")
-    atoms = _structure(args.structure)
+    atoms = _structure(args)
     if atoms.cell.rank == 3 and args.bands:
         cell = atoms.cell[:]
         if narrow(cell, np.diag(supercell) @ cell):
@@ -301,17 +314,28 @@ def _primitive(text: str | None) -> Any:
     return found.reshape(3, 3)
 
 
-def _structure(name: str) -> Any:
-    from ase.io import read
+def _structure(args: argparse.Namespace) -> Any:
+    """Read the structure; say what is used of it beyond positions."""
+    from lrcalc.structures import describe_intake, read_structure
 
-    if not Path(name).is_file():
-        raise FileNotFoundError(f"no file {name}")
+    atoms = read_structure(args.structure, -1 if args.frame is None else args.frame)
+    if args.frame is None and _several(args.structure):
+        print(f"  {args.structure} holds several frames: the last is taken (another: --frame N)")
+    shown = atoms.copy()
+    shown.arrays.pop("momenta", None)  # velocities do not matter here
+    shown.set_constraint()  # told when they are lifted
+    for line in describe_intake(shown, used=("initial_magmoms",)):
+        print(f"  structure: {line}")
+    return atoms
+
+
+def _several(path: str) -> bool:
+    from lrcalc.structures import read_structures
+
     try:
-        return read(name)
-    except Exception as error:  # ASE raises many kinds for a malformed file
-        raise ValueError(
-            f"{name} could not be read as a structure ({type(error).__name__}: {error})"
-        ) from error
+        return len(read_structures(path, "0:2")) > 1
+    except ValueError:  # a format that has one frame only
+        return False
 
 
 def parse_options(text: str | None) -> dict[str, Any]:
