@@ -1,11 +1,19 @@
 """One dielectric constant in one enthalpy: forces, LO-TO, constant D, slabs (physics §2, §9)."""
 
+import json
+
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.io import read
 
 from lrcalc import Evaluator, LRCalculator
-from lrcalc.units import EPSILON_0
+from lrcalc.analysis import phonons as ph
+from lrcalc.analysis.displacements import primitive_atoms
+from lrcalc.analysis.modes import longitudinal
+from lrcalc.cli import main
+from lrcalc.units import EPSILON_0, EV_PER_AMU_A2_FS2, WAVENUMBER_TO_ANGULAR
 
 from .conftest import random_potential
 from .structures import water_box
@@ -253,3 +261,94 @@ def test_two_permittivities_stand_beside_each_other():
         evaluator.enthalpy_permittivity(atoms)
     with pytest.raises(ValueError, match="short-ranged"):
         Evaluator(random_potential(crystal(), level="sr")).enthalpy_permittivity(crystal())
+
+
+class Ionic(Calculator):
+    """Springs with charges; ``dielectric_tensor`` and ``polarizability`` say different things."""
+
+    implemented_properties = ("energy", "forces", "born_effective_charges")
+
+    def __init__(self, **given):
+        super().__init__()
+        self.given = given
+        self.implemented_properties = (*Ionic.implemented_properties, *given)
+
+    def calculate(self, atoms, properties, system_changes):
+        super().calculate(atoms, properties, system_changes)
+        rest = atoms.get_scaled_positions().round(1) @ atoms.cell
+        shift = (atoms.positions - rest) * [2.0, 2.1, 2.2]
+        charge = np.where(atoms.numbers == 3, 1.0, -1.0)
+        self.results = {
+            "energy": 0.0, "forces": shift.mean(0) - shift,
+            "born_effective_charges": charge[:, None, None] * np.eye(3), **self.given,
+        }  # fmt: skip
+
+
+def test_phonons_take_the_permittivity_of_the_forces_and_name_it():
+    """ASE's dielectric_tensor first; polarizability only where there is none; neither is an error."""
+    atoms = Atoms("LiF", cell=4 * np.eye(3), scaled_positions=[[0, 0, 0], [0.5] * 3], pbc=True)
+    alpha = 2.0 * EPSILON_0 * atoms.get_volume() * np.eye(3)
+    both = ph.from_calculator(
+        atoms, Ionic(dielectric_tensor=2.1 * np.eye(3), polarizability=alpha), relax=None
+    )
+    np.testing.assert_allclose(both.epsilon_infinity, 2.1 * np.eye(3), atol=1e-12)
+    assert any("2.1 2.1 2.1: the calculator's dielectric_tensor" in n for n in both.notes)
+    assert any("makes 3 3 3 for light" in n for n in both.notes)
+    one = ph.from_calculator(atoms, Ionic(polarizability=alpha), relax=None)
+    np.testing.assert_allclose(one.epsilon_infinity, 3 * np.eye(3), atol=1e-12)
+    with pytest.raises(ValueError, match="LO-TO splitting needs ε_∞"):
+        ph.from_calculator(atoms, Ionic(), relax=None)
+
+
+def test_modes_of_a_polar_crystal_without_a_surface(tmp_path, capsys):
+    """The ε_∞ of the card, 4.84, for LO-TO and ε(ω); it was asked for as a polarizability."""
+    a, c = 4.0, 4.03
+    place = [[0, 0, 0], [0.5, 0.5, 0.52], [0.5, 0.5, 0.0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    atoms = Atoms("BaTiO3", cell=[a, a, c], scaled_positions=place, pbc=True)
+    atoms.write(tmp_path / "b.vasp")
+    command = ["modes", str(tmp_path / "b.vasp"), "--model", "BaTiO3", "--no-relax"]
+    assert main([*command, "--json", str(tmp_path / "b.json")]) == 0
+    assert "ε_∞ 4.84 4.84 4.84: the calculator's dielectric_tensor" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "b.json").read_text())
+    np.testing.assert_allclose(summary["epsilon_infinity"], 4.84 * np.eye(3), rtol=1e-12)
+
+
+@pytest.mark.long
+def test_lo_of_sio2_from_supercells_is_that_of_modes(shared):
+    """The highest LO along c: 1x1xN supercells, q → 0, against NAC; 1216.2 cm⁻¹ in the cases."""
+    atoms = read(shared / "data/phonons/quartz/POSCAR")
+    calc = LRCalculator("SiO2", dtype="float64")
+    phonons = ph.from_calculator(atoms, calc)
+    modes = ph.solve(phonons)
+    expected = longitudinal(modes, (0, 0, 1))[-1]
+    cell = primitive_atoms(phonons.phonopy.primitive)
+    squares, counts = [], (4, 6, 8)
+    for n in counts:
+        matrix = dynamical_matrix(cell, calc, n)
+        squares.append(np.linalg.eigvalsh(matrix)[-1])
+    q = np.array(counts, float) ** -2
+    found = np.linalg.solve(np.vander(q, increasing=True), squares)[0]
+    found = np.sqrt(found / EV_PER_AMU_A2_FS2) / WAVENUMBER_TO_ANGULAR
+    print(f"LO along c: supercells {found:.2f}, modes {expected:.2f} cm⁻¹")
+    assert found == pytest.approx(expected, abs=0.5)
+
+
+def dynamical_matrix(cell, calc, n, step=0.005):
+    """D(q) at q = c*/n from central differences of the forces of a 1 x 1 x n supercell."""
+    big = cell.repeat((1, 1, n))
+    big.calc = calc
+    count = len(cell)
+    phase = np.exp(2j * np.pi * np.arange(n) / n)
+    mass = np.repeat(cell.get_masses(), 3)
+    matrix = np.zeros((3 * count, 3 * count), complex)
+    for k in range(3 * count):
+        forces = []
+        for sign in (1, -1):
+            moved = big.copy()
+            moved.positions[k // 3, k % 3] += sign * step
+            moved.calc = calc
+            forces.append(moved.get_forces())
+        change = -(forces[0] - forces[1]) / (2 * step)
+        matrix[:, k] = np.einsum("r,rkb->kb", phase.conj(), change.reshape(n, count, 3)).ravel()
+    matrix /= np.sqrt(mass[:, None] * mass[None, :])
+    return 0.5 * (matrix + matrix.conj().T)

@@ -61,7 +61,8 @@ def from_calculator(
     relax_cell
         Relax the cell as well; it is held otherwise.
     epsilon_infinity
-        Number or (3, 3); if None, from the BORN file or made from the calculator's polarizability.
+        Number or (3, 3); if None, from the BORN file, or the calculator's ``dielectric_tensor``,
+        or made from its polarizability.
     born
         (N, 3, 3) or a BORN file of phonopy, for a calculator that gives forces only.
     transposed
@@ -124,7 +125,8 @@ def from_calculator(
         return found._replace(notes=(*told, *found.notes), atoms=unit)
     born = _born_of(calculator, unit) if born is None else np.asarray(born)
     if epsilon_infinity is None:
-        epsilon_infinity = _epsilon_of(calculator, unit)
+        epsilon_infinity, source = _epsilon_of(calculator, unit)
+        told.append(source)
     epsilon = np.asarray(epsilon_infinity, dtype=float)
     if epsilon.ndim == 0:
         epsilon = float(epsilon) * np.eye(3)
@@ -197,10 +199,41 @@ def _born_of(calculator: Any, atoms: Any) -> np.ndarray:
     return property_of(calculator, "born_effective_charges", atoms, why).reshape(-1, 3, 3)
 
 
-def _epsilon_of(calculator: Any, atoms: Any) -> np.ndarray:
+def _epsilon_of(calculator: Any, atoms: Any) -> tuple[np.ndarray, str]:
+    """ε_∞ (3, 3) that fits the calculator's forces, and a line that says where it is from.
+
+    ``dielectric_tensor`` is ASE's name for it, and what splits LO from TO in the forces
+    themselves. Only a calculator without it is asked for a polarizability, which for a model with
+    a learned one is another number (for light).
+    """
     why = "LO-TO splitting needs ε_∞; give it (`epsilon_infinity`)"
-    alpha = property_of(calculator, "polarizability", atoms, why)
-    return np.eye(3) + alpha.reshape(3, 3) / (units.EPSILON_0 * atoms.get_volume())
+    own = _optional(calculator, "dielectric_tensor", atoms)
+    if own is None:
+        alpha = property_of(calculator, "polarizability", atoms, why)
+        return _optical(alpha, atoms), "ε_∞ = 1 + α/(ε0 V) of the calculator's polarizability"
+    told = f"ε_∞ {_diagonal(own)}: the calculator's dielectric_tensor, which fits its forces"
+    alpha = _optional(calculator, "polarizability", atoms)
+    if alpha is not None:
+        told += f"; its polarizability makes {_diagonal(_optical(alpha, atoms))} for light"
+    return own.reshape(3, 3), told
+
+
+def _optical(alpha: np.ndarray, atoms: Any) -> np.ndarray:
+    return np.asarray(np.eye(3) + alpha.reshape(3, 3) / (units.EPSILON_0 * atoms.get_volume()))
+
+
+def _diagonal(tensor: np.ndarray) -> str:
+    return " ".join(f"{x:.4g}" for x in np.diag(tensor.reshape(3, 3)))
+
+
+def _optional(calculator: Any, name: str, atoms: Any) -> np.ndarray | None:
+    """Return a property of an ASE calculator, None where it or this structure has none."""
+    if name not in getattr(calculator, "implemented_properties", (name,)):
+        return None
+    try:
+        return property_of(calculator, name, atoms, "")
+    except ValueError:
+        return None
 
 
 def _born_of_file(path: str | Path, primitive: Any) -> tuple[np.ndarray, np.ndarray]:
