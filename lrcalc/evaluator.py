@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from lrcalc.checkpoint import load
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.boundary import coupling
+from lrcalc.models.card import molecule_warning
 from lrcalc.models.dipole import lattice_born, lattice_dipole, lever_born
 from lrcalc.models.enthalpy import (
     Conditions,
@@ -144,6 +146,7 @@ class Evaluator:
         self.asr_projection = asr_projection
         self.allow_net_charge = allow_net_charge
         self.sum_rule_residual = 0.0
+        self._warned = False
         self.charge_forces: np.ndarray | None = None
         self._held: dict[str, np.ndarray | None] = dict.fromkeys(HELD)
         self.electric_field = electric_field
@@ -230,6 +233,7 @@ class Evaluator:
             held={k for k, v in self._held.items() if v is not None},
             allow_net_charge=self.allow_net_charge,
         )
+        self._warn_of_molecules(structures, wanted)
         gradient = bool(wanted & DIFFERENTIATED)
         evaluation = self.evaluate(
             structures,
@@ -290,6 +294,15 @@ class Evaluator:
                 electric=electric and has_charges,
             )  # fmt: skip
         return Evaluation(leaves.system, pairs, leaves, terms, enthalpy)
+
+    def _warn_of_molecules(self, structures: Sequence[Atoms], wanted: set[str]) -> None:
+        """Warn once if a surface of condensed matter is asked for the response of a molecule."""
+        if self._warned or not wanted & NEED_SURFACE or self.potential.surface is None:
+            return
+        told = molecule_warning(self.potential.metadata)
+        if told and any(not atoms.pbc.any() for atoms in structures):
+            self._warned = True
+            warnings.warn(told, stacklevel=3)
 
     def enthalpy_permittivity(self, atoms: Atoms) -> np.ndarray:
         """Electronic permittivity ε_r (3, 3) that the forces themselves hold (`models.enthalpy`).

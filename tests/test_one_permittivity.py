@@ -13,6 +13,7 @@ from lrcalc.analysis import phonons as ph
 from lrcalc.analysis.displacements import primitive_atoms
 from lrcalc.analysis.modes import longitudinal
 from lrcalc.cli import main
+from lrcalc.models.card import VOLUME_PER_ATOM
 from lrcalc.units import EPSILON_0, EV_PER_AMU_A2_FS2, WAVENUMBER_TO_ANGULAR
 
 from .conftest import random_potential
@@ -84,6 +85,12 @@ def macroscopic_part(evaluator, atoms, pattern):
     q /= np.linalg.norm(q)
     charge = np.einsum("a,nab,nb->", q, born, pattern)
     return charge**2 / (EPSILON_0 * atoms.get_volume() * (q @ permittivity(evaluator, atoms) @ q))
+
+
+def difference(function, step=1e-4):
+    """Fourth-order central difference of a function of one number."""
+    values = [function(k * step) for k in (-2, -1, 1, 2)]
+    return float(np.dot([1, -8, 8, -1], values)) / (12 * step)
 
 
 def permittivity(evaluator, atoms):
@@ -285,7 +292,7 @@ class Ionic(Calculator):
 
 
 def test_phonons_take_the_permittivity_of_the_forces_and_name_it():
-    """ASE's dielectric_tensor first; polarizability only where there is none; neither is an error."""
+    """ASE's dielectric_tensor, a polarizability only where there is none, an error without both."""
     atoms = Atoms("LiF", cell=4 * np.eye(3), scaled_positions=[[0, 0, 0], [0.5] * 3], pbc=True)
     alpha = 2.0 * EPSILON_0 * atoms.get_volume() * np.eye(3)
     both = ph.from_calculator(
@@ -352,3 +359,44 @@ def dynamical_matrix(cell, calc, n, step=0.005):
         matrix[:, k] = np.einsum("r,rkb->kb", phase.conj(), change.reshape(n, count, 3)).ravel()
     matrix /= np.sqrt(mass[:, None] * mass[None, :])
     return 0.5 * (matrix + matrix.conj().T)
+
+
+def test_a_surface_of_condensed_matter_answers_the_field_outside_a_molecule():
+    """Clausius and Mossotti: α = A/(1 + A/(3 ε0 v)), with Raman tensors by the square."""
+    atoms = water_box(n=1, pbc=False)
+    evaluator = evaluator_for(atoms, "u" + SURFACE, electric_field=(0.1, -0.2, 0.15))
+    evaluator.potential.metadata["polarizability"] = {VOLUME_PER_ATOM: None}
+    names = ("polarizability", "polarizability_derivative")
+    result = ask(evaluator, atoms, *names)
+    inside, slope = (result[name] for name in names)
+    evaluator.potential.metadata["polarizability"] = {VOLUME_PER_ATOM: 10.7}
+    result = ask(evaluator, atoms, *names)
+    outside, moved = (result[name] for name in names)
+    factor = np.eye(3) + inside / (3 * EPSILON_0 * 3 * 10.7)
+    np.testing.assert_allclose(outside @ factor, inside, rtol=1e-12)
+    change = np.einsum("nkab,ac,bd->nkcd", slope, np.linalg.inv(factor), np.linalg.inv(factor))
+    np.testing.assert_allclose(moved, change, atol=1e-12)
+    # one enthalpy still: dipole and force are its derivatives
+    here = ask(evaluator, atoms, "dipole", "forces")
+    pattern = PATTERN - PATTERN.mean(0)
+
+    def energy(by_field=0.0, by_pattern=0.0):
+        evaluator.electric_field = (0.1, -0.2, 0.15 + by_field)
+        shifted = atoms.copy()
+        shifted.positions += by_pattern * pattern
+        return ask(evaluator, shifted, "energy")
+
+    slope = difference(lambda h: energy(by_field=h))
+    assert here["dipole"][2] == pytest.approx(-slope, rel=1e-7)
+    slope = difference(lambda h: energy(by_pattern=h))
+    assert (here["forces"] * pattern).sum() == pytest.approx(-slope, rel=1e-6)
+
+
+def test_a_surface_that_cannot_be_turned_into_a_molecules_says_so():
+    atoms = water_box(n=1, pbc=False)
+    evaluator = evaluator_for(atoms, "u" + SURFACE)
+    evaluator.potential.metadata["polarizability"] = {"local_field": "clausius-mossotti"}
+    with pytest.warns(UserWarning, match=r"too large by up to \(ε_∞ \+ 2\)/3 = 1.37"):
+        ask(evaluator, atoms, "polarizability")
+    ask(evaluator, atoms, "polarizability")  # once is enough
+    ask(evaluator, crystal(), "polarizability")

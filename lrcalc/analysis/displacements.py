@@ -212,9 +212,9 @@ def _epsilon_of(calculator: Any, atoms: Any) -> tuple[np.ndarray, str]:
         alpha = property_of(calculator, "polarizability", atoms, why)
         return _optical(alpha, atoms), "ε_∞ = 1 + α/(ε0 V) of the calculator's polarizability"
     told = f"ε_∞ {_diagonal(own)}: the calculator's dielectric_tensor, which fits its forces"
-    alpha = _optional(calculator, "polarizability", atoms)
-    if alpha is not None:
-        told += f"; its polarizability makes {_diagonal(_optical(alpha, atoms))} for light"
+    optical = _optional(calculator, "polarizability", atoms)
+    if optical is not None:
+        told += f"; its polarizability makes {_diagonal(_optical(optical, atoms))} for light"
     return own.reshape(3, 3), told
 
 

@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.checkpoint import load, save
     from lrcalc.evaluation import polarizability_errors
     from lrcalc.hashing import structure_hash
-    from lrcalc.training.polarizability import fit_surface, make_samples
+    from lrcalc.models.card import VOLUME_PER_ATOM
+    from lrcalc.training.polarizability import fit_surface, make_samples, volume_per_atom
 
     output = _options.check_options(args)
     potential = load(args.model)
@@ -82,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         "licence": args.licence,
         "unit": args.unit,
         "local_field": args.local_field,
+        VOLUME_PER_ATOM: volume_per_atom(parts["training"][0]),
         "kept_out": _options.kept_out(args),
         "errors": {"frames": shown, **{k: v._asdict() for k, v in errors.items()}},
         "trained_on": used,

@@ -11,13 +11,16 @@
   this is exact; for one made for a medium, s stays that of the medium.
 
 A polarizability surface learns the response to the macroscopic field of matter that fills its
-cell. In a slab that fills the thickness d of an area S, ``E_n = E_in,n + P_n/ε0`` makes
+cell. What is surrounded by vacuum answers the field outside, ``E = E_in + L·P/ε0`` with the
+depolarisation ``L = n n`` of a slab and ``1/3`` of a sphere, and fills a volume v:
 
-    α_ext = α - (α n)(n α)/(ε0 S d + n·α·n) ,   n·α_ext·n/(ε0 S d) = 1 - 1/ε_∞ < 1.
+    α_ext = α (1 + L·α/(ε0 v))⁻¹ ,   normal to a slab  n·α_ext·n/(ε0 v) = 1 - 1/ε_∞ < 1
 
-It cannot be turned into that of a molecule: there is no density to do it with, and ``α`` of a
-surface that was learned in a medium is too large for a molecule by up to the local-field factor
-``(ε_∞ + 2)/3`` (`surface_warning`).
+A slab fills a thickness of its area (`thickness`). A structure without periodic directions is taken
+for a sphere (Clausius and Mossotti: a molecule in its share of the medium) of the volume an atom
+had in the data of the surface; a card that does not state it leaves α as it is, too large by up to
+``(ε_∞ + 2)/3``, and the evaluator says so. A molecule in a large periodic box, or a slab in a box
+with vacuum, is taken for matter that fills its cell: use open boundaries.
 """
 
 from __future__ import annotations
@@ -62,29 +65,37 @@ def coupling(system: System, screening: float) -> Tensor:
     return matrix + (1.0 / screening - screening) * normal[:, :, None] * normal[:, None, :]
 
 
-def depolarised(system: System, alpha: Tensor) -> Tensor:
+def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) -> Tensor:
     """Response (S, 3, 3), e Å²/V, to the applied field, from that to the field inside.
-
-    Differs for slabs only.
 
     Parameters
     ----------
     system : System
     alpha : Tensor, shape (S, 3, 3), e Å²/V
         ``∂M/∂E`` at the field inside.
+    volume_per_atom : float or None
+        Å³; None leaves structures without periodic directions as they are.
     """
     slab = is_slab(system)
-    if not bool(slab.any()):
+    finite = ~system.pbc.any(1) if volume_per_atom is not None else torch.zeros_like(slab)
+    if not bool((slab | finite).any()):
         return alpha
-    normal, area, third = _slab_frame(system)
     total = list(alpha)
-    for k in torch.nonzero(slab)[:, 0].tolist():
-        n = normal[k]
-        height = (third[k] * n).sum().abs()
-        filled = thickness(system.positions[system.batch == k].double() @ n, height)
-        along = alpha[k] @ n
-        stiffness = EPSILON_0 * area[k] * filled + n @ along
-        total[k] = alpha[k] - along[:, None] * along[None, :] / stiffness
+    unit = torch.eye(3, dtype=alpha.dtype, device=alpha.device)
+    if bool(finite.any()) and volume_per_atom is not None:
+        atoms = torch.bincount(system.batch, minlength=system.n_structures).tolist()
+        for k in torch.nonzero(finite)[:, 0].tolist():
+            inside = unit + alpha[k] / (3.0 * EPSILON_0 * atoms[k] * volume_per_atom)
+            total[k] = torch.linalg.solve(inside, alpha[k])
+    if bool(slab.any()):
+        normal, area, third = _slab_frame(system)
+        for k in torch.nonzero(slab)[:, 0].tolist():
+            n = normal[k]
+            height = (third[k] * n).sum().abs()
+            filled = thickness(system.positions[system.batch == k].double() @ n, height)
+            along = alpha[k] @ n
+            stiffness = EPSILON_0 * area[k] * filled + n @ along
+            total[k] = alpha[k] - along[:, None] * along[None, :] / stiffness
     return torch.stack(total)
 
 

@@ -8,6 +8,10 @@ from typing import Any
 CONSTANT_PRESSURE = "not_for_constant_pressure"
 """Key of the card: why the model's pressure is not to be trusted."""
 
+VOLUME_PER_ATOM = "volume_per_atom"
+"""Key of the card's ``polarizability``: Å³ that an atom filled in the periodic structures that the
+surface was learned from; None if there were structures without periodic directions among them."""
+
 
 def pressure_warning(name: str, card: Mapping[str, Any]) -> str | None:
     """Return what to say before this model's stress moves a cell, or None.
@@ -36,4 +40,20 @@ def nuclei_warning(name: str, card: Mapping[str, Any], beads: int) -> str | None
         f"warning: model {name!r} was trained on classical nuclei only; with {beads} beads "
         "protons go where it has seen nothing, and bonds may break. Use a model trained on "
         "path-integral frames (bundled: water-quantum)"
+    )
+
+
+def molecule_warning(card: Mapping[str, Any]) -> str | None:
+    """Return what to say before a polarizability surface is used for a molecule, or None."""
+    surface = card.get("polarizability")
+    if not surface or VOLUME_PER_ATOM in surface:
+        return None
+    factor = (card.get("epsilon_infinity", 1.0) + 2.0) / 3.0
+    return (
+        "this model's polarizability is the response to the macroscopic field, learned in "
+        "condensed matter with its local field; for a molecule, which answers the field outside, "
+        f"it may be too large by up to (ε_∞ + 2)/3 = {factor:.2f}, Raman tensors by its square. "
+        f"Its card does not say the volume of an atom there ({VOLUME_PER_ATOM}), which would turn "
+        "it into that of a molecule: fit it anew (`lrcalc fit-polarizability`), or take a model "
+        "for molecules"
     )

@@ -113,14 +113,15 @@ def mean_susceptibility(system: System, terms: Terms) -> float:
 def polarizability(system: System, terms: Terms, screening: float) -> Tensor:
     """Response of the dipole to the applied field, (S, 3, 3), e Å²/V.
 
-    ``s² α + A`` of what the model's own response and its surface make; along the normal of a slab
-    what is left of it when the field comes from outside (`boundary`).
+    ``s² α + A`` of what the model's own response and its surface make; of slabs and molecules what
+    is left of it when the field comes from outside (`boundary`).
     """
     matrix = coupling(system, screening)
     latent = lattice_polarizability(system, terms)
     if terms.surface is None:
         return matrix @ latent @ matrix
-    return depolarised(system, screening**2 * latent + terms.surface)
+    total = screening**2 * latent + terms.surface
+    return depolarised(system, total, terms.surface_volume)
 
 
 def enthalpy_permittivity(system: System, terms: Terms, screening: float) -> Tensor:

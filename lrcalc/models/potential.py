@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lrcalc.electrostatics import Electrostatics, electrostatic_energy
 from lrcalc.models.backbone import Backbone, Features
+from lrcalc.models.card import VOLUME_PER_ATOM
 from lrcalc.models.local import LocalBackbone
 from lrcalc.models.readout import ReadOut, Readout
 from lrcalc.models.surface import PolarizabilitySurface
@@ -50,6 +51,9 @@ class Terms(NamedTuple):
         Pair vectors.
     surface : Tensor or None, shape (S, 3, 3), e Å²/V, float64
         Polarizability that was learned from polarizabilities; None for a model without.
+    surface_volume : float or None, Å³
+        What an atom filled in the periodic matter that the surface was learned from; None where
+        that is not known, or where it was learned from molecules.
     """
 
     energy: Tensor
@@ -57,6 +61,7 @@ class Terms(NamedTuple):
     electrostatics: Electrostatics | None
     vectors: Tensor
     surface: Tensor | None = None
+    surface_volume: float | None = None
 
 
 class Potential(nn.Module):
@@ -198,7 +203,8 @@ class Potential(nn.Module):
         if surface and self.surface is not None:
             alpha = self.surface(features, species, system.batch, system.n_structures)
         total = energy + electrostatics.energy.double()
-        return Terms(total, readout, electrostatics, vectors, alpha)
+        volume = self.metadata.get("polarizability", {}).get(VOLUME_PER_ATOM)
+        return Terms(total, readout, electrostatics, vectors, alpha, volume)
 
 
 def check_backbone(backbone: Backbone) -> Backbone:

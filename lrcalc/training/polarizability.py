@@ -107,6 +107,12 @@ def reference_polarizability(
             f"{key} has {value.size} numbers but must have nine finite ones "
             "(xx xy xz yx yy yz zx zy zz)"
         )
+    if atoms.pbc.any() and not atoms.pbc.all():
+        raise ValueError(
+            f"the structure has pbc {atoms.pbc.tolist()}: a polarizability is learned as the "
+            "response to the macroscopic field, which a slab does not have along its normal; "
+            "leave it out"
+        )
     full = UNITS[unit] * value.reshape(3, 3)
     alpha: np.ndarray = 0.5 * (full + full.T)
     if np.abs(full - alpha).max() > 0.05 * np.abs(full).max():
@@ -146,6 +152,13 @@ def permittivities(structures: Sequence[Atoms], alphas: Sequence[np.ndarray]) ->
         for s, a in zip(structures, alphas, strict=True)
         if s.pbc.all()
     ]
+
+
+def volume_per_atom(structures: Sequence[Atoms]) -> float | None:
+    """Å³ that an atom fills in the mean; None unless all structures are fully periodic."""
+    if not all(atoms.pbc.all() for atoms in structures):
+        return None
+    return sum(a.get_volume() for a in structures) / sum(len(a) for a in structures)
 
 
 def warn_implausible(structures: Sequence[Atoms], alphas: Sequence[np.ndarray]) -> str | None:
