@@ -9,7 +9,8 @@ from ase.units import fs
 
 from lrcalc import LRCalculator
 from lrcalc.cli import main
-from lrcalc.ipi import Settings, read_properties, run_ipi, write_input
+from lrcalc.ipi import Pulse, Settings, read_properties, run_ipi, write_input
+from lrcalc.ipi.client import Client
 from lrcalc.ipi.driver import Engine
 from lrcalc.ipi.start import plan_start
 from lrcalc.ipi.structures import orient
@@ -175,6 +176,27 @@ def test_which_velocities(ensemble, beads, velocities, restarted, moving, fixcom
     assert sum("velocities of" in note for note in start.notes) == 1
 
 
+def test_constant_field_and_pressure_offer_the_voltage(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    waters().write("a.extxyz")
+    command = ["ipi-input", "--kind", "efield", "--ensemble", "npt", "--structure", "a.extxyz"]
+    assert main([*command, "--workdir", "E", "--electric-field", "0", "0", "0.1"]) == 0
+    assert "depends on the branch" in capsys.readouterr().err
+    assert main([*command, "--workdir", "v", "--voltage", "0", "0", "0.6"]) == 0
+    assert "branch" not in capsys.readouterr().err
+    assert "reduced_field: 0.0 0.0 0.6" in (tmp_path / "v" / "input.xml").read_text()
+    both = ["--workdir", "w", "--voltage", "0", "0", "0.6", "--electric-field", "0", "0", "0.1"]
+    assert main([*command, *both]) == 2
+    assert "`--electric-field` and `--voltage` are both given" in capsys.readouterr().err
+    open_box = waters()
+    open_box.pbc = False
+    open_box.write("open.extxyz")
+    command[-1] = "open.extxyz"
+    assert main([*command, "--ensemble", "nvt", "--workdir", "x", "--voltage", "0", "0", "1"]) == 2
+    assert "three periodic directions" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
 def test_commands_say_what_they_take(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     saved(tmp_path / "a.xyz", ion())
@@ -226,6 +248,22 @@ def test_the_energy_of_an_ion(tmp_path, shared):
     assert message.potential * HARTREE == pytest.approx(-944.38283, abs=2e-5)
     assert "charge=1" in (tmp_path / "init.xyz").read_text()
     assert path.exists()
+
+
+def test_a_client_takes_the_charge_of_its_template(shared, capsys):
+    """`lrcalc ipi --template h3o.xyz`, where i-PI's input says nothing."""
+    template = shared / "cases" / "charge" / "h3o.xyz"
+    client = Client({"template": str(template), "dtype": "float64"})
+    client.initialize("")
+    atoms = read_structure(template)
+    message = client.engine([np.array(atoms.cell).T / BOHR], [atoms.positions / BOHR])[0]
+    assert message.potential * HARTREE == pytest.approx(-944.38283, abs=2e-5)
+    assert capsys.readouterr().err == "lrcalc ipi: template: total charge +1 e\n"
+
+
+def test_a_pulse_on_an_ion_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="net charge of 1 e: a pulse accelerates it"):
+        write_input("pulse", ion(), tmp_path / "run", pulse=Pulse((0.0, 0.0, 0.1)))
 
 
 @pytest.mark.timeout(200)

@@ -19,7 +19,13 @@ from typing import Any, NamedTuple
 from lrcalc.ipi.driver import Engine, Evaluates, make_evaluator
 from lrcalc.ipi.protocol import Connection, ConnectionLost, distinct
 from lrcalc.ipi.run import SOCKETS_PREFIX, Endpoint
-from lrcalc.ipi.settings import Settings, merge_settings, parse_init, read_template
+from lrcalc.ipi.settings import (
+    Settings,
+    describe_template,
+    merge_settings,
+    parse_init,
+    read_template,
+)
 
 EvaluatorFactory = Callable[[Settings], Evaluates]
 
@@ -112,9 +118,10 @@ class Client:
         settings = merge_settings(self.given, known)
         if self.engine is None or settings != self.settings:
             self.settings = settings
-            self.engine = Engine(
-                settings, read_template(settings), self.evaluator_factory(settings)
-            )
+            template = read_template(settings)
+            self.engine = Engine(settings, template, self.evaluator_factory(settings))
+            for note in describe_template(template):
+                _say(f"template: {note}")
         return int(said.get("batch_size", "1"))
 
     def serve(self, connection: Connection) -> Ended:

@@ -26,6 +26,7 @@ from lrcalc.ipi.validate import (
     check_transport,
     here,
 )
+from lrcalc.structures import total_charge
 
 PES_FILE = Path(__file__).with_name("lrcalc_pes.py")
 """The file that i-PI loads in process."""
@@ -144,6 +145,12 @@ def write_input(
     atoms = read_structure(structure) if isinstance(structure, str | Path) else structure
     if plan.ensemble == "npt" and not np.all(atoms.pbc):
         raise ValueError("constant pressure needs a structure that is periodic in all directions")
+    charge = total_charge(atoms, "`structure`")
+    if kind == "pulse" and charge and np.any(atoms.pbc):
+        raise ValueError(
+            f"`structure` is periodic with a net charge of {charge:g} e: a pulse accelerates it as"
+            " a whole; neutralise it"
+        )
     start = plan_start(
         atoms,
         ensemble=plan.ensemble,

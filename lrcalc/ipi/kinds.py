@@ -53,7 +53,11 @@ KINDS: dict[str, Kind] = {
         beads=8,
         timestep=0.25,
     ),
-    "efield": Kind("dynamics in a constant electric field E", needs_field="electric_field"),
+    "efield": Kind(
+        "dynamics in a constant electric field E, or at constant voltage E·a along each lattice"
+        " vector a",
+        needs_field="electric_field",
+    ),
     "dfield": Kind(
         "dynamics at constant electric displacement D", needs_field="electric_displacement"
     ),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lrcalc.ipi.conversions import EXTRAS
 from lrcalc.run_conditions import HELD
+from lrcalc.structures import describe_intake, read_structure, total_charge
 
 
 class Settings(NamedTuple):
@@ -223,8 +224,6 @@ def read_template(settings: Settings) -> Atoms:
 
     Accepts what ASE reads and i-PI's own xyz (whose cell is in the comment).
     """
-    from lrcalc.structures import read_structure
-
     if not settings.template:
         raise ValueError(
             "`template` is missing: i-PI does not tell a driver which atoms it has, so give the"
@@ -236,6 +235,13 @@ def read_template(settings: Settings) -> Atoms:
             " give the path of the structure file that i-PI starts from"
         )
     return read_structure(settings.template, argument="template")
+
+
+def describe_template(template: Atoms) -> list[str]:
+    """Say what of a template decides forces, charge and boundary; the rest is i-PI's business."""
+    charge = total_charge(template, "`template`")
+    bare = Atoms(template.numbers, cell=template.cell, pbc=template.pbc, info={"charge": charge})
+    return describe_intake(bare)
 
 
 def as_array(vector: tuple[float, float, float] | None) -> NDArray[np.float64] | None:

@@ -41,9 +41,14 @@ def orient(atoms: Atoms) -> Oriented:
         return Oriented(turned, np.eye(3))
     cell = np.array(atoms.cell)
     if abs(np.linalg.det(cell)) < 1e-8:
-        raise ValueError(f"the cell {cell.tolist()} has no volume: i-PI needs three cell vectors")
+        raise ValueError(
+            f"`structure` has a cell without volume, {cell.tolist()}: i-PI needs three cell"
+            " vectors, also along an open direction"
+        )
     if np.linalg.det(cell) < 0:
-        raise ValueError("the cell is left-handed: swap two cell vectors before using i-PI")
+        raise ValueError(
+            "`structure` has a cell that is left-handed: swap two cell vectors before using i-PI"
+        )
     # cell = lower @ q with q orthogonal: turning by q leaves the lower triangle
     q, r = np.linalg.qr(cell.T)
     signs = np.sign(np.diag(r))
