@@ -9,9 +9,9 @@ ensemble  conserved                                        source
 ========  ===============================================  ======================================
 nve       𝓕 + K - W                                        velocity Verlet
 nvt       𝓕 + K - W - Σ heat of the thermostat             Bussi, Donadio, Parrinello, J. Chem.
-                                                           Phys. 126, 014101 (2007), eq. 15
+                                                           Phys. 126, 014101 (2007)
 npt       𝓕 + K - W + p_ext V + p_ε²/2W_ε + chain of the   Martyna, Tobias, Klein, J. Chem. Phys.
-          barostat + Σ p_η²/2Q + f k_BT η_1 + k_BT Σ η_j   101, 4177 (1994), eq. 2.9
+          barostat + Σ p_η²/2Q + f k_BT η_1 + k_BT Σ η_j   101, 4177 (1994)
 ========  ===============================================  ======================================
 
 𝓕 is the energy without a field, ``E_KS - E·M - …`` at constant E or voltage, ``U(D)`` at constant D
@@ -39,9 +39,9 @@ from lrcalc.evaluator import HELD
 from lrcalc.field_work import branch_warning, properties_needed, source, work
 from lrcalc.run_conditions import RunConditions, to_info
 from lrcalc.run_identity import OUTPUT, check_same, describe, fingerprint, pack
-from lrcalc.structures import fixed_atoms, total_charge
+from lrcalc.structures import degrees_of_freedom, fixed_atoms, moves_as_a_whole, total_charge
 from lrcalc.system import validate_atoms
-from lrcalc.velocities import degrees_of_freedom, draw_velocities, moves_as_a_whole
+from lrcalc.velocities import draw_velocities
 
 THERMOSTATS = {"nve": "none", "nvt": "bussi", "npt": "nose-hoover"}
 """Ensemble → thermostat."""

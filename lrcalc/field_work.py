@@ -6,7 +6,7 @@ cell and x, and forces and stress are its derivatives at fixed x. Along a trajec
     d𝓕/dt = -Σ F·Ṙ + V σ:ε̇ + (∂𝓕/∂x)_{R,h}·ẋ
 
 so that enthalpy + kinetic energy + baths - ∫ (∂𝓕/∂x)_{R,h}·dx is constant, also while the cell
-moves (Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009), eqs. 3-9, for the functionals):
+moves (the functionals: Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009)):
 
 ==================  ======================  =====================  ==============================
 held                enthalpy                ``(∂𝓕/∂x)_{R,h}``      the stress is at fixed

@@ -105,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
     warning = pressure_warning(args.model, card) if args.ensemble == "npt" else None
     if warning:
         print(warning, file=sys.stderr)
+    if not has_dipole(simulation):
+        notes.append("no dipole is recorded: this structure, or this model, has none")
     for note in (*notes, *simulation.notes):
         print(note)
     resumed = files[".npz"].is_file() and not args.restart
@@ -205,8 +207,17 @@ def wanted(simulation: Any, step: int, args: argparse.Namespace) -> list[str]:
     strides = {"born_effective_charges": args.born_every,
                "polarizability": args.polarizability_every}  # fmt: skip
     names = [name for name, stride in strides.items() if stride and frame % stride == 0]
+    return ["dipole", *names] if has_dipole(simulation) else names
+
+
+def has_dipole(simulation: Any) -> bool:
+    """Whether there is a dipole to record: charges, and no charged slab."""
+    from lrcalc.structures import total_charge
+
+    pbc, charge = simulation.atoms.pbc, total_charge(simulation.atoms)
+    slab = pbc.any() and not pbc.all()
     short = simulation.calculator.evaluator.potential.config["level"] == "sr"
-    return names if short else ["dipole", *names]
+    return not (short or (slab and charge))
 
 
 def record(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) -> list[float]:
@@ -220,7 +231,7 @@ def record(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) ->
     results = calculator.results
     row = [
         simulation.steps, simulation.time, simulation.temperature, energy, simulation.conserved(),
-        abs(float(np.linalg.det(atoms.cell))), *results.get("dipole", np.zeros(3)),
+        abs(float(np.linalg.det(atoms.cell))), *results.get("dipole", np.full(3, np.nan)),
         *results.get("electric_field", np.zeros(3)),
     ]  # fmt: skip
     if args.ensemble == "npt":

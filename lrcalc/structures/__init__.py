@@ -22,11 +22,14 @@ from lrcalc.structures.content import (
 )
 from lrcalc.structures.describe import describe_intake
 from lrcalc.structures.formats import find, frames_of, told_as
+from lrcalc.structures.motion import degrees_of_freedom, moves_as_a_whole
 
 __all__ = [
     "bare",
+    "degrees_of_freedom",
     "describe_intake",
     "fixed_atoms",
+    "moves_as_a_whole",
     "read_structure",
     "read_structures",
     "total_charge",

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.data import atomic_masses
 
 from lrcalc.structures.charge import number, total_charge
 from lrcalc.structures.content import UNIT_KEYS, constraint_name, unstated_velocities, whole_atoms
+from lrcalc.structures.motion import degrees_of_freedom
 
 
 def describe_intake(atoms: Atoms, used: Iterable[str] = ()) -> list[str]:
@@ -42,7 +43,11 @@ def _used(atoms: Atoms) -> Iterator[str]:
     if count:
         yield f"{count} of {len(atoms)} atoms are fixed"
     if np.any(atoms.arrays.get("momenta", 0.0)):
-        yield f"velocities of the file ({atoms.get_temperature():.0f} K)"
+        fixed = np.zeros(len(atoms), dtype=bool)
+        fixed[np.concatenate(whole) if whole else []] = True
+        degrees = max(degrees_of_freedom(atoms, fixed), 1)
+        temperature = 2 * atoms.get_kinetic_energy() / (units.kB * degrees)
+        yield f"velocities of the file ({temperature:.0f} K)"
     if not atoms.pbc.any():
         box = ", though it has a cell" if atoms.cell.rank else ""
         yield f"not periodic{box}"
