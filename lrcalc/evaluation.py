@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
 
 from lrcalc.evaluator import Evaluator
 from lrcalc.models.potential import Potential
@@ -101,7 +102,8 @@ def collect(
         if "forces" in wanted:
             add("forces", result["forces"], labels["forces"])
         if "stress" in wanted:
-            add("stress", result["stress"][None], atoms.get_stress(voigt=False)[None])
+            stress = voigt_6_to_full_3x3_stress(labels["stress"])
+            add("stress", result["stress"][None], stress[None])
         if born is not None:
             add("born", result["born_effective_charges"], born)
         if alpha is not None:

@@ -25,6 +25,11 @@ def add_label_arguments(group: Group) -> None:
             metavar="NAME",
             help=f"name of the {name} ({unit}) in the files, e.g. REF_{name} (default {name})",
         )
+    group.add_argument(
+        "--virial-key",
+        metavar="NAME",
+        help="name of the virial (eV, -V times the stress), where files have it in its place",
+    )
 
 
 def label_keys(args: argparse.Namespace) -> LabelKeys:

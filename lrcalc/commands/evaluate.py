@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.evaluator import Evaluator
     from lrcalc.hashing import structure_hash
     from lrcalc.training.data import read_structures
+    from lrcalc.training.remarks import describe_labels
 
     steps = parse_slice(args.frames)
     if args.local_field and not args.polarizability_unit:
@@ -87,11 +88,17 @@ def run(args: argparse.Namespace) -> int:
     left_out = unread(chosen, args)
     if left_out:
         print(f"note: left out: {', '.join(left_out)}")
+    for line in [
+        *describe_labels(list(chosen.values()), _options.label_keys(args)),
+        *unlike_permittivity(chosen, args, evaluator.epsilon_infinity),
+    ]:
+        print(f"note: {line}")
 
     groups: dict[str, list[int]] = {"kept_out": [], "training": []}
     for k in indices:
         groups["training" if structure_hash(structures[k]) in seen else "kept_out"].append(k)
     report: dict[str, Any] = {"model": str(args.model), "data": Path(args.data).name}
+    misfits: set[str] = set()
     with tqdm(total=len(indices), unit="frame", dynamic_ncols=True) as bar:
         for group, members in groups.items():
             if not members:
@@ -102,11 +109,14 @@ def run(args: argparse.Namespace) -> int:
                 lambda: bar.update() or None,
                 lambda atoms: alphas.get(id(atoms)),
             )
+            misfits |= set(unlike_model(values, [structures[k] for k in members]))
             report[group] = {
                 "frames": members,
                 **{k: v._asdict() for k, v in summarise(values).items()},
             }
     print(table(report))
+    for line in sorted(misfits):
+        print(f"warning: {line}")
     if args.json:
         temporary = Path(f"{args.json}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
@@ -168,11 +178,11 @@ def unread(chosen: Mapping[int, Atoms], args: argparse.Namespace) -> list[str]:
         If there is nothing to compare.
     """
     from lrcalc.evaluation import reference_born
-    from lrcalc.training.labels import LabelKeys, alternatives, has_label, hint
+    from lrcalc.training.labels import LABELS, alternatives, has_label, hint
 
     first, atoms = next(iter(chosen.items()))
     alphas = [key for key in POLARIZABILITY_KEYS if key in atoms.info]
-    labels = any(has_label(a, name) for a in chosen.values() for name in LabelKeys())
+    labels = any(has_label(a, name) for a in chosen.values() for name in LABELS)
     born = any(reference_born(a) is not None for a in chosen.values())
     if not (labels or born or args.polarizability_unit):
         raise ValueError(
@@ -180,10 +190,55 @@ def unread(chosen: Mapping[int, Atoms], args: argparse.Namespace) -> list[str]:
             f"(columns forces:R:3), stress= or Born charges (columns REF_born:R:9){hint(atoms)}"
             + (f"; for {alphas[0]} give --polarizability-unit" if alphas else "")
         )
-    found = [f"{key} (--{name}-key {key})" for name, key in alternatives(atoms).items()]
+    missing = alternatives(atoms).items()
+    found = [f"{k} (--{name}-key {k})" for name, k in missing if name in ("energy", "forces")]
     if not args.polarizability_unit:
         found += [f"{key} (--polarizability-unit says its unit)" for key in alphas]
     return found
+
+
+def unlike_permittivity(
+    chosen: Mapping[int, Atoms], args: argparse.Namespace, used: float
+) -> list[str]:
+    """Say that frames with Born charges state another ε_∞ than the one that scales the model's."""
+    from lrcalc.evaluation import reference_born
+    from lrcalc.training.permittivity import stated_permittivity
+
+    stated = [
+        float(tensor.trace()) / 3
+        for k, atoms in chosen.items()
+        if reference_born(atoms) is not None
+        and (tensor := stated_permittivity(atoms, f"{args.data}: frame {k}")) is not None
+    ]
+    mean = float(np.mean(stated)) if stated else used
+    if abs(mean - used) <= 0.05 * used:
+        return []
+    return [
+        f"the frames state ε_∞ {mean:.4g}, but the model's Born charges are those at {used:.4g}; "
+        f"--epsilon-infinity {mean:.4g} compares at theirs"
+    ]
+
+
+def unlike_model(values: Mapping[str, Any], structures: Sequence[Atoms]) -> list[str]:
+    """Say which labels have another sign or unit than what the model makes."""
+    from lrcalc.training.scales import FOLLOWS, describe_stress_ratio, slope
+
+    lines = []
+    if "forces" in values:
+        model, data = values["forces"]
+        found = slope(data, model)
+        if abs(found.correlation) > FOLLOWS and not 0.5 < found.ratio < 2.0:
+            lines.append(
+                f"the forces of the data are {found.ratio:.3g} times the model's: another unit or "
+                "sign? They are read in eV/Å, -dE/dr"
+            )
+    if "stress" in values:
+        model, data = values["stress"]
+        volume = float(np.mean([a.get_volume() for a in structures if a.pbc.all()]))
+        varying = [x - x.mean(0) if len(x) > 2 else x for x in (data, model)]
+        line = describe_stress_ratio(slope(*varying), volume, "the model's")
+        lines += [line] if line else []
+    return lines
 
 
 def plain(value: Any) -> Any:

@@ -19,6 +19,7 @@ from lrcalc.training.polarizability import (
     Settings,
     describe_magnitude,
     warn_implausible,
+    warn_permittivity,
 )
 
 NAME = "fit-polarizability"
@@ -118,9 +119,10 @@ def split(args: argparse.Namespace, species: Sequence[int]) -> tuple[dict[str, P
         structures, alphas = read_polarizabilities(path, args.unit, args.local_field)
         check_species(structures, species, path)
         notes.append(f"{path}: {describe_magnitude(structures, alphas)}")
-        warning = warn_implausible(structures, alphas)
-        if warning:
-            notes.append(f"warning: {path}: {warning}")
+        for warn in (warn_implausible, warn_permittivity):
+            warning = warn(structures, alphas)
+            if warning:
+                notes.append(f"warning: {path}: {warning}")
         used = assign(len(structures), args.valid_every, args.test_every)
         for name, atoms, alpha in zip(used, structures, alphas, strict=True):
             parts[name][0].append(atoms)

@@ -20,6 +20,7 @@ def run(args: argparse.Namespace) -> int:
     from ase.data import chemical_symbols
 
     from lrcalc.checkpoint import bundled, load, model_path
+    from lrcalc.models.card import CONSTANT_PRESSURE, pressure_warning
 
     if args.model is None:
         print("bundled models: " + (", ".join(bundled()) or "none"))
@@ -37,8 +38,16 @@ def run(args: argparse.Namespace) -> int:
         + (f"{potential.config['k_cutoff']} Å⁻¹" if potential.config["k_cutoff"] else "converged"),
         "units": "eV, Å, e; stress (1/V) dE/dε; born[atom, field, displacement]",
     }
+    unlearned = pressure_warning(path.stem, metadata)
+    if unlearned:
+        rows["not for constant pressure"] = unlearned.split(": ", 2)[-1]
     for key, value in metadata.items():
-        if key == "trained_on":
+        if key in ("epsilon_infinity_from", CONSTANT_PRESSURE):
+            continue
+        if key == "epsilon_infinity":
+            origin = metadata.get(f"{key}_from")  # older cards do not say
+            rows["epsilon infinity"] = f"{value:.6g} ({origin})" if origin else f"{value:.6g}"
+        elif key == "trained_on":
             rows["trained on"] = f"{len(value)} frames (their hashes are in the file)"
         elif key == "errors":
             scale = {"energy": (1e3, "meV/atom"), "forces": (1e3, "meV/Å"),

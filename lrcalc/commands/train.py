@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
 from tqdm import tqdm
 
 from lrcalc import __version__
@@ -18,16 +19,21 @@ from lrcalc.hashing import structure_hash
 from lrcalc.models.potential import DEFAULTS
 from lrcalc.models.readout import LEVELS
 from lrcalc.models.requests import check_device
+from lrcalc.training.afterwards import describe_model_stress
 from lrcalc.training.data import (
     Frame,
     assign,
+    check_boundaries,
     check_parts,
     describe_outliers,
     make_frames,
     read_structures,
 )
-from lrcalc.training.fit import fit, validate
+from lrcalc.training.fit import check_species, fit, labels_used, validate
 from lrcalc.training.labels import LabelKeys
+from lrcalc.training.permittivity import permittivity_of, stated_permittivities
+from lrcalc.training.remarks import describe_labels
+from lrcalc.training.scales import describe_scales
 from lrcalc.training.settings import Settings
 
 NAME = "train"
@@ -65,8 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--epsilon-infinity",
         type=float,
-        default=1.0,
-        help="electronic permittivity of the material (water 1.78, molecules 1)",
+        help="electronic permittivity of the material (water 1.78, molecules 1); default: what the "
+        "frames state, else 1",
     )
     how = parser.add_argument_group("training")
     _options.add_fit_arguments(how, Settings(), *FITTED)
@@ -86,14 +92,17 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(**{key: getattr(args, key) for key in FITTED})
     split = split_files(
         args.train, args.valid, args.cutoff, args.valid_every, args.test_every,
-        allow_images=args.allow_images, keys=_options.label_keys(args),
+        allow_images=args.allow_images, keys=_options.label_keys(args), level=args.level,
     )  # fmt: skip
-    for warning in split["warnings"]:
-        print(f"warning: {warning}")
+    epsilon = permittivity_of(split["stated"], args.epsilon_infinity, args.level)
+    for line in [*(f"warning: {w}" for w in split["warnings"]), *epsilon.lines]:
+        print(line)
     print(f"{len(split['training'])} training, {len(split['validation'])} validation, "
           f"{len(split['test'])} test frames")  # fmt: skip
     metadata = {
-        "epsilon_infinity": args.epsilon_infinity,
+        "epsilon_infinity": epsilon.value,
+        "epsilon_infinity_from": epsilon.origin,
+        "labels": labels_used(split["training"], settings),
         "data": [Path(f).name for f in args.train],
         "source": args.source,
         "licence": args.licence,
@@ -122,6 +131,9 @@ def run(args: argparse.Namespace) -> int:
             metadata=metadata, report=report, note=bar.write, restart=args.restart,
         )  # fmt: skip
     plot_curve(output)
+    misfit = describe_model_stress(best, [*split["validation"], *split["training"]], args.device)
+    if misfit:
+        print(f"\nwarning: {misfit}")
     minutes = (time.perf_counter() - started) / 60
     done = f"{epochs} epochs in {minutes:.1f} min"
     if not epochs:
@@ -147,16 +159,26 @@ def split_files(
     *,
     allow_images: bool = False,
     keys: LabelKeys | None = None,
+    level: str = "u",
 ) -> dict[str, Any]:
-    """Read all files and split their frames; keys training, validation, test, hashes, warnings."""
+    """Read all files and split their frames.
+
+    Returns
+    -------
+    dict
+        Frames for training, validation, test; hashes of those used; warnings; what the training
+        files state of ε_∞.
+    """
     split: dict[str, Any] = {
-        "training": [], "validation": [], "test": [], "hashes": [], "warnings": [],
+        "training": [], "validation": [], "test": [], "hashes": [], "warnings": [], "stated": [],
     }  # fmt: skip
     parts: list[str] = []
     sizes: list[int] = []
+    keys = keys or LabelKeys()
 
-    def add(path: str, source: int, uses: Callable[[int], list[str]]) -> None:
+    def add(path: str, source: int, uses: Callable[[int], list[str]]) -> list[Atoms]:
         structures = read_structures(path, keys)
+        check_boundaries(structures, path, level)
         frames = make_frames(structures, path, cutoff, source, allow_images=allow_images)
         used = uses(len(frames))
         for atoms, frame, part in zip(structures, frames, used, strict=True):
@@ -164,16 +186,22 @@ def split_files(
             if part != "test":
                 split["hashes"].append(structure_hash(atoms))
         outliers = describe_outliers(frames, used)
-        if outliers:
-            split["warnings"].append(f"{path}: {outliers}")
+        lines = [*describe_labels(structures, keys), *describe_scales(structures)]
+        split["warnings"] += [f"{path}: {x}" for x in (*lines, outliers) if x]
         parts.extend(used)
         sizes.append(len(used) - used.count("test"))
+        return structures
 
     for source, path in enumerate(train):
-        add(path, source, lambda n: assign(n, None if valid else valid_every, test_every))
+        structures = add(
+            path, source, lambda n: assign(n, None if valid else valid_every, test_every)
+        )
+        split["stated"] += stated_permittivities(structures, path)
     for path in valid:
         add(path, 0, lambda n: ["validation"] * n)
     check_parts(sizes, parts, valid_every)
+    for part in ("validation", "test"):
+        check_species(split["training"], split[part], part)
     return split
 
 
@@ -211,8 +239,11 @@ def plot_curve(output: Path) -> None:
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axis, key, unit in ((left, "forces", "meV/Å"), (right, "energy", "meV/atom")):
-        axis.semilogy(table["epoch"], 1e3 * table[f"train_{key}"], label="training")
-        axis.semilogy(table["epoch"], 1e3 * table[f"valid_{key}"], label="validation")
+        curves = {"training": table[f"train_{key}"], "validation": table[f"valid_{key}"]}
+        for label, values in curves.items():
+            axis.plot(table["epoch"], 1e3 * values, label=label)
+        if any((values > 0).any() for values in curves.values()):
+            axis.set_yscale("log")
         axis.set(xlabel="epoch", ylabel=f"{key} RMSE ({unit})")
         axis.grid(True, which="both", alpha=0.3)
     left.legend(frameon=False)

@@ -25,7 +25,9 @@ def pressure_warning(name: str, card: Mapping[str, Any]) -> str | None:
     """
     reason = card.get(CONSTANT_PRESSURE)
     errors = card.get("errors")  # of `lrcalc train`, on the validation frames
-    if not reason and errors and "valid_stress" not in errors:
+    labels = card.get("labels")  # what it learned from; older cards do not say
+    unlearned = "stress" not in labels if labels else errors and "valid_stress" not in errors
+    if not reason and unlearned:
         reason = "it was trained without stresses"
     if not reason:
         return None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lrcalc.models.dipole import lattice_born, lattice_dipole
 from lrcalc.models.enthalpy import mean_susceptibility
-from lrcalc.models.potential import Potential
+from lrcalc.models.potential import Potential, Terms
 from lrcalc.neighbors import Pairs
 from lrcalc.properties import strained
 from lrcalc.system import System
@@ -28,11 +28,17 @@ PAULING = {
 }  # fmt: skip
 """Pauling electronegativities (CRC Handbook of Chemistry and Physics)."""
 
+SMALLEST = 0.05
+"""e; a smaller mean Born charge is not told from zero by energies and forces."""
+
 ODD_READOUTS = ("charge", "dipole", "quadrupole")
 
 
 def orient(potential: Potential, system: System, pairs: Pairs) -> str:
     """Flip all latent multipoles if the most electronegative species has positive Born charges.
+
+    Whether its mean is beyond the spread over its atoms is said: in a material whose energies
+    hardly depend on charges the sign is not determined, and neither is that of any dipole.
 
     Also notes the mean latent susceptibility, which the screening factor needs, in the metadata.
 
@@ -55,22 +61,58 @@ def orient(potential: Potential, system: System, pairs: Pairs) -> str:
     """
     leaves = strained(system, stress=False)
     with torch.enable_grad():
-        terms = potential(leaves.system, pairs, surface=False)
+        terms = _with_dipole(potential(leaves.system, pairs, surface=False), system)
         dipole = lattice_dipole(leaves.system, pairs, terms, coupled=True)
         born = lattice_born(potential, leaves.system, pairs, terms, dipole, leaves.positions)
     trained = potential.charge_screening
     potential.metadata["susceptibility"] = mean_susceptibility(leaves.system, terms)
     if not math.isclose(trained, potential.charge_screening):
         potential.metadata["charge_screening"] = trained
-    if bool((system.total_charge != 0).any()):
-        return "fixed by the total charges of the data"
-    charge = born.detach().diagonal(dim1=1, dim2=2).mean(1)
     symbol = most_electronegative(system.numbers)
-    mean = charge[system.numbers == chemical_symbols.index(symbol)].mean()
-    if float(mean) > 0:
+    charge = potential.screening * born.detach().diagonal(dim1=1, dim2=2).mean(1)
+    charge = charge[system.numbers == chemical_symbols.index(symbol)]
+    mean, spread = float(charge.mean()), float(charge.std(correction=0))
+    if bool((system.total_charge != 0).any()):
+        return (
+            f"fixed by the total charges of the data ({symbol}: mean Born charges {mean:+.3f} ± "
+            f"{spread:.3f} e)"
+        )
+    if mean > 0:
         with torch.no_grad():
             _flip(potential)
-    return f"{symbol} has negative mean Born charges"
+    return describe_sign(symbol, -abs(mean), spread)
+
+
+def describe_sign(symbol: str, mean: float, spread: float) -> str:
+    """Say what is known of the sign of dipoles.
+
+    Parameters
+    ----------
+    symbol : str
+        Most electronegative species.
+    mean, spread : float
+        Of the mean diagonals of its Born charges over atoms, e.
+    """
+    measured = f"{mean:+.3f} ± {spread:.3f} e"
+    if abs(mean) > max(spread, SMALLEST):
+        return f"{symbol} has negative mean Born charges ({measured})"
+    return (
+        f"not determined: the mean Born charges of {symbol} are {measured}; dipoles and Born "
+        "charges may all have the other sign. Train on a few ions, or compare with a computed "
+        "dipole or Born charge"
+    )
+
+
+def _with_dipole(terms: Terms, system: System) -> Terms:
+    """Leave out charges induced on single atoms where one of the structures is periodic.
+
+    There they have neither a dipole nor a polarizability (physics §4); what is left has both.
+    """
+    multipoles = terms.readout.multipoles
+    if multipoles.capacitance is None or not bool(system.pbc.any()):
+        return terms
+    readout = terms.readout._replace(multipoles=multipoles._replace(capacitance=None))
+    return terms._replace(readout=readout)
 
 
 def most_electronegative(numbers: Tensor) -> str:

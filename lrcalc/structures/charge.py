@@ -91,7 +91,8 @@ def _unclear_charges(atoms: Atoms) -> dict[str, float]:
             numbers = number(value)
             if numbers.size == 1 and numbers.flat[0]:
                 found[key] = float(numbers.flat[0])
-    return found
+    # those of the parts of a neutral whole, chargeA=1 chargeB=-1, leave nothing open
+    return found if abs(sum(found.values())) > 1e-6 else {}
 
 
 def _check_atomic_charges(atoms: Atoms, charge: float | None, name: str) -> None:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import gzip
-import io
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.io import iread
+from ase.io.formats import UnknownFileTypeError, filetype, open_with_compression
 from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 
+from lrcalc import structures as structure_files
 from lrcalc.hashing import hash_of
 from lrcalc.neighbors import Pairs, build_pairs
+from lrcalc.structures.formats import XYZ, kind_of
 from lrcalc.system import System, from_ase
 from lrcalc.training.labels import LabelKeys, check_labels, take_labels
+
+ENTRY = re.compile(r"(?:^|\s)([A-Za-z_][\w.\-]*)\s*=")
+QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'|\{[^}]*\}")
+"""Names of entries of a comment line, and values that may hold something like them."""
 
 LARGE_FORCE = 50.0
 """eV/Å; a larger component is reported as an outlier."""
@@ -63,37 +69,62 @@ class Batch(NamedTuple):
 
 
 def read_structures(path: str | Path, keys: LabelKeys | None = None) -> list[Atoms]:
-    """Read all frames of an (optionally gzipped) extended xyz file.
+    """Read all frames of a file, with their labels where ASE keeps them.
 
     Parameters
     ----------
     path : path-like
+        Extended xyz (optionally compressed) unless its name or content says that it is of another
+        format that ASE reads.
     keys : LabelKeys, optional
         Names of the labels in the file, if they are not ASE's.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        For a missing, empty or unreadable file.
+        For a missing, empty or unreadable file, or labels that are there twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no data file {path}")
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        raise ValueError(f"{path} is empty: it holds no structures")
+    extended = _is_extended(Path(path))
+    frames = structure_files.read_structures(path, argument="data", extended=extended)
+    if extended:
+        check_entries(Path(path))
+    return take_labels(frames, keys or LabelKeys(), path)
+
+
+def _is_extended(path: Path) -> bool:
+    """Whether a file is extended xyz, which is what a file of no known format is taken for."""
+    if not path.is_file() or kind_of(path) in XYZ:
+        return True
     try:
-        frames = list(iread(_open(path), index=":", format="extxyz"))
-    except Exception as error:  # ASE raises many kinds for a malformed file
-        raise ValueError(f"{path} could not be read as extended xyz: {error}") from error
-    if not frames:
-        raise ValueError(f"{path} holds no structures")
-    return frames if keys in (None, LabelKeys()) else take_labels(frames, keys, path)
+        return filetype(str(path)) in ("xyz", "extxyz")
+    except (UnknownFileTypeError, OSError, EOFError):
+        return True
 
 
-def _open(path: Path) -> Path | io.StringIO:
-    """Unpack a compressed file once: ASE jumps about in it, which unpacks it anew each time."""
-    if path.suffix != ".gz":
-        return path
-    with gzip.open(path, "rt") as file:
-        return io.StringIO(file.read())
+def check_entries(path: Path) -> None:
+    """Refuse a comment line that names an entry twice: readers keep the last, without a word."""
+    with open_with_compression(str(path)) as file:
+        for index, (count, comment) in enumerate(_heads(file)):
+            names = ENTRY.findall(QUOTED.sub("", comment))
+            twice = [name for name, n in Counter(names).items() if n > 1]
+            if twice:
+                raise ValueError(
+                    f"{path}: frame {index} ({count} atoms): {twice[0]}= stands twice in the "
+                    "comment line; keep one of them"
+                )
+
+
+def _heads(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield number of atoms and comment line of each frame."""
+    lines = iter(lines)
+    for head in lines:
+        if not head.strip().isdigit():
+            return
+        yield int(head), next(lines, "")
+        for _ in islice(lines, int(head)):
+            pass
 
 
 def make_frames(
@@ -138,6 +169,16 @@ def make_frames(
         energy = float(labels["energy"])
         frames.append(Frame(system, pairs, energy, forces, stress, source))
     return frames
+
+
+def check_boundaries(structures: Sequence[Atoms], path: str | Path, level: str) -> None:
+    """Refuse one periodic direction, for which there is no electrostatic sum, naming the frame."""
+    for index, atoms in enumerate(structures):
+        if level != "sr" and int(np.sum(atoms.pbc)) == 1:
+            raise ValueError(
+                f"{path}: frame {index} has pbc {atoms.pbc.tolist()}: one periodic direction is "
+                "not supported with charges; use none, two (a slab) or three, or --level sr"
+            )
 
 
 def check_cutoff(atoms: Atoms, cutoff: float) -> None:

@@ -79,7 +79,7 @@ def fit(
         raise ValueError("no training frames; give at least one file with --train")
     if not valid:
         raise ValueError("no validation frames; give --valid or a smaller --valid-every")
-    check_species(train, valid)
+    check_species(train, valid, "validation")
     keep_freed_memory()
     output = Path(output)
     state_path = output.with_suffix(".state.pt")
@@ -120,17 +120,23 @@ def best_of(state: State, train: Sequence[Frame], settings: Settings) -> Potenti
     return oriented(best, train, settings.device)
 
 
-def check_species(train: Sequence[Frame], valid: Sequence[Frame]) -> None:
-    """Refuse validation frames with elements that no training frame has."""
-    known, used = (
-        {int(z) for f in part for z in f.system.numbers.unique()} for part in (train, valid)
+def check_species(train: Sequence[Frame], used: Sequence[Frame], part: str) -> None:
+    """Refuse frames of another part with elements that no training frame has."""
+    known, needed = (
+        {int(z) for f in frames for z in f.system.numbers.unique()} for frames in (train, used)
     )
-    if used - known:
-        names = ", ".join(chemical_symbols[z] for z in sorted(used - known))
+    if needed - known:
+        names = ", ".join(chemical_symbols[z] for z in sorted(needed - known))
         raise ValueError(
-            f"the validation frames have {names}, which no training frame has; train on frames "
-            "with it, or validate on others"
+            f"the {part} frames have {names}, which no training frame has; train on frames "
+            "with it, or leave those frames out"
         )
+
+
+def labels_used(train: Sequence[Frame], settings: Settings) -> list[str]:
+    """Labels that a training learns from, for the card."""
+    stress = settings.stress_weight > 0 and any(f.stress is not None for f in train)
+    return ["energy", "forces", *(["stress"] if stress else [])]
 
 
 def oriented(potential: Potential, train: Sequence[Frame], device: str) -> Potential:
@@ -139,7 +145,8 @@ def oriented(potential: Potential, train: Sequence[Frame], device: str) -> Poten
     if potential.config["level"] != "sr":
         ions = [f for f in train if bool((f.system.total_charge != 0).any())]
         # one ion is enough to fix the sign, and must then be seen
-        sample = batch_to(collate((ions[:1] + list(train))[:4]), device)
+        spread_out = list(train[:: max(1, len(train) // 4)])
+        sample = batch_to(collate((ions[:1] + spread_out)[:4]), device)
         potential.metadata["sign"] = orient(potential, sample.system, sample.pairs)
     return potential
 

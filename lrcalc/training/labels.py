@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +12,20 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
+LABELS = ("energy", "forces", "stress")
+"""What is trained on, as ASE names it."""
+
 VOIGT = (6,)
 FULL = ((9,), (3, 3))
+
+STEMS = {"energy": ("energy",), "forces": ("forces", "force"), "stress": ("stress",),
+         "virial": ("virial", "virials")}  # fmt: skip
+"""Words that mean a label in the name of an entry."""
+
+PREFIXES = {"ref", "reference", "dft", "qm", "scf", "pbe", "r2scan", "vasp", "qe", "cp2k", "aims",
+            "total", "tot", "free", "label", "target", "true", "abinitio", "corrected", "potential",
+            "pot", "data"}  # fmt: skip
+"""Words that may stand beside it: ``dft_forces``, ``free_energy``, but not ``kinetic_energy``."""
 
 
 class LabelKeys(NamedTuple):
@@ -27,15 +40,18 @@ class LabelKeys(NamedTuple):
     stress : str
         eV/Å³, ``(1/V) dE/dε``: nine numbers (or six in Voigt's order xx yy zz yz xz xy) in the
         comment line.
+    virial : str
+        eV, ``-dE/dε``, numbers as of a stress; "" for none. Takes the place of the stress.
     """
 
     energy: str = "energy"
     forces: str = "forces"
     stress: str = "stress"
+    virial: str = ""
 
 
 def take_labels(structures: Sequence[Atoms], keys: LabelKeys, path: str | Path) -> list[Atoms]:
-    """Put labels that a file keeps under other names where ASE keeps them.
+    """Put labels where ASE keeps them, whatever a file calls them.
 
     Parameters
     ----------
@@ -48,36 +64,93 @@ def take_labels(structures: Sequence[Atoms], keys: LabelKeys, path: str | Path) 
     Raises
     ------
     ValueError
-        For virials given as stress, or a label of the wrong shape, naming frame and key.
+        For virials given as stress, a label of the wrong shape, one that a frame has twice with
+        different values, or a virial without three periodic directions; names frame and key.
     """
     if "virial" in keys.stress.lower():
         raise ValueError(
             f"`--stress-key` is {keys.stress!r}, but virials are -V times the stress, which is "
-            "(1/V) dE/dε in eV/Å³; convert them"
+            f"(1/V) dE/dε in eV/Å³; give them as --virial-key {keys.stress} (in eV)"
+        )
+    if keys.virial and keys.stress != "stress":
+        raise ValueError(
+            f"`--stress-key` {keys.stress} and `--virial-key` {keys.virial} are both given; the "
+            "one is -1/V times the other, give one of them"
         )
     for index, atoms in enumerate(structures):
         results = {} if atoms.calc is None else dict(atoms.calc.results)
-        for name, key in keys._asdict().items():
-            if key == name:
-                continue
-            value = find(atoms, key)
-            results.pop(name, None)  # of another origin than the one asked for
-            if value is not None:
-                try:
+        names = {name: getattr(keys, name) for name in LABELS}
+        if keys.virial:
+            names["stress"] = keys.virial
+        for name, key in names.items():
+            try:
+                value = find(atoms, key)
+                if key != name:
+                    results.pop(name, None)  # of another origin than the one asked for
+                if value is not None:
                     results[name] = shaped(name, value, len(atoms))
-                except (TypeError, ValueError) as error:
-                    raise ValueError(f"{path}: frame {index}: {key}: {error}") from error
-        atoms.calc = SinglePointCalculator(atoms, **results)
+                    if name == "stress" and keys.virial:
+                        results[name] = stress_of(results[name], atoms)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}: frame {index}: {key}: {error}") from error
+        if results:
+            atoms.calc = SinglePointCalculator(atoms, **results)
     return list(structures)
 
 
+def stress_of(virial: np.ndarray, atoms: Atoms) -> np.ndarray:
+    """Stress (6,) in eV/Å³ of a virial (6,) in eV: ``-virial/V``."""
+    if not atoms.pbc.all():
+        raise ValueError(
+            f"a virial needs three periodic directions to be a stress, but pbc is "
+            f"{atoms.pbc.tolist()}; leave --virial-key out for this file"
+        )
+    return -np.asarray(virial) / atoms.get_volume()
+
+
 def find(atoms: Atoms, key: str) -> Any:
-    """Whatever a structure keeps under ``key``: per structure, per atom, or as ASE's result."""
+    """Whatever a structure keeps under ``key``: per structure, per atom, or as ASE's result.
+
+    Raises
+    ------
+    ValueError
+        If it is there twice with different values.
+    """
     results = {} if atoms.calc is None else atoms.calc.results
-    for store in (atoms.info, atoms.arrays, results):
-        if store.get(key) is not None:
-            return store[key]
-    return None
+    stores: dict[str, Mapping[str, Any]] = {
+        "info": atoms.info, "arrays": atoms.arrays, "calculator": results,
+    }  # fmt: skip
+    found = {name: store[key] for name, store in stores.items() if store.get(key) is not None}
+    places = list(found)
+    for other in places[1:]:
+        if not same(found[places[0]], found[other]):
+            raise ValueError(
+                f"it is there twice, with different values: {short(found[places[0]])} in "
+                f"{places[0]}, {short(found[other])} in {other}; remove one of them"
+            )
+    return found[places[0]] if places else None
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are the same numbers, to single precision."""
+    try:
+        a, b = (np.ravel(np.asarray(x, dtype=float)) for x in (one, other))
+    except (TypeError, ValueError):
+        return bool(one == other)
+    if {a.size, b.size} == {6, 9}:
+        a, b = (x if x.size == 6 else full_3x3_to_voigt_6_stress(x.reshape(3, 3)) for x in (a, b))
+    if a.size != b.size:
+        return False
+    scale = max(float(np.abs(a).max(initial=0.0)), float(np.abs(b).max(initial=0.0)))
+    return bool(np.allclose(a, b, rtol=0.0, atol=1e-6 * scale, equal_nan=True))
+
+
+def short(value: Any) -> str:
+    """First numbers of a value, for an error."""
+    numbers = np.ravel(np.asarray(value))
+    return " ".join(
+        f"{x:.8g}" if isinstance(x, float) else str(x) for x in numbers[:3].tolist()
+    ) + (" …" if numbers.size > 3 else "")
 
 
 def shaped(name: str, value: Any, n_atoms: int) -> Any:
@@ -92,7 +165,13 @@ def shaped(name: str, value: Any, n_atoms: int) -> Any:
     if name == "stress" and array.shape == VOIGT:
         return array
     if name == "stress" and array.shape in FULL:
-        return full_3x3_to_voigt_6_stress(array.reshape(3, 3))
+        full = array.reshape(3, 3)
+        if np.abs(full - full.T).max() > 0.02 * np.abs(full).max():
+            raise ValueError(
+                f"it is not symmetric: {short(full)}; a stress is (nine numbers xx xy xz yx yy yz "
+                "zx zy zz)"
+            )
+        return full_3x3_to_voigt_6_stress(full)
     raise ValueError(f"its shape is {array.shape} but it must be {wanted}")
 
 
@@ -131,7 +210,7 @@ def check_labels(structures: Sequence[Atoms], path: str | Path) -> bool:
 
 def check_finite(atoms: Atoms, path: str | Path, index: int) -> None:
     """Refuse labels that are not numbers, naming the frame."""
-    for key in LabelKeys():
+    for key in LABELS:
         if has_label(atoms, key) and not np.isfinite(atoms.calc.results[key]).all():
             raise ValueError(
                 f"{path}: frame {index} has NaN {key} (or infinite); remove the frame, its "
@@ -157,9 +236,23 @@ def hint(atoms: Atoms) -> str:
 def alternatives(atoms: Atoms) -> dict[str, str]:
     """Usual other names of labels that a structure has while ASE's are missing, by label."""
     out = {}
-    for label in LabelKeys():
-        usual = (f"ref_{label}", f"dft_{label}", f"{label}_ref", f"{label}_dft")
-        similar = [k for k in (*atoms.info, *atoms.arrays) if k.lower() in usual]
-        if similar and not has_label(atoms, label):
-            out[label] = similar[0]
+    for label in LABELS:
+        named = names_of(atoms, label)
+        if named and not has_label(atoms, label):
+            out[label] = named[0]
+    virials = names_of(atoms, "virial")
+    if virials and not has_label(atoms, "stress") and "stress" not in out:
+        out["virial"] = virials[0]
     return out
+
+
+def names_of(atoms: Atoms, label: str) -> list[str]:
+    """Other names than ASE's under which a structure may have a label (or "virial")."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    found = []
+    for key in dict.fromkeys((*atoms.info, *atoms.arrays, *results)):
+        words = set(re.split(r"[_\-. ]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", str(key)).lower()))
+        stems = words & set(STEMS[label])
+        if stems and words - stems <= PREFIXES and key not in LABELS:
+            found.append(str(key))
+    return found

@@ -20,6 +20,8 @@ from lrcalc.models.enthalpy import polarizability, screening_factor
 from lrcalc.models.potential import Potential
 from lrcalc.neighbors import build_pairs, pair_vectors
 from lrcalc.system import from_ase
+from lrcalc.training.labels import same
+from lrcalc.training.permittivity import stated_permittivity
 from lrcalc.training.settings import check_numbers
 from lrcalc.units import BOHR, COULOMB
 
@@ -101,6 +103,9 @@ def reference_polarizability(
     key = next((k for k in KEYS if k in atoms.info), None)
     if key is None:
         return None
+    others = [k for k in KEYS if k != key and k in atoms.info]
+    if others and not same(atoms.info[key], atoms.info[others[0]]):
+        raise ValueError(f"{key} and {others[0]} are both there and differ; keep one of them")
     value = np.asarray(atoms.info[key], dtype=float)
     if value.size != 9 or not np.isfinite(value).all():
         raise ValueError(
@@ -159,6 +164,27 @@ def volume_per_atom(structures: Sequence[Atoms]) -> float | None:
     if not all(atoms.pbc.all() for atoms in structures):
         return None
     return sum(a.get_volume() for a in structures) / sum(len(a) for a in structures)
+
+
+def warn_permittivity(structures: Sequence[Atoms], alphas: Sequence[np.ndarray]) -> str | None:
+    """One line on frames whose polarizability (e Å²/V) and stated ε_∞ differ, or None."""
+    found = []
+    for index, (atoms, alpha) in enumerate(zip(structures, alphas, strict=True)):
+        tensor = stated_permittivity(atoms, f"frame {index}")
+        made = permittivities([atoms], [alpha])
+        if tensor is None or not made:
+            continue
+        stated = float(tensor.trace()) / 3
+        if abs(made[0] - stated) > 0.1 * (stated - 1.0) + 0.01:
+            found.append((index, made[0], stated))
+    if not found:
+        return None
+    index, epsilon, stated = found[0]
+    return (
+        f"{len(found)} of {len(structures)} frames state another ε_∞ than their polarizability "
+        f"makes (frame {index}: 1 + α/(ε0 V) = {epsilon:.3g}, stated {stated:.3g}); look at --unit "
+        "and --local-field"
+    )
 
 
 def warn_implausible(structures: Sequence[Atoms], alphas: Sequence[np.ndarray]) -> str | None:

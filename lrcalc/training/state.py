@@ -38,13 +38,16 @@ def identity(
     Epochs, patience and device may differ: a run may be made longer, or moved.
     """
     free = ("epochs", "patience", "device")
-    run = {
+    run: dict[str, Any] = {
         "model": potential.config,
         "settings": {k: v for k, v in settings._asdict().items() if k not in free},
         "elements": [chemical_symbols[z] for z in potential.species],
         "training": [frame_hash(f) for f in train],
         "validation": [frame_hash(f) for f in valid],
     }
+    if any(bool((f.system.total_charge != 0).any()) for f in (*train, *valid)):
+        # latent total charges are the physical ones over √ε_∞: here it enters the training
+        run["settings"]["epsilon_infinity"] = potential.metadata.get("epsilon_infinity", 1.0)
     same: Identity = json.loads(json.dumps(run))
     return same
 

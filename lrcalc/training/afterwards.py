@@ -1,0 +1,52 @@
+"""What a finished model says about the labels that it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from lrcalc.models.potential import Potential
+from lrcalc.system import volumes
+from lrcalc.training.data import Frame, batch_to, collate
+from lrcalc.training.loss import residuals
+from lrcalc.training.scales import Slope, describe_stress_ratio, slope
+
+MOST_FRAMES = 16
+"""A sign needs no more."""
+
+
+def stress_slope(potential: Potential, frames: Sequence[Frame], device: str) -> Slope:
+    """Labelled stresses over the model's own, variations over the frames."""
+    labels, made = [], []
+    for frame in frames:
+        batch = batch_to(collate([frame]), device)
+        shifts = torch.zeros(1 + frame.source, dtype=torch.float64, device=device)
+        errors = residuals(potential, batch, shifts, training=False, stress=True)
+        label = batch.stress[batch.has_stress]
+        labels.append(label.cpu().numpy())
+        made.append((label - errors.stress).detach().cpu().numpy())
+    pair = [np.concatenate(x) for x in (labels, made)]
+    varying = [x - x.mean(0) if len(frames) > 2 else x for x in pair]
+    return slope(*varying)
+
+
+def describe_model_stress(potential: Potential, frames: Sequence[Frame], device: str) -> str | None:
+    """Say that labelled stresses have another sign or unit than the model's own, or None.
+
+    Parameters
+    ----------
+    potential : Potential
+        Trained.
+    frames : sequence of Frame
+        Those with a stress are looked at, `MOST_FRAMES` of them.
+    device : str
+    """
+    stressed = [f for f in frames if f.stress is not None]
+    chosen = stressed[:: max(1, len(stressed) // MOST_FRAMES)][:MOST_FRAMES]
+    if not chosen:
+        return None
+    volume = float(np.mean([float(volumes(f.system.cell)[0]) for f in chosen]))
+    found = stress_slope(potential, chosen, device)
+    return describe_stress_ratio(found, volume, "the trained model's own")

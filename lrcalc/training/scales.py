@@ -1,0 +1,327 @@
+"""Whether energies, forces and stresses of a data set are derivatives of one another.
+
+Two ways, both without a model. Frames that are deformations of one another give the work
+``ΔE = ½(V_a σ_a + V_b σ_b):ε - ½(F_a + F_b)·Δr`` (trapezoidal rule, third order in the step).
+Any other frames give a pair potential by force matching (Ercolessi, Adams, Europhys. Lett. 26,
+583 (1994)), crude but linear, whose energies and virials follow the labels' within a few tenths:
+enough to tell a sign, a unit or an order of components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, combinations_with_replacement
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+from scipy.sparse import coo_matrix
+
+from lrcalc.neighbors import build_pairs, pair_vectors
+from lrcalc.system import from_ase
+from lrcalc.training.labels import has_label
+from lrcalc.units import BOHR
+
+REACH, FUNCTIONS = 5.0, 10
+"""Å and number of radial functions of the pair potential."""
+
+MOST_FRAMES, MOST_ATOMS = 10, 1500
+"""What is looked at: a sign needs no more."""
+
+FOLLOWS = 0.7
+"""Correlation from which on a slope means something."""
+
+GPA = 160.21766208
+"""GPa in an eV/Å³."""
+
+HARTREE, KCAL = 27.211386246, 0.0433641153
+"""eV."""
+
+STRESS_FACTORS = {
+    "GPa": GPA, "kbar": 10 * GPA, "bar": 1e4 * GPA, "Pa": 1e9 * GPA, "MPa": 1e3 * GPA,
+    "Ha/bohr³": BOHR**3 / HARTREE, "Ry/bohr³": 2 * BOHR**3 / HARTREE, "kcal/mol/Å³": 1 / KCAL,
+}  # fmt: skip
+"""Unit → what a stress of 1 eV/Å³ is in it."""
+
+ENERGY_FACTORS = {
+    "energies in Ha, forces in eV/Å": 1 / HARTREE,
+    "energies in Ry, forces in eV/Å": 2 / HARTREE,
+    "energies in Ha, forces in Ha/bohr": 1 / BOHR,
+    "energies in eV, forces in Ha/bohr": HARTREE / BOHR,
+    "energies in eV, forces in Ry/bohr": HARTREE / BOHR / 2,
+    "energies in kcal/mol, forces in eV/Å": 1 / KCAL,
+    "energies in eV, forces in kcal/mol/Å": KCAL,
+    "energies in kJ/mol, forces in eV/Å": 4.184 / KCAL,
+    "energies in meV, forces in eV/Å": 1e3,
+}  # fmt: skip
+"""Units → by what energies are too large for the forces."""
+
+ORDERS = {
+    "xx yy zz xy yz zx (VASP)": [0, 1, 2, 4, 5, 3],
+    "xx yy zz xy xz yz (LAMMPS)": [0, 1, 2, 5, 4, 3],
+    "xx xy xz yy yz zz": [0, 3, 5, 4, 2, 1],
+}  # fmt: skip
+"""Order of six numbers in a file → where the components xx yy zz yz xz xy of ASE stand in it."""
+
+
+class Slope(NamedTuple):
+    """Labels against what they should be: their ratio, and how well one follows the other."""
+
+    ratio: float
+    correlation: float
+
+    @property
+    def means_something(self) -> bool:
+        """Whether one follows the other."""
+        return abs(self.correlation) >= FOLLOWS
+
+
+def slope(label: np.ndarray, made: np.ndarray) -> Slope:
+    """Ratio and correlation of two arrays that vary around zero.
+
+    The ratio is that of their sizes with the sign of the correlation, so that noise in either
+    does not make it smaller.
+    """
+    a, b = np.ravel(label), np.ravel(made)
+    square = float(a @ a) * float(b @ b)
+    if not square > 0.0:
+        return Slope(1.0, 0.0)
+    correlation = float(a @ b) / square**0.5
+    return Slope(float(np.sign(correlation) * np.sqrt((a @ a) / (b @ b))), correlation)
+
+
+def describe_scales(structures: Sequence[Atoms]) -> list[str]:
+    """Say which labels do not fit the others: a line each, none where all fit or none can tell.
+
+    Parameters
+    ----------
+    structures : sequence of Atoms
+        With energy and forces, optionally stress, in their calculator.
+    """
+    chosen = _choose(structures)
+    if not chosen:
+        return []
+    fitted = PairFit(chosen)
+    lines = list(_energy_line(chosen, fitted))
+    stressed = [k for k, a in enumerate(chosen) if has_label(a, "stress") and a.pbc.all()]
+    if stressed:
+        lines += _stress_lines([chosen[k] for k in stressed], fitted, stressed)
+    return lines
+
+
+def describe_stress_ratio(found: Slope, volume: float, against: str) -> str | None:
+    """Say that stresses have another sign or unit than what they are compared with, or None."""
+    factor = abs(found.ratio)
+    if not found.means_something or (found.ratio > 0 and 0.4 < factor < 2.5):
+        return None
+    sign = "the opposite sign and " if found.ratio < 0 else ""
+    if 0.4 < factor < 2.5:
+        what = "the opposite sign: is it positive in compression? Multiply by -1"
+    else:
+        near = _near(factor, {**STRESS_FACTORS, "eV, a virial (V times stress)": volume}, 1.6)
+        what = f"{sign}{factor:.3g} times the size" + (f": is it in {near}?" if near else ".")
+        what += " Convert it"
+    return (
+        f"the stress does not fit {against}: it has {what} (what is read is (1/V) dE/dε in eV/Å³; "
+        "a virial, -V times that in eV, by --virial-key)"
+    )
+
+
+def _near(factor: float, choices: dict[str, float], within: float) -> str:
+    """Names of the factors that this one may be, the nearest first."""
+    apart = {name: abs(np.log(factor / value)) for name, value in choices.items()}
+    found = [name for name in sorted(apart, key=lambda k: apart[k]) if apart[name] < np.log(within)]
+    return ", or ".join(found[:2])
+
+
+def _choose(structures: Sequence[Atoms]) -> list[Atoms]:
+    """Choose frames from all over the file, as many as make a quick answer."""
+    usable = [
+        a
+        for a in structures
+        if (len(a) > 1 or a.pbc.any()) and has_label(a, "forces") and has_label(a, "energy")
+    ]
+    step = max(1, len(usable) // MOST_FRAMES)
+    chosen: list[Atoms] = []
+    for a in usable[::step][:MOST_FRAMES]:
+        if chosen and sum(map(len, chosen)) + len(a) > MOST_ATOMS:
+            break
+        chosen.append(a)
+    return chosen
+
+
+class PairFit:
+    """A pair potential that matches the forces, and what it makes of each structure.
+
+    Attributes
+    ----------
+    share : float
+        R² of the forces (about zero).
+    energies : ndarray (S,), eV
+    stresses : ndarray (S, 6), eV/Å³, ASE's order
+        0 without three periodic directions.
+    """
+
+    def __init__(self, structures: Sequence[Atoms]) -> None:
+        species = sorted({int(z) for a in structures for z in a.numbers})
+        kinds = {pair: k for k, pair in enumerate(combinations_with_replacement(species, 2))}
+        rows = [_design(a, kinds) for a in structures]
+        matrix = np.concatenate([forces for _, forces, _ in rows])
+        data = np.concatenate([np.ravel(a.calc.results["forces"]) for a in structures])
+        scale = np.sqrt(np.square(matrix).mean(0)) + 1e-12
+        matrix /= scale
+        normal = matrix.T @ matrix + 1e-4 * len(matrix) * np.eye(len(scale))
+        weights = np.linalg.solve(normal, matrix.T @ data)
+        size = float(data @ data)
+        left = float(np.square(matrix @ weights - data).sum())
+        self.share = 1.0 - left / size if size > 0 else 0.0
+        weights = weights / scale
+        self.energies = np.array([energy @ weights for energy, _, _ in rows])
+        self.stresses = np.array([weights @ virial for _, _, virial in rows])
+
+
+def _design(atoms: Atoms, kinds: dict[tuple[int, int], int]) -> tuple[np.ndarray, ...]:
+    """Energy (B,), forces (3N, B) and stress (B, 6) of each function of each kind of pair."""
+    system = from_ase(atoms)
+    pairs = build_pairs(system, REACH)
+    i, j = pairs.i.numpy(), pairs.j.numpy()
+    d = pair_vectors(system, pairs).numpy()
+    r = np.linalg.norm(d, axis=1)
+    z = atoms.numbers
+    table = np.zeros((119, 119), dtype=int)
+    for (a, b), kind in kinds.items():
+        table[a, b] = table[b, a] = kind
+    kind = table[z[i], z[j]]
+    wave = np.arange(1, FUNCTIONS + 1) * (np.pi / REACH)
+    sine, cosine = np.sin(r[:, None] * wave), np.cos(r[:, None] * wave)
+    fade, slope_of_fade = ((1 - r / REACH) ** 2)[:, None], (-2 * (1 - r / REACH) / REACH)[:, None]
+    value = sine / r[:, None]
+    derivative = (wave * cosine - value) / r[:, None] * fade + value * slope_of_fade
+    pull = derivative[:, :, None] * (d / r[:, None])[:, None, :]
+    pull = pull.reshape(len(r), 3 * FUNCTIONS)
+    rows = np.arange(len(r))
+    ones = np.ones(len(r))
+    n, k = len(atoms), len(kinds)
+    by_kind = coo_matrix((ones, (kind, rows)), shape=(k, len(r))).tocsr()
+    by_atom = coo_matrix((ones, (i * k + kind, rows)), shape=(n * k, len(r))).tocsr()
+    energy = 0.5 * (by_kind @ (value * fade)).ravel()
+    forces = (by_atom @ pull).reshape(n, k * FUNCTIONS, 3).transpose(0, 2, 1).reshape(3 * n, -1)
+    virial = np.zeros((k * FUNCTIONS, 6))
+    if atoms.pbc.all():
+        pulls = pull.reshape(len(r), FUNCTIONS, 3)
+        for c, (a, b) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
+            virial[:, c] = 0.5 * (by_kind @ (pulls[:, :, a] * d[:, b, None])).ravel()
+        virial /= atoms.get_volume()
+    return energy, forces, virial
+
+
+def _without_composition(values: np.ndarray, structures: Sequence[Atoms]) -> np.ndarray:
+    """Take off an energy for each species."""
+    species = sorted({int(z) for a in structures for z in a.numbers})
+    counts = np.array([[(a.numbers == z).sum() for z in species] for a in structures], dtype=float)
+    fit = np.linalg.lstsq(counts, values, rcond=1e-10)[0]
+    rest: np.ndarray = values - counts @ fit
+    return rest if np.abs(rest).max() > 1e-7 * np.abs(values).max() else np.zeros_like(rest)
+
+
+def _energy_line(structures: Sequence[Atoms], fitted: PairFit) -> Iterator[str]:
+    """Energies against what force matching makes of them."""
+    if fitted.share < 0.5 or len(structures) < 4:
+        return
+    energies = np.array([float(a.calc.results["energy"]) for a in structures])
+    found = slope(
+        _without_composition(energies, structures),
+        _without_composition(fitted.energies, structures),
+    )
+    factor = abs(found.ratio)
+    density = [len(a) / a.get_volume() for a in structures if a.pbc.all()]
+    dilated = bool(density) and np.ptp(density) > 0.01 * np.mean(density)
+    usual = 0.6 < factor < 1.6 or dilated  # energies of volume that pairs do not have
+    if not found.means_something or (found.ratio > 0 and usual):
+        return
+    if found.ratio < 0:
+        yield (
+            "energies rise where forces pull: they have opposite signs; forces are -dE/dr (are "
+            "these gradients?), multiply one of them by -1"
+        )
+        return
+    near = _near(factor, ENERGY_FACTORS, 1.4)
+    yield (
+        f"energies change by {factor:.3g} times what the forces say"
+        f"{f': {near}?' if near else '.'} They are read in eV and eV/Å: convert them"
+    )
+
+
+def _stress_lines(structures: list[Atoms], fitted: PairFit, members: list[int]) -> list[str]:
+    labels = np.array([np.asarray(a.calc.results["stress"], dtype=float) for a in structures])
+    volume = float(np.mean([a.get_volume() for a in structures]))
+    made = fitted.stresses[members]
+    found = slope(_varying(labels), _varying(made))
+    if fitted.share < 0.5 or not found.means_something:
+        by_strain = work_of_stress(structures)
+        line = describe_stress_ratio(by_strain, volume, "the energies of deformed frames")
+    else:
+        line = describe_stress_ratio(found, volume, "the forces")
+    shear = slope(labels[:, 3:], made[:, 3:])
+    if line is None and fitted.share >= 0.5 and shear.correlation < 0.5:
+        line = _other_order(labels, made, shear)
+    return [line] if line else []
+
+
+def _varying(stresses: np.ndarray) -> np.ndarray:
+    """Take off the mean over frames or, where there are only a few, the pressure."""
+    if len(stresses) >= 3:
+        return stresses - stresses.mean(0)
+    pressure = stresses[:, :3].mean(1)
+    return stresses - np.outer(pressure, [1, 1, 1, 0, 0, 0])
+
+
+def _other_order(labels: np.ndarray, made: np.ndarray, shear: Slope) -> str | None:
+    """Say that another order of the six numbers fits better."""
+    fits = {
+        name: slope(_varying(labels[:, order])[:, 3:], _varying(made)[:, 3:])
+        for name, order in ORDERS.items()
+    }
+    name = max(fits, key=lambda k: fits[k].correlation)
+    if fits[name].correlation < max(FOLLOWS, shear.correlation + 0.3):
+        return None
+    return (
+        f"the shear components of the stress do not follow the forces (correlation "
+        f"{shear.correlation:.2f}), but they would in the order {name} "
+        f"({fits[name].correlation:.2f}); six numbers are read as xx yy zz yz xz xy, nine row by "
+        "row"
+    )
+
+
+def work_of_stress(structures: Sequence[Atoms]) -> Slope:
+    """Labelled stress over that which the energies of deformed frames ask for.
+
+    From pairs of frames of the same atoms that differ by little: the work of forces is taken off
+    the energy difference, and the rest compared with the work of the stress.
+    """
+    rest, work, whole = [], [], []
+    for a, b in combinations(structures, 2):
+        if len(a) != len(b) or not np.array_equal(a.numbers, b.numbers):
+            continue
+        one, two = np.asarray(a.cell), np.asarray(b.cell)
+        unit = np.eye(3)
+        change = np.linalg.solve(one, two)
+        strain = 2 * np.linalg.solve(change + unit, change - unit)  # about the middle
+        moved = b.get_scaled_positions(wrap=False) - a.get_scaled_positions(wrap=False)
+        moved = (moved - np.round(moved)) @ (0.5 * (one + two))
+        if not 1e-4 < np.abs(strain).max() < 0.15 or np.abs(moved).max() > 0.4:
+            continue
+        forces = a.calc.results["forces"] + b.calc.results["forces"]
+        stress = sum(
+            voigt_6_to_full_3x3_stress(x.calc.results["stress"]) * x.get_volume() for x in (a, b)
+        )
+        energy = float(b.calc.results["energy"]) - float(a.calc.results["energy"])
+        whole.append(energy)
+        rest.append(energy + 0.5 * float((forces * moved).sum()))
+        work.append(0.5 * float((stress * 0.5 * (strain + strain.T)).sum()))
+    if len(rest) < 2 or np.square(rest).sum() < 0.05 * np.square(whole).sum():
+        return Slope(1.0, 0.0)
+    found = slope(np.array(work), np.array(rest))
+    # work that follows is a derivative to a few per cent; chance correlations are not meant
+    return found if abs(found.correlation) > 0.95 else Slope(1.0, 0.0)
