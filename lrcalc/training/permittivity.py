@@ -87,8 +87,8 @@ def stated_permittivity(atoms: Atoms, where: str) -> np.ndarray | None:
         lowest = np.linalg.eigvalsh(tensor + tensor.T).min() / 2 if np.isfinite(tensor).all() else 0
         if not lowest >= 0.999:
             raise ValueError(
-                f"{where}: {key} is {np.asarray(value).tolist()} but must be ε_∞: one number of at least 1, three on "
-                "the diagonal, or nine; correct or remove it"
+                f"{where}: {key} is {np.asarray(value).tolist()} but must be ε_∞: one number of at "
+                "least 1, three on the diagonal, or nine; correct or remove it"
             )
         return tensor
     return None
