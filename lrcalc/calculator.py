@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, all_changes, all_properties
+from ase.outputs import Properties
 
-from lrcalc.evaluator import Evaluator
-from lrcalc.models.branch import Branch
+from lrcalc.evaluator import HELD, Evaluator
+from lrcalc.models.branch import Past, follow, on_branch, worked
 from lrcalc.models.potential import Potential
+from lrcalc.models.requests import as_names
+from lrcalc.structures import total_charge
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
 
 STILL = 20
 """Structures in a row at one time after which a time-dependent field warns."""
+
+SETTABLE = (*HELD, "time", "also", "follow_branch")
+"""What may be changed between calls."""
 
 
 class LRCalculator(Calculator):
@@ -99,6 +106,9 @@ class LRCalculator(Calculator):
         "current", "electric_field", "dielectric_tensor",
     ]  # fmt: skip
 
+    atoms: Atoms | None  # what `results` are of
+    results: dict[str, Any]
+
     def __init__(
         self,
         model: str | os.PathLike[str] | Potential = "water",
@@ -120,10 +130,12 @@ class LRCalculator(Calculator):
             asr_projection=asr_projection, allow_net_charge=allow_net_charge,
         )  # fmt: skip
         self.time = 0.0
-        self.follow_branch = follow_branch
         self.also = also
-        self._branch = Branch()
-        self._work = Work()
+        self._model = "a Potential" if isinstance(model, Potential) else os.fspath(model)
+        self._conditions: tuple[Any, ...] = ()  # under which `results` of `atoms` were obtained
+        self._residual = float("nan")
+        self._past = Past()
+        self._follow_branch = follow_branch
         self._source: dict[str, Callable[[float], Any]] = {}
         self._last_time = self.time
         self._unmoved = 0  # structures in a row that a time-dependent field saw at one time
@@ -179,9 +191,22 @@ class LRCalculator(Calculator):
         self._set("reduced_field", value)
 
     @property
+    def follow_branch(self) -> bool:
+        """Whether jumps by lattice vectors are undone; setting it forgets the history."""
+        return self._follow_branch
+
+    @follow_branch.setter
+    def follow_branch(self, value: bool) -> None:
+        self._follow_branch = value
+        self.reset_branch()
+
+    @property
     def sum_rule_residual(self) -> float:
-        """Largest violation (e per atom) of the acoustic sum rule that was projected out."""
-        return self.evaluator.sum_rule_residual
+        """Largest violation (e per atom) of the acoustic sum rule in the Born charges' results.
+
+        It was projected out of them if ``asr_projection``. NaN while `results` have none.
+        """
+        return self._residual if "born_effective_charges" in self.results else float("nan")
 
     @property
     def varies(self) -> bool:
@@ -191,17 +216,16 @@ class LRCalculator(Calculator):
     @property
     def charge_work(self) -> float:
         """Work (eV) of a field on atomic charges in a periodic cell so far; settable."""
-        return self._work.total
+        return self._past.work
 
     @charge_work.setter
     def charge_work(self, value: float) -> None:
-        self._work = Work()
-        self._work.total = value
+        self._past = Past(work=value)
+        self.reset()
 
     def reset_branch(self) -> None:
         """Forget on which branch of the dipole the last structure was, and work done so far."""
-        self._branch = Branch()
-        self._work = Work()
+        self._past = Past()
         self.reset()
 
     def dipole_quantum(self, atoms: Atoms) -> dict[str, np.ndarray]:
@@ -218,52 +242,76 @@ class LRCalculator(Calculator):
         cell = np.where(atoms.pbc[:, None], np.asarray(atoms.cell), 0.0)
         return {symbol: charge * cell for symbol, charge in charges.items()}
 
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """ASE's; without ``atoms`` that of the last structure, if nothing else has changed."""
+        return super().get_property(name, self.atoms if atoms is None else atoms, allow_calculation)
+
     def calculate(
         self,
         atoms: Atoms | None = None,
         properties: Sequence[str] | None = None,
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Compute ``properties`` of ``atoms`` into ``results``; called by ASE."""
-        super().calculate(atoms, properties, system_changes)
-        assert self.atoms is not None
-        self._take_field(moved="positions" in system_changes)
-        wanted = set(properties or ["energy"])
+        """Compute ``properties`` of ``atoms`` into ``results``; called by ASE and others.
+
+        What the caller says has changed is not relied upon. ``results`` are of one structure
+        under one condition; a calculation that fails leaves none of another.
+        """
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise ValueError("`atoms` is None and this calculator has no structure yet; give one")
+        moved = "positions" in self._forget_unless_of(atoms)
+        self._take_field(moved=moved)
+        self._forget_unless_of(atoms)
+        wanted = as_names(properties or "energy")
         if wanted & {"energy", "free_energy", "forces", "stress"}:
             wanted |= {"energy", "forces", *self.also}
         wanted.discard("free_energy")
         if self.evaluator.in_field:
             wanted.add("electric_field")
-        seen = self._branch.follow(self.atoms) if self.follow_branch else self.atoms
-        (result,) = self.evaluator([seen], wanted)
+        past = follow(self._past, atoms)
+        branch = on_branch(past, atoms)
+        (result,) = self.evaluator([branch if self.follow_branch else atoms], wanted)
         if "energy" in result:
-            result["energy"] += self._work.add(seen, self.evaluator.charge_forces)
+            past = worked(past, branch.positions, self.evaluator.charge_forces)
+            result["energy"] -= past.work
             result["free_energy"] = result["energy"]
         if "stress" in result:
             result["stress"] = voigt(result["stress"])
-        self.results.update(result)
+        if "born_effective_charges" in result:
+            self._residual = self.evaluator.sum_rule_residual
+        self._past, self.atoms, self._conditions = past, atoms.copy(), self._now()
+        self.results.update(locked(result))
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Say what changed since the last call: charge counts, velocities only for the current."""
+        if self.atoms is None or self._conditions != self._now():
+            return list(all_changes)
         changes: list[str] = super().check_state(atoms, tol=tol)
-        if self.atoms is None:
-            return changes
-        if atoms.info.get("charge", 0.0) != self.atoms.info.get("charge", 0.0):
+        if _charge(atoms) != _charge(self.atoms):
             changes.append("initial_charges")
-        if "current" in self.results and not np.array_equal(
-            atoms.get_velocities(), self.atoms.get_velocities()
-        ):
-            del self.results["current"]
+        if not changes and not np.array_equal(atoms.get_velocities(), self.atoms.get_velocities()):
+            self.results.pop("current", None)
+            self.atoms = atoms.copy()
+        return changes
+
+    def _now(self) -> tuple[Any, ...]:
+        """All that results depend on beside the structure."""
+        return (*self.evaluator.conditions, self.follow_branch)
+
+    def _forget_unless_of(self, atoms: Atoms) -> list[str]:
+        """Drop results of another structure, or obtained under another condition."""
+        changes = self.check_state(atoms)
+        if changes:
+            self.reset()
         return changes
 
     def _take_field(self, *, moved: bool) -> None:
-        """Evaluate time-dependent fields; results of another field are forgotten."""
+        """Evaluate time-dependent fields."""
         for name, function in self._source.items():
-            before = getattr(self.evaluator, name)
-            value = at_time(name, function, self.time)
-            setattr(self.evaluator, name, value)
-            if not np.array_equal(before, getattr(self.evaluator, name)):
-                self.results: dict[str, Any] = {}
+            setattr(self.evaluator, name, at_time(name, function, self.time))
         if not self._source:
             return
         self._unmoved = self._unmoved + moved if self.time == self._last_time else 0
@@ -275,6 +323,56 @@ class LRCalculator(Calculator):
                 "(lrcalc.dynamics.Simulation and `lrcalc md` do)",
                 stacklevel=4,
             )
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """Tell what results depend on beside the structure: ASE's files and databases keep it."""
+        held: dict[str, Any] = {
+            name: "function of time" if name in self._source else value.tolist()
+            for name in HELD
+            if (value := getattr(self, name)) is not None
+        }
+        evaluator = self.evaluator
+        return {
+            "model": self._model, "dtype": str(evaluator.potential.dtype).removeprefix("torch."),
+            "epsilon_infinity": evaluator.epsilon_infinity,
+            "asr_projection": evaluator.asr_projection, **held,
+        }  # fmt: skip
+
+    def export_properties(self) -> Properties:
+        """Results that ASE has a name for, e.g. for ``SinglePointCalculator(atoms, **…)``."""
+        return Properties({k: v for k, v in self.results.items() if k in all_properties})
+
+    def set(self, **settings: Any) -> dict[str, Any]:
+        """ASE's way to set a field, `time`, `also` or `follow_branch`."""
+        unknown = [name for name in settings if name not in SETTABLE]
+        if unknown:
+            raise ValueError(f"`{unknown[0]}` cannot be set; settable are {', '.join(SETTABLE)}")
+        for name, value in settings.items():
+            setattr(self, name, value)
+        return settings
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a copy or a pickle: nothing that changes is shared with the original."""
+        self.__dict__.update(state)
+        self.evaluator = copy(self.evaluator)
+        self._source = dict(self._source)
+        self.results = locked(dict(self.results))
+
+
+def locked(results: dict[str, Any]) -> dict[str, Any]:
+    """Forbid changing arrays in place: `get_property` would return them again."""
+    for value in results.values():
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    return results
+
+
+def _charge(atoms: Atoms) -> float:
+    """Total charge; NaN, which equals nothing, for what the evaluator will refuse by name."""
+    try:
+        return total_charge(atoms)
+    except ValueError:
+        return float("nan")
 
 
 def at_time(name: str, function: Callable[[float], Any], time: float) -> Any:
@@ -292,29 +390,6 @@ def at_time(name: str, function: Callable[[float], Any], time: float) -> Any:
             "function lack a `return`?"
         )
     return value
-
-
-class Work:
-    """Work of forces that have no energy, along the positions they were computed at."""
-
-    def __init__(self) -> None:
-        self.total = 0.0
-        self._positions: np.ndarray | None = None
-        self._forces: np.ndarray | None = None
-
-    def add(self, atoms: Atoms, forces: np.ndarray | None) -> float:
-        """Add the step to ``atoms`` (trapezoidal rule); return minus the work so far, eV."""
-        if forces is None:
-            return 0.0
-        positions = atoms.get_positions()
-        if self._positions is not None and self._forces is not None:
-            if len(positions) == len(self._positions):
-                step = positions - self._positions
-                self.total += float(0.5 * ((forces + self._forces) * step).sum())
-            else:
-                self.total = 0.0
-        self._positions, self._forces = positions, forces
-        return -self.total
 
 
 def voigt(stress: np.ndarray) -> np.ndarray:

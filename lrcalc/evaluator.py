@@ -100,10 +100,12 @@ class Evaluator:
     Attributes
     ----------
     sum_rule_residual : float
-        Largest component (e) of ``Σ_i born_i - Q 1`` per atom, of the last structures asked for.
+        Of the last call: largest component (e) of ``Σ_i born_i - Q 1`` per atom; NaN if it did
+        not ask for Born charges.
     charge_forces : ndarray (N, 3) or None
         Of the last call: forces of the field on atomic charges in periodic cells, ``E·born``,
-        which are in the forces but have no energy (physics §4). None where the energy is whole.
+        which are in the forces but have no energy (physics §4). None where the energy is whole,
+        or no forces were asked for.
 
     Examples
     --------
@@ -145,7 +147,7 @@ class Evaluator:
         )
         self.asr_projection = asr_projection
         self.allow_net_charge = allow_net_charge
-        self.sum_rule_residual = 0.0
+        self.sum_rule_residual = float("nan")
         self._warned = False
         self.charge_forces: np.ndarray | None = None
         self._held: dict[str, np.ndarray | None] = dict.fromkeys(HELD)
@@ -195,6 +197,17 @@ class Evaluator:
         """Whether a field, a reduced field or a displacement is held."""
         return any(v is not None for v in self._held.values())
 
+    @property
+    def conditions(self) -> tuple[Any, ...]:
+        """All that results depend on beside the structures; hashable, equal for equal results."""
+        held = (None if v is None else tuple(v.tolist()) for v in self._held.values())
+        return (self.potential, self.screening, self.asr_projection, self.allow_net_charge, *held)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a copy or a pickle: its own fields, which cannot be changed in place either."""
+        self.__dict__.update(state)
+        self._held = {k: check_vector(v, k, HELD[k]) for k, v in self._held.items()}
+
     def __call__(
         self, structures: Sequence[Atoms], properties: Iterable[str]
     ) -> list[dict[str, Any]]:
@@ -225,6 +238,7 @@ class Evaluator:
             For a property that is not known or that the structure or model cannot have, bad
             structures, or results that are not finite.
         """
+        self.charge_forces, self.sum_rule_residual = None, float("nan")
         structures, wanted = as_structures(structures), as_names(properties)
         check_request(
             self.potential,
@@ -243,7 +257,6 @@ class Evaluator:
             surface=bool(wanted & NEED_SURFACE),
         )
         out: list[dict[str, Any]] = [{} for _ in structures]
-        self.charge_forces = None
         # what keeps the graph goes first
         if "born_effective_charges" in wanted:
             self._born(out, evaluation)

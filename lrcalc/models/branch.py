@@ -1,8 +1,8 @@
-"""Follow a structure across the boundary of its cell, so that its dipole keeps its branch."""
+"""Follow a structure from call to call: the branch of its dipole, and work that has no energy."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,44 +14,83 @@ ANOTHER = 0.5
 """Å, median displacement between two calls beyond which they saw unrelated structures."""
 
 
-class Branch:
-    """Remembers where the atoms were and undoes jumps by whole lattice vectors.
+class Past(NamedTuple):
+    """What is known of the structures before; never changed, only replaced (`follow`, `worked`).
+
+    Attributes
+    ----------
+    numbers, pbc : array-like, shapes (N,), (3,)
+        Of the last structure; empty before the first, and after an open one.
+    fractional : ndarray or None, shape (N, 3)
+        Its positions in units of the lattice vectors; None where there is none.
+    shifts : ndarray or None, shape (N, 3)
+        Lattice vectors that bring its atoms back to the branch of the first.
+    work : float
+        eV, done by forces that have no energy since the first structure.
+    positions, forces : ndarray or None, shape (N, 3)
+        Where that work was last added up (on the branch), and the forces there.
+    """
+
+    numbers: np.ndarray | tuple[()] = ()
+    pbc: np.ndarray | tuple[()] = ()
+    fractional: np.ndarray | None = None
+    shifts: np.ndarray | None = None
+    work: float = 0.0
+    positions: np.ndarray | None = None
+    forces: np.ndarray | None = None
+
+
+def follow(past: Past, atoms: Atoms) -> Past:
+    """Take up the next structure.
 
     An atom that moved by more than half a lattice vector since the last call is taken to have
     been wrapped. Another set of atoms or boundary, or another structure of the same atoms (half
     of them farther than `ANOTHER` away, whole lattice vectors aside), starts a new branch.
     """
-
-    def __init__(self) -> None:
-        self._numbers: np.ndarray | None = None
-        self._pbc: np.ndarray | None = None
-        self._fractional: np.ndarray | None = None
-        self._shifts: np.ndarray | None = None
-
-    def follow(self, atoms: Atoms) -> Atoms:
-        """Return ``atoms``, or a copy whose positions continue those of the last call."""
-        if not atoms.pbc.any():
-            return atoms
-        cell = np.asarray(atoms.cell.complete())
+    if not atoms.pbc.any():
+        return Past()
+    cell = np.asarray(atoms.cell.complete())
+    try:
         fractional = np.linalg.solve(cell.T, atoms.positions.T).T
-        same = (
-            self._numbers is not None
-            and self._pbc is not None
-            and np.array_equal(self._numbers, atoms.numbers)
-            and np.array_equal(self._pbc, atoms.pbc)
-        )
-        if same and self._fractional is not None and self._shifts is not None:
-            step = fractional - self._fractional
-            jump = np.rint(step) * atoms.pbc
-            distance = np.linalg.norm((step - jump) @ cell, axis=1)
-            related = np.median(distance) < ANOTHER
-            self._shifts = self._shifts - jump if related else np.zeros_like(fractional)
-        else:
-            self._shifts = np.zeros_like(fractional)
-        self._numbers, self._pbc = atoms.numbers.copy(), atoms.pbc.copy()
-        self._fractional = fractional
-        if not self._shifts.any():
-            return atoms
-        unwrapped = atoms.copy()
-        unwrapped.positions = atoms.positions + self._shifts @ cell
-        return unwrapped
+    except np.linalg.LinAlgError:  # a cell without volume: refused, by name, where it is used
+        return Past()
+    here = Past(atoms.numbers.copy(), atoms.pbc.copy(), fractional, np.zeros_like(fractional))
+    if past.fractional is None or past.shifts is None:
+        return here._replace(work=past.work)
+    same = np.array_equal(past.numbers, atoms.numbers) and np.array_equal(past.pbc, atoms.pbc)
+    if not same:
+        return here
+    step = fractional - past.fractional
+    jump = np.rint(step) * atoms.pbc
+    distance = np.linalg.norm((step - jump) @ cell, axis=1)
+    if not np.median(distance) < ANOTHER:
+        return here
+    return past._replace(fractional=fractional, shifts=past.shifts - jump)
+
+
+def on_branch(past: Past, atoms: Atoms) -> Atoms:
+    """Return ``atoms``, the structure taken up last, or a copy that continues the branch."""
+    if past.shifts is None or not past.shifts.any():
+        return atoms
+    unwrapped = atoms.copy()
+    unwrapped.positions = atoms.positions + past.shifts @ np.asarray(atoms.cell.complete())
+    return unwrapped
+
+
+def worked(past: Past, positions: np.ndarray, forces: np.ndarray | None) -> Past:
+    """Add the work (eV) up to here, by the trapezoidal rule.
+
+    Parameters
+    ----------
+    past : Past
+    positions : ndarray, shape (N, 3), Å
+        On the branch (`on_branch`).
+    forces : ndarray or None, shape (N, 3), eV/Å
+        Those that have no energy; None where the energy is whole.
+    """
+    if forces is None:
+        return past._replace(work=0.0, positions=None, forces=None)
+    work = past.work
+    if past.positions is not None and past.forces is not None:
+        work += float(0.5 * ((forces + past.forces) * (positions - past.positions)).sum())
+    return past._replace(work=work, positions=positions.copy(), forces=forces)

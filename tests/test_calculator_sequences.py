@@ -1,0 +1,512 @@
+"""A calculator never returns another structure's result: random sequences of calls.
+
+What is expected is worked out beside the calculator from the documented rules: each answer is that
+of a fresh evaluator for this structure on the branch that was followed, in the field of the time
+when it was computed. Every (structure, field) is evaluated once and remembered, for both sides:
+what is tested is which of them the calculator returns.
+"""
+
+import contextlib
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from lrcalc import Evaluator, LRCalculator
+from lrcalc.evaluator import HELD
+from lrcalc.models.requests import check_request
+
+from .conftest import random_potential
+from .structures import TRICLINIC, water_box
+
+SMALL = {"channels": 2, "hidden": 4, "cutoff": 3.0}
+WATER = water_box(n=1)
+MODELS = {
+    "local": random_potential(WATER, level="uiu", **SMALL),
+    "atomic": random_potential(WATER, level="u", charges="atomic", **SMALL),
+}
+NAMES = [
+    "energy", "free_energy", "forces", "stress", "dipole", "polarization",
+    "born_effective_charges", "polarizability", "charges", "current", "energy", "forces",
+    "dipole", "born_effective_charges",
+]  # fmt: skip
+ALSO = [(), ("dipole",), ("born_effective_charges", "charges")]
+E, D, V = (0.02, -0.01, 0.03), (1e-3, 0.0, 2e-3), (0.1, 0.2, -0.1)
+
+
+def ramp(time):
+    return 0.01 * time, 0.0, 0.02
+
+
+def step(time):
+    """The same at all times but one, and nothing at time 3."""
+    return {2.0: (0.0, 0.0, 0.05), 3.0: None}.get(time, (0.0, 0.03, 0.0))
+
+
+FIELDS = [(None, None), ("electric_field", E), ("electric_displacement", D),
+          ("reduced_field", V), ("electric_field", ramp), ("reduced_field", step)]  # fmt: skip
+
+# -- structures: few enough that each is evaluated once ----------------------------------------
+
+RNG = np.random.default_rng(5)
+SITES = [0.0, 0.05, 0.1]
+DIRECTION = RNG.normal(size=(3, 3))
+TURNED = WATER.positions[::-1] @ np.diag([1, -1, 1]) + 2.0
+
+
+def place(atoms, *, site=0, turned=False, shift=(0, 0), scale=1.0, open_=False):
+    """Put atoms where a few numbers say; ``shift``: of the first atom, and of which vector."""
+    atoms.set_cell(scale * TRICLINIC)
+    atoms.pbc = not open_
+    base = TURNED if turned else WATER.positions
+    atoms.positions = base + SITES[site] * DIRECTION
+    atoms.positions[0] += shift[0] * np.asarray(atoms.cell)[shift[1]]
+
+
+# -- the remembered truth ----------------------------------------------------------------------
+
+MEMORY = {}
+
+
+def numbers_of(atoms):
+    return (
+        tuple(atoms.numbers), tuple(atoms.pbc), atoms.info.get("charge", 0),
+        *(tuple(np.round(x, 9).ravel()) for x in
+          (atoms.positions, np.asarray(atoms.cell), atoms.get_velocities())),
+    )  # fmt: skip
+
+
+def truth(potential, atoms, held, asr):
+    """Everything that this structure can have, from an evaluator made for it alone."""
+    key = (id(potential), numbers_of(atoms), held, asr)
+    if key not in MEMORY:
+        evaluator = Evaluator(potential, asr_projection=asr, allow_net_charge=True)
+        for name, value in zip(HELD, held, strict=True):
+            setattr(evaluator, name, value)
+        wanted = (set(NAMES) | {"electric_field"}) - {"free_energy"}
+        if not atoms.pbc.all():
+            wanted -= {"stress", "polarization"}
+        if potential is MODELS["atomic"]:
+            wanted -= {"polarizability"} | ({"stress"} if any(held) else set())
+        (result,) = evaluator([atoms], wanted)
+        MEMORY[key] = result, evaluator.charge_forces, evaluator.sum_rule_residual
+    return copy.deepcopy(MEMORY[key])
+
+
+class Remembering(Evaluator):
+    """An evaluator that refuses what the real one refuses and remembers what it computes."""
+
+    def __call__(self, structures, properties):
+        self.charge_forces, self.sum_rule_residual = None, float("nan")
+        held = {k for k, v in self._held.items() if v is not None}
+        check_request(self.potential, structures, set(properties), held=held,
+                      allow_net_charge=self.allow_net_charge)  # fmt: skip
+        for atoms in structures:
+            if not np.isfinite(atoms.positions).all():
+                return super().__call__(structures, properties)
+        values = tuple(self.conditions[-3:])
+        (atoms,) = structures
+        result, forces, residual = truth(self.potential, atoms, values, self.asr_projection)
+        if "forces" in properties or "stress" in properties:
+            self.charge_forces = forces
+        if "born_effective_charges" in properties:
+            self.sum_rule_residual = residual
+        return [{name: result[name] for name in properties}]
+
+
+class Expected:
+    """What a calculator must know, by the rules of its documentation."""
+
+    def __init__(self, model):
+        self.model, self.potential = model, MODELS[model]
+        self.field = (None, None)
+        self.time, self.also, self.asr, self.net = 0.0, (), True, True
+        self.follow = True
+        self.forget()
+
+    def forget(self, *, branch=True):
+        self.atoms, self.held, self.known = None, None, set()
+        if branch:
+            self.last, self.anchor, self.work, self.at = None, None, 0.0, None
+
+    def held_now(self):
+        name, value = self.field
+        value = value(self.time) if callable(value) else value
+        if name and value is None:
+            raise ValueError("no field")
+        return tuple(tuple(map(float, value)) if k == name else None for k in HELD)
+
+    def is_of(self, atoms):
+        """Same structure; velocities matter to the current alone."""
+        if self.atoms is None:
+            return False
+        a, b = numbers_of(self.atoms), numbers_of(atoms)
+        if a[:-1] == b[:-1] and a[-1] != b[-1]:
+            self.known.discard("current")
+            self.atoms = atoms.copy()
+        return a[:-1] == b[:-1]
+
+    def is_known(self, atoms, held=None):
+        """Same structure, and no condition has changed since; the time alone does not count."""
+        return self.is_of(atoms) and self.same_options() and held in (None, self.held)
+
+    def options(self):
+        return self.field, self.asr, self.net
+
+    def same_options(self):
+        return self.atoms is not None and self.under == self.options()
+
+    def unwrap(self, atoms):
+        """Positions on the branch: each atom at the image that is next to where it was."""
+        positions = atoms.positions.copy()
+        if not atoms.pbc.any():
+            return positions, False
+        if self.last is None:
+            return positions, False
+        if not (np.array_equal(self.last.numbers, atoms.numbers)
+                and np.array_equal(self.last.pbc, atoms.pbc)):  # fmt: skip
+            return positions, False
+        cell = np.asarray(atoms.cell)
+        anchor = np.linalg.solve(np.asarray(self.last.cell).T, self.anchor.T).T
+        jump = np.rint(np.linalg.solve(cell.T, positions.T).T - anchor)
+        unwrapped = positions - jump @ cell
+        moved = np.linalg.norm(unwrapped - anchor @ cell, axis=1)
+        return (unwrapped, True) if np.median(moved) < 0.5 else (positions, False)
+
+    def compute(self, atoms, names):
+        """Take a calculation into account; ValueError where it must be refused."""
+        if not self.is_known(atoms):
+            self.forget(branch=False)
+        held = self.held_now()
+        if not self.is_known(atoms, held):
+            self.forget(branch=False)
+        if not np.isfinite(atoms.positions).all():
+            raise ValueError("NaN")
+        names = set(names)
+        if names & {"energy", "free_energy", "forces", "stress"}:
+            names |= {"energy", "forces", *self.also}
+        names.discard("free_energy")
+        if any(held):
+            names.add("electric_field")
+        check_request(self.potential, [atoms], names,
+                      held={k for k, v in zip(HELD, held, strict=True) if v},
+                      allow_net_charge=self.net)  # fmt: skip
+        positions, continued = self.unwrap(atoms)
+        if not continued:
+            self.work, self.at = (0.0 if self.last is not None else self.work), None
+        if not atoms.pbc.any():
+            self.last, self.work, self.at = None, 0.0, None
+        else:
+            self.last, self.anchor = atoms.copy(), positions
+        self.atoms, self.held, self.followed = atoms.copy(), held, positions
+        self.under = self.options()
+        if "energy" in names:
+            self.known.add("free_energy")
+            forces = self.evaluated()[1]
+            if forces is None:
+                self.work, self.at = 0.0, None
+            else:
+                if self.at is not None:
+                    self.work += 0.5 * ((forces + self.at[1]) * (positions - self.at[0])).sum()
+                self.at = positions, forces
+        self.known |= names
+
+    def evaluated(self):
+        seen = self.atoms.copy()
+        if self.follow:
+            seen.positions = self.followed
+        return truth(self.potential, seen, self.held, self.asr)
+
+    def value(self, name):
+        result, _, _ = self.evaluated()
+        if name in ("energy", "free_energy"):
+            return result["energy"] - self.work
+        if name == "stress":
+            return result["stress"].reshape(9)[[0, 4, 8, 5, 2, 1]]
+        return result[name]
+
+    def check(self, calculator):
+        """All that the calculator shows is of the last structure under its condition."""
+        assert set(calculator.results) == self.known
+        for name in self.known:
+            close(calculator.results[name], self.value(name), name)
+        residual = self.evaluated()[2] if "born_effective_charges" in self.known else np.nan
+        close(calculator.sum_rule_residual, residual, "sum_rule_residual")
+        close(calculator.charge_work, self.work, "charge_work")
+
+
+def close(value, expected, name):
+    np.testing.assert_allclose(value, expected, rtol=1e-9, atol=1e-10, err_msg=name)
+
+
+def some(*values):
+    """A strategy; what comes first is drawn most."""
+    return st.sampled_from([v for n, v in enumerate(values) for _ in range(len(values) - n)])
+
+
+which = some(0, 0, 1, 0, 1, 2)
+
+
+class Calls(RuleBasedStateMachine):
+    """Three structures, up to three calculators; changes and questions in any order.
+
+    One rule draws both, so that a question often follows upon one change.
+    """
+
+    @initialize(model=some("local", "atomic"), field=st.sampled_from(FIELDS))
+    def start(self, model, field):
+        self.atoms = [WATER.copy() for _ in range(3)]
+        place(self.atoms[1], turned=True)
+        place(self.atoms[2], site=1)
+        calculator = LRCalculator(MODELS[model], allow_net_charge=True)
+        calculator.evaluator.__class__ = Remembering
+        self.calculators, self.expected = [calculator], [Expected(model)]
+        if field[0] and (model == "local" or field[0] == "electric_field"):
+            setattr(calculator, *field)
+            self.expected[0].field = field
+
+    @rule(data=st.data())
+    def turn(self, data):
+        self.draw = data.draw
+        for _ in range(self.draw(some(1, 0, 2))):
+            self.call(CHANGES)
+        self.call(QUESTIONS)
+
+    def call(self, kinds):
+        self.w = self.draw(which) % len(self.calculators)
+        self.calculator, self.model = self.calculators[self.w], self.expected[self.w]
+        self.structure = self.atoms[self.draw(which)]
+        getattr(self, self.draw(st.sampled_from(kinds)))()
+
+    # structures change in place
+
+    def move(self):
+        place(
+            self.structure, site=self.draw(st.integers(0, 2)), turned=self.draw(some(False, True)),
+            shift=(self.draw(st.integers(-1, 1)), self.draw(which)),
+            scale=self.draw(some(1.0, 1.02)), open_=self.draw(some(False, False, False, True)),
+        )  # fmt: skip
+
+    def nudge(self):
+        self.structure.positions[0, 0] += self.draw(st.sampled_from([-1e-3, 1e-3]))
+        self.structure.positions = np.round(self.structure.positions, 3)
+
+    def wrap_one_atom(self):
+        atoms = self.structure
+        if np.abs(atoms.positions).max() < 15:
+            sign, a = self.draw(st.sampled_from([-1, 1])), self.draw(which)
+            atoms.positions[self.draw(which)] += sign * np.asarray(atoms.cell)[a]
+
+    def set_charge(self):
+        self.structure.info.pop("charge", None)
+        charge = self.draw(some(None, 1, 0, 1.0))
+        if charge is not None:
+            self.structure.info["charge"] = charge
+
+    def swap_species(self):
+        self.structure.numbers = self.structure.numbers[::-1]
+
+    def set_velocities(self):
+        heavy = self.draw(st.booleans())
+        self.structure.set_masses([4.0, 5.0, 6.0] if heavy else None)
+        self.structure.set_momenta(self.draw(st.sampled_from([0.0, 1.0, -2.0])) * DIRECTION)
+
+    # conditions change
+
+    def hold(self):
+        name, value = self.draw(st.sampled_from(FIELDS))
+        self.calculator.time = self.model.time = 0.0
+        for other in HELD:
+            setattr(self.calculator, other, None)
+        if name and self.draw(st.booleans()):
+            self.calculator.set(**{name: value})
+        elif name:
+            setattr(self.calculator, name, value)
+        self.model.field = (name, value)
+        self.model.forget(branch=False)
+
+    def clock(self):
+        self.calculator.time = self.model.time = self.draw(some(1.0, 2.0, 0.0, 3.0))
+        self.calculator._unmoved = 0  # the warning about a clock that stands still: elsewhere
+
+    def come_along(self):
+        self.calculator.also = self.model.also = self.draw(some(*ALSO))
+
+    def options_of_the_evaluator(self):
+        """Also what is set past the calculator."""
+        name, own = self.draw(some(("asr_projection", "asr"), ("allow_net_charge", "net")))
+        value = not getattr(self.model, own)
+        setattr(self.calculator.evaluator, name, value)
+        setattr(self.model, own, value)
+
+    def field_of_the_evaluator(self):
+        if self.model.field[0] == "electric_field" and not callable(self.model.field[1]):
+            value = self.draw(st.sampled_from([E, (0.0, 0.0, 0.01)]))
+            if value != self.model.field[1]:
+                self.calculator.evaluator.electric_field = value
+                self.model.field = ("electric_field", value)
+
+    def forget(self):
+        kind = self.draw(st.sampled_from(["reset", "reset_branch", "follow", "work"]))
+        if kind == "follow":
+            self.calculator.follow_branch = self.model.follow = not self.model.follow
+        elif kind == "work":
+            self.calculator.charge_work = 0.25
+        else:
+            getattr(self.calculator, kind)()
+        self.model.forget(branch=kind != "reset")
+        if kind == "work":
+            self.model.work = 0.25
+
+    def another_calculator(self):
+        twin = copy.deepcopy(self.model, {id(self.model.potential): self.model.potential})
+        make = {
+            "copy": copy.copy, "deepcopy": copy.deepcopy,
+            "pickle": lambda c: pickle.loads(pickle.dumps(c)),
+        }[self.draw(some("copy", "deepcopy", "pickle"))]  # fmt: skip
+        other = make(self.calculator)
+        # the parameters are the same: let it share the remembered truth
+        other.evaluator.potential = twin.potential
+        if other._conditions:
+            other._conditions = (twin.potential, *other._conditions[1:])
+        place = self.draw(which) % (len(self.calculators) + 1)
+        self.calculators[place : place + (len(self.calculators) == 3)] = [other]
+        self.expected[place : place + (len(self.expected) == 3)] = [twin]
+
+    # questions
+
+    def is_known(self, name):
+        return self.model.is_known(self.structure) and name in self.model.known
+
+    def ask(self, question, names):
+        """Put a question that needs a calculation; both must compute it or both must refuse."""
+        try:
+            self.model.compute(self.structure, names)
+        except ValueError:
+            with pytest.raises(ValueError):  # noqa: PT011
+                question()
+            assert set(self.calculator.results) == self.model.known
+            return False, None
+        return True, question()
+
+    def get_property(self):
+        atoms, name = self.structure, self.draw(st.sampled_from(NAMES))
+        attached = self.draw(st.booleans()) and name in METHODS
+
+        def question():
+            if attached:
+                atoms.calc = self.calculator
+                return METHODS[name](atoms)
+            return self.calculator.get_property(name, atoms)
+
+        done, answer = (True, question()) if self.is_known(name) else self.ask(question, [name])
+        if not done:
+            return
+        close(answer, self.model.value(name), name)
+        self.model.check(self.calculator)
+        if isinstance(answer, np.ndarray):
+            answer += 7.0  # whoever gets an answer may do with it what he likes
+            self.model.check(self.calculator)
+
+    def calculate(self):
+        names = self.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=2))
+        said = self.draw(st.sampled_from([(), ([],), (["positions"],)]))  # true or not
+        atoms = self.structure
+        if self.ask(lambda: self.calculator.calculate(atoms, names, *said), names)[0]:
+            self.model.check(self.calculator)
+
+    def without_structure(self):
+        name = self.draw(st.sampled_from(NAMES))
+        if self.model.same_options():
+            self.structure = self.model.atoms.copy()
+            known = name in self.model.known
+            done, answer = (
+                (True, self.calculator.get_property(name)) if known
+                else self.ask(lambda: self.calculator.get_property(name), [name])
+            )  # fmt: skip
+            if done:
+                close(answer, self.model.value(name), name)
+
+    def without_calculation(self):
+        name = self.draw(st.sampled_from(NAMES))
+        known = self.is_known(name)
+        answer = self.calculator.get_property(name, self.structure, allow_calculation=False)
+        assert (answer is None) == (not known)
+        if known:
+            close(answer, self.model.value(name), name)
+        elif not self.model.is_known(self.structure):
+            self.model.forget(branch=False)
+
+    def fails(self):
+        """A calculation that fails leaves no result of another structure or condition."""
+        atoms, names = self.structure.copy(), ["energy"]
+        how = self.draw(st.sampled_from(["NaN", "charge", "name"]))
+        if how == "NaN":
+            atoms.positions[1, 1] = np.nan
+        elif how == "charge":
+            atoms.info["charge"] = "abc"
+        else:
+            names = ["energy", "magic"]
+        with pytest.raises(ValueError):  # noqa: PT011
+            self.calculator.calculate(atoms, names)
+        with contextlib.suppress(ValueError):
+            self.model.compute(atoms, names)
+        assert set(self.calculator.results) == self.model.known
+
+    def lock(self):
+        for value in self.calculator.results.values():
+            if isinstance(value, np.ndarray):
+                with pytest.raises(ValueError, match="read-only"):
+                    value += 1.0
+        for name in HELD:
+            if getattr(self.calculator, name) is not None:
+                with pytest.raises(ValueError, match="read-only"):
+                    getattr(self.calculator, name)[0] += 1.0
+
+    def teardown(self):
+        for calculator, expected in zip(
+            getattr(self, "calculators", []), getattr(self, "expected", []), strict=True
+        ):
+            if expected.same_options():
+                expected.check(calculator)
+
+
+CHANGES = [
+    "move", "nudge", "wrap_one_atom", "set_charge", "swap_species", "set_velocities",
+    "hold", "clock", "clock", "come_along", "options_of_the_evaluator",
+    "field_of_the_evaluator", "forget", "another_calculator",
+]  # fmt: skip
+QUESTIONS = [
+    "get_property", "get_property", "get_property", "calculate", "calculate", "calculate",
+    "without_structure", "without_calculation", "fails", "lock",
+]  # fmt: skip
+
+METHODS = {
+    "energy": lambda a: a.get_potential_energy(),
+    "free_energy": lambda a: a.get_potential_energy(force_consistent=True),
+    "forces": lambda a: a.get_forces(),
+    "stress": lambda a: a.get_stress(),
+    "dipole": lambda a: a.get_dipole_moment(),
+    "charges": lambda a: a.get_charges(),
+}
+
+QUICK = settings(max_examples=40, stateful_step_count=20, derandomize=True, deadline=None,
+                 phases=[Phase.generate], report_multiple_bugs=False,
+                 suppress_health_check=list(HealthCheck))  # fmt: skip
+"""Without shrinking, which takes minutes: add Phase.shrink to look into a failure."""
+
+LONG = settings(QUICK, max_examples=2000, stateful_step_count=40)
+
+
+class TestCalls(Calls.TestCase):
+    settings = QUICK
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+class TestManyCalls(Calls.TestCase):
+    settings = LONG

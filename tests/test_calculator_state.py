@@ -1,0 +1,149 @@
+"""Results belong to one structure under one condition: single cases."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from lrcalc import LRCalculator
+
+from .test_calculator_sequences import DIRECTION, MODELS, TURNED, WATER, E, place, ramp, truth
+
+
+@pytest.fixture
+def pair():
+    """Two structures of the same atoms, and what is right for each."""
+    a, b = WATER.copy(), WATER.copy()
+    place(b, site=2, scale=1.02)
+    born = [truth(MODELS["local"], x, (None,) * 3, True)[0]["born_effective_charges"]
+            for x in (a, b)]  # fmt: skip
+    assert np.abs(born[0] - born[1]).max() > 1e-3
+    return a, b, *born
+
+
+def test_a_direct_calculation_forgets_the_structure_before(pair):
+    """As many programs do; the Born charges were those of ``a``."""
+    a, b, _, right = pair
+    calculator = LRCalculator(MODELS["local"])
+    calculator.get_property("born_effective_charges", a)
+    calculator.calculate(b, ["energy", "forces"])
+    assert "born_effective_charges" not in calculator.results
+    assert np.isnan(calculator.sum_rule_residual)
+    np.testing.assert_allclose(
+        calculator.get_property("born_effective_charges", b), right, rtol=1e-9, atol=1e-10
+    )
+    # and a dictionary that somebody kept stays that of its structure
+    kept = calculator.results
+    calculator.calculate(a, ["energy"])
+    assert kept is not calculator.results
+    np.testing.assert_allclose(kept["born_effective_charges"], right, rtol=1e-9, atol=1e-10)
+
+
+def test_one_calculator_for_several_structures(pair):
+    a, b, first, second = pair
+    a.calc = b.calc = LRCalculator(MODELS["local"])
+    for _ in range(2):
+        for atoms, right in ((a, first), (b, second)):
+            atoms.get_potential_energy()
+            np.testing.assert_allclose(
+                atoms.calc.get_property("born_effective_charges", atoms), right, atol=1e-9
+            )
+
+
+def test_an_open_structure_in_between_starts_a_new_branch():
+    atoms = WATER.copy()
+    calculator = LRCalculator(MODELS["local"])
+    before = calculator.get_property("dipole", atoms)
+    atoms.positions[0] += atoms.cell[1]
+    followed = calculator.get_property("dipole", atoms)
+    np.testing.assert_allclose(followed, before, atol=1e-9)
+    free = atoms.copy()
+    free.pbc = False
+    calculator.get_property("dipole", free)
+    expected = truth(MODELS["local"], atoms, (None,) * 3, True)[0]["dipole"]
+    np.testing.assert_allclose(calculator.get_property("dipole", atoms), expected, atol=1e-9)
+    assert np.abs(expected - before).max() > 0.1
+
+
+def test_a_failed_call_does_not_end_the_branch():
+    """A NaN, or a cell without volume, once reset the branch or stopped with a LinAlgError."""
+    atoms = WATER.copy()
+    calculator = LRCalculator(MODELS["local"])
+    before = calculator.get_property("dipole", atoms)
+    broken, flat = atoms.copy(), atoms.copy()
+    broken.positions[0, 0] = np.nan
+    flat.cell[2] = flat.cell[0]
+    for bad, message in ((broken, "NaN"), (flat, "volume")):
+        with pytest.raises(ValueError, match=message):
+            calculator.get_property("dipole", bad)
+    atoms.positions[0] += atoms.cell[1]
+    np.testing.assert_allclose(calculator.get_property("dipole", atoms), before, atol=1e-9)
+
+
+def test_work_belongs_to_one_structure(pair):
+    """Another molecule with as many atoms used to be credited with the work on the first."""
+    a = pair[0]
+    other = a.copy()
+    other.positions = TURNED
+    calculator = LRCalculator(MODELS["atomic"], electric_field=E)
+    alone = calculator.get_potential_energy(other)
+    calculator.get_potential_energy(a)
+    assert calculator.charge_work == 0
+    a.positions += 0.05 * DIRECTION
+    calculator.get_potential_energy(a)
+    assert abs(calculator.charge_work) > 1e-4
+    np.testing.assert_allclose(calculator.get_potential_energy(other), alone, rtol=1e-12)
+
+
+def test_wrapping_does_no_work():
+    """Also where the branch of the dipole is not followed."""
+    atoms = WATER.copy()
+    calculator = LRCalculator(MODELS["atomic"], electric_field=E, follow_branch=False)
+    start = calculator.get_potential_energy(atoms)
+    atoms.positions[0] += atoms.cell[0]
+    np.testing.assert_allclose(calculator.get_potential_energy(atoms), start, atol=1e-9)
+
+
+def test_a_calculator_without_structure_says_so():
+    calculator = LRCalculator(MODELS["local"])
+    with pytest.raises(ValueError, match="no structure yet"):
+        calculator.get_property("energy")
+    calculator.get_property("energy", WATER)
+    calculator.electric_field = E
+    with pytest.raises(ValueError, match="no structure yet"):
+        calculator.get_property("energy")
+
+
+def test_what_cannot_be_set_is_named():
+    """ASE's own ``set`` takes any word and does nothing with it."""
+    calculator = LRCalculator(MODELS["local"])
+    assert calculator.set(electric_field=E, time=1.0)
+    np.testing.assert_array_equal(calculator.electric_field, E)
+    with pytest.raises(ValueError, match="`epsilon_infinity` cannot be set"):
+        calculator.set(epsilon_infinity=2.0)
+
+
+def test_functions_of_time_in_pickles():
+    """A function that has a name goes along; one that has none is refused by name."""
+    calculator = LRCalculator(MODELS["local"], electric_field=ramp)
+    again = pickle.loads(pickle.dumps(calculator))
+    again.time = 2.0
+    again.get_property("energy", WATER)
+    np.testing.assert_allclose(again.electric_field, ramp(2.0))
+    np.testing.assert_array_equal(calculator.electric_field, ramp(0.0))
+    nameless = LRCalculator(MODELS["local"], electric_field=lambda time: (0, 0, time))
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        pickle.dumps(nameless)
+    twin = copy.deepcopy(nameless)
+    twin.time = 1.0
+    np.testing.assert_allclose(twin.get_property("electric_field", WATER), (0, 0, 1.0))
+
+
+def test_conditions_are_told():
+    calculator = LRCalculator(MODELS["local"], electric_field=E, epsilon_infinity=1.8)
+    told = calculator.todict()
+    assert told["electric_field"] == list(E)
+    assert told["epsilon_infinity"] == 1.8
+    calculator.electric_field = ramp
+    assert calculator.todict()["electric_field"] == "function of time"
