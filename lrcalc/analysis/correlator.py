@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
+from lrcalc.run_conditions import RunConditions
+
 MAXIMUM_BLOCKS = 64
 _LARGEST_PIECE = 16384
 
@@ -29,6 +31,8 @@ class Series(NamedTuple):
     """fs between frames, if the file says so."""
     stride: int | None = None
     """Integrator steps between frames, if the file says so."""
+    conditions: RunConditions | None = None
+    """Of the run, if it says them: see :mod:`lrcalc.analysis.conditions`."""
 
 
 class Blocks(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrcalc import units
+from lrcalc.analysis.conditions import equilibrium, longitudinal
 from lrcalc.analysis.correlation import correlate, lags_for, spectrum, standard_error
 from lrcalc.analysis.infrared import check_conditions
 from lrcalc.analysis.jumps import Record, continuous
@@ -144,6 +145,7 @@ def permittivity_from_infrared(
     return kramers_kronig(wavenumber, imaginary, epsilon_infinity) + 1j * imaginary
 
 
+@equilibrium("dielectric")
 def dielectric(
     dipole: Any,
     *,
@@ -180,6 +182,7 @@ def dielectric(
     check_electronic_part(epsilon_infinity)
     lags = lags_for(resolution, timestep, window, maximum)
     undone: Record = {}
+    held = longitudinal(dipole)
     dipole = continuous(dipole, cell, jumps, undone)
     blocks = correlate(dipole, lags, columns=3, mean=mean, name="dipole")
     factor = 1.0 / (3.0 * units.EPSILON_0 * volume * units.BOLTZMANN * temperature)
@@ -187,6 +190,8 @@ def dielectric(
     total = blocks.products.sum(0)[0]
     offsets = (blocks.raw[:, :, 0].sum(1) - correlation[0] * blocks.products[:, 0]) / total
     static = epsilon_infinity + factor * float(correlation[0])
+    if held:
+        static = _inverse(1.0 / epsilon_infinity - factor * float(correlation[0]))
     if static > LARGEST_STATIC:
         raise ValueError(
             f"the static dielectric constant would be {static:.3g}: check the unit of the dipole "
@@ -198,6 +203,13 @@ def dielectric(
     scatter = factor * omega * whole.deviations
     real = kramers_kronig(whole.wavenumber, imaginary, epsilon_infinity)
     real_scatter = kramers_kronig(whole.wavenumber, scatter, 0.0)
+    epsilon = real + 1j * imaginary
+    deviations = real_scatter + 1j * scatter
+    slope = 1.0
+    if held:
+        # what fluctuates at constant D is 1/ε: the same transform, with the other sign
+        epsilon = 1.0 / (1.0 / epsilon_infinity + epsilon_infinity - epsilon)
+        deviations, slope = deviations * epsilon**2, static**2
     keep = whole.wavenumber <= maximum
     notes = jump_notes(undone)
     if correlation[-1] > 0.1 * correlation[0]:
@@ -226,12 +238,23 @@ def dielectric(
     }
     return DielectricFunction(
         whole.wavenumber[keep],
-        (real + 1j * imaginary)[keep],
-        (standard_error(real_scatter) + 1j * standard_error(scatter))[keep],
+        epsilon[keep],
+        (standard_error(deviations.real) + 1j * standard_error(deviations.imag))[keep],
         static,
-        factor * float(standard_error(offsets[:, None])[0]),
+        slope * factor * float(standard_error(offsets[:, None])[0]),
         settings,
     )
+
+
+def _inverse(reciprocal: float) -> float:
+    """ε from 1/ε, which fluctuations at constant D must leave positive."""
+    if reciprocal <= 1.0 / LARGEST_STATIC:
+        raise ValueError(
+            f"1/ε(0) would be {reciprocal:.3g} from fluctuations at constant D: check the unit of "
+            "the dipole (e Å expected, all of it, the electrons' part included), the volume (Å³) "
+            "and `epsilon_infinity`"
+        )
+    return 1.0 / reciprocal
 
 
 def static_from_field(

@@ -12,8 +12,10 @@ from lrcalc.ipi_files.branches import UNKNOWN
 from lrcalc.ipi_files.quantities import DIMENSION
 from lrcalc.ipi_files.text import open_text
 from lrcalc.ipi_files.xyz import is_ipi_xyz, parse_frame, parse_header, stream, unit_factor
+from lrcalc.run_conditions import KEY, RunConditions, from_info
 from lrcalc.structures import read_structures
 from lrcalc.structures.content import take_masses, take_velocities, unstated_velocities
+from lrcalc.units import EPSILON_0
 
 COLUMNS = {"dipole": 3, "current": 3, "polarizability": 9}
 """Numbers a frame."""
@@ -56,7 +58,9 @@ def read_ase(path: Path, quantity: str, factor: float, *, unit: str | None = Non
     unit
         Of a column of velocities that is not ASE's momenta, where its name does not tell.
     """
-    columns = COLUMNS.get(quantity) or 3 * len(next(frames_in(path)))
+    start = next(frames_in(path))
+    columns = COLUMNS.get(quantity) or 3 * len(start)
+    conditions, told = from_info(start.info), start.info.get(KEY)
     first, every, times = _layout(path, quantity, unit)
 
     def chunks() -> Iterator[np.ndarray]:
@@ -64,7 +68,14 @@ def read_ase(path: Path, quantity: str, factor: float, *, unit: str | None = Non
         for index, atoms in enumerate(frames_in(path)):
             if (index - first) % every:
                 continue
+            if atoms.info.get(KEY) != told:
+                raise ValueError(
+                    f"{path}, frame {index}: made under other conditions ({atoms.info.get(KEY)}) "
+                    f"than the first ({told}): cut the trajectory there"
+                )
             value = _frame_value(atoms, quantity, unit, path)
+            if quantity == "dipole" and conditions is not None:
+                value = _whole_dipole(atoms, conditions, value)
             if value is None or value.size != columns:
                 raise ValueError(
                     f"{path}, frame {index}: no {quantity} with {columns} numbers, "
@@ -80,7 +91,21 @@ def read_ase(path: Path, quantity: str, factor: float, *, unit: str | None = Non
             yield np.array(rows) * factor
 
     known = len(times) == 2 and None not in times
-    return Series(chunks, columns, str(path), float(times[1] - times[0]) if known else None)
+    timestep = float(times[1] - times[0]) if known else None
+    return Series(chunks, columns, str(path), timestep, None, conditions)
+
+
+def _whole_dipole(
+    atoms: Any, conditions: RunConditions, value: np.ndarray | None
+) -> np.ndarray | None:
+    """Dipole with the electrons' part at constant D, which the recorded field tells: V (D - ε0 E).
+
+    Less V D, a constant. Dipoles that lrcalc recorded before may lack the background's part.
+    """
+    field = _from_frame(atoms, ("electric_field",))
+    if conditions.held != "electric_displacement" or field is None or value is None:
+        return value
+    return np.asarray(-EPSILON_0 * atoms.get_volume() * field)
 
 
 def _check_time(atoms: Any, index: int, path: Path, times: list[Any], number: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrcalc import units
+from lrcalc.analysis.conditions import LOSS, equilibrium, longitudinal
 from lrcalc.analysis.correlation import correlate, differences, integrate, lags_for, spectrum
 from lrcalc.analysis.jumps import Record, continuous
 from lrcalc.analysis.jumps import notes as jump_notes
@@ -81,6 +82,7 @@ def check_conditions(timestep: float, volume: float, temperature: float) -> None
             raise ValueError(f"`{name}` is {value!r} {unit} but must be a positive number")
 
 
+@equilibrium("infrared")
 def infrared(
     dipole: Any = None,
     *,
@@ -168,7 +170,7 @@ def infrared(
     if len(blocks.raw) < 8:
         notes.append(f"{len(blocks.raw)} blocks only: error bars are rough, run longer")
     settings = {
-        "quantity": QUANTITY,
+        "quantity": LOSS if longitudinal([dipole, current]) else QUANTITY,
         "source": "dipole" if current is None else "current",
         "timestep_fs": timestep,
         "volume_A3": volume,

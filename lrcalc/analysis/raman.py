@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrcalc import units
+from lrcalc.analysis.conditions import equilibrium
 from lrcalc.analysis.correlation import correlate, differences, integrate, lags_for, spectrum
 from lrcalc.analysis.infrared import check_conditions
 
@@ -63,6 +64,7 @@ def _invariants(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield np.column_stack([mean, diagonal, *off])
 
 
+@equilibrium("raman")
 def raman(
     polarizability: Any,
     *,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lrcalc import units
+from lrcalc.analysis.conditions import beside
 from lrcalc.analysis.correlator import Series
 from lrcalc.analysis.frames import COLUMNS, read_ase
 from lrcalc.analysis.frames import read_ipi_velocities as read_ipi_velocities
@@ -115,9 +116,9 @@ def read_series(
     if kind in (".h5", ".hdf5"):
         return read_hdf5(path, key or quantity, factor)
     if quantity == "velocities" and (kind in ASE_KINDS or is_dump(path)):
-        return read_velocities(
-            path, unit="atomic_unit" if unit == "atomic" else unit, lammps_units=lammps_units
-        )
+        named = "atomic_unit" if unit == "atomic" else unit
+        moving = read_velocities(path, unit=named, lammps_units=lammps_units)
+        return moving if moving.conditions else moving._replace(conditions=beside(path))
     if is_dump(path):
         raise ValueError(f"{path} is a dump of LAMMPS, of which velocities are read, no {quantity}")
     if lammps_units is not None:
@@ -127,7 +128,8 @@ def read_series(
     if extras_name(path) is not None:
         check_extra(path, quantity)
         factor = UNITS[quantity][unit or _IPI_UNIT[quantity]]
-        return read_ipi_extras(path, factor=factor, columns=COLUMNS[quantity])
+        found = read_ipi_extras(path, factor=factor, columns=COLUMNS[quantity])
+        return found._replace(conditions=beside(path))
     return read_columns(path, factor, use_columns)
 
 
@@ -213,7 +215,7 @@ def _mean_of(series: list[Series]) -> Series:
 
     first = series[0]
     source = f"mean of {len(series)} beads of {first.source}"
-    return Series(chunks, first.columns, source, first.timestep, first.stride)
+    return Series(chunks, first.columns, source, first.timestep, first.stride, first.conditions)
 
 
 def count_frames(series: Series, enough: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrcalc import units
+from lrcalc.analysis.conditions import equilibrium
 from lrcalc.analysis.correlation import (
     Series,
     as_trajectories,
@@ -57,6 +58,7 @@ def _joined(polarizability: Any, dipole: Any, rows: tuple[int, int]) -> list[Ser
     return [Series(join(a, m), 2) for a, m in zip(first, second, strict=True)]
 
 
+@equilibrium("sfg")
 def sum_frequency(
     polarizability: Any,
     dipole: Any,

@@ -7,6 +7,7 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis.cepstral import Cepstral, cepstral_zero
+from lrcalc.analysis.conditions import equilibrium
 from lrcalc.analysis.correlation import (
     Blocks,
     Spectrum,
@@ -33,6 +34,7 @@ class DensityOfStates(NamedTuple):
     settings: dict[str, Any]
 
 
+@equilibrium("vdos")
 def vdos(
     velocities: Any,
     *,
@@ -209,6 +211,7 @@ def quality_notes(
     return notes
 
 
+@equilibrium("conductivity")
 def conductivity(
     current: Any,
     *,

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrcalc.analysis import cells, jumps
+from lrcalc.analysis.conditions import check, common, forced, of_data
 from lrcalc.analysis.correlation import COARSEST, WINDOWS, Series, affordable_resolution, lags_for
 from lrcalc.analysis.ipi_folder import IPIRun, mean_temperature, read_run
 from lrcalc.analysis.lammps import UNITS as LAMMPS_UNITS
 from lrcalc.analysis.series import UNITS, WANTED, count_frames, frame_spacing, read_runs
+from lrcalc.run_conditions import RunConditions
 
 PREFERRED = 20.0
 """Resolution where the data allow it, cm⁻¹."""
@@ -35,6 +37,8 @@ class Data(NamedTuple):
     notes: list[str]
     undone: jumps.Record
     """Jumps of the dipole, filled while the series are read."""
+    conditions: RunConditions | None = None
+    """That all runs share, where they say them."""
 
 
 def in_options(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
@@ -89,6 +93,11 @@ def add_reading_arguments(parser: argparse.ArgumentParser, *quantities: str) -> 
         parser.add_argument(
             "--types", metavar="LIST", help="what the atom types of a dump are: O,H or 1=O,2=H"
         )
+    parser.add_argument(
+        "--force-equilibrium",
+        action="store_true",
+        help="compute from a driven or damped run nevertheless, and say so",
+    )
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
     if "dipole" in quantities:
         parser.add_argument(
@@ -196,9 +205,16 @@ def read(args: argparse.Namespace, quantity: str, files: Sequence[str] | None = 
         each=(lambda one: jumps.guarded(one, vectors, undone)[0]) if guard else None,
     )
     timestep = _spacing(args, series, runs, notes)
+    told = common(of_data(series))
+    if getattr(args, "force_equilibrium", False):
+        told, overridden = forced(told, args.analysis)
+        notes += overridden
+        series = [run._replace(conditions=told) for run in series]
+    if hasattr(args, "analysis"):
+        check(told, args.analysis)  # before hours of reading
     if not args.no_progress:
         series = [run._replace(chunks=_progress(run)) for run in series]
-    return Data(series, timestep, runs, cell, notes, undone)
+    return Data(series, timestep, runs, cell, notes, undone, told)
 
 
 def _spacing(
@@ -308,8 +324,15 @@ def temperature(args: argparse.Namespace, data: Data) -> float:
     if args.temperature is not None:
         return float(args.temperature)
     found = [one for run in data.runs if (one := mean_temperature(run)) is not None]
+    told = data.conditions
+    if not found and told is not None and told.temperature and told.ensemble in ("nvt", "npt"):
+        found = [(told.temperature, "the thermostat that the frames name")]
     if not found:
-        raise ValueError("no i-PI run tells the temperature: give --temperature in K")
+        energy = told is not None and told.ensemble == "nve"
+        raise ValueError(
+            "no i-PI run tells the temperature: give --temperature in K"
+            + (", the mean of this run at constant energy (its .csv)" if energy else "")
+        )
     value = float(np.mean([one[0] for one in found]))
     data.notes.append(f"temperature {value:.1f} K: {', '.join(one[1] for one in found)}")
     return value
@@ -333,6 +356,10 @@ def electronic_part(given: float | None, data: Data) -> float | None:
                 continue
         data.notes.append(f"ε_∞ {value:g} from {source}")
         return value
+    told = data.conditions
+    if told is not None and told.epsilon_infinity is not None:
+        data.notes.append(f"ε_∞ {told.epsilon_infinity:g} of the model that made the run")
+        return told.epsilon_infinity
     return None
 
 

@@ -21,6 +21,7 @@ EXAMPLE = "lrcalc conductivity current.npz --timestep 1 --temperature 2000 --vol
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.set_defaults(analysis="conductivity")
     _spectra.add_series_arguments(parser, "current", "dipole", "velocities")
     _spectra.add_condition_arguments(parser)
     _spectra.add_resolution_argument(parser)

@@ -24,6 +24,7 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.set_defaults(analysis="dielectric")
     _spectra.add_series_arguments(parser, "dipole")
     _spectra.add_condition_arguments(parser)
     _spectra.add_spectrum_arguments(parser)

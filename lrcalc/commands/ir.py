@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lrcalc.analysis.conditions import LOSS
 from lrcalc.analysis.dielectric import (
     check_electronic_part,
     optical_constants,
@@ -30,6 +31,7 @@ EXAMPLE = "lrcalc ir demo-output/2-nve -o water"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.set_defaults(analysis="infrared")
     _spectra.add_series_arguments(parser, "dipole", "current")
     _spectra.add_condition_arguments(parser)
     _spectra.add_spectrum_arguments(parser)
@@ -114,31 +116,32 @@ def write_infrared(
 
     found = peaks(result.wavenumber, result.n_alpha, result.error)
     summary: dict[str, Any] = {
-        "quantity": QUANTITY,
+        "quantity": result.settings.get("quantity", QUANTITY),
         "settings": result.settings,
         "peaks": found,
         "integrated_cm2": dict(zip(("value", "error"), result.integrated(), strict=True)),
     }
     if ranges is not None:
         summary["bands"] = bands(result, ranges)
+    loss = result.settings.get("quantity") == LOSS
     figure = plots.spectrum_figure(
         result.wavenumber,
         result.n_alpha / 1e3,
         result.error / 1e3,
         label="lrcalc ± one standard error",
-        y_label="n·α (10³ cm⁻¹)",
-        title=title or "infrared absorption, n·α (Napierian)",
+        y_label="ω/c·Im(−1/ε) (10³ cm⁻¹)" if loss else "n·α (10³ cm⁻¹)",
+        title=title or ("longitudinal" if loss else "infrared absorption, n·α (Napierian)"),
         marks=[(peak.wavenumber, peak.height / 1e3) for peak in found],
         measured=experiment,
     )
     columns = [
         ("wavenumber_cm-1", result.wavenumber),
-        ("n_alpha_cm-1", result.n_alpha),
+        ("longitudinal_cm-1" if loss else "n_alpha_cm-1", result.n_alpha),
         ("standard_error_cm-1", result.error),
-        ("epsilon_imaginary", result.epsilon_imaginary),
+        ("loss_function" if loss else "epsilon_imaginary", result.epsilon_imaginary),
     ]
     settings = dict(result.settings)
-    if epsilon_infinity is not None:
+    if epsilon_infinity is not None and not loss:
         epsilon = permittivity_from_infrared(
             result.wavenumber, result.n_alpha, epsilon_infinity, settings["resolution_cm1"]
         )
@@ -159,7 +162,8 @@ def write_infrared(
 
 def peak_table(result: InfraredSpectrum) -> str:
     """Peaks of n·α as text."""
-    rows = ["  peak of n·α (cm⁻¹)   height (10³ cm⁻¹)   width (cm⁻¹)"]
+    name = "ω/c·Im(−1/ε)" if result.settings.get("quantity") == LOSS else "n·α"
+    rows = [f"  peak of {name} (cm⁻¹)   height (10³ cm⁻¹)   width (cm⁻¹)"]
     rows += [
         f"  {p.wavenumber:18.0f}   {p.height / 1e3:9.2f} ± {p.error / 1e3:.2f}   {p.width:12.0f}"
         for p in peaks(result.wavenumber, result.n_alpha, result.error)

@@ -17,6 +17,7 @@ EXAMPLE = "lrcalc raman run.pol_0 --timestep 2.5 --temperature 300 --form reduce
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.set_defaults(analysis="raman")
     _spectra.add_series_arguments(parser, "polarizability")
     _spectra.add_temperature_argument(parser)
     _spectra.add_spectrum_arguments(parser)

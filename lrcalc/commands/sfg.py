@@ -19,6 +19,7 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.set_defaults(analysis="sfg")
     # read only to say why a folder will not do
     parser.add_argument("folders", nargs="*", metavar="DIR", help=argparse.SUPPRESS)
     side = "of the molecules at one surface"

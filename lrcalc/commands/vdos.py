@@ -15,6 +15,7 @@ EXAMPLE = "lrcalc vdos run.vel_0.xyz --timestep 0.5 -o water"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.set_defaults(analysis="vdos")
     _spectra.add_series_arguments(parser, "velocities")
     _spectra.add_spectrum_arguments(parser)
     parser.add_argument(

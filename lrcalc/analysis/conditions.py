@@ -1,0 +1,335 @@
+"""Under which conditions data were made, and which formula holds for them.
+
+Fluctuation formulas hold in equilibrium, at one electric boundary condition; time correlations
+need a time axis that means something. Conditions come from a run's own files: the input of i-PI,
+or what ``lrcalc md`` writes into its frames. Data that come without conditions are taken as they
+are: in equilibrium, without a field.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+
+from lrcalc.analysis.correlator import Series
+from lrcalc.ipi_files.folder import IPIRun, find_input, read_run
+from lrcalc.ipi_files.simulation import Simulation, Thermostat
+from lrcalc.run_conditions import HELD, RunConditions
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DAMPING = ("langevin", "pile_l", "pile", "gle", "nm_gle", "nm_gle_g", "ffl", "andersen")
+"""Thermostats that act on single atoms: they damp motion and broaden lines."""
+
+WEAK = 5000.0
+"""A local thermostat slower than this, fs, broadens lines by about one wavenumber."""
+
+FREE_CENTROID = 500.0
+"""A ring polymer's centroid is nearly free with a thermostat at least so slow, fs."""
+
+UNIT = dict(zip(HELD, ("V/Å", "e/Å²", "V"), strict=True))
+NAME = dict(zip(HELD, ("field E", "electric displacement D", "voltage"), strict=True))
+
+LOSS = "ω/c·Im(−1/ε) (cm⁻¹), longitudinal"
+"""What the formula of infrared absorption gives at constant D."""
+
+
+class Formula(NamedTuple):
+    """What an analysis asks of its data."""
+
+    name: str
+    thermal: bool = True
+    """It relates fluctuations to a response, in equilibrium."""
+    timed: bool = True
+    """It correlates in time."""
+    charge_flows: bool = False
+    """It needs charge that may flow for ever."""
+
+
+FORMULAS = {
+    "infrared": Formula("the infrared spectrum"),
+    "raman": Formula("the Raman spectrum"),
+    "dielectric": Formula("the dielectric function"),
+    "conductivity": Formula("the conductivity", charge_flows=True),
+    "sfg": Formula("the sum-frequency spectrum"),
+    "vdos": Formula("the vibrational density of states"),
+}
+
+
+def of_run(run: IPIRun) -> RunConditions:
+    """Conditions of a run of i-PI, from its input."""
+    told = run.simulation
+    held, value, varies = _held(told)
+    first = next((p for p in told.parameters if p.get("model")), {})
+    infinity = next((p["epsilon_infinity"] for p in told.parameters if "epsilon_infinity" in p), "")
+    return RunConditions(
+        ensemble=_ensemble(run.mode),
+        thermostat=_thermostat(told.thermostat),
+        dynamics=_dynamics(told, run.beads),
+        beads=run.beads,
+        temperature=run.temperature,
+        timestep=run.timestep,
+        held=held,
+        value=value,
+        varies=varies,
+        epsilon_infinity=_number(infinity),
+        model=first.get("model", ""),
+    )
+
+
+def beside(path: str | Path) -> RunConditions | None:
+    """Conditions of the i-PI run that wrote a file; None if none beside it did."""
+    path = Path(path)
+    try:
+        find_input(path.parent)
+    except FileNotFoundError:
+        return None
+    run = read_run(path.parent)
+    if any(path in files for files in run.outputs.values()):
+        return of_run(run)
+    return None
+
+
+def of_data(data: Any) -> list[RunConditions]:
+    """Conditions of whatever an analysis is given: a Series, or lists of them."""
+    if isinstance(data, Series):
+        return [] if data.conditions is None else [data.conditions]
+    if isinstance(data, list | tuple):
+        return [found for one in data for found in of_data(one)]
+    return []
+
+
+def common(found: Sequence[RunConditions]) -> RunConditions | None:
+    """Conditions that several runs share; None if none are known.
+
+    Raises
+    ------
+    ValueError
+        If they are averaged over different fields or temperatures.
+    """
+    if not found:
+        return None
+    first = found[0]
+    for other in found[1:]:
+        if field_of(other) != field_of(first):
+            raise ValueError(
+                f"the runs were made {said(first)} and {said(other)}: do them one by one"
+            )
+        pair = [one.temperature for one in (first, other) if one.temperature]
+        settled = all(one.ensemble in ("nvt", "npt") for one in (first, other))
+        if settled and len(pair) == 2 and abs(pair[0] - pair[1]) > 0.01 * max(pair):
+            raise ValueError(f"the runs are at {pair[0]:g} K and {pair[1]:g} K: do them one by one")
+    worst = max(found, key=lambda one: (_damped(one) is not None, one.ensemble == "npt"))
+    return worst
+
+
+def field_of(conditions: RunConditions) -> tuple[Any, ...]:
+    """Return what of the conditions decides the electric boundary condition."""
+    held, value, varies = conditions.held, conditions.value, conditions.varies
+    if held != "electric_displacement" and not varies and value is not None and not any(value):
+        return ("", None, False)
+    return (held, value, varies)
+
+
+def said(conditions: RunConditions) -> str:
+    """Say what was held: "at constant electric displacement D of (0, 0, 0.01) e/Å²"."""
+    held, value, varies = field_of(conditions)
+    if not held:
+        return "without a field"
+    size = "" if value is None else f" of ({', '.join(f'{x:g}' for x in value)}) {UNIT[held]}"
+    return f"{'driven by a varying' if varies else 'at constant'} {NAME[held]}{size}"
+
+
+def longitudinal(data: Any) -> bool:
+    """Whether the data were made at constant electric displacement."""
+    found = common(of_data(data))
+    return found is not None and found.held == "electric_displacement" and not found.varies
+
+
+def check(conditions: RunConditions | None, analysis: str) -> list[str]:
+    """Return notes on what an analysis means under these conditions.
+
+    Parameters
+    ----------
+    conditions : RunConditions or None
+        None for unknown ones: nothing is said then.
+    analysis : str
+        A key of `FORMULAS`.
+
+    Raises
+    ------
+    ValueError
+        If its formula does not hold; the message says why, and the way out.
+    """
+    if conditions is None:
+        return []
+    reasons = list(_refusals(conditions, FORMULAS[analysis]))
+    if reasons:
+        raise ValueError(
+            f"{reasons[0]}. `force_equilibrium` computes it nevertheless and says so (in Python: a "
+            "Series without conditions)"
+        )
+    return list(_notes(conditions, analysis))
+
+
+def forced(
+    conditions: RunConditions | None, analysis: str
+) -> tuple[RunConditions | None, list[str]]:
+    """Conditions that the analysis accepts, and what has been overridden, in words."""
+    if conditions is None:
+        return None, []
+    reasons = list(_refusals(conditions, FORMULAS[analysis]))
+    kept = conditions._replace(varies=False, thermostat="", dynamics="classical")
+    if conditions.varies or FORMULAS[analysis].charge_flows:
+        kept = kept._replace(held="", value=None)
+    return kept, [f"WARNING, forced: {reason}" for reason in reasons]
+
+
+def equilibrium(analysis: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let an analysis look at the conditions of its data, and tell them in its notes."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            notes = check(common(of_data([*args, *kwargs.values()])), analysis)
+            result: Any = function(*args, **kwargs)
+            if not notes:
+                return result
+            told = [*notes, *result.settings.get("notes", [])]
+            return result._replace(settings={**result.settings, "notes": told})
+
+        return checked
+
+    return decorate
+
+
+def _refusals(conditions: RunConditions, formula: Formula) -> Iterable[str]:
+    held, _, varies = field_of(conditions)
+    if varies:
+        yield (
+            f"the run was {said(conditions)}: it is not in equilibrium, and {formula.name} is a "
+            "formula of equilibrium. Run on without the field, from its last state, or take the "
+            "response itself: the dipole with the field less that without it"
+        )
+    elif held and formula.charge_flows:
+        yield (
+            f"the run was made {said(conditions)}: "
+            + (
+                "no charge can flow for ever at constant D, its direct current is zero"
+                if held == "electric_displacement"
+                else "a conductor carries a current then, which is not its fluctuation"
+            )
+            + ". Run without a field"
+        )
+    damped = _damped(conditions)
+    if damped and formula.timed:
+        yield (
+            f"{damped}, so {formula.name} of this run is not that of the atoms' own motion "
+            "(averages, such as ε(0), are right). Run on from its last state with the kind nve or "
+            "nvt (one bead), trpmd or pacmd (beads)"
+        )
+
+
+def _damped(conditions: RunConditions) -> str | None:
+    """Why the time axis of a run means nothing; None if it does."""
+    if conditions.dynamics == "pimd":
+        return (
+            f"path-integral sampling ({conditions.thermostat or 'its thermostat'}) moves the "
+            "centroid by a thermostat"
+        )
+    if conditions.dynamics == "exchange":
+        return "the run exchanges replicas"
+    if conditions.dynamics == "classical" and conditions.thermostat in DAMPING:
+        return f"the thermostat {conditions.thermostat!r} acts on each atom and damps its motion"
+    return None
+
+
+def _notes(conditions: RunConditions, analysis: str) -> Iterable[str]:
+    held = field_of(conditions)[0]
+    if held == "electric_displacement":
+        yield f"made {said(conditions)}: {_LONGITUDINAL[analysis]}"
+    elif held:
+        yield (
+            f"made {said(conditions)}: means are removed, this is the response about the "
+            "polarised state"
+        )
+    if conditions.ensemble == "npt":
+        yield (
+            "at constant pressure: the barostat moves the cell and the dipole too, and the mean "
+            "volume is used"
+        )
+
+
+_LONGITUDINAL = {
+    "infrared": "this is the longitudinal response, ω/c·Im(−1/ε), whose peaks are LO and not TO; "
+    "`lrcalc dielectric` turns it into ε(ω)",
+    "dielectric": "ε is one over 1/ε = 1/ε_∞ − [⟨δM²⟩ + iω∫…]/(3 ε0 V k_BT)",
+    "raman": "polar modes stand at their longitudinal frequencies (LO)",
+    "vdos": "polar modes stand at their longitudinal frequencies (LO)",
+    "sfg": "polar modes stand at their longitudinal frequencies (LO)",
+    "conductivity": "",
+}
+
+
+def _ensemble(mode: str) -> str:
+    name = mode.removeprefix("eda-")
+    for known in ("nve", "nvt", "npt"):
+        if name.startswith(known):
+            return known
+    return {"nst": "npt", "scnpt": "npt", "sc": "nvt"}.get(name, "")
+
+
+def _thermostat(found: Thermostat | None) -> str:
+    if found is None:
+        return "none"
+    weak = found.tau is not None and found.tau >= WEAK
+    return f"weak {found.mode}" if weak and found.mode in DAMPING else found.mode
+
+
+def _dynamics(told: Simulation, beads: int) -> str:
+    """Say what the time axis means."""
+    if told.exchange:
+        return "exchange"
+    if beads == 1:
+        return "classical"
+    if told.frequencies in ("pa-cmd", "wmax-cmd"):
+        return "pa-cmd"
+    thermostat = told.thermostat
+    if thermostat is None:
+        return "rpmd"
+    slow = thermostat.tau is not None and thermostat.tau >= FREE_CENTROID
+    free = thermostat.mode in ("pile_g", "pile_l") and (slow or thermostat.centroid_free)
+    if thermostat.mode == "pile_l" and not thermostat.centroid_free:
+        free = thermostat.tau is not None and thermostat.tau >= WEAK
+    return "trpmd" if free else "pimd"
+
+
+def _held(told: Simulation) -> tuple[str, tuple[float, float, float] | None, bool]:
+    """Return what the driver or i-PI held, its value, and whether it varied."""
+    pulse = told.pulse
+    if pulse is not None and any(pulse.amplitude):
+        varies = pulse.width is not None or pulse.frequency != 0
+        amplitude = np.cos(pulse.phase) * np.array(pulse.amplitude)
+        x, y, z = pulse.amplitude if varies else amplitude.tolist()
+        return "electric_field", (x, y, z), varies
+    for parameters in told.parameters:
+        for name in HELD:
+            if parameters.get(name, "none").lower() not in ("none", ""):
+                words = parameters[name].replace(";", " ").strip("[]() ").split()
+                numbers = [_number(word) for word in islice(words, 3)]
+                if len(numbers) == 3 and None not in numbers:
+                    a, b, c = (float(x) for x in numbers if x is not None)
+                    return name, (a, b, c), False
+                return name, None, False
+    return "", None, False
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
