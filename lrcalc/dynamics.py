@@ -169,7 +169,7 @@ class Simulation:
             ensemble=settings.ensemble, thermostat=THERMOSTATS[settings.ensemble],
             temperature=self.temperature if settings.ensemble == "nve" else settings.temperature,
             timestep=settings.timestep, held=held, value=value, varies=calculator.varies,
-            epsilon_infinity=calculator.evaluator.epsilon_infinity,
+            epsilon_infinity=calculator.evaluator.mean_permittivity(self.atoms),
             model=fingerprint(calculator.evaluator.potential),
         )._replace(**known)  # fmt: skip
         self.atoms.info |= to_info(self.conditions)

@@ -331,6 +331,17 @@ class Evaluator:
         (result,) = self([atoms], ["dielectric_tensor"])
         return np.asarray(result["dielectric_tensor"])
 
+    def mean_permittivity(self, atoms: Atoms) -> float | None:
+        """Mean over directions of `enthalpy_permittivity`; None where there is none.
+
+        What the spectra of a run are computed with (`RunConditions.epsilon_infinity`).
+        """
+        if not atoms.pbc.all() or self.potential.config["level"] == "sr":
+            return None
+        if "i" not in self.potential.config["level"]:
+            return self.screening**2
+        return float(np.trace(self.enthalpy_permittivity(atoms)) / 3)
+
     def optical_permittivity(self, atoms: Atoms) -> np.ndarray:
         """Electronic permittivity (3, 3) for light: ``1 + α/(ε0 V)`` of a polarizability surface.
 

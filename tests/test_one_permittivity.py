@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.io import read
+from ase.units import fs
 
 from lrcalc import Evaluator, LRCalculator
 from lrcalc.analysis import phonons as ph
@@ -140,6 +141,15 @@ def test_constant_displacement_adds_the_same_curvature(level):
     held = evaluator_for(atoms, level, electric_displacement=result["polarization"])
     np.testing.assert_allclose(ask(held, atoms, "electric_field"), 0.0, atol=1e-12)
     assert curvature(held, atoms, PATTERN) - at_rest == pytest.approx(expected, rel=1e-6)
+
+    # the dipole that a run at constant D records is what is left of Z·u when D does not follow
+    def dipole(by):
+        moved = atoms.copy()
+        moved.positions += by * PATTERN
+        return ask(held, moved, "dipole")
+
+    slope = [difference(lambda h, a=a: dipole(h)[a]) for a in range(3)]
+    np.testing.assert_allclose(slope, np.linalg.solve(epsilon, moment), rtol=1e-6)
 
 
 @pytest.mark.parametrize("level", ["u", "uiu"])
@@ -400,3 +410,30 @@ def test_a_surface_that_cannot_be_turned_into_a_molecules_says_so():
         ask(evaluator, atoms, "polarizability")
     ask(evaluator, atoms, "polarizability")  # once is enough
     ask(evaluator, crystal(), "polarizability")
+
+
+@pytest.mark.parametrize("level", ["u", "uiu"])
+def test_a_run_is_told_the_mean_permittivity_of_its_own_structure(level):
+    atoms = crystal()
+    evaluator = evaluator_for(atoms, level)
+    expected = permittivity(evaluator, atoms).trace() / 3
+    assert evaluator.mean_permittivity(atoms) == pytest.approx(expected, rel=1e-12)
+    atoms.pbc = False
+    assert evaluator.mean_permittivity(atoms) is None
+
+
+@pytest.mark.parametrize("charges", ["local", "atomic"])
+def test_currents_and_forces_know_the_field_that_a_slab_answers(charges):
+    """J = Σ Z v, and the field pulls with E·Z, Z those of the slab."""
+    _, slab = slab_in_vacuum()
+    potential = random_potential(slab, level="u", charges=charges, accuracy=1e-9)
+    potential.metadata["epsilon_infinity"] = 2.1
+    evaluator = Evaluator(potential, dtype="float64", asr_projection=False)
+    slab.set_velocities(np.random.default_rng(0).normal(size=(len(slab), 3)))
+    plain = ask(evaluator, slab, "current", "born_effective_charges", "forces")
+    born = plain["born_effective_charges"]
+    expected = np.einsum("nab,nb->a", born, slab.get_velocities() * fs)
+    np.testing.assert_allclose(plain["current"], expected, rtol=1e-9, atol=1e-12)
+    evaluator.electric_field = (0.05, -0.1, 0.2)
+    pull = np.einsum("a,nab->nb", evaluator.electric_field, born)
+    np.testing.assert_allclose(ask(evaluator, slab, "forces"), plain["forces"] + pull, atol=1e-9)
