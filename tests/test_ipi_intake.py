@@ -13,7 +13,7 @@ from lrcalc.ipi import Pulse, Settings, read_properties, run_ipi, write_input
 from lrcalc.ipi.client import Client
 from lrcalc.ipi.driver import Engine
 from lrcalc.ipi.start import plan_start
-from lrcalc.ipi.structures import orient
+from lrcalc.ipi.structures import orient, write_ipi_xyz
 from lrcalc.structures import fixed_atoms, read_structure, total_charge
 from lrcalc.units import BOHR, HARTREE
 
@@ -45,11 +45,25 @@ def test_the_input_has_all_that_the_structure_says(tmp_path, turned):
     np.testing.assert_allclose(back.cell[:], atoms.cell[:] @ rotation.T, atol=1e-7)
     np.testing.assert_allclose(back.get_masses(), atoms.get_masses())
     assert total_charge(back) == 1.0
+    assert fixed_atoms(back, where="x").nonzero()[0].tolist() == [4]
     assert back.get_chemical_symbols() == atoms.get_chemical_symbols()  # no label that ASE lacks
     rows = (tmp_path / "run" / "init-velocities.xyz").read_text().splitlines()[2:]
     velocities = np.array([[float(x) for x in row.split()[1:]] for row in rows])
     expected = atoms.get_velocities() * fs @ rotation.T * ATOMIC_TIME / BOHR
     np.testing.assert_allclose(velocities, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "mark"), [([], ""), ([0], " fixed=0"), ([0, 1, 2, 5, 8, 9], " fixed=0-2,5,8-9")]
+)
+def test_fixed_atoms_in_a_structure_file_of_ipi(tmp_path, fixed, mark):
+    atoms = waters()
+    atoms.set_constraint(FixAtoms(fixed))
+    write_ipi_xyz(tmp_path / "i.xyz", atoms)
+    assert (tmp_path / "i.xyz").read_text().splitlines()[1].count("fixed") == bool(mark)
+    assert mark in (tmp_path / "i.xyz").read_text()
+    back = read_structure(tmp_path / "i.xyz")
+    assert fixed_atoms(back, where="x").nonzero()[0].tolist() == fixed
 
 
 def test_ipi_starts_from_it(tmp_path):

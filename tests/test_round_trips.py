@@ -53,7 +53,6 @@ def test_ipi_input(here, name):
     words = ["ipi-input", "--kind", "nve", "--structure", name, "--workdir", "run"]
     assert main(words) == 0
     back = read_structure("run/init.xyz")
-    back.set_constraint(atoms.constraints)  # in input.xml: tests/test_ipi_intake.py
     assert_same(back, atoms, velocities=False)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcalc.commands._ipi_options import given_options, naming_options, refuse
+from lrcalc.commands._md_files import has_more_frames
 from lrcalc.commands.ipi import add_settings, given_settings
 from lrcalc.ipi.kinds import KINDS, Kind
 from lrcalc.ipi.start import VELOCITIES, Start
@@ -197,7 +198,8 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
             " file, or the name of a bundled model (`lrcalc info`)"
         )
     path = write_input(args.kind, atoms, args.workdir or ".", **arguments)
-    for note in start.notes:
+    more = has_more_frames(Path(args.structure)) if Path(args.structure).is_file() else False
+    for note in (*["the last frame of the file is the start"] * more, *start.notes):
         print(f"structure: {note}", file=sys.stderr)
     if potential is None:
         print(

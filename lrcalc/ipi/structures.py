@@ -11,7 +11,8 @@ from ase.units import fs
 from numpy.typing import NDArray
 
 from lrcalc.ipi_files.quantities import AMU, ATOMIC_TIME
-from lrcalc.structures import read_structure, total_charge
+from lrcalc.structures import fixed_atoms, read_structure, total_charge
+from lrcalc.structures.formats import fixed_mark
 from lrcalc.structures.isotopes import isotope
 from lrcalc.units import BOHR
 
@@ -67,13 +68,14 @@ def orient(atoms: Atoms) -> Oriented:
 def write_ipi_xyz(path: Path, atoms: Atoms) -> None:
     """Write an xyz file as i-PI reads it, at full precision, in Å.
 
-    i-PI takes name and position of it. Masses (a fifth column) and total charge stand there for
-    those who read the file again: the driver, and analyses.
+    i-PI takes name and position of it. Masses (a fifth column), total charge and fixed atoms stand
+    there for those who read the file again: the driver, analyses, and `read_structure`.
     """
     own = atoms.has("masses")
     columns = np.column_stack([atoms.positions, *([atoms.get_masses()] if own else [])])
     charge = total_charge(atoms)
     more = " masses{dalton}" * own + (f" charge={charge:.12g}" if charge else "")
+    more += fixed_mark(fixed_atoms(atoms, where="i-PI"))
     path.write_text(_xyz(atoms, columns, f"positions{{angstrom}}{more}"))
 
 

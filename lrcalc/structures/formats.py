@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.constraints import FixAtoms
 from ase.io.formats import filetype, open_with_compression, string2index
 
 from lrcalc.ipi_files.quantities import DIMENSION
@@ -24,6 +25,8 @@ XYZ = (".xyz", ".extxyz", ".exyz")
 PACKED = (".gz", ".bz2", ".xz")
 
 _FIRST_LABEL = re.compile(r"\s*(?:[DTdt]|\[?\d{1,3}[A-Za-z]{1,2}\]?|[A-Z][a-z]?-\d{1,3})\s+\S")
+
+_FIXED = re.compile(r"\bfixed=([\d,-]+)")
 
 _PROPERTIES = re.compile(r'Properties\s*=\s*"?([^"\s]+)"?')
 
@@ -212,6 +215,29 @@ def _with_isotopes(atoms: Atoms, named: Mapping[int, float]) -> Atoms:
     return atoms
 
 
+def fixed_mark(fixed: np.ndarray) -> str:
+    """Mark of fixed atoms in the comment of an xyz file for i-PI: `` fixed=0-5,9``.
+
+    Parameters
+    ----------
+    fixed : ndarray of bool, shape (N,)
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], fixed, [False]]).astype(int)))
+    parts = [
+        f"{first}-{last}" if last > first else f"{first}"
+        for first, last in zip(edges[::2], edges[1::2] - 1, strict=True)
+    ]
+    return f" fixed={','.join(parts)}" if parts else ""
+
+
+def _ranges(text: str) -> list[int]:
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
 def _from_ipi(frame: XYZFrame) -> Atoms:
     """One frame of i-PI's xyz, whose labels may name isotopes."""
     if DIMENSION[frame.header.quantity] != "length":
@@ -228,4 +254,7 @@ def _from_ipi(frame: XYZFrame) -> Atoms:
         atoms.info["charge"] = frame.charge
     if frame.masses is not None:
         atoms.set_masses(frame.masses)
+    fixed = _FIXED.search(frame.comment)
+    if fixed is not None:
+        atoms.set_constraint(FixAtoms(_ranges(fixed[1])))
     return _with_isotopes(atoms, {i: mass for i, (_, mass) in named.items()})
