@@ -275,6 +275,7 @@ def test_several_frames(folder, capsys):
     ("options", "message"),
     [
         (["-o", "none/x"], "-o: no folder none"),
+        (["--bands", "-o", "b"], "--bands needs a structure with periods"),
         (["-o", "there"], "-o: there is a folder"),
         (["-o", "there/"], "-o: there/ is a folder"),
         (["-o", "x"], "-o: x-modes.csv is a folder"),
@@ -300,6 +301,8 @@ def test_python_refuses_what_is_no_charge_before_any_force():
     atoms.info.update(charge=1.0, total_charge=2.0)
     with pytest.raises(ValueError, match="stated twice"):
         ph.from_calculator(atoms, calculator)
+    with pytest.raises(ValueError, match="`relax_cell` needs"):
+        ph.from_calculator(water(), calculator, relax_cell=True)
     flat = crystal()
     flat.cell[2] = 0
     with pytest.raises(ValueError, match="spans no volume"):

@@ -363,6 +363,37 @@ def test_several_yaml_files(right, tmp_path, capsys):
         own(tmp_path)
 
 
+def test_a_file_that_is_not_phonopys(tmp_path, right):
+    save(in_units("vasp"), tmp_path)
+    (tmp_path / "phonopy.yaml").write_text("cut: [1, 2")
+    with pytest.raises(ValueError, match=r"phonopy.yaml cannot be read.*--from .*phonopy_disp"):
+        own(tmp_path)
+    check(own(tmp_path / "phonopy_disp.yaml"), right)
+    born = (tmp_path / "BORN").read_text().splitlines()
+    (tmp_path / "BORN").write_text("\n".join([*born[:2], "nan " * 9, *born[3:]]))
+    with pytest.raises(ValueError, match="NaN"):
+        own(tmp_path / "phonopy_disp.yaml")
+
+
+def test_supercell_file_and_phono3py(tmp_path, right):
+    """SPOSCAR alone; fc2.hdf5 with phono3py's own supercell for it."""
+    made = in_units("vasp")
+    save(made, tmp_path)
+    text = (tmp_path / "phonopy_disp.yaml").read_text()
+    (tmp_path / "phonopy_disp.yaml").unlink()
+    write_crystal_structure(str(tmp_path / "SPOSCAR"), made.supercell)
+    check(own(tmp_path), right)
+    (tmp_path / "SPOSCAR").unlink()
+    (tmp_path / "FORCE_SETS").unlink()
+    made.produce_force_constants()
+    write_force_constants_to_hdf5(made.force_constants, tmp_path / "fc2.hdf5")
+    text = text.replace("phonopy:\n", "phono3py:\n", 1)
+    text = text.replace("supercell_matrix:", "phonon_supercell_matrix:")
+    text += "\nsupercell_matrix:\n- [ 1, 0, 0 ]\n- [ 0, 1, 0 ]\n- [ 0, 0, 1 ]\n"
+    (tmp_path / "phono3py_disp.yaml").write_text(text)
+    check(own(tmp_path), right)
+
+
 def test_contradictions_are_named(right, tmp_path):
     save(in_units("qe"), tmp_path)
     with pytest.raises(ValueError, match="`supercell` is .* but .*phonopy_disp.yaml says"):

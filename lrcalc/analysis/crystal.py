@@ -131,6 +131,8 @@ def assemble(
     count = len(phonon.primitive)
     if born.shape != (count, 3, 3):
         raise ValueError(f"`born` has shape {born.shape} but the cell has {count} atoms")
+    if not np.isfinite(born).all():
+        raise ValueError("the Born charges hold NaN or infinity")
     symmetric = symmetrise_born(phonon, born)
     notes = []
     shift = float(np.abs(symmetric - born).max())

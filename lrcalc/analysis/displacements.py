@@ -89,6 +89,8 @@ def from_calculator(
     atoms.calc = calculator
     own = born is None and intensities
     periodic = bool(atoms.pbc.all())
+    if relax_cell and not periodic:
+        raise ValueError("`relax_cell` needs a structure with three periodic directions")
     if epsilon_infinity is not None:
         check_electronic_part(epsilon_infinity)
         if not periodic:

@@ -133,11 +133,23 @@ def crystals(folder: Path, chosen: Path | None, options: Options) -> list[Crysta
         names = YAML + (PHONO3PY if (folder / "fc2.hdf5").is_file() else ())
         found = find(folder, *names)
         if found:
-            return [_of_yaml(path, options) for path in found]
+            return [_one_of(found, path, options) for path in found]
     conf = _settings(folder)
     interface = options.interface or conf.get("calculator")
     paths, repeated = _structure_files(folder, options.cell or conf.get("cell_filename"), interface)
     return [_of_structure(path, interface, options, conf, repeated) for path in paths]
+
+
+def _one_of(paths: list[Path], path: Path, options: Options) -> Crystal:
+    try:
+        return _of_yaml(path, options)
+    except ValueError as error:
+        others = [other for other in paths if other != path]
+        if not others:
+            raise
+        raise ValueError(
+            f"{error} If it is not needed, name another (--from {others[0]})"
+        ) from error
 
 
 def _of_yaml(path: Path, options: Options) -> Crystal:

@@ -255,6 +255,8 @@ def _from_calculator(args: argparse.Namespace) -> tuple[Any, Modes]:
 
     supercell = _supercell(args.supercell or "1,1,1")
     atoms = _structure(args)
+    if args.bands and not atoms.pbc.all():
+        raise ValueError("--bands needs a structure with periods in three directions")
     if atoms.cell.rank == 3 and args.bands:
         cell = atoms.cell[:]
         if narrow(cell, np.diag(supercell) @ cell):
