@@ -310,8 +310,10 @@ def test_phonons_take_the_permittivity_of_the_forces_and_name_it():
     np.testing.assert_allclose(both.epsilon_infinity, 2.1 * np.eye(3), atol=1e-12)
     assert any("2.1 2.1 2.1: the calculator's dielectric_tensor" in n for n in both.notes)
     assert any("makes 3 3 3 for light" in n for n in both.notes)
+    np.testing.assert_allclose(ph.solve(both).epsilon_optical, 3 * np.eye(3), atol=1e-12)
     one = ph.from_calculator(atoms, Ionic(polarizability=alpha), relax=None)
     np.testing.assert_allclose(one.epsilon_infinity, 3 * np.eye(3), atol=1e-12)
+    assert one.epsilon_optical is None
     with pytest.raises(ValueError, match="LO-TO splitting needs ε_∞"):
         ph.from_calculator(atoms, Ionic(), relax=None)
 

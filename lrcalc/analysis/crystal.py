@@ -26,7 +26,7 @@ class Phonons(NamedTuple):
     born: np.ndarray
     """(N, 3, 3) e of the primitive cell, symmetrised: atom, field, displacement."""
     epsilon_infinity: np.ndarray
-    """(3, 3)."""
+    """(3, 3), what the forces hold: LO-TO splitting and ε(ω) are of this one."""
     only_gamma: bool
     """The force constants are good at Γ only, so there are no bands."""
     notes: tuple[str, ...] = ()
@@ -38,6 +38,9 @@ class Phonons(NamedTuple):
     atoms: Any = None
     """ASE structure of the primitive cell that a calculator saw, with its total charge, masses and
     boundary conditions; None for a folder of files."""
+    epsilon_optical: np.ndarray | None = None
+    """(3, 3), what the calculator's polarizability makes, where that is another number: for light
+    only, and in no formula here."""
 
     @property
     def structure(self) -> Any:
@@ -230,7 +233,11 @@ def solve(phonons: Phonons) -> Modes:
         phonons.notes,
         phonons.total_charge if phonons.charged else 0.0,
     )
-    result = result._replace(charged=phonons.charged, periodic=phonons.periodic)
+    result = result._replace(
+        charged=phonons.charged,
+        periodic=phonons.periodic,
+        epsilon_optical=phonons.epsilon_optical,
+    )
     note = None if phonons.order_known else order_note(result, phonons.born)
     return result._replace(notes=(*result.notes, note)) if note else result
 

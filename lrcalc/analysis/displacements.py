@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,8 +126,9 @@ def from_calculator(
         found = without_charges(phonon, only_gamma=False)
         return found._replace(notes=(*told, *found.notes), atoms=unit)
     born = _born_of(calculator, unit) if born is None else np.asarray(born)
+    light = None
     if epsilon_infinity is None:
-        epsilon_infinity, source = _epsilon_of(calculator, unit)
+        epsilon_infinity, light, source = _epsilon_of(calculator, unit)
         told.append(source)
     epsilon = np.asarray(epsilon_infinity, dtype=float)
     if epsilon.ndim == 0:
@@ -136,7 +137,7 @@ def from_calculator(
     found = assemble(
         phonon, born, epsilon, only_gamma=False, order_known=own, charge=total_charge(unit)
     )
-    return found._replace(notes=(*told, *found.notes), atoms=unit)
+    return found._replace(notes=(*told, *found.notes), atoms=unit, epsilon_optical=light)
 
 
 def check_supercell(supercell: Sequence[int]) -> None:
@@ -201,8 +202,19 @@ def _born_of(calculator: Any, atoms: Any) -> np.ndarray:
     return property_of(calculator, "born_effective_charges", atoms, why).reshape(-1, 3, 3)
 
 
-def _epsilon_of(calculator: Any, atoms: Any) -> tuple[np.ndarray, str]:
-    """ε_∞ (3, 3) that fits the calculator's forces, and a line that says where it is from.
+class Permittivity(NamedTuple):
+    """Electronic permittivities of a calculator."""
+
+    forces: np.ndarray
+    """(3, 3), the one that its forces hold: for LO-TO splitting and ε(ω)."""
+    light: np.ndarray | None
+    """(3, 3) of its polarizability, where that is another number: for optics."""
+    told: str
+    """Where they are from, one line."""
+
+
+def _epsilon_of(calculator: Any, atoms: Any) -> Permittivity:
+    """ε_∞ that fits the calculator's forces, that for light beside it, and where they are from.
 
     ``dielectric_tensor`` is ASE's name for it, and what splits LO from TO in the forces
     themselves. Only a calculator without it is asked for a polarizability, which for a model with
@@ -212,12 +224,14 @@ def _epsilon_of(calculator: Any, atoms: Any) -> tuple[np.ndarray, str]:
     own = _optional(calculator, "dielectric_tensor", atoms)
     if own is None:
         alpha = property_of(calculator, "polarizability", atoms, why)
-        return _optical(alpha, atoms), "ε_∞ = 1 + α/(ε0 V) of the calculator's polarizability"
+        told = "ε_∞ = 1 + α/(ε0 V) of the calculator's polarizability"
+        return Permittivity(_optical(alpha, atoms), None, told)
     told = f"ε_∞ {_diagonal(own)}: the calculator's dielectric_tensor, which fits its forces"
-    optical = _optional(calculator, "polarizability", atoms)
-    if optical is not None:
-        told += f"; its polarizability makes {_diagonal(_optical(optical, atoms))} for light"
-    return own.reshape(3, 3), told
+    found = _optional(calculator, "polarizability", atoms)
+    light = None if found is None else _optical(found, atoms)
+    if light is not None:
+        told += f"; its polarizability makes {_diagonal(light)} for light"
+    return Permittivity(own.reshape(3, 3), light, told)
 
 
 def _optical(alpha: np.ndarray, atoms: Any) -> np.ndarray:

@@ -59,6 +59,8 @@ class Modes(NamedTuple):
     periodic: bool = True
     """False without periods in all three directions: there is no ε and no LO-TO splitting then,
     and ``volume`` is that of an arbitrary box."""
+    epsilon_optical: np.ndarray | None = None
+    """(3, 3), for light, where the forces hold another ``epsilon_infinity``."""
 
     @property
     def intensity(self) -> np.ndarray:

@@ -129,6 +129,7 @@ def _of_crystal(modes: Modes, directions: list[list[float]]) -> dict[str, Any]:
     return {
         "static_dielectric": static_dielectric(modes),
         "epsilon_infinity": modes.epsilon_infinity,
+        **({} if modes.epsilon_optical is None else {"epsilon_optical": modes.epsilon_optical}),
         "volume_A3": modes.volume,
         "longitudinal": [
             {"direction": d, "wavenumbers_cm1": longitudinal(modes, d)} for d in directions
