@@ -3,8 +3,8 @@
 From the blocks of :mod:`lrcalc.analysis.correlator` the estimate is
 ``C[k] = sum_b raw_b[k] / sum_b n_b[k]`` and a spectrum is a linear functional of C.
 Its standard error comes from the blocks' deviations of the ratio,
-``d_b = L[(raw_b - C n_b)/n]``, ``se² = B/(B-1) sum_b d_b²`` (delete-one-group to first order), and
-Student's t for few blocks.
+``d_b = L[(raw_b - C n_b)/n]`` (delete-one-group to first order), which need not be independent:
+:mod:`lrcalc.analysis.uncertainty`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +23,7 @@ from lrcalc.analysis.correlator import (
     as_trajectories,
     check_finite,
 )
+from lrcalc.analysis.uncertainty import ENOUGH, standard_error, stretches
 from lrcalc.units import SPEED_OF_LIGHT
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "differences",
     "integrate",
     "lags_for",
+    "memory_notes",
     "spectrum",
     "standard_error",
     "window",
@@ -68,6 +70,8 @@ class Spectrum(NamedTuple):
     """(F,) one standard error."""
     deviations: np.ndarray
     """(B, F) each block's share of the deviation; see the module's first lines."""
+    stretches: np.ndarray
+    """(F,) independent stretches that the series has, at most B."""
 
 
 def window(name: str, lags: int) -> np.ndarray:
@@ -124,6 +128,8 @@ def lags_for(resolution: float, timestep: float, name: str, maximum: float | Non
     return max(8, int(np.ceil(longest / timestep)))
 
 
+NEIGHBOURS = 24
+"""Points on either side that share the memory of a line: six times 1/(longest lag)."""
 COARSEST = 200.0
 """A spectrum coarser than this, cm⁻¹, tells nothing."""
 
@@ -274,22 +280,31 @@ def spectrum(
     if differenced:
         undo = np.sinc(SPEED_OF_LIGHT * 1e-8 * wavenumber * timestep) ** -2
     deviations = transform((raw - mean * blocks.products) / total) * undo
-    return Spectrum(wavenumber, transform(mean) * undo, standard_error(deviations), deviations)
+    return Spectrum(
+        wavenumber,
+        transform(mean) * undo,
+        standard_error(deviations, NEIGHBOURS),
+        deviations,
+        stretches(deviations, NEIGHBOURS),
+    )
 
 
-def standard_error(deviations: np.ndarray) -> np.ndarray:
-    """Return the error from block deviations (B, …); NaN where there is one block only.
+def memory_notes(wavenumber: np.ndarray, value: np.ndarray, independent: np.ndarray) -> list[str]:
+    """Say where a spectrum (F,) rests on few independent stretches (F,), if anywhere.
 
-    Widened by Student's t for B - 1 degrees of freedom, so that one error covers 68 % with few
-    blocks as well: 1.20 for 4 blocks, 1.008 for 64.
+    Only what is at least a tenth of the highest point counts.
     """
-    from scipy.special import stdtrit
-
-    blocks = len(deviations)
-    if blocks < 2:
-        return np.full(deviations.shape[1:], np.nan)
-    student = float(stdtrit(blocks - 1, 0.841344746))
-    return student * np.sqrt(blocks / (blocks - 1) * (deviations**2).sum(0))
+    seen = np.abs(value) >= 0.1 * float(np.abs(value).max())
+    rough = np.flatnonzero(seen & (independent < ENOUGH))
+    if not len(rough):
+        return []
+    least = rough[np.argmin(independent[rough])]
+    return [
+        f"the series holds about {max(1.0, float(independent[least])):.0f} independent stretches "
+        f"only of what is seen at {wavenumber[least]:.0f} cm⁻¹ (a narrow line or a slow motion "
+        "remembers itself for long): its error bar is rough there, and may be too small; run "
+        f"longer, for {ENOUGH} or more"
+    ]
 
 
 def integrate(

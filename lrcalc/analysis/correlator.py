@@ -1,9 +1,10 @@
 """Sums of products of long series, streamed in blocks: what every correlation starts from.
 
-A series is cut into blocks. Block b adds ``raw_b[k] = sum_t x_i(t) x_j(t+k)`` over its own t, where
-``t + k`` may lie in the next block: every pair of frames counts once, nothing wraps around (linear,
-not circular). At most 64 blocks are kept; when there are more, neighbours are joined, so memory
-depends on the number of lags and not on the length of the trajectory.
+A series is cut into blocks. Block b adds ``raw_b[k] = sum_t [x_i(t) x_j(t+k) + x_i(t-k) x_j(t)]/2``
+over its own t, where the partner may lie in another block: every pair of frames counts once, half
+of it at each end, and nothing wraps around (linear, not circular). At most 64 blocks are kept; when
+there are more, neighbours are joined, so memory depends on the number of lags and not on the length
+of the trajectory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -141,6 +142,7 @@ class Correlator:
         self.first = len(self.done)
         self.waiting: list[np.ndarray] = []
         self.waiting_frames = 0
+        self.past = np.zeros((0, self.columns))
         self.offset: np.ndarray | None = None
         self.trajectory_sum, self.trajectory_frames = np.zeros(self.columns), 0
         self.block: list[np.ndarray] | None = None
@@ -174,23 +176,40 @@ class Correlator:
         return min(self.block_length - self.block_frames, max(_LARGEST_PIECE, self.lags))
 
     def _add(self, frames: np.ndarray, piece: int) -> None:
-        """Add sums over t in the first ``piece`` frames; the later ones are partners only."""
-        size = next_fast_len(piece + self.lags, real=True)
-        columns = np.ascontiguousarray(frames.T)
-        left, right = rfft(columns[:, :piece], size), rfft(columns, size)
-        power = left[self.left].conj() * right[self.right]
+        """Add sums over t in the first ``piece`` frames; those before and after are partners only.
+
+        Half of a product counts where its early frame is and half where its late one is. Were it
+        counted by the early frame alone, ``x(t)`` would meet a filter that looks ahead only; a line
+        then reaches far beyond its width with a term that is a total derivative: nothing in the
+        sum, but a multiple of the true scatter in every block.
+        """
+        middle, lag = len(self.past), np.arange(self.lags)
+        columns = np.ascontiguousarray(np.concatenate([self.past, frames]).T)
+        end, length = middle + piece, columns.shape[1]
+        self.past = columns[:, max(0, end - self.lags + 1) : end].T
+        size = next_fast_len(length + self.lags, real=True)
+        every = rfft(columns, size)
+        columns_inside = np.zeros_like(columns)
+        columns_inside[:, middle:end] = columns[:, middle:end]
+        inside = rfft(columns_inside, size)
+        power = inside[self.left].conj() * every[self.right]
+        power += inside[self.right] * every[self.left].conj()
         if self.members is not None:
             power = self.members.astype(float) @ power
         raw = irfft(power, size)[:, : self.lags]
-        lag = np.arange(self.lags)
         if self.mean == "none":
             columns = columns[:0, :]
-        running = np.zeros((len(columns), columns.shape[1] + 1))
+        running = np.zeros((len(columns), length + 1))
         np.cumsum(columns, axis=1, out=running[:, 1:])
-        end = np.minimum(piece + lag, columns.shape[1])
-        start = np.minimum(lag, columns.shape[1])
-        pairs = np.maximum(end - start, 0)
-        sums = [raw, running[:, pairs], running[:, end] - running[:, start], pairs.astype(float)]
+        # partners after: t from `middle` on; partners before: t up to `end`
+        after = np.clip(length - lag - middle, 0, piece)
+        before = np.clip(end - np.maximum(middle, lag), 0, piece)
+        first, far = np.maximum(middle - lag, 0), np.minimum(middle + lag, length)
+        early = running[:, middle + after] - running[:, [middle]]
+        early += running[:, first + before] - running[:, first]
+        late = running[:, np.minimum(far + after, length)] - running[:, far]
+        late += running[:, [end]] - running[:, end - before]
+        sums = [0.5 * raw, 0.5 * early, 0.5 * late, 0.5 * (after + before)]
         if self.block is None:
             self.block = sums
         else:

@@ -11,10 +11,11 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis.conditions import equilibrium, longitudinal
-from lrcalc.analysis.correlation import correlate, lags_for, spectrum, standard_error
+from lrcalc.analysis.correlation import NEIGHBOURS, correlate, lags_for, memory_notes, spectrum
 from lrcalc.analysis.infrared import check_conditions
 from lrcalc.analysis.jumps import Record, continuous
 from lrcalc.analysis.jumps import notes as jump_notes
+from lrcalc.analysis.uncertainty import standard_error
 
 LARGEST_STATIC = 2000.0
 """A larger static dielectric constant is taken for a mistake in the units."""
@@ -210,8 +211,12 @@ def dielectric(
         # what fluctuates at constant D is 1/ε: the same transform, with the other sign
         epsilon = 1.0 / (1.0 / epsilon_infinity + epsilon_infinity - epsilon)
         deviations, slope = deviations * epsilon**2, static**2
+    errors = standard_error(deviations.real, NEIGHBOURS) + 1j * standard_error(
+        deviations.imag, NEIGHBOURS
+    )
     keep = whole.wavenumber <= maximum
     notes = jump_notes(undone)
+    notes += memory_notes(whole.wavenumber[keep], imaginary[keep], whole.stretches[keep])
     if correlation[-1] > 0.1 * correlation[0]:
         notes.append(
             f"the dipole still correlates {correlation[-1] / correlation[0]:.2f} after "
@@ -239,7 +244,7 @@ def dielectric(
     return DielectricFunction(
         whole.wavenumber[keep],
         epsilon[keep],
-        (standard_error(deviations.real) + 1j * standard_error(deviations.imag))[keep],
+        errors[keep],
         static,
         slope * factor * float(standard_error(offsets[:, None])[0]),
         settings,

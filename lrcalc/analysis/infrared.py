@@ -13,7 +13,14 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis.conditions import LOSS, equilibrium, longitudinal
-from lrcalc.analysis.correlation import correlate, differences, integrate, lags_for, spectrum
+from lrcalc.analysis.correlation import (
+    correlate,
+    differences,
+    integrate,
+    lags_for,
+    memory_notes,
+    spectrum,
+)
 from lrcalc.analysis.jumps import Record, continuous
 from lrcalc.analysis.jumps import notes as jump_notes
 
@@ -169,6 +176,7 @@ def infrared(
         notes.append(f"frames every {timestep} fs reach {nyquist:.0f} cm⁻¹ only")
     if len(blocks.raw) < 8:
         notes.append(f"{len(blocks.raw)} blocks only: error bars are rough, run longer")
+    notes += memory_notes(result.wavenumber, result.value, result.stretches)
     settings = {
         "quantity": LOSS if longitudinal([dipole, current]) else QUANTITY,
         "source": "dipole" if current is None else "current",

@@ -13,7 +13,14 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis.conditions import equilibrium
-from lrcalc.analysis.correlation import correlate, differences, integrate, lags_for, spectrum
+from lrcalc.analysis.correlation import (
+    correlate,
+    differences,
+    integrate,
+    lags_for,
+    memory_notes,
+    spectrum,
+)
 from lrcalc.analysis.infrared import check_conditions
 
 FORMS = {
@@ -138,7 +145,10 @@ def raman(
         "blocks": len(blocks.raw),
         "laser_nm": laser,
         "form": form,
-        "notes": [f"below {resolution} cm⁻¹ the window shapes the spectrum"],
+        "notes": [
+            f"below {resolution} cm⁻¹ the window shapes the spectrum",
+            *memory_notes(nu, found["vv"].value[1:] * factor, found["vv"].stretches[1:]),
+        ],
     }
     return RamanSpectrum(
         nu,

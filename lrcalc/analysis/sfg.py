@@ -19,6 +19,7 @@ from lrcalc.analysis.correlation import (
     correlate,
     differences,
     lags_for,
+    memory_notes,
     spectrum,
 )
 from lrcalc.analysis.dielectric import kramers_kronig
@@ -114,7 +115,10 @@ def sum_frequency(
         "lags": lags,
         "frames": blocks.frames,
         "blocks": len(blocks.raw),
-        "notes": ["A and M must belong to one surface; those of a whole slab cancel"],
+        "notes": [
+            "A and M must belong to one surface; those of a whole slab cancel",
+            *memory_notes(whole.wavenumber[keep], imaginary[keep], whole.stretches[keep]),
+        ],
     }
     return SumFrequency(
         whole.wavenumber[keep],

@@ -6,13 +6,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrcalc import units
-from lrcalc.analysis.cepstral import Cepstral, cepstral_zero
+from lrcalc.analysis.cepstral import BROAD, Cepstral, cepstral_zero
 from lrcalc.analysis.conditions import equilibrium
 from lrcalc.analysis.correlation import (
     Blocks,
     Spectrum,
+    affordable_resolution,
+    as_trajectories,
     correlate,
     lags_for,
+    memory_notes,
     spectrum,
     standard_error,
 )
@@ -108,7 +111,7 @@ def vdos(
         "frames": blocks.frames,
         "blocks": len(blocks.raw),
         "atoms": len(weights),
-        "notes": [],
+        "notes": memory_notes(whole.wavenumber, whole.value, whole.stretches),
     }
     kinetic = start * units.EV_PER_AMU_A2_FS2 / (3 * len(weights) * units.BOLTZMANN)
     return DensityOfStates(
@@ -140,6 +143,8 @@ SHORT = 10_000.0
 """Below this many fs it is said that the run is short."""
 CROWDED = 10
 """Fewer frequencies than this for each cepstral coefficient leave neither value nor error."""
+FEW_STRETCHES = 30
+"""With fewer independent stretches than this, a conductivity and its error are rough."""
 MANY = 30
 """More cepstral coefficients than this describe lines, not a smooth spectrum."""
 
@@ -185,6 +190,12 @@ def quality_notes(
             "coefficients: neither the value nor its error means anything; run longer, or choose a "
             "`cutoff` below the sharp features"
         )
+    if found.stretches < FEW_STRETCHES:
+        notes.append(
+            f"WARNING: the current remembers itself for long: this run holds about "
+            f"{found.stretches:.0f} independent stretches only (at least {FEW_STRETCHES} wanted), "
+            "so values and errors are rough; run longer"
+        )
     if found.error > 0.3 * found.value:
         notes.append(f"WARNING: the error is {100 * found.error / found.value:.0f} % of the value")
     correlation = blocks.correlation.sum(0)
@@ -192,7 +203,7 @@ def quality_notes(
     deviations = (blocks.raw - blocks.correlation * blocks.products[:, None]).sum(1)
     deviations = (deviations / blocks.products.sum(0))[:, last].mean(1)
     tail = float(correlation[last].mean()) / float(correlation[0])
-    statistical = float(standard_error(result.deviations)[0])
+    statistical = float(result.error[0])
     still = abs(tail) > max(3 * float(standard_error(deviations)) / float(correlation[0]), 1e-3)
     if still or abs(cut) > 2 * statistical:
         notes.append(
@@ -211,6 +222,38 @@ def quality_notes(
     return notes
 
 
+def _time_integral(
+    current: Any, timestep: float, resolution: float | None
+) -> tuple[float, Blocks, Spectrum]:
+    """Resolution, correlation and spectrum of a current, lags long enough where not given."""
+
+    def found(one: float) -> tuple[Blocks, Spectrum]:
+        # The current of a run at rest has no mean; removing it would bias the zero-frequency limit.
+        lags = lags_for(one, timestep, "hann")
+        blocks = correlate(current, lags, columns=3, mean="none", name="current")
+        return blocks, spectrum(blocks, [1.0, 1.0, 1.0], timestep)
+
+    streams = as_trajectories(current, 3, "current")
+    frames = [sum(len(chunk) for chunk in stream()) for stream in streams]
+    if sum(frames) * timestep < SHORTEST:
+        raise ValueError(
+            f"{sum(frames)} frames every {timestep:g} fs are {sum(frames) * timestep:.0f} fs, too "
+            f"short for a conductivity: at least {SHORTEST / 1000:g} ps, better 100 ps"
+        )
+    if resolution is not None:
+        return resolution, *found(resolution)
+    resolution = affordable_resolution(frames, timestep, "hann")
+    while True:
+        blocks, result = found(resolution)
+        correlation = blocks.correlation.sum(0)
+        whole = timestep * (correlation.sum() - 0.5 * (correlation[0] + correlation[-1]))
+        lost = abs(float(whole - result.value[0]))
+        lags = 2 * len(correlation)
+        if lost < 0.5 * float(result.error[0]) or min(frames) < 4 * lags:
+            return resolution, blocks, result
+        resolution /= 2.0
+
+
 @equilibrium("conductivity")
 def conductivity(
     current: Any,
@@ -218,7 +261,7 @@ def conductivity(
     timestep: float,
     volume: float,
     temperature: float,
-    resolution: float = 20.0,
+    resolution: float | None = None,
     cutoff: float | None = None,
     segment: int | None = None,
 ) -> Conductivity:
@@ -232,31 +275,31 @@ def conductivity(
     timestep, volume, temperature
         fs between frames, Å³, K.
     resolution
-        cm⁻¹; fixes the longest lag of the time integral.
+        cm⁻¹; fixes the longest lag of the time integral. By default 20, or coarser where the runs
+        are short, or as much finer as a current that decays slowly asks for and the runs afford.
     cutoff, segment
         See :func:`lrcalc.analysis.cepstral.cepstral_zero`.
     """
     check_conditions(timestep, volume, temperature)
-    lags = lags_for(resolution, timestep, "hann")
     if segment is not None and segment < 64:
         raise ValueError(f"`segment` is {segment} frames but must be at least 64")
-    # The current of a run at rest has no mean; removing it would bias the zero-frequency limit.
-    blocks = correlate(current, lags, columns=3, mean="none", name="current")
-    if blocks.frames * timestep < SHORTEST:
-        raise ValueError(
-            f"{blocks.frames} frames every {timestep:g} fs are {blocks.frames * timestep:.0f} fs, "
-            f"too short for a conductivity: at least {SHORTEST / 1000:g} ps, better 100 ps"
-        )
-    # e² Å² fs⁻¹ /(Å³ eV) in S/m: 1 e²/(eV Å fs) = 1.602176634e-19 · 1e10 · 1e15 S/m
-    scale = 1.602176634e6 / (3.0 * volume * units.BOLTZMANN * temperature)
-    result = spectrum(blocks, [1.0, 1.0, 1.0], timestep)
+    resolution, blocks, result = _time_integral(current, timestep, resolution)
     correlation = blocks.correlation.sum(0)
     running = timestep * (np.cumsum(correlation) - 0.5 * (correlation[0] + correlation))
+    # e² Å² fs⁻¹ /(Å³ eV) in S/m: 1 e²/(eV Å fs) = 1.602176634e-19 · 1e10 · 1e15 S/m
+    scale = 1.602176634e6 / (3.0 * volume * units.BOLTZMANN * temperature)
     found = cepstral_zero(current, timestep, segment=segment, cutoff=cutoff)
     # The window takes off a part of what has not decayed at its end.
     cut = float(running[-1] - result.value[0])
-    error = float(np.hypot(standard_error(result.deviations)[0], cut))
+    error = float(np.hypot(result.error[0], cut))
     notes = quality_notes(found, blocks, result, cut, timestep, scale) + low_frequency_note(found)
+    top = float(found.wavenumber[-1])
+    if top > 4 * BROAD * found.width:
+        notes.append(
+            f"WARNING: the spectrum of the current changes by half within {found.width:.2g} cm⁻¹, "
+            f"but the cepstral fit runs to {top:.4g}: it may smooth over that. Choose a `cutoff` "
+            f"near {BROAD * found.width:.2g}, or leave it and `segment` out"
+        )
     if cutoff is None and found.coefficients > MANY:
         notes.append(
             f"{found.coefficients} cepstral coefficients: the current has sharp features; choose a "
@@ -267,11 +310,11 @@ def conductivity(
         "volume_A3": volume,
         "temperature_K": temperature,
         "resolution_cm1": resolution,
-        "lags": lags,
+        "lags": len(running),
         "frames": blocks.frames,
         "blocks": len(blocks.raw),
         "cepstral_coefficients": found.coefficients,
-        "cutoff_cm1": cutoff,
+        "cutoff_cm1": float(found.wavenumber[-1]),
         "notes": notes,
     }
     return Conductivity(
@@ -280,7 +323,7 @@ def conductivity(
         float(result.value[0]) * scale,
         error * scale,
         found,
-        timestep * np.arange(lags),
+        timestep * np.arange(len(running)),
         running * scale,
         settings,
     )

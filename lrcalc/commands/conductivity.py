@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         timestep=data.timestep,
         volume=volume,
         temperature=temperature,
-        resolution=_spectra.resolution(args, data, "hann"),
+        resolution=args.resolution,
         cutoff=args.cutoff,
         segment=args.segment,
     )
