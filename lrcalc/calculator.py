@@ -39,8 +39,9 @@ class LRCalculator(Calculator):
     device, dtype, epsilon_infinity, asr_projection, allow_net_charge
         As in `lrcalc.Evaluator`.
     electric_field : array-like (3,) or callable, V/Å, optional
-        Constant E, or a function of `time` (fs) that returns (3,). ASE's own dynamics do not
-        tell a calculator the time: use `lrcalc.dynamics.Simulation` or `lrcalc md`, or set
+        Constant E, or a function of `time` (fs) that returns (3,): the macroscopic field; of a
+        molecule, and along the normal of a slab, the one applied from outside. ASE's own dynamics
+        do not tell a calculator the time: use `lrcalc.dynamics.Simulation` or `lrcalc md`, or set
         `time` before each step.
     electric_displacement : array-like (3,) or callable, e/Å², optional
         Constant D, or a function of `time`.

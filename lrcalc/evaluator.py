@@ -82,7 +82,8 @@ class Evaluator:
         Of the model. Energies and dipoles are summed in float64 in any case.
     electric_field : array-like (3,), V/Å, optional
         Constant E: the energy becomes the electric enthalpy, forces and stress its derivatives
-        (stress at constant E).
+        (stress at constant E). In a crystal or liquid the macroscopic field; of a molecule, and
+        along the normal of a slab, the one applied from outside (`lrcalc.models.boundary`).
     electric_displacement : array-like (3,), e/Å², optional
         Constant D (periodic structures only).
     reduced_field : array-like (3,), V, optional
@@ -285,7 +286,7 @@ class Evaluator:
         """Tensors of one batched call, for tools that need their own derivatives.
 
         ``surface``: evaluate the polarizability surface, which a dipole without a field does not
-        need; in a field it always is.
+        need, nor does constant D; at constant E it always is.
         """
         system = from_ase(list(structures), device=self.device)
         self.potential.backbone.species_index(system.numbers)
@@ -299,7 +300,8 @@ class Evaluator:
         )
         with torch.set_grad_enabled(gradient):
             leaves = strained(system, stress=stress)
-            needed = self.in_field or (electric and surface)
+            answers = held["electric_field"] is not None or held["reduced_field"] is not None
+            needed = answers or (electric and surface)
             terms = self.potential(leaves.system, pairs, surface=needed)
             has_charges = self.potential.config["level"] != "sr"
             enthalpy = electric_enthalpy(
