@@ -135,7 +135,7 @@ def read_cell(path: str | Path) -> np.ndarray:
     ValueError
         If it cannot be read, or has no three-dimensional cell.
     """
-    from ase.io import read as read_structure
+    from lrcalc.structures.formats import frames_of
 
     path = Path(path)
     if not path.is_file():
@@ -144,12 +144,7 @@ def read_cell(path: str | Path) -> np.ndarray:
         found = next(cells_of(path), None)
         if found is not None:
             return found
-    try:
-        atoms = read_structure(path, index=0)
-    except Exception as error:  # ASE raises many kinds for a malformed file
-        raise ValueError(
-            f"{path} could not be read as a structure ({type(error).__name__})"
-        ) from error
+    (atoms,) = frames_of(path, 0, "cell")
     if atoms.cell.rank == 3:
         return np.array(atoms.cell)
     raise ValueError(f"{path} has no three-dimensional cell; give --volume")
