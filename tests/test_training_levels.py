@@ -12,7 +12,9 @@ from ase import Atoms
 from lrcalc import from_ase, load
 from lrcalc.cli import main
 from lrcalc.evaluator import Evaluator
+from lrcalc.models.orientation import orient
 from lrcalc.models.readout import LEVELS
+from lrcalc.neighbors import build_pairs
 from lrcalc.training.data import make_frames, read_structures
 from lrcalc.training.fit import fit
 from lrcalc.training.settings import Settings
@@ -55,6 +57,11 @@ def check(rows, structures, path, device="cpu"):
     errors = [r["forces"] - a.get_forces() for r, a in zip(results, valid, strict=True)]
     rmse = math.sqrt(np.concatenate(errors).__pow__(2).mean())
     assert rmse == pytest.approx(load(path).metadata["errors"]["valid_forces"], rel=1e-3)
+    precise = Evaluator(str(path), device=device, dtype="float64")(valid, ["energy", "forces"])
+    for one, other in zip(results, precise, strict=True):
+        assert one["energy"] == pytest.approx(other["energy"], abs=1e-3, rel=1e-6)
+        scale = np.abs(other["forces"]).max()
+        np.testing.assert_allclose(one["forces"], other["forces"], atol=1e-3 * scale)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -152,6 +159,18 @@ def test_what_the_readout_makes_is_within_its_bounds():
     alpha = _anisotropic(zero, torch.zeros(3, 2), features)
     alpha.sum().backward()
     assert torch.isfinite(zero.grad).all()
+
+
+def test_charges_induced_on_atoms_do_not_count_where_they_have_no_dipole():
+    """Their polarizability in a cell grew with its size, and with it the scale of all charges."""
+    atoms = frames_of("water", 1)[0]
+    potential = random_potential(atoms, level="uiq", charges="atomic")
+    for repeat in (1, 2):
+        system = from_ase(atoms * (repeat, 1, 1))
+        pairs = build_pairs(system, potential.cutoff)
+        orient(potential, system, pairs)
+        assert potential.metadata["susceptibility"] == 0.0
+        assert potential.screening == 1.0
 
 
 def test_a_model_that_diverged_says_so_by_its_own_name():

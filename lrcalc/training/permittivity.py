@@ -13,6 +13,9 @@ KEYS = ("epsilon_infinity", "eps_infinity", "epsilon_inf", "eps_inf", "epsinf", 
         "optical_dielectric_constant", "optical_permittivity")  # fmt: skip
 """Entries that mean the electronic permittivity, in any case, also after REF_ or DFT_."""
 
+VOID = 100.0
+"""Å³ an atom, from which on a cell is mostly empty; liquid caesium has 120, water 10."""
+
 AGREE = 0.10
 """Relative spread of the means over frames that one constant of a model may stand for."""
 
@@ -43,20 +46,20 @@ class Stated(NamedTuple):
     where : str
         File and frame.
     tensor : ndarray (3, 3) or None
-    periodic : bool
-        In three directions.
+    matter : bool
+        Periodic in three directions, and no molecule in an empty box.
     """
 
     where: str
     tensor: np.ndarray | None
-    periodic: bool
+    matter: bool
 
 
 def stated_permittivities(structures: Sequence[Atoms], path: str) -> list[Stated]:
     """Collect what the frames of a file state of ε_∞."""
     where = [f"{path}: frame {k}" for k in range(len(structures))]
     return [
-        Stated(w, stated_permittivity(a, w), bool(a.pbc.all()))
+        Stated(w, stated_permittivity(a, w), bool(a.pbc.all()) and a.get_volume() < VOID * len(a))
         for w, a in zip(where, structures, strict=True)
     ]
 
@@ -114,7 +117,7 @@ def permittivity_of(stated: Sequence[Stated], given: float | None, level: str) -
     said = [x for x in stated if x.tensor is not None]
     if not said:
         lines = []
-        if given is None and level != "sr" and any(x.periodic for x in stated):
+        if given is None and level != "sr" and any(x.matter for x in stated):
             lines = [
                 "note: ε_∞ is neither given (--epsilon-infinity) nor in the frames: the card says "
                 "1, with which dipoles and Born charges of matter are too small by √ε_∞"

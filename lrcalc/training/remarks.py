@@ -14,6 +14,8 @@ from lrcalc.structures import describe_intake
 from lrcalc.structures.content import whole_atoms
 from lrcalc.training.labels import LabelKeys, has_label, names_of, same
 
+HARMLESS = ("names no unit", "fixed atoms are read", "the run has the field")
+
 SILENT = 1e-4
 """eV an atom, eV/Å: energies or forces under two names that differ by less are one."""
 
@@ -33,6 +35,7 @@ def describe_labels(structures: Sequence[Atoms], keys: LabelKeys) -> list[str]:
         *_unused_values(structures, keys),
         *_open_stress(structures),
         *_fixed_without_force(structures),
+        *_in_a_field(structures),
         *_unknown(structures),
     ]
 
@@ -159,11 +162,30 @@ def _fixed_without_force(structures: Sequence[Atoms]) -> Iterator[str]:
         )
 
 
+def _in_a_field(structures: Sequence[Atoms]) -> Iterator[str]:
+    """Find frames that were computed in a field."""
+    seen: Counter[str] = Counter()
+    for atoms in structures:
+        seen.update(k for k, v in atoms.info.items() if "field" in str(k).lower() and _is_set(v))
+    for key, count in seen.items():
+        yield (
+            f"{key} is not zero in {_of(count, structures)}: labels computed in a field are taken "
+            "for those without one; leave these frames out"
+        )
+
+
+def _is_set(value: Any) -> bool:
+    numbers = _numbers(value)
+    return bool(numbers.size and np.any(numbers))
+
+
 def _unknown(structures: Sequence[Atoms]) -> Iterator[str]:
     """Collect what no structure of ours can carry, such as spins: each kind once."""
     lines: Counter[str] = Counter()
     for atoms in structures:
-        lines.update({x for x in describe_intake(atoms) if x.startswith("not used")})
+        said = {x for x in describe_intake(atoms) if x.startswith("not used")}
+        # velocities and constraints do no harm here; a field is in the labels
+        lines.update(x for x in said if not any(word in x for word in HARMLESS))
     shown = 3
     for line, count in list(lines.items())[:shown]:
         yield f"{line} ({_of(count, structures)})"
