@@ -15,6 +15,7 @@ from lrcalc.analysis.velocities import of_run, particles
 from lrcalc.cli import main
 from tests.ipi_helpers import toy_input, waters
 from tests.test_analysis_files import all_frames, run
+from tests.test_analysis_runs import header_and_table
 
 FRAMES = 240
 RNG = np.random.default_rng(11)
@@ -124,6 +125,23 @@ def test_labels_of_isotopes(tmp_path):
     assert analyse(tmp_path, other) == pytest.approx(KINETIC, rel=1e-4)
 
 
+def test_fixed_atoms_do_not_count(tmp_path):
+    """Held still they have no temperature and no states."""
+    still = V.copy()
+    still[:, 3:] = 0.0
+    path = tmp_path / "a.extxyz"
+    frames = []
+    for atoms, v in frames_of(still, masses=MASSES):
+        atoms.arrays["momenta"] = MASSES[:, None] * v / units.fs
+        frames.append(atoms)
+    write(path, frames)
+    expected = 103.642696 * (MASSES[:, None] * still**2).sum((1, 2)).mean() / (9 * 8.617333262e-5)
+    assert analyse(tmp_path, path) == pytest.approx(expected, rel=1e-5)
+    table = header_and_table(tmp_path / "o-vdos.csv")
+    area = np.trapezoid(table["total_per_cm-1"], table["wavenumber_cm-1"])
+    assert area == pytest.approx(9 * 4500 / 16678.2, rel=0.1)  # white noise up to 1/(2 dt)
+
+
 @pytest.mark.shared
 def test_case_isotope_vdos(tmp_path, shared):
     """cases/isotope_vdos: label D, KeyError before; a mass of H halves the temperature of D."""
@@ -148,7 +166,8 @@ def test_masses_of_an_ipi_run(tmp_path):
     path.write_text(path.read_text().replace("<velocities", told + "<velocities", 1))
     assert ipi.run_ipi(path, timeout=60).finished
     kinetic = ipi.read_properties(path.parent / "sim.out").values["kinetic_md"].mean()
-    expected = 2 * kinetic / (3 * len(atoms) * 8.617333262e-5)  # of i-PI itself
+    # of i-PI itself, which keeps the centre of mass at rest
+    expected = 2 * kinetic / ((3 * len(atoms) - 3) * 8.617333262e-5)
     found = analyse(tmp_path, path.parent, timestep=False)
     assert found == pytest.approx(expected, rel=1e-5)
     for name in ("RESTART", "sim.checkpoint"):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 
 from lrcalc.analysis.correlator import Series
-from lrcalc.ipi_files.folder import IPIRun, find_input, read_run
+from lrcalc.ipi_files.folder import IPIRun, has_input, read_run
 from lrcalc.ipi_files.simulation import Simulation, Thermostat
 from lrcalc.run_conditions import HELD, RunConditions
 
@@ -84,9 +84,7 @@ def of_run(run: IPIRun) -> RunConditions:
 def beside(path: str | Path) -> RunConditions | None:
     """Conditions of the i-PI run that wrote a file; None if none beside it did."""
     path = Path(path)
-    try:
-        find_input(path.parent)
-    except FileNotFoundError:
+    if not has_input(path.parent):
         return None
     run = read_run(path.parent)
     if any(path in files for files in run.outputs.values()):

@@ -33,7 +33,7 @@ class DensityOfStates(NamedTuple):
     parts: dict[str, np.ndarray]
     """(F,) per species (``H``), per direction (``x``), and both (``H x``)."""
     temperature: float
-    """K, from the mean kinetic energy of all 3N velocities."""
+    """K, from the mean kinetic energy; of 3N − 3 velocities where the centre of mass is at rest."""
     settings: dict[str, Any]
 
 
@@ -49,6 +49,8 @@ def vdos(
     maximum: float = 4500.0,
 ) -> DensityOfStates:
     """Mass-weighted velocity spectrum ``(2/π) Σ m ∫⟨v v⟩ cos ωt dt / k_BT``, scaled to 3N.
+
+    Atoms that are fixed throughout do not count.
 
     Parameters
     ----------
@@ -66,8 +68,15 @@ def vdos(
     root = np.sqrt(np.repeat(weights, 3))
     lags = lags_for(resolution, timestep, window, maximum)
 
+    moving = np.zeros(len(weights), dtype=bool)
+    energies = np.zeros(2)  # twice the kinetic energy: of the centre of mass, of all
+
     def weigh(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for chunk in chunks:
+            each = chunk.reshape(-1, len(weights), 3)
+            moving[:] |= (each != 0).any((0, 2))
+            momentum = np.einsum("i,tia->ta", weights, each)
+            energies[:] += (momentum**2).sum() / weights.sum(), weights @ (each**2).sum((0, 2))
             # Short pieces: thousands of columns times thousands of frames would fill the memory.
             size = max(1, 2_000_000 // chunk.shape[1])
             for start in range(0, len(chunk), size):
@@ -86,8 +95,9 @@ def vdos(
     start = float(blocks.correlation[:, 0].sum())
     if start <= 0:
         raise ValueError("all velocities are zero")
-    # ∫ (2/π) F dω = C(0); per cm⁻¹ and scaled so that the whole is 3N.
-    scale = 2.0 / np.pi * units.WAVENUMBER_TO_ANGULAR * 3 * len(weights) / start
+    free = int(moving.sum())
+    # ∫ (2/π) F dω = C(0); per cm⁻¹ and scaled so that the whole is 3N of the atoms that move.
+    scale = 2.0 / np.pi * units.WAVENUMBER_TO_ANGULAR * 3 * free / start
 
     def part(which: Sequence[int]) -> Spectrum:
         row = np.zeros(count)
@@ -102,7 +112,7 @@ def vdos(
         parts[letter] = part(range(axis, count, 3)).value * scale
         for index, symbol in enumerate(names):
             parts[f"{symbol} {letter}"] = part([3 * index + axis]).value * scale
-    settings = {
+    settings: dict[str, Any] = {
         "quantity": "vibrational density of states, integral 3N",
         "timestep_fs": timestep,
         "resolution_cm1": resolution,
@@ -113,7 +123,13 @@ def vdos(
         "atoms": len(weights),
         "notes": memory_notes(whole.wavenumber, whole.value, whole.stretches),
     }
-    kinetic = start * units.EV_PER_AMU_A2_FS2 / (3 * len(weights) * units.BOLTZMANN)
+    if free < len(weights):
+        settings["notes"].append(
+            f"{len(weights) - free} atoms never move: N is {free} in integral and temperature"
+        )
+    at_rest = energies[0] * free < 1e-4 * energies[1]  # else its share is 1/N
+    freedom = 3 * free - 3 * at_rest
+    kinetic = start * units.EV_PER_AMU_A2_FS2 / (freedom * units.BOLTZMANN)
     return DensityOfStates(
         whole.wavenumber, whole.value * scale, whole.error * scale, parts, kinetic, settings
     )

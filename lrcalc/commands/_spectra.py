@@ -15,6 +15,7 @@ from lrcalc.analysis.correlation import COARSEST, WINDOWS, Series, affordable_re
 from lrcalc.analysis.ipi_folder import IPIRun, mean_temperature, read_run
 from lrcalc.analysis.lammps import UNITS as LAMMPS_UNITS
 from lrcalc.analysis.series import UNITS, WANTED, count_frames, frame_spacing, read_runs
+from lrcalc.ipi_files.folder import has_input
 from lrcalc.run_conditions import RunConditions
 
 PREFERRED = 20.0
@@ -170,7 +171,7 @@ def locate(files: Sequence[str], quantity: str) -> tuple[list[Path], list[IPIRun
         else:
             paths.append(path)
             folder = path.parent
-            if (folder / "input.xml").is_file() and folder.resolve() not in runs:
+            if has_input(folder) and folder.resolve() not in runs:
                 run = read_run(folder)
                 if any(path in files for files in run.outputs.values()):
                     runs[folder.resolve()] = run
@@ -226,7 +227,7 @@ def _spacing(
         raise ValueError(f"the runs have different time steps: {sorted(known)} fs")
     if not known:
         return frame_spacing(series, args.timestep, args.md_timestep)
-    step, where = known.pop(), runs[0].folder / "input.xml"
+    step, where = known.pop(), runs[0].input
     if args.md_timestep is not None and abs(args.md_timestep - step) > 1e-3 * step:
         raise ValueError(f"--md-timestep is {args.md_timestep:g} fs but {where} says {step:g} fs")
     if all(run.stride is None for run in series):
@@ -347,7 +348,7 @@ def electronic_part(given: float | None, data: Data) -> float | None:
         if name is None:
             continue
         if "epsilon_infinity" in run.parameters:
-            value, source = float(name), str(run.folder / "input.xml")
+            value, source = float(name), str(run.input)
         else:
             try:
                 value, source = _of_model(name, run.folder), f"model {name!r}"

@@ -13,11 +13,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from lrcalc.ipi_files.extras import POLARIZABILITY_UNIT
 from lrcalc.structures import total_charge
 from lrcalc.units import BOHR, HARTREE
-
-POLARIZABILITY_UNIT = BOHR**2 / HARTREE
-"""1 e² bohr²/hartree of polarizability in e Å²/V."""
 
 EXTRAS: dict[str, str] = {
     "dipole": "dipole",

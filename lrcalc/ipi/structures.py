@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 from ase import Atoms
@@ -10,7 +9,8 @@ from ase.formula import Formula
 from ase.units import fs
 from numpy.typing import NDArray
 
-from lrcalc.ipi_files.quantities import AMU, ATOMIC_TIME
+from lrcalc.ipi_files.quantities import ATOMIC_TIME
+from lrcalc.ipi_files.simulation import read_state
 from lrcalc.structures import fixed_atoms, read_structure, total_charge
 from lrcalc.structures.formats import fixed_mark
 from lrcalc.structures.isotopes import isotope
@@ -112,16 +112,15 @@ def continued(atoms: Atoms, restart: Path) -> Atoms:
         If the file cannot be read, or is of other atoms.
     """
     try:
-        root = ElementTree.parse(restart).getroot()
-    except (ElementTree.ParseError, UnicodeDecodeError) as error:
+        state = read_state(restart)
+    except ValueError as error:
         raise ValueError(f"`restart` {str(restart)!r} is no RESTART of i-PI: {error}") from error
-    names, beads, cell = (root.find(f"system/{tag}") for tag in ("beads/names", "beads/q", "cell"))
-    if names is None or beads is None or cell is None:
+    if state is None or state.positions is None or state.cell is None:
         raise ValueError(
             f"`restart` {str(restart)!r} has no positions: give a RESTART or checkpoint that a run"
             " of i-PI has written"
         )
-    symbols = [named[0] if (named := isotope(name)) else name for name in _words(names)]
+    symbols = [named[0] if (named := isotope(name)) else name for name in state.names]
     if symbols != atoms.get_chemical_symbols():
         raise ValueError(
             f"`restart` {str(restart)!r} has {len(symbols)} atoms ({Formula.from_list(symbols)}),"
@@ -129,20 +128,15 @@ def continued(atoms: Atoms, restart: Path) -> Atoms:
             " atoms in the same order"
         )
     moved = atoms.copy()
-    matrix = np.array(_words(cell), dtype=float).reshape(3, 3).T * BOHR
-    moved.set_cell(matrix, apply_constraint=False)
-    positions = np.array(_words(beads), dtype=float).reshape(-1, len(atoms), 3)
-    moved.set_positions(positions.mean(axis=0) * BOHR, apply_constraint=False)
-    masses = root.find("system/beads/m")
-    if masses is not None:
-        _take_masses(moved, np.array(_words(masses), dtype=float) / AMU, restart)
+    moved.set_cell(state.cell, apply_constraint=False)
+    moved.set_positions(state.positions.mean(axis=0), apply_constraint=False)
+    if state.masses is not None:
+        _take_masses(moved, state.masses, restart)
     return moved
 
 
 def _take_masses(atoms: Atoms, masses: NDArray[np.float64], restart: Path) -> None:
     """Go on with the masses of a run; those that a structure itself states have to be these."""
-    if len(masses) != len(atoms):
-        raise ValueError(f"`restart` {str(restart)!r} has {len(masses)} masses")
     other = np.abs(masses - atoms.get_masses()) > 0.01
     if atoms.has("masses") and other.any():
         atom = int(np.argmax(other))
@@ -153,8 +147,3 @@ def _take_masses(atoms: Atoms, masses: NDArray[np.float64], restart: Path) -> No
         )
     if other.any():
         atoms.set_masses(masses)
-
-
-def _words(node: ElementTree.Element) -> list[str]:
-    """Entries of an array ``[ a, b, ... ]``."""
-    return (node.text or "").strip(" []\n").replace(",", " ").split()

@@ -78,6 +78,15 @@ def find_input(folder: str | Path) -> Path:
     raise FileNotFoundError(f"no input.xml in {folder}: {way_out}")
 
 
+def has_input(folder: str | Path) -> bool:
+    """Whether a folder is that of a run, as `find_input` understands it."""
+    try:
+        find_input(folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def read_run(folder: str | Path) -> IPIRun:
     """Read the input of a folder and see which outputs are there.
 
