@@ -211,6 +211,33 @@ def test_constant_field_and_pressure_offer_the_voltage(tmp_path, capsys, monkeyp
     assert not (tmp_path / "x").exists()
 
 
+def test_the_structure_file_is_not_replaced(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = saved(tmp_path / "init.xyz", ion()).read_text()
+    command = ["ipi-input", "--kind", "nve", "--structure", "init.xyz"]
+    assert main(command) == 2
+    assert "`--structure` is init.xyz, which the run would replace" in capsys.readouterr().err
+    assert (tmp_path / "init.xyz").read_text() == before
+    assert not (tmp_path / "input.xml").exists()
+    # what an earlier run has written may start the next
+    assert main([*command, "--workdir", "run"]) == 0
+    again = ["ipi-input", "--kind", "nve", "--structure", "run/init.xyz", "--workdir", "run"]
+    first = (tmp_path / "run" / "init.xyz").read_text()
+    assert main(again) == 0
+    assert (tmp_path / "run" / "init.xyz").read_text() == first
+
+
+def test_fixed_atoms_and_beads(tmp_path):
+    atoms = waters()
+    atoms.set_constraint(FixAtoms([0, 1, 2]))
+    path = toy_input(tmp_path, "pimd", structure=atoms, steps=10, beads=4)
+    assert run_ipi(path, timeout=60).finished
+    places = array_of((tmp_path / "RESTART").read_text(), "q").reshape(4, -1, 3) * BOHR
+    moved = np.abs(places - atoms.positions).max(axis=(0, 2))
+    assert moved[:3].max() < 1e-6
+    assert moved[3:].min() > 1e-3
+
+
 def test_commands_say_what_they_take(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     saved(tmp_path / "a.xyz", ion())

@@ -186,6 +186,7 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
     arguments = input_arguments(args)
     settings = arguments["settings"]
     atoms = read_structure(args.structure)
+    _keep_structure(Path(args.structure), Path(args.workdir or "."))
     start = _start(args, atoms)
     if runs_here:
         from lrcalc.models.requests import check_device
@@ -215,6 +216,21 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
         if ensemble == "npt" and settings.electric_field is not None:
             print(BRANCH_WARNING, file=sys.stderr)
     return path
+
+
+def _keep_structure(structure: Path, workdir: Path) -> None:
+    """Refuse to replace the structure file by what a run starts from, unless it is just that."""
+    from lrcalc.ipi_files.xyz import is_ipi_xyz
+
+    for name in ("init.xyz", "init-velocities.xyz"):
+        target = workdir / name
+        if target.is_file() and structure.is_file() and target.samefile(structure):
+            if is_ipi_xyz(structure):
+                continue
+            raise ValueError(
+                f"`structure` is {target}, which the run would replace: give another name or"
+                " another `workdir`"
+            )
 
 
 def _start(args: argparse.Namespace, atoms: Any) -> Start:
