@@ -499,7 +499,7 @@ QUICK = settings(max_examples=40, stateful_step_count=20, derandomize=True, dead
                  suppress_health_check=list(HealthCheck))  # fmt: skip
 """Without shrinking, which takes minutes: add Phase.shrink to look into a failure."""
 
-LONG = settings(QUICK, max_examples=2000, stateful_step_count=40)
+LONG = settings(QUICK, max_examples=2000)
 
 
 class TestCalls(Calls.TestCase):

@@ -47,22 +47,33 @@ def make_evaluator(settings: Settings) -> Evaluates:
 
 
 class Engine:
-    """Evaluates what i-PI sends. `template` gives species, their order and the boundary."""
+    """Evaluates what i-PI sends. `template` (copied) gives species, their order and the boundary.
+
+    What is held is asked of the evaluator in every call, where it can tell, else of `settings`.
+    """
 
     def __init__(
         self, settings: Settings, template: Atoms, evaluator: Evaluates | None = None
     ) -> None:
         self.settings = settings
-        self.template = template
+        self.template = template.copy()
         self.evaluator = make_evaluator(settings) if evaluator is None else evaluator
-        self.properties = ["energy", "forces"]
-        if settings.virial and np.any(template.pbc):
-            self.properties.append("stress")
-            if settings.electric_field or settings.electric_displacement:
-                self.properties += ["electric_field", "dipole"]
-        self.properties += [EXTRAS[name] for name in settings.extras]
-        self.properties = list(dict.fromkeys(self.properties))
         self._first = True
+
+    @property
+    def _turned(self) -> bool:
+        """Whether something is held that does not turn with the structure: E or D."""
+        fixed = ("electric_field", "electric_displacement")
+        held = (getattr(self.evaluator, k, getattr(self.settings, k)) for k in fixed)
+        return any(value is not None for value in held)
+
+    @property
+    def properties(self) -> list[str]:
+        """What is asked of the evaluator; a virial in a field needs the torque of the field."""
+        names = ["energy", "forces"]
+        if self.settings.virial and np.any(self.template.pbc):
+            names += ["stress", "electric_field", "dipole"] if self._turned else ["stress"]
+        return list(dict.fromkeys([*names, *(EXTRAS[name] for name in self.settings.extras)]))
 
     def __call__(self, cells: Sequence[Array], positions: Sequence[Array]) -> list[ForceMessage]:
         """All structures, in one model call or a few (see `Settings.atoms_per_call`).
@@ -84,12 +95,10 @@ class Engine:
             for cell, position in zip(cells, positions, strict=True)
         ]
         if self._first:
-            field = self.settings.electric_field or self.settings.electric_displacement
-            check_first_frame(self.template, structures[0], has_field=field is not None)
+            check_first_frame(self.template, structures[0], has_field=self._turned)
+        wanted = self.properties
         results = [
-            result
-            for part in self._parts(structures)
-            for result in self.evaluator(part, self.properties)
+            result for part in self._parts(structures) for result in self.evaluator(part, wanted)
         ]
         check_finite(results)
         if self._first:
