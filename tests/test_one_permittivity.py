@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators.calculator import Calculator
 from ase.io import read
 from ase.units import fs
@@ -14,7 +15,8 @@ from lrcalc.analysis import phonons as ph
 from lrcalc.analysis.modes import longitudinal
 from lrcalc.cli import main
 from lrcalc.models.card import VOLUME_PER_ATOM
-from lrcalc.units import EPSILON_0, EV_PER_AMU_A2_FS2, WAVENUMBER_TO_ANGULAR
+from lrcalc.training.polarizability import reference_polarizability, volume_per_atom
+from lrcalc.units import COULOMB, EPSILON_0, EV_PER_AMU_A2_FS2, WAVENUMBER_TO_ANGULAR
 
 from .conftest import random_potential
 from .structures import water_box
@@ -439,3 +441,50 @@ def test_currents_and_forces_know_the_field_that_a_slab_answers(charges):
     evaluator.electric_field = (0.05, -0.1, 0.2)
     pull = np.einsum("a,nab->nb", evaluator.electric_field, born)
     np.testing.assert_allclose(ask(evaluator, slab, "forces"), plain["forces"] + pull, atol=1e-9)
+
+
+@pytest.mark.shared
+def test_sio2_cut_open_answers_the_field_outside(shared):
+    """α_zz/(ε0 V) = 1 - 1/ε_∞, about 0.6 and not 1.5; Z/2.38 along the normal."""
+    whole = read(shared / "data/phonons/quartz/POSCAR")
+    slab = whole.copy()
+    slab.pbc = (True, True, False)
+    evaluator = Evaluator("SiO2", dtype="float64", asr_projection=False)
+    alpha = ask(evaluator, slab, "polarizability")[2, 2] / (EPSILON_0 * slab.get_volume())
+    assert alpha == pytest.approx(0.613, abs=0.002)
+    inside = evaluator.evaluate([slab], gradient=False).terms.surface[0, 2, 2]
+    assert float(inside) / (EPSILON_0 * slab.get_volume()) == pytest.approx(1.587, abs=0.002)
+    slab.center(vacuum=8.0, axis=2)
+    boxed = slab.copy()
+    boxed.pbc = True  # the same surroundings
+    normal = ask(evaluator, slab, "born_effective_charges")[:, 2]
+    expected = ask(evaluator, boxed, "born_effective_charges")[:, 2] / 2.38
+    np.testing.assert_allclose(normal, expected, atol=1e-9)
+    assert ask(evaluator, slab, "polarizability")[2, 2] < EPSILON_0 * slab.get_volume()
+
+
+def test_alpha_of_a_water_molecule():
+    """1.63 Å³ with the liquid's local field, with a warning; 1.33 with the volume of an atom there.
+
+    10.217 Å³ is what an atom fills in the 300 frames that the surface was learned from (1.40 Å³ a
+    molecule); measured in the gas: 1.45.
+    """
+    evaluator = Evaluator("water", dtype="float64")
+    evaluator.potential.metadata["polarizability"].pop(VOLUME_PER_ATOM, None)
+    with pytest.warns(UserWarning, match="for a molecule"):
+        raw = ask(evaluator, molecule("H2O"), "polarizability").trace() / 3 * COULOMB
+    assert raw == pytest.approx(1.628, abs=0.002)
+    evaluator.potential.metadata["polarizability"][VOLUME_PER_ATOM] = 10.217
+    alpha = ask(evaluator, molecule("H2O"), "polarizability").trace() / 3 * COULOMB
+    assert alpha == pytest.approx(1.332, abs=0.003)
+
+
+def test_polarizabilities_of_slabs_are_not_learned():
+    slab = water_box(n=1)
+    slab.pbc = (True, True, False)
+    slab.info["polarizability"] = np.eye(3).ravel()
+    with pytest.raises(ValueError, match="a slab does not have along its normal"):
+        reference_polarizability(slab)
+    boxes = [water_box(n=1), water_box(n=2)]
+    assert volume_per_atom(boxes) == pytest.approx(2 * boxes[0].get_volume() / 9)
+    assert volume_per_atom([boxes[0], water_box(n=1, pbc=False)]) is None
