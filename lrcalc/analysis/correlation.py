@@ -289,13 +289,20 @@ def spectrum(
     )
 
 
-def memory_notes(wavenumber: np.ndarray, value: np.ndarray, independent: np.ndarray) -> list[str]:
+def memory_notes(
+    wavenumber: np.ndarray, value: np.ndarray, independent: np.ndarray, blocks: int
+) -> list[str]:
     """Say where a spectrum (F,) rests on few independent stretches (F,), if anywhere.
 
-    Only what is at least a tenth of the highest point counts.
+    Only what is at least a tenth of the highest point counts, and only a memory that ``blocks`` of
+    them can tell from chance.
     """
+    if blocks < 8:
+        return [f"{blocks} blocks only: error bars are rough, run longer"]
+    chance = min(0.95, 2.5 / np.sqrt(blocks))
+    few = min(float(ENOUGH), blocks * (1.0 - chance) / (1.0 + chance))
     seen = np.abs(value) >= 0.1 * float(np.abs(value).max())
-    rough = np.flatnonzero(seen & (independent < ENOUGH))
+    rough = np.flatnonzero(seen & (independent < few))
     if not len(rough):
         return []
     least = rough[np.argmin(independent[rough])]

@@ -216,7 +216,9 @@ def dielectric(
     )
     keep = whole.wavenumber <= maximum
     notes = jump_notes(undone)
-    notes += memory_notes(whole.wavenumber[keep], imaginary[keep], whole.stretches[keep])
+    notes += memory_notes(
+        whole.wavenumber[keep], imaginary[keep], whole.stretches[keep], len(blocks.raw)
+    )
     if correlation[-1] > 0.1 * correlation[0]:
         notes.append(
             f"the dipole still correlates {correlation[-1] / correlation[0]:.2f} after "

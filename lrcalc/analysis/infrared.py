@@ -174,9 +174,7 @@ def infrared(
     nyquist = 0.5 / (timestep * units.SPEED_OF_LIGHT * 1e-8)
     if nyquist < maximum:
         notes.append(f"frames every {timestep} fs reach {nyquist:.0f} cm⁻¹ only")
-    if len(blocks.raw) < 8:
-        notes.append(f"{len(blocks.raw)} blocks only: error bars are rough, run longer")
-    notes += memory_notes(result.wavenumber, result.value, result.stretches)
+    notes += memory_notes(result.wavenumber, result.value, result.stretches, len(blocks.raw))
     settings = {
         "quantity": LOSS if longitudinal([dipole, current]) else QUANTITY,
         "source": "dipole" if current is None else "current",
@@ -213,10 +211,14 @@ class Peak(NamedTuple):
 def peaks(
     wavenumber: np.ndarray, value: np.ndarray, error: np.ndarray, *, sigmas: float = 3.0
 ) -> list[Peak]:
-    """Maxima that stand out by more than ``sigmas`` standard errors and 2 % of the highest."""
+    """Maxima that stand out by more than ``sigmas`` standard errors and 2 % of the highest.
+
+    The error counts as its root mean square over the points within the resolution: from few blocks
+    it is itself rough, and where it comes out small by chance a shoulder would pass for a maximum.
+    """
     from scipy.signal import find_peaks, peak_widths
 
-    noise = np.nan_to_num(error, nan=0.0)
+    noise = np.sqrt(np.convolve(np.nan_to_num(error, nan=0.0) ** 2, np.ones(9) / 9, mode="same"))
     found, properties = find_peaks(value, prominence=0.02 * float(np.max(value)))
     width = peak_widths(value, found, rel_height=0.5)[0]
     step = wavenumber[1] - wavenumber[0]
@@ -237,6 +239,10 @@ class Band(NamedTuple):
     height: float
     share: float
     measured: str
+    error: float = np.nan
+    """Standard error of the height."""
+    clear: bool = True
+    """The maximum is one of :func:`peaks`: it stands out of its error bar."""
 
 
 def bands(
@@ -248,24 +254,27 @@ def bands(
     in, the highest of the maxima inside is taken. A shoulder has none: ``maximum`` is NaN.
     """
     whole = float(np.trapezoid(result.n_alpha, result.wavenumber))
+    found = {peak.wavenumber for peak in peaks(result.wavenumber, result.n_alpha, result.error)}
     table = []
     for name, (low, high, measured) in ranges.items():
         inside = np.flatnonzero((result.wavenumber >= low) & (result.wavenumber <= high))
         if len(inside) < 3:
             continue
         value = result.n_alpha
-        peaks = [i for i in inside[1:-1] if value[i - 1] < value[i] >= value[i + 1]]
-        top = max(peaks, key=lambda i: value[i]) if peaks else inside[np.argmax(value[inside])]
+        tops = [i for i in inside[1:-1] if value[i - 1] < value[i] >= value[i + 1]]
+        top = max(tops, key=lambda i: value[i]) if tops else inside[np.argmax(value[inside])]
         area = float(np.trapezoid(result.n_alpha[inside], result.wavenumber[inside]))
         table.append(
             Band(
                 name,
                 low,
                 high,
-                float(result.wavenumber[top]) if peaks else float("nan"),
+                float(result.wavenumber[top]) if tops else float("nan"),
                 float(result.n_alpha[top]),
                 area / whole,
                 measured,
+                float(result.error[top]),
+                float(result.wavenumber[top]) in found,
             )
         )
     return table

@@ -40,6 +40,7 @@ def spectrum_figure(
     y_label: str,
     title: str = "",
     marks: Sequence[tuple[float, float]] = (),
+    doubtful: Sequence[tuple[float, float]] = (),
     measured: np.ndarray | None = None,
     measured_label: str = "experiment",
     limits: tuple[float, float] | None = None,
@@ -51,6 +52,8 @@ def spectrum_figure(
 
     Parameters
     ----------
+    marks, doubtful
+        Maxima (x, y) that stand out of their error bars, and those that do not: in grey, with "?".
     others, other_errors
         More curves (name, x, y), and their error bands where there are any.
     signed
@@ -70,15 +73,17 @@ def spectrum_figure(
         axis.fill_between(
             wavenumber, value - error, value + error, color=CALCULATED, alpha=0.25, lw=0
         )
-    for place, height in marks:
+    named = [(x, y, f"{x:.0f}", CALCULATED) for x, y in marks]
+    named += [(x, y, f"{x:.0f}?", "0.45") for x, y in doubtful]
+    for place, height, text, colour in named:
         axis.annotate(
-            f"{place:.0f}",
+            text,
             (place, height),
             xytext=(0, 6),
             textcoords="offset points",
             ha="center",
             fontsize=8,
-            color=CALCULATED,
+            color=colour,
         )
     noise = np.nan_to_num(error)
     curves = [value, *(y for *_, y in others), *([] if measured is None else [measured[:, 1]])]

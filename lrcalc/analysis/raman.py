@@ -147,7 +147,9 @@ def raman(
         "form": form,
         "notes": [
             f"below {resolution} cm⁻¹ the window shapes the spectrum",
-            *memory_notes(nu, found["vv"].value[1:] * factor, found["vv"].stretches[1:]),
+            *memory_notes(
+                nu, found["vv"].value[1:] * factor, found["vv"].stretches[1:], len(blocks.raw)
+            ),
         ],
     }
     return RamanSpectrum(

@@ -117,7 +117,9 @@ def sum_frequency(
         "blocks": len(blocks.raw),
         "notes": [
             "A and M must belong to one surface; those of a whole slab cancel",
-            *memory_notes(whole.wavenumber[keep], imaginary[keep], whole.stretches[keep]),
+            *memory_notes(
+                whole.wavenumber[keep], imaginary[keep], whole.stretches[keep], len(blocks.raw)
+            ),
         ],
     }
     return SumFrequency(

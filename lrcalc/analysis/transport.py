@@ -121,7 +121,7 @@ def vdos(
         "frames": blocks.frames,
         "blocks": len(blocks.raw),
         "atoms": len(weights),
-        "notes": memory_notes(whole.wavenumber, whole.value, whole.stretches),
+        "notes": memory_notes(whole.wavenumber, whole.value, whole.stretches, len(blocks.raw)),
     }
     if free < len(weights):
         settings["notes"].append(

@@ -121,8 +121,13 @@ def write_infrared(
         "peaks": found,
         "integrated_cm2": dict(zip(("value", "error"), result.integrated(), strict=True)),
     }
+    marks, doubtful = [(peak.wavenumber, peak.height / 1e3) for peak in found], []
     if ranges is not None:
         summary["bands"] = bands(result, ranges)
+        # what the table of bands names, and nothing else
+        tops = [band for band in bands(result, ranges) if not np.isnan(band.maximum)]
+        marks = [(band.maximum, band.height / 1e3) for band in tops if band.clear]
+        doubtful = [(band.maximum, band.height / 1e3) for band in tops if not band.clear]
     loss = result.settings.get("quantity") == LOSS
     figure = plots.spectrum_figure(
         result.wavenumber,
@@ -131,7 +136,8 @@ def write_infrared(
         label="lrcalc ± one standard error",
         y_label="ω/c·Im(−1/ε) (10³ cm⁻¹)" if loss else "n·α (10³ cm⁻¹)",
         title=title or ("longitudinal" if loss else "infrared absorption, n·α (Napierian)"),
-        marks=[(peak.wavenumber, peak.height / 1e3) for peak in found],
+        marks=marks,
+        doubtful=doubtful,
         measured=experiment,
     )
     columns = [
@@ -177,10 +183,14 @@ def band_table(
 ) -> str:
     """Named bands beside the measured maxima (of n·α) as text.
 
-    ``edge of range``: no maximum inside, a stronger band beside the range leans in.
+    ``edge of range``: no maximum inside, a stronger band beside the range leans in. With a question
+    mark the maximum does not stand out of its error bar.
     """
     rows = [f"  {'band (n·α)':28s}{'here (cm⁻¹)':>14s}{'measured':>14s}{'share of area':>16s}"]
     for band in bands(result, ranges):
-        here = "edge of range" if np.isnan(band.maximum) else f"{band.maximum:.0f}"
+        doubt = "" if band.clear else "?"
+        here = "edge of range" if np.isnan(band.maximum) else f"{band.maximum:.0f}{doubt}"
         rows.append(f"  {band.name:28s}{here:>14s}{band.measured:>14s}{band.share:>16.3f}")
+    if any("?" in row for row in rows):
+        rows.append("  ?: a maximum that does not stand out of its error bar; run longer")
     return "\n".join(rows)

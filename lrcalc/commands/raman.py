@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrcalc.analysis.infrared import peaks
+from lrcalc.analysis.infrared import Peak, peaks
 from lrcalc.analysis.output import read_curve, write_csv, write_json
 from lrcalc.analysis.raman import FORMS, RamanSpectrum, raman
 from lrcalc.commands import _spectra
@@ -47,10 +47,16 @@ def run(args: argparse.Namespace) -> int:
     files = write_raman(
         result, args.output, experiment=measured, title=args.title, picture=args.picture
     )
-    for peak in peaks(result.wavenumber, result.vv, result.vv_error):
+    for peak in vv_peaks(result):
         print(f"  peak of VV ({args.form}): {peak.wavenumber:.0f} cm⁻¹, width {peak.width:.0f}")
     _spectra.report(result.settings, files)
     return 0
+
+
+def vv_peaks(result: RamanSpectrum) -> list[Peak]:
+    """Peaks of VV beyond the window's own width: those printed, marked and written."""
+    inside = result.wavenumber > result.settings["resolution_cm1"]
+    return peaks(result.wavenumber[inside], result.vv[inside], result.vv_error[inside])
 
 
 def write_raman(
@@ -64,7 +70,7 @@ def write_raman(
     """Write PREFIX-raman.csv, PREFIX-raman.png (or .pdf, .svg) and PREFIX-raman.json."""
     from lrcalc.analysis import plots
 
-    found = peaks(result.wavenumber, result.vv, result.vv_error)
+    found = vv_peaks(result)
     # Relative units: the shown curve has a maximum of one beyond the window's own width.
     inside = result.wavenumber > result.settings["resolution_cm1"]
     top = float(result.vv[inside].max())

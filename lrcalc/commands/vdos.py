@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from lrcalc.analysis import velocities
+from lrcalc.analysis.infrared import peaks
 from lrcalc.analysis.output import write_csv, write_json
 from lrcalc.analysis.transport import DensityOfStates, vdos
 from lrcalc.commands import _spectra
@@ -56,6 +57,7 @@ def write_vdos(
     """Write PREFIX-vdos.csv, .png and .json."""
     from lrcalc.analysis import plots
 
+    found = peaks(result.wavenumber, result.total, result.error)
     species = [name for name in result.parts if " " not in name and name not in "xyz"]
     figure = plots.spectrum_figure(
         result.wavenumber,
@@ -64,6 +66,7 @@ def write_vdos(
         label="total ± one standard error",
         y_label="density of states (per cm⁻¹)",
         title=title or "vibrational density of states",
+        marks=[(peak.wavenumber, peak.height) for peak in found],
         others=[(name, result.wavenumber, result.parts[name]) for name in species],
     )
     columns = [
@@ -72,7 +75,11 @@ def write_vdos(
         ("standard_error", result.error),
         *result.parts.items(),
     ]
-    summary = {"temperature_K": result.temperature, "settings": result.settings}
+    summary = {
+        "temperature_K": result.temperature,
+        "settings": result.settings,
+        "peaks": found,
+    }
     return [
         write_csv(f"{prefix}-vdos.csv", columns, result.settings),
         plots.save(figure, f"{prefix}-vdos.{picture}"),
