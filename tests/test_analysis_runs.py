@@ -346,3 +346,29 @@ def test_jumps_of_one_bead(tmp_path, capsys):
     with pytest.raises(ValueError, match="--keep-jumps"):
         run("ir", folder / "sim.dipole_2", "--volume", 700, *out)
     assert len(read_runs(sorted(folder.glob("sim.dipole_*")))) == 1
+
+
+@pytest.mark.parametrize("size", [FRAMES, 300, 7])
+@pytest.mark.parametrize("quantum", [1, 2])
+def test_a_branch_of_its_own_in_every_frame_is_undone(size, quantum):
+    """Random multiples of every lattice vector of a triclinic cell; 2 e where spins are paired."""
+    random = np.random.default_rng(7).integers(-3, 4, size=DIPOLE.shape)
+    random[0] = 0
+    moved = DIPOLE + quantum * random @ CELL
+    pieces = [moved[i : i + size] for i in range(0, FRAMES, size)]
+    assert np.allclose(np.concatenate(list(unfold(pieces, CELL))), DIPOLE, atol=1e-9)
+
+
+def test_a_spectrum_of_random_branches():
+    settings = {"timestep": 1.0, "volume": 700.0, "temperature": 300.0, "resolution": 20.0}
+    random = np.random.default_rng(8).integers(-2, 3, size=DIPOLE.shape)
+    clean, mended = infrared(DIPOLE, **settings), infrared(DIPOLE + random @ CELL, cell=CELL,
+                                                           **settings)  # fmt: skip
+    assert np.allclose(mended.n_alpha, clean.n_alpha, atol=1e-6 * clean.n_alpha.max())
+    # halves of the quantum cannot be told from motion; without a cell it is at least said
+    with pytest.raises(ValueError, match="half a lattice vector.*--keep-jumps"):
+        infrared(DIPOLE + 0.5 * random @ CELL, cell=CELL, **settings)
+    lost = infrared(DIPOLE + random @ CELL, **settings)
+    assert any("its branch is another one in every frame" in note for note in
+               lost.settings["notes"])  # fmt: skip
+    assert not any("branch" in note for note in clean.settings["notes"])

@@ -21,7 +21,7 @@ from lrcalc.analysis.correlation import (
     memory_notes,
     spectrum,
 )
-from lrcalc.analysis.jumps import Record, continuous
+from lrcalc.analysis.jumps import Record, continuous, unconnected
 from lrcalc.analysis.jumps import notes as jump_notes
 
 QUANTITY = "n·α (cm⁻¹, Napierian)"
@@ -174,6 +174,8 @@ def infrared(
     nyquist = 0.5 / (timestep * units.SPEED_OF_LIGHT * 1e-8)
     if nyquist < maximum:
         notes.append(f"frames every {timestep} fs reach {nyquist:.0f} cm⁻¹ only")
+    if current is None:
+        notes += unconnected(blocks.correlation.sum(0)[:2] * timestep**2)
     notes += memory_notes(result.wavenumber, result.value, result.stretches, len(blocks.raw))
     settings = {
         "quantity": LOSS if longitudinal([dipole, current]) else QUANTITY,

@@ -1,8 +1,11 @@
 """Jumps of a cell dipole between two frames: found, named, and undone where the cell is known.
 
 The dipole of a periodic cell is defined up to e times a lattice vector (King-Smith & Vanderbilt,
-Phys. Rev. B 47, 1651 (1993)). A program that folds ions back into the cell, or takes another branch
-of the Berry phase, makes it jump by such a quantum, and one jump outweighs a whole spectrum.
+Phys. Rev. B 47, 1651 (1993)); where spins are paired the quantum is twice that. A program that
+folds ions back into the cell, or takes another branch of the Berry phase, makes it jump by such a
+quantum, and one jump outweighs a whole spectrum. The branch may be another one in every frame: what
+is typical is therefore taken from steps to the nearest branch, where these are small beside the
+cell.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,6 +19,8 @@ SUSPICIOUS = 20.0
 """A step of so many median steps is a jump; of a Gaussian process one in 10⁹ exceeds four."""
 LATTICE = 8.0
 """So many median steps are a jump if they exceed half a lattice vector as well."""
+LARGE = 2.0
+"""Steps of this root mean square, e Å, may be changes of branch."""
 SMALLEST = 0.2
 """Nothing below this is a jump, e Å."""
 
@@ -59,7 +64,7 @@ def unfold(
         last, start = joined[-1:], start + len(chunk)
         size = np.linalg.norm(steps, axis=1)
         if len(size) and np.isfinite(size).any():
-            typical = max(typical, float(np.nanmedian(size)))
+            typical = max(typical, typical_step(steps, cell, f"{source}, frames from {first}"))
         jumps = np.flatnonzero(is_jump(size, typical, cell))
         shift = np.zeros_like(joined)
         for index in jumps:
@@ -70,6 +75,39 @@ def unfold(
         taken = shift[-1].copy() if len(shift) else taken
         unfolded = joined - shift
         yield unfolded[len(joined) - len(chunk) :]
+
+
+def nearest(steps: np.ndarray, cell: np.ndarray, part: float = 1.0) -> np.ndarray:
+    """Return steps (n, 3) without the nearest whole number of ``part`` of each lattice vector, e Å."""
+    vectors = part * np.asarray(cell, dtype=float)
+    return steps - np.round(steps @ np.linalg.inv(vectors)) @ vectors
+
+
+def typical_step(steps: np.ndarray, cell: np.ndarray | None, where: str) -> float:
+    """Return the median size of steps (n, 3), to the nearest branch if that is small beside a cell.
+
+    Raises
+    ------
+    ValueError
+        If steps are small beside the cell only up to halves of lattice vectors: such jumps, of
+        paired ions or of a wrong quantum, cannot be told from motion.
+    """
+    plain = float(np.nanmedian(np.linalg.norm(steps, axis=1)))
+    if cell is None:
+        return plain
+    shortest = float(np.linalg.norm(cell, axis=1).min())
+    for part in (1.0, 0.5):
+        size = float(np.nanmedian(np.linalg.norm(nearest(steps, cell, part), axis=1)))
+        if size < part * shortest / (2.0 * LATTICE):
+            if part == 1.0:
+                return size
+            raise ValueError(
+                f"{where}: the median step of the dipole is {plain:.3g} e Å, and up to multiples "
+                f"of half a lattice vector times e it is {size:.3g} e Å: its branch is another one "
+                "in every frame, and halves of the quantum cannot be undone. Write the dipole on "
+                "one branch, or keep it as it is (`jumps='keep'`, --keep-jumps)"
+            )
+    return plain
 
 
 def is_jump(size: np.ndarray, typical: float, cell: np.ndarray | None) -> np.ndarray:
@@ -142,3 +180,18 @@ def notes(record: Record) -> list[str]:
                 f"lattice vector undone, before frame {some}"
             )
     return told
+
+
+def unconnected(steps: np.ndarray) -> list[str]:
+    """Say if frames of a dipole do not follow one another, from ⟨Δ(0)·Δ(0)⟩ and ⟨Δ(0)·Δ(1)⟩, e² Å².
+
+    Of unconnected frames each step undoes half of the last one. Small ones are no matter of
+    branches.
+    """
+    if not (steps[0] > LARGE**2 and steps[1] < -0.4 * steps[0]):
+        return []
+    return [
+        f"WARNING: the dipole changes by {np.sqrt(steps[0]):.3g} e Å from frame to frame, and each "
+        "step undoes half of the last: its branch is another one in every frame (give the cell to "
+        "have that undone), or the frames are too far apart; this is no spectrum"
+    ]

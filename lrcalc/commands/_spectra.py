@@ -396,6 +396,12 @@ def cell_volume(path: str) -> float:
 def add_notes(settings: dict[str, Any], data: Data) -> dict[str, Any]:
     """Put the notes of the reading in front of those of a result."""
     told = [*data.notes, *jumps.notes(data.undone), *settings.get("notes", [])]
+    if data.cell is not None and data.cell.spread > 3e-4 and any(data.undone.values()):
+        told.append(
+            "WARNING: jumps were undone with the mean cell, but the cell changes (volume by "
+            f"{100 * data.cell.spread:.2g} %): every jump leaves a step of about "
+            f"{100 * data.cell.spread / 3:.2g} % of its size. Write the dipole on one branch"
+        )
     return {**settings, "notes": list(dict.fromkeys(told))}
 
 
