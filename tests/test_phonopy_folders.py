@@ -180,7 +180,14 @@ def check(modes, right, atol=2e-3):
     assert modes.volume == pytest.approx(LATTICE**3, abs=1e-4)
 
 
-@pytest.mark.parametrize("program", UNITS)
+@pytest.mark.parametrize(
+    "program",
+    # one of each system of units; the others share theirs
+    [
+        name if name in ("vasp", "qe", "abinit", "elk", "wien2k", "cp2k")
+        else pytest.param(name, marks=pytest.mark.long) for name in UNITS
+    ],
+)  # fmt: skip
 def test_units_of_programs(program, right, tmp_path):
     """Wavenumbers, NAC and volume from every route, in the units of each program."""
     made = in_units(program)

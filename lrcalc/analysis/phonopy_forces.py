@@ -140,7 +140,7 @@ def _source(folder: Path, found: list[Crystal]) -> tuple[str, Attach, list[Cryst
         named = ", ".join(c.path.name for c in found)
         raise FileNotFoundError(
             f"no FORCE_SETS, FORCE_CONSTANTS, force_constants.hdf5, fc2.hdf5 or mesh.yaml in "
-            f"{folder}, and no forces in {named}"
+            f"{folder}, and no forces in {named}; phonopy makes FORCE_SETS from the outputs (-f)"
         )
     if path.name.startswith("FORCE_SETS"):
         return path.name, _force_sets(path), found
