@@ -41,7 +41,7 @@ def test_the_command_names_its_option(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "ü").exists()
 
 
-@pytest.mark.parametrize("name", ["größe", "with space", "a,b", "{braces}", "it's a:b", "日本"])
+@pytest.mark.parametrize("name", ["größe 日本, {in} it's a:b"])
 def test_in_process_any_name_works(tmp_path, name):
     structure = tmp_path / f"{name}.extxyz"
     waters().write(structure)
