@@ -343,6 +343,9 @@ def test_jumps_of_one_bead(tmp_path, capsys):
     )
     assert np.allclose(mended[:, 1], clean.n_alpha, rtol=1e-5, atol=1e-5 * clean.n_alpha.max())
     assert kept[:, 1].sum() > 1.1 * mended[:, 1].sum()
+    assert "independently" not in capsys.readouterr().out
+    assert run("ir", folder, "--beads", "separate", *out) == 0
+    assert "the 4 beads of a run are taken as separate runs" in capsys.readouterr().out
     with pytest.raises(ValueError, match="--keep-jumps"):
         run("ir", folder / "sim.dipole_2", "--volume", 700, *out)
     assert len(read_runs(sorted(folder.glob("sim.dipole_*")))) == 1

@@ -78,7 +78,7 @@ def unfold(
 
 
 def nearest(steps: np.ndarray, cell: np.ndarray, part: float = 1.0) -> np.ndarray:
-    """Return steps (n, 3) without the nearest whole number of ``part`` of each lattice vector, e Å."""
+    """Return steps (n, 3), e Å, without the nearest multiples of ``part`` of lattice vectors."""
     vectors = part * np.asarray(cell, dtype=float)
     return steps - np.round(steps @ np.linalg.inv(vectors)) @ vectors
 

@@ -14,7 +14,14 @@ from lrcalc.analysis.conditions import check, common, forced, of_data
 from lrcalc.analysis.correlation import COARSEST, WINDOWS, Series, affordable_resolution, lags_for
 from lrcalc.analysis.ipi_folder import IPIRun, mean_temperature, read_run
 from lrcalc.analysis.lammps import UNITS as LAMMPS_UNITS
-from lrcalc.analysis.series import UNITS, WANTED, count_frames, frame_spacing, read_runs
+from lrcalc.analysis.series import (
+    UNITS,
+    WANTED,
+    bead_groups,
+    count_frames,
+    frame_spacing,
+    read_runs,
+)
 from lrcalc.ipi_files.folder import has_input
 from lrcalc.run_conditions import RunConditions
 
@@ -205,6 +212,13 @@ def read(args: argparse.Namespace, quantity: str, files: Sequence[str] | None = 
         lammps_units=getattr(args, "lammps_units", None),
         each=(lambda one: jumps.guarded(one, vectors, undone)[0]) if guard else None,
     )
+    beads = max(len(group) for group in bead_groups(paths))
+    if args.beads == "separate" and beads > 1:
+        notes.append(
+            f"WARNING: the {beads} beads of a run are taken as separate runs but do not move "
+            f"independently: error bars are too small by up to {np.sqrt(beads):.2g} "
+            "(not so with --beads mean)"
+        )
     timestep = _spacing(args, series, runs, notes)
     told = common(of_data(series))
     if getattr(args, "force_equilibrium", False):
