@@ -243,6 +243,34 @@ def test_labels_in_a_field_and_spins_get_a_line_and_velocities_none():
     assert "spin=1" in lines[1]
 
 
+def test_placeholders_get_a_line():
+    structures = frames_of("water", 3)
+    structures[1].calc.results["stress"] = np.zeros(6)
+    (line,) = describe_labels(structures, LabelKeys())
+    assert "stress is exactly zero in 1 of 3 frames: a placeholder?" in line
+    for atoms in structures:
+        atoms.calc.results.update(forces=np.zeros((len(atoms), 3)))
+    assert "forces is exactly zero in all 3 frames" in describe_labels(structures, LabelKeys())[0]
+
+
+def test_names_of_other_programs_are_pointed_out(tmp_path, capsys):
+    """A file of GPUMD's: force and virial."""
+    structures = frames_of("water", 3)
+    for atoms in structures:
+        labels = atoms.calc.results
+        atoms.arrays["force"] = labels["forces"]
+        full = voigt_6_to_full_3x3_stress(labels["stress"])
+        atoms.info |= {"Energy": labels["energy"], "virial": -atoms.get_volume() * full}
+        atoms.calc = None
+    path = written(tmp_path / "train.xyz", structures)
+    command = ["train", "--train", path, *SMALL, "--out", str(tmp_path / "m.pt")]
+    assert main(command) == 2
+    options = "--energy-key Energy --forces-key force --virial-key virial"
+    assert f"try {options}" in capsys.readouterr().err
+    assert main([*command, *options.split()]) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_labels_under_two_names_that_differ_get_a_line(tmp_path):
     structures = frames_of("water", 3)
     for atoms in structures:

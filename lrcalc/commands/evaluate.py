@@ -221,6 +221,8 @@ def unlike_permittivity(
 
 def unlike_model(values: Mapping[str, Any], structures: Sequence[Atoms]) -> list[str]:
     """Say which labels have another sign or unit than what the model makes."""
+    from lrcalc.evaluation import errors
+    from lrcalc.training.afterwards import KNOWN_FORCES
     from lrcalc.training.scales import FOLLOWS, describe_stress_ratio, slope
 
     lines = []
@@ -232,7 +234,8 @@ def unlike_model(values: Mapping[str, Any], structures: Sequence[Atoms]) -> list
                 f"the forces of the data are {found.ratio:.3g} times the model's: another unit or "
                 "sign? They are read in eV/Å, -dE/dr"
             )
-    if "stress" in values:
+    known = "forces" in values and errors(*values["forces"]).r2 > KNOWN_FORCES
+    if "stress" in values and known:
         model, data = values["stress"]
         volume = float(np.mean([a.get_volume() for a in structures if a.pbc.all()]))
         varying = [x - x.mean(0) if len(x) > 2 else x for x in (data, model)]

@@ -13,13 +13,21 @@ from lrcalc.training.data import Frame, batch_to, collate
 from lrcalc.training.loss import residuals
 from lrcalc.training.scales import Slope, describe_stress_ratio, slope
 
+KNOWN_FORCES = 0.7
+"""R² of its forces from which on a model's stress means something."""
+
 MOST_FRAMES = 16
 """A sign needs no more."""
 
 
 def stress_slope(potential: Potential, frames: Sequence[Frame], device: str) -> Slope:
-    """Labelled stresses over the model's own, variations over the frames."""
+    """Labelled stresses over the model's own, variations over the frames.
+
+    Nothing (a correlation of 0) where the model does not know the forces, of which its stress is
+    made.
+    """
     labels, made = [], []
+    left = size = 0.0
     for frame in frames:
         batch = batch_to(collate([frame]), device)
         shifts = torch.zeros(1 + frame.source, dtype=torch.float64, device=device)
@@ -27,6 +35,10 @@ def stress_slope(potential: Potential, frames: Sequence[Frame], device: str) -> 
         label = batch.stress[batch.has_stress]
         labels.append(label.cpu().numpy())
         made.append((label - errors.stress).detach().cpu().numpy())
+        left += float(errors.forces.detach().square().sum())
+        size += float(batch.forces.square().sum())
+    if not left < (1.0 - KNOWN_FORCES) * size:
+        return Slope(1.0, 0.0)
     pair = [np.concatenate(x) for x in (labels, made)]
     varying = [x - x.mean(0) if len(frames) > 2 else x for x in pair]
     return slope(*varying)

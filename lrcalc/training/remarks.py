@@ -12,7 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from lrcalc.structures import describe_intake
 from lrcalc.structures.content import whole_atoms
-from lrcalc.training.labels import LabelKeys, has_label, names_of, same
+from lrcalc.training.labels import LABELS, LabelKeys, has_label, names_of, same
 
 HARMLESS = ("names no unit", "fixed atoms are read", "the run has the field")
 
@@ -34,6 +34,7 @@ def describe_labels(structures: Sequence[Atoms], keys: LabelKeys) -> list[str]:
         *_unused_stress(structures, keys),
         *_unused_values(structures, keys),
         *_open_stress(structures),
+        *_placeholders(structures),
         *_fixed_without_force(structures),
         *_in_a_field(structures),
         *_unknown(structures),
@@ -138,6 +139,27 @@ def _open_stress(structures: Sequence[Atoms]) -> Iterator[str]:
             f"the stress of {_of(count, structures)} is not used: a stress needs three periodic "
             "directions"
         )
+
+
+def _placeholders(structures: Sequence[Atoms]) -> Iterator[str]:
+    """Find labels that are zero in every number, though the forces on the other atoms are not."""
+    for label in LABELS:
+        with_label = [a for a in structures if has_label(a, label) and len(a) > 1]
+        if label == "stress":
+            with_label = [a for a in with_label if a.pbc.all()]
+        zero = [a for a in with_label if not np.any(a.calc.results[label])]
+        moved = [
+            a for a in with_label if has_label(a, "forces") and np.any(a.calc.results["forces"])
+        ]
+        if label == "forces":  # a perfect crystal has none
+            suspect = len(zero) == len(with_label) > 1
+        else:
+            suspect = any(a is b for a in zero for b in moved)
+        if suspect:
+            yield (
+                f"{label} is exactly zero in {_of(len(zero), structures)}: a placeholder? It is "
+                "trained on; remove the entry or these frames if it was not computed"
+            )
 
 
 def _fixed_without_force(structures: Sequence[Atoms]) -> Iterator[str]:

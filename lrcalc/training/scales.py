@@ -157,7 +157,7 @@ class PairFit:
     Attributes
     ----------
     share : float
-        R² of the forces (about zero).
+        R² of the forces (about zero); 0 where there are fewer than two for each parameter.
     energies : ndarray (S,), eV
     stresses : ndarray (S, 6), eV/Å³, ASE's order
         0 without three periodic directions.
@@ -175,7 +175,9 @@ class PairFit:
         weights = np.linalg.solve(normal, matrix.T @ data)
         size = float(data @ data)
         left = float(np.square(matrix @ weights - data).sum())
-        self.share = 1.0 - left / size if size > 0 else 0.0
+        # few numbers are matched by any potential, which then says nothing
+        used = int((scale > 1e-9).sum())
+        self.share = 1.0 - left / size if size > 0 and len(data) >= 2 * used else 0.0
         weights = weights / scale
         self.energies = np.array([energy @ weights for energy, _, _ in rows])
         self.stresses = np.array([weights @ virial for _, _, virial in rows])
