@@ -11,7 +11,7 @@ from lrcalc.analysis.correlator import Series
 from lrcalc.ipi_files.branches import UNKNOWN
 from lrcalc.ipi_files.quantities import DIMENSION
 from lrcalc.ipi_files.text import open_text
-from lrcalc.ipi_files.xyz import is_ipi_xyz, parse_frame, parse_header, stream, unit_factor
+from lrcalc.ipi_files.xyz import is_ipi_xyz, parse_header, parse_values, stream, unit_factor
 from lrcalc.run_conditions import KEY, RunConditions, from_info
 from lrcalc.structures import read_structures
 from lrcalc.structures.content import take_masses, take_velocities, unstated_velocities
@@ -218,7 +218,7 @@ def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
             cut = not frame.whole
             if not cut:  # else the run was killed while it wrote this frame, which must be the last
                 comment, rows = frame.content
-                yield parse_frame(comment, rows, path).values.reshape(-1)
+                yield parse_values(comment, rows, path).reshape(-1)
 
     def chunks() -> Iterator[np.ndarray]:
         remaining = frames()

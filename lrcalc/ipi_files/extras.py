@@ -28,6 +28,8 @@ _HEADER = re.compile(
 )
 _ALONE = re.compile(r"^[ \t]*#EXTRAS", re.MULTILINE)
 _MARK = re.compile(r"^[ \t]*#", re.MULTILINE)
+_LINE = re.compile(r"#EXTRAS[^\n]*")
+_STEP = re.compile(r"Step:\s*(\d+)")
 _NAME = re.compile(r"#EXTRAS\w*\(([^()#\n]*)\)")
 _HEAD = 20000
 """Lines that are looked at to learn what a file holds."""
@@ -112,6 +114,9 @@ def stream(path: str | Path) -> Iterator[tuple[NDArray[np.int64], Array]]:
             # cut before the last header: its numbers may not all be here yet
             cut = len(text) if last else text.rfind("\n", 0, text.rfind("#EXTRAS")) + 1
             part, rest = text[:cut], text[cut:]
+            if not len(left_out) and (found := _regular(part, words)) is not None:
+                yield found
+                continue
             headers = list(_HEADER.finditer(part))
             if not headers:
                 continue
@@ -154,6 +159,22 @@ def _without_cut_end(text: str, words: int) -> str:
     text = text[: text.rfind("\n") + 1]
     head = max(text.rfind("#EXTRAS"), 0)
     return text if len(text[head:].partition("\n")[2].split()) >= words else text[:head]
+
+
+def _regular(part: str, words: int) -> tuple[NDArray[np.int64], Array] | None:
+    """Return steps and numbers of a part in which every frame is whole: quick; None for any other."""
+    count = part.count("#EXTRAS")
+    alone = part.count("\n #EXTRAS") + part.startswith((" #EXTRAS", "#EXTRAS"))
+    steps = _STEP.findall(part)
+    if not count == alone == len(steps):
+        return None
+    try:
+        found = numbers(_LINE.sub(" ", part), "")
+    except ValueError:
+        return None
+    if not count or found.size != words * count:
+        return None
+    return np.array(steps, dtype=np.int64), found.reshape(count, words)
 
 
 def _values(

@@ -111,30 +111,54 @@ def parse_frame(comment: str, rows: list[str], path: object) -> XYZFrame:
         If a row has too few words, or one that is no number.
     """
     header = parse_header(comment)
-    first = _column(header.quantity, comment)
+    values = parse_values(comment, rows, path)
     words = [row.split() for row in rows]
     masses = _MASSES.search(comment)
-    mass_column = _column("masses", comment, 4 if masses else 0)
+    mass_column, name_column = (
+        _column("masses", comment, 4 if masses else 0),
+        _column("species", comment, 0),
+    )
     try:
-        values = np.array([w[first : first + 3] for w in words], dtype=float).reshape(-1, 3)
         heavy = np.array([float(w[mass_column]) for w in words]) if mass_column else None
-        names = [w[_column("species", comment, 0)] for w in words]
+        names = [w[name_column] for w in words]
     except (ValueError, IndexError):
-        bad = next((row for row in rows if len(row.split()) < first + 3), rows[0] if rows else "")
-        raise ValueError(
-            f"{path}: an atom's line cannot be read as a name and three numbers, such as"
-            f" {bad.strip()!r}"
-        ) from None
+        raise _unread(rows, max(mass_column, name_column) + 1, path) from None
     charge = _CHARGE.search(comment)
     return XYZFrame(
         names,
-        values * unit_factor(header),
+        values,
         _cell(comment, header),
         comment_pbc(comment),
         None if heavy is None else heavy * factor("mass", masses[1] if masses else "dalton"),
         float(charge[1]) if charge else None,
         header,
         comment.rstrip("\n"),
+    )
+
+
+def parse_values(comment: str, rows: list[str], path: object) -> Array:
+    """Values (N, 3) of a frame alone, in lrcalc's unit.
+
+    Raises
+    ------
+    ValueError
+        If a row has too few words, or one that is no number.
+    """
+    header = parse_header(comment)
+    first = _column(header.quantity, comment)
+    try:
+        values = np.array([row.split()[first : first + 3] for row in rows], dtype=float)
+        return values.reshape(-1, 3) * unit_factor(header)
+    except ValueError:
+        unit_factor(header)
+        raise _unread(rows, first + 3, path) from None
+
+
+def _unread(rows: list[str], words: int, path: object) -> ValueError:
+    bad = next((row for row in rows if len(row.split()) < words), rows[0] if rows else "")
+    return ValueError(
+        f"{path}: an atom's line cannot be read as a name and three numbers, such as"
+        f" {bad.strip()!r}"
     )
 
 
