@@ -162,7 +162,7 @@ def _without_cut_end(text: str, words: int) -> str:
 
 
 def _regular(part: str, words: int) -> tuple[NDArray[np.int64], Array] | None:
-    """Return steps and numbers of a part in which every frame is whole: quick; None for any other."""
+    """Return steps and numbers of a part whose frames are all whole: quick; None of any other."""
     count = part.count("#EXTRAS")
     alone = part.count("\n #EXTRAS") + part.startswith((" #EXTRAS", "#EXTRAS"))
     steps = _STEP.findall(part)
