@@ -71,8 +71,8 @@ def source(calculator: LRCalculator, atoms: Atoms) -> Source:
         On the branch that the calculator follows: not wrapped.
     """
     dipole = np.array(calculator.get_property("dipole", atoms))
-    field = np.array(calculator.get_property("electric_field", atoms))
     if calculator.electric_displacement is not None:
+        field = np.array(calculator.get_property("electric_field", atoms))
         return Source(np.array(calculator.electric_displacement), atoms.get_volume() * field)
     if calculator.reduced_field is not None:
         slope = -np.linalg.solve(np.asarray(atoms.cell).T, dipole)
@@ -81,7 +81,7 @@ def source(calculator: LRCalculator, atoms: Atoms) -> Source:
         # atomic charges in a periodic cell enter the energy by the work E·dM that they do, which
         # leaves nothing for the source: only the rest of the dipole is coupled by an energy
         dipole -= calculator.get_property("charges", atoms) @ atoms.positions
-    return Source(field, -dipole)
+    return Source(np.array(calculator.electric_field), -dipole)
 
 
 def work(before: Source, after: Source) -> float:

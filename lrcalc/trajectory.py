@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
 from ase.io import iread, write
 from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 from ase.io.trajectory import Trajectory
+from ase.spacegroup import Spacegroup
 
 from lrcalc.structures.formats import find, frames_of
 
@@ -31,6 +33,7 @@ STANDARD = (
 
 HEADER = {
     "polarizability": (3, 3), "polarization": (3,), "electric_field": (3,), "current": (3,),
+    "dielectric_tensor": (3, 3),
 }  # fmt: skip
 """Results kept in the header, and their shapes."""
 
@@ -135,7 +138,7 @@ def extxyz_to_traj(path: str | os.PathLike[str], target: str | os.PathLike[str])
             for atoms in iread(path, index=":", format="extxyz"):
                 frame = _restored(atoms)
                 results = frame.calc.results
-                for name in (set(HEADER) | {"polarizability_derivative"}) - {"polarization"}:
+                for name in (set(HEADER) | {"polarizability_derivative"}) - set(all_properties):
                     if name in results:
                         frame.info[name] = results.pop(name)
                 lost = [f"the column {name}" for name in set(frame.arrays) - KNOWN_TO_TRAJ]
@@ -217,9 +220,14 @@ def _alike(value: Any, back: Any) -> bool:
     """Whether it is the same thing; a sequence may come back as an array or a number."""
     if isinstance(value, str | bytes) or value is None:
         return type(back) is not bytes and str(back) == value
+    if isinstance(value, Spacegroup):  # of a cif file: its symbol
+        return bool(back == value.symbol)
     if isinstance(value, dict):
         return bool(back == value)
-    return bool(np.array_equal(np.ravel(np.asarray(value)), np.ravel(np.asarray(back))))
+    one, other = np.ravel(np.asarray(value)), np.ravel(np.asarray(back))
+    if one.dtype.kind == "f":  # perhaps in single precision
+        return one.shape == other.shape and np.allclose(one, other, atol=0, equal_nan=True)
+    return bool(np.array_equal(one, other))
 
 
 def _say_lost(lost: Sequence[str], place: str, stacklevel: int) -> None:
@@ -235,8 +243,9 @@ def _restored(atoms: Atoms) -> Atoms:
         atoms.calc = SinglePointCalculator(atoms)
     results = atoms.calc.results
     for name, shape in HEADER.items():
-        if name in atoms.info:
-            results[name] = np.asarray(atoms.info.pop(name), dtype=float).reshape(shape)
+        found = atoms.info.pop(name, results.get(name))  # among the results if ASE knows it
+        if found is not None:
+            results[name] = np.asarray(found, dtype=float).reshape(shape)
     for column, (name, shape) in COLUMNS.items():
         if column in atoms.arrays:
             flat = np.asarray(atoms.arrays.pop(column), dtype=float)

@@ -92,6 +92,28 @@ def drifts(atoms, model, steps, duration):
     return errors, simulation
 
 
+def test_the_work_on_atomic_charges_goes_on_after_a_stop():
+    atoms = water_box(n=2)
+    atoms.set_masses([1e4] * 6)
+    potential = random_potential(atoms, charges="atomic", level="u")
+
+    def new():
+        held = {"electric_field": lambda t: t / 9 * np.array([0.1, 0.2, 0.3])}
+        return Simulation(atoms.copy(), LRCalculator(potential, **held), Settings("nvt"))
+
+    whole, first, second = new(), new(), new()
+    for _ in range(6):
+        whole.step()
+    for _ in range(3):
+        first.step()
+    second.restore(first.state())
+    for _ in range(3):
+        second.step()
+    np.testing.assert_allclose(second.atoms.positions, whole.atoms.positions, atol=1e-12)
+    np.testing.assert_allclose(second.conserved(), whole.conserved(), atol=1e-9)
+    assert whole.calculator.charge_work != 0.0
+
+
 BOUNDARIES = [True, (True, True, False), False]
 
 

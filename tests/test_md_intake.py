@@ -104,6 +104,23 @@ def test_frames_carry_the_conditions_of_the_run(tmp_path, ensemble, options, hel
             assert told.temperature == 150.0
 
 
+def test_the_conserved_quantity_follows_from_the_table(tmp_path):
+    """By hand: enthalpy + kinetic energy + ∫ M·dE, from what the files say."""
+    barium_titanate().write(tmp_path / "start.xyz")
+    options = "--field 0.02 0 0.1 --cycle 12 --dtype float64 --steps 10 --temperature 100"
+    assert md(tmp_path, tmp_path / "start.xyz", *options.split()) == 0
+    table = np.genfromtxt(tmp_path / "run.csv", delimiter=",", names=True)
+    kinetic = [frame.get_kinetic_energy() for frame in read_extxyz(tmp_path / "run.xyz")]
+    work = np.zeros(11)
+    for axis in "xyz":
+        moment, field = table[f"M{axis}_eA"], table[f"E{axis}_VA"]
+        work[1:] += np.cumsum(0.5 * (moment[1:] + moment[:-1]) * np.diff(field))
+    total = table["enthalpy_eV"] + kinetic + work
+    np.testing.assert_allclose(table["conserved_eV"], total, atol=1e-6)
+    assert np.ptp(work) > 0.01
+    assert np.ptp(total) < 0.02 * np.ptp(work)
+
+
 @pytest.mark.parametrize("option", ["--field", "--displacement", "--voltage"])
 def test_a_pressure_that_depends_on_the_branch_is_said(tmp_path, capsys, option):
     barium_titanate().write(tmp_path / "start.xyz")

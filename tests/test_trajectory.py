@@ -6,6 +6,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 from ase.io import read
+from ase.spacegroup import Spacegroup
 
 from lrcalc import LRCalculator
 from lrcalc.run_conditions import KEY, RunConditions, from_info, to_info
@@ -168,6 +169,27 @@ def test_what_the_format_cannot_hold_is_named_and_harms_nothing(tmp_path, what):
     assert set(frame.arrays) == {"numbers", "positions"}
 
 
+HELD = {
+    "numbers in single precision": np.array([0.1, 0.2, np.nan], dtype=np.float32),
+    "virial": np.arange(9.0).reshape(3, 3),
+    "stress of another": np.arange(6.0),
+    "nested": {"a": [1, 2], "b": "x"},
+    "words": ["a", "b c"],
+    "spacegroup": Spacegroup(225),
+    "one": np.float32(0.1),
+}
+
+
+def test_entries_of_other_programs_are_written_without_a_word(tmp_path):
+    atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]])
+    atoms.info |= HELD
+    write_extxyz(tmp_path / "x.xyz", atoms)
+    (frame,) = read_extxyz(tmp_path / "x.xyz")
+    assert set(frame.info) == set(HELD)
+    assert frame.info["spacegroup"] == "F m -3 m"
+    np.testing.assert_array_equal(frame.info["virial"], HELD["virial"])
+
+
 def test_columns_that_a_traj_cannot_hold_are_named(tmp_path):
     atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]])
     atoms.set_array("kind", np.array([1, 2]))
@@ -183,12 +205,16 @@ def test_results_of_others_come_back(tmp_path, atoms):
     (frame,) = read_extxyz(tmp_path / "x.xyz")
     found = frame.calc.results["polarizability_derivative"]
     np.testing.assert_allclose(found, derivative, atol=1e-8)
-    results = {"energy": 1.0, "energies": np.arange(9.0), "magmom": 2.0, "magmoms": np.ones(9)}
+    results = {"energy": 1.0, "energies": np.arange(9.0), "magmom": 2.0, "magmoms": np.ones(9),
+               "dielectric_tensor": np.arange(9.0).reshape(3, 3)}  # fmt: skip
     atoms.calc = SinglePointCalculator(atoms, **results)
     write_extxyz(tmp_path / "y.xyz", atoms)
     (frame,) = read_extxyz(tmp_path / "y.xyz")
     for name, value in results.items():
         np.testing.assert_allclose(frame.calc.results[name], value, err_msg=name)
+    extxyz_to_traj(tmp_path / "y.xyz", tmp_path / "y.traj")
+    tensor = read(tmp_path / "y.traj").calc.results["dielectric_tensor"]
+    np.testing.assert_allclose(tensor, results["dielectric_tensor"])
 
 
 def test_texts_of_conditions_survive(tmp_path):

@@ -148,3 +148,34 @@ def test_what_the_structure_says_of_velocities_is_said(model):
 def test_other_constraints_are_refused_by_name(model, constraint, message):
     with pytest.raises(ValueError, match=message):
         start(model, lambda a: a.set_constraint(constraint))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ensemble", ["nvt", "npt"])
+@pytest.mark.parametrize("fixed", [[], [1]])
+def test_each_atom_gets_its_share(ensemble, fixed):
+    """Equipartition: ``(1 - m/M) 3/2 k_BT`` where the whole stands still, ``3/2 k_BT`` else.
+
+    Counting the whole, as ASE does, would make five atoms 25 % too hot.
+    """
+    from .test_md import barium_titanate
+
+    if ensemble == "npt" and fixed:
+        pytest.skip("a changing cell keeps no constraints")
+    atoms = barium_titanate()
+    if fixed:
+        atoms.set_constraint(FixAtoms(fixed))
+    settings = Settings(ensemble, 2.0, 300.0, thermostat_time=20.0, barostat_time=200.0)
+    simulation = Simulation(atoms, LRCalculator("BaTiO3"), settings)
+    energies, volume = [], atoms.get_volume()
+    for step in range(6000):
+        simulation.step()
+        if step > 500:
+            energies.append((atoms.get_momenta() ** 2).sum(1) / (2 * atoms.get_masses()))
+    assert ensemble == "npt" or atoms.get_volume() == volume
+    share = np.mean(energies, axis=0) / (1.5 * units.kB * 300.0)
+    mass = atoms.get_masses()
+    expected = np.ones(5) if fixed else 1 - mass / mass.sum()
+    expected[fixed] = 0.0
+    np.testing.assert_allclose(share.sum(), expected.sum(), rtol=0.08)
+    np.testing.assert_allclose(share, expected, atol=0.25)
