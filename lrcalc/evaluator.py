@@ -15,7 +15,7 @@ from lrcalc.checkpoint import load
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.boundary import coupling
 from lrcalc.models.card import molecule_warning
-from lrcalc.models.dipole import lattice_born, lattice_dipole, lever_born
+from lrcalc.models.dipole import is_exact, lattice_born, lattice_dipole, lever_born
 from lrcalc.models.enthalpy import (
     Conditions,
     Enthalpy,
@@ -92,7 +92,8 @@ class Evaluator:
     epsilon_infinity : float, optional
         Electronic permittivity, instead of the model's.
     asr_projection : bool, optional
-        Subtract the mean from Born charges so that they sum to the total charge. The residual
+        Subtract the mean from Born charges so that they sum to the total charge, also in the force
+        of a field on charges that have no dipole, and in their current. The residual
         that was projected out is kept in `sum_rule_residual`.
     allow_net_charge : bool, optional
         Accept a field on a charged periodic cell, which then drifts as a whole: its energy falls
@@ -371,20 +372,31 @@ class Evaluator:
         return {symbol: float(charge[symbols.index(symbol)]) for symbol in sorted(set(symbols))}
 
     def _forces(self, out: list[dict[str, Any]], evaluation: Evaluation) -> None:
-        system, pairs, leaves, terms, enthalpy = evaluation
-        lever = None
-        if enthalpy.field is not None:
-            lever = lever_born(self.potential, system, pairs, terms)
+        system, leaves, enthalpy = evaluation.system, evaluation.leaves, evaluation.enthalpy
+        levers = None if enthalpy.field is None else self._levers(evaluation)
         forces, stress = forces_and_stress(enthalpy.value, leaves)
-        if lever is not None and enthalpy.field is not None:
-            field = enthalpy.field[system.batch]
-            matrix = coupling(system, self.screening)[system.batch]
-            extra = torch.einsum("na,nac,ncb->nb", field, matrix, lever)
+        if levers is not None and enthalpy.field is not None:
+            extra = torch.einsum("na,nab->nb", enthalpy.field[system.batch], levers)
             forces = forces + extra
             self.charge_forces = extra.detach().cpu().numpy()
         _cut(out, "forces", forces, system)
         if stress is not None:
             _split(out, "stress", stress)
+
+    def _levers(self, evaluation: Evaluation) -> Tensor | None:
+        """Born charges (N, 3, 3), e, of charges that have no dipole; None if there are none.
+
+        With the sum rule, where it is asked for: a uniform field does not push a neutral cell.
+        """
+        system, pairs, _, terms, _ = evaluation
+        lever = lever_born(self.potential, system, pairs, terms)
+        if lever is None:
+            return None
+        levers = torch.einsum("nac,ncb->nab", coupling(system, self.screening)[system.batch], lever)
+        if self.asr_projection:
+            levers_only = (~is_exact(system, terms)).double()[:, None, None]
+            levers = levers - (levers_only * _residual(levers, system))[system.batch]
+        return levers
 
     def _moment(self, evaluation: Evaluation, *, constant_field: bool) -> Tensor:
         """Dipole (S, 3) that Born charges and currents are derivatives of, atomic charges apart.
@@ -411,12 +423,7 @@ class Evaluator:
             leaves.positions,
             coupling(system, self.screening),
         ).detach()
-        n = system.n_structures
-        count = torch.bincount(system.batch, minlength=n).double()
-        charge = system.total_charge.double()
-        unit = torch.eye(3, dtype=torch.float64, device=born.device)
-        total = sum_by_structure(born, system.batch, n) - charge[:, None, None] * unit
-        residual = total / count[:, None, None]
+        residual = _residual(born, system)
         self.sum_rule_residual = float(residual.abs().max())
         if self.asr_projection:
             born = born - residual[system.batch]
@@ -427,16 +434,15 @@ class Evaluator:
     ) -> None:
         from ase.units import fs
 
-        system, pairs, leaves, terms, _ = evaluation
+        system, leaves = evaluation.system, evaluation.leaves
         velocities = torch.as_tensor(
             np.concatenate([a.get_velocities() for a in structures]) * fs, device=self.device
         )
         dipole = self._moment(evaluation, constant_field=False)
         current = directional(dipole, leaves.positions, velocities)
-        lever = lever_born(self.potential, system, pairs, terms)
-        if lever is not None:
-            matrix = coupling(system, self.screening)[system.batch]
-            charges = torch.einsum("nac,ncb,nb->na", matrix, lever, velocities)
+        levers = self._levers(evaluation)
+        if levers is not None:
+            charges = torch.einsum("nab,nb->na", levers, velocities)
             current = current + sum_by_structure(charges, system.batch, system.n_structures)
         _split(out, "current", current)
 
@@ -469,6 +475,15 @@ class Evaluator:
         if "electric_field" in wanted:
             zero = torch.zeros((len(out), 3))
             _split(out, "electric_field", zero if enthalpy.field is None else enthalpy.field)
+
+
+def _residual(born: Tensor, system: System) -> Tensor:
+    """Violation of the acoustic sum rule per atom, ``(Σ_i born_i - Q 1)/N``, (S, 3, 3), e."""
+    n = system.n_structures
+    count = torch.bincount(system.batch, minlength=n).double()
+    unit = torch.eye(3, dtype=torch.float64, device=born.device)
+    charge = system.total_charge.double()[:, None, None] * unit
+    return (sum_by_structure(born, system.batch, n) - charge) / count[:, None, None]
 
 
 def _split(out: list[dict[str, Any]], name: str, values: Tensor) -> None:

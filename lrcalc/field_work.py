@@ -34,6 +34,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lrcalc.models.boundary import coupling
+from lrcalc.system import from_ase
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -80,7 +83,9 @@ def source(calculator: LRCalculator, atoms: Atoms) -> Source:
     if _charges_do_work(calculator, atoms):
         # atomic charges in a periodic cell enter the energy by the work E·dM that they do, which
         # leaves nothing for the source: only the rest of the dipole is coupled by an energy
-        dipole -= calculator.get_property("charges", atoms) @ atoms.positions
+        screening = calculator.evaluator.screening
+        matrix = coupling(from_ase(atoms), screening)[0].numpy() / screening
+        dipole -= matrix @ (calculator.get_property("charges", atoms) @ atoms.positions)
     return Source(np.array(calculator.electric_field), -dipole)
 
 

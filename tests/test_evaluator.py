@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 
 from lrcalc import Evaluator
 
@@ -190,3 +190,25 @@ def test_atom_alone_has_its_constant_charge(potentials):
     np.testing.assert_allclose(result["forces"], 0.0, atol=1e-12)
     np.testing.assert_allclose(result["dipole"], 0.0, atol=1e-12)
     np.testing.assert_allclose(result["charges"], 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("pbc", [True, (True, True, False)])
+@pytest.mark.parametrize("charge", [0.0, 1.0])
+def test_a_field_on_atomic_charges_pushes_with_the_total_charge(pbc, charge):
+    """``F(E) - F(0) = E·born`` with Born charges that sum to the charge: no net force on none."""
+    atoms = water_box(n=3, pbc=pbc)
+    atoms.set_momenta(np.random.default_rng(3).normal(size=(9, 3)))
+    potential = random_potential(atoms, level="u", charges="atomic")
+    atoms.info["charge"] = charge
+    if charge and not all(atoms.pbc):
+        return  # a charged slab has no dipole
+    names = ["forces", "born_effective_charges", "current"]
+    options = {"electric_field": FIELD, "allow_net_charge": True}
+    (driven,) = Evaluator(potential, dtype="float64", **options)([atoms], names)
+    (free,) = Evaluator(potential, dtype="float64")([atoms], names[:2])
+    push = driven["forces"] - free["forces"]
+    born = free["born_effective_charges"]
+    np.testing.assert_allclose(push, np.einsum("a,nab->nb", FIELD, born), atol=1e-9)
+    np.testing.assert_allclose(push.sum(0), charge * np.array(FIELD), atol=1e-9)
+    current = np.einsum("nab,nb->a", born, atoms.get_velocities() * units.fs)
+    np.testing.assert_allclose(driven["current"], current, atol=1e-9)
