@@ -102,8 +102,8 @@ class Evaluator:
     Attributes
     ----------
     sum_rule_residual : float
-        Of the last call: largest component (e) of ``Σ_i born_i - Q 1`` per atom; NaN if it did
-        not ask for Born charges.
+        Of the last call that asked for Born charges: largest component (e) of
+        ``Σ_i born_i - Q 1`` per atom; NaN before.
     charge_forces : ndarray (N, 3) or None
         Of the last call: forces of the field on atomic charges in periodic cells, ``E·born``,
         which are in the forces but have no energy (physics §4). None where the energy is whole,
@@ -240,7 +240,7 @@ class Evaluator:
             For a property that is not known or that the structure or model cannot have, bad
             structures, or results that are not finite.
         """
-        self.charge_forces, self.sum_rule_residual = None, float("nan")
+        self.charge_forces = None
         structures, wanted = as_structures(structures), as_names(properties)
         check_request(
             self.potential,
