@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 
 from lrcalc import Evaluator
 from lrcalc.evaluation import errors, reference_born
+from lrcalc.hashing import structure_hash
 from lrcalc.models.requests import has_response
-from lrcalc.training.data import fingerprint, read_structures
+from lrcalc.training.data import read_structures
 from lrcalc.training.polarizability import LOCAL_FIELDS, UNITS, reference_polarizability
 from lrcalc.units import BOHR, DEBYE, EPSILON_0
 
@@ -133,7 +134,7 @@ def main():
 def kept_out(structures, card):
     """Those that the part of the model with this card was not trained on."""
     seen = set(card.get("trained_on", []))
-    return [a for a in structures if fingerprint(a) not in seen]
+    return [a for a in structures if structure_hash(a) not in seen]
 
 
 if __name__ == "__main__":
