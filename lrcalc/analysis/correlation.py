@@ -299,7 +299,7 @@ def memory_notes(
     """
     if blocks < 8:
         return [f"{blocks} blocks only: error bars are rough, run longer"]
-    chance = min(0.95, 2.5 / np.sqrt(blocks))
+    chance = min(0.95, 3.0 / np.sqrt(blocks))
     few = min(float(ENOUGH), blocks * (1.0 - chance) / (1.0 + chance))
     seen = np.abs(value) >= 0.1 * float(np.abs(value).max())
     rough = np.flatnonzero(seen & (independent < few))

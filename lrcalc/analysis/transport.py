@@ -9,6 +9,7 @@ from lrcalc import units
 from lrcalc.analysis.cepstral import BROAD, Cepstral, cepstral_zero
 from lrcalc.analysis.conditions import equilibrium
 from lrcalc.analysis.correlation import (
+    NEIGHBOURS,
     Blocks,
     Spectrum,
     affordable_resolution,
@@ -130,8 +131,16 @@ def vdos(
     at_rest = energies[0] * free < 1e-4 * energies[1]  # else its share is 1/N
     freedom = 3 * free - 3 * at_rest
     kinetic = start * units.EV_PER_AMU_A2_FS2 / (freedom * units.BOLTZMANN)
+    # the scale is that of the series' own kinetic energy: the error is that of a ratio
+    own = (blocks.raw[:, :, 0].sum(1) - start * blocks.products[:, 0]) / blocks.products[:, 0].sum()
+    deviations = whole.deviations - np.outer(own, whole.value / start)
     return DensityOfStates(
-        whole.wavenumber, whole.value * scale, whole.error * scale, parts, kinetic, settings
+        whole.wavenumber,
+        whole.value * scale,
+        standard_error(deviations, NEIGHBOURS) * scale,
+        parts,
+        kinetic,
+        settings,
     )
 
 
@@ -308,7 +317,9 @@ def conductivity(
     # The window takes off a part of what has not decayed at its end.
     cut = float(running[-1] - result.value[0])
     error = float(np.hypot(result.error[0], cut))
-    notes = quality_notes(found, blocks, result, cut, timestep, scale) + low_frequency_note(found)
+    notes = quality_notes(
+        found, blocks, result, cut, timestep, scale, cutoff is not None
+    ) + low_frequency_note(found)
     top = float(found.wavenumber[-1])
     if top > 4 * BROAD * found.width:
         notes.append(
