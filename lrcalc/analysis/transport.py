@@ -317,9 +317,7 @@ def conductivity(
     # The window takes off a part of what has not decayed at its end.
     cut = float(running[-1] - result.value[0])
     error = float(np.hypot(result.error[0], cut))
-    notes = quality_notes(
-        found, blocks, result, cut, timestep, scale, cutoff is not None
-    ) + low_frequency_note(found)
+    notes = quality_notes(found, blocks, result, cut, timestep, scale) + low_frequency_note(found)
     top = float(found.wavenumber[-1])
     if top > 4 * BROAD * found.width:
         notes.append(
