@@ -73,7 +73,7 @@ def close(value, expected, name):
 class Batches(RuleBasedStateMachine):
     @initialize(model=st.sampled_from(sorted(MODELS)))
     def start(self, model):
-        self.model, self.held = model, {}
+        self.model, self.held, self.residual = model, {}, float("nan")
         self.evaluator = Evaluator(MODELS[model], allow_net_charge=True)
 
     @rule(
@@ -96,7 +96,7 @@ class Batches(RuleBasedStateMachine):
             with pytest.raises(ValueError):  # noqa: PT011
                 self.evaluator([*(POOL[k] for k in batch), bad], names)
             assert self.evaluator.charge_forces is None
-            assert np.isnan(self.evaluator.sum_rule_residual)
+            close(self.evaluator.sum_rule_residual, self.residual, "sum_rule_residual")
         expected = [alone(self.model, k, self.held, names) for k in batch]
         if None in expected:
             with pytest.raises(ValueError):  # noqa: PT011
@@ -114,7 +114,9 @@ class Batches(RuleBasedStateMachine):
             rows = [np.zeros((len(POOL[k]), 3)) if f is None else f
                     for k, f in zip(batch, forces, strict=True)]  # fmt: skip
             close(self.evaluator.charge_forces, np.concatenate(rows), "charge_forces")
-        close(self.evaluator.sum_rule_residual, max(r for *_, r in expected), "sum_rule_residual")
+        if "born_effective_charges" in names:  # kept until they are asked for again
+            self.residual = max(r for *_, r in expected)
+        close(self.evaluator.sum_rule_residual, self.residual, "sum_rule_residual")
         for answer in answers:  # whoever gets an answer may do with it what he likes
             for value in answer.values():
                 if isinstance(value, np.ndarray):
