@@ -11,6 +11,7 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixBondLength
 from ase.io import read, write
+from ase.optimize import BFGS
 from ase.vibrations import Infrared, Vibrations
 
 from lrcalc import LRCalculator
@@ -59,6 +60,19 @@ def water(charge=0):
     ion = Atoms("OH3", np.vstack([np.zeros(3), around]))
     ion.info["charge"] = 1
     return ion
+
+
+def test_a_molecule_without_a_cell_is_relaxed(folder):
+    """What its atoms moved by is said; it has no volume."""
+    calculator = LRCalculator("water", **WATER)
+    atoms = water()
+    modes = ph.solve(ph.from_calculator(atoms, calculator))
+    atoms.calc = calculator
+    BFGS(atoms, logfile=None).run(fmax=0.002)
+    moved = np.linalg.norm(atoms.positions - water().positions, axis=1).max()
+    assert moved > 1e-3
+    assert any(f"moved by up to {moved:.3f} Å, there is no cell" in note for note in modes.notes)
+    assert np.allclose(modes.wavenumber[-3:], ase_infrared(atoms, calculator)[0], atol=0.5)
 
 
 @pytest.mark.parametrize("charge", [0, 1])

@@ -482,6 +482,29 @@ def test_isotopes_and_units_beside_mesh_yaml(tmp_path, right):
     assert born.is_file()
 
 
+def test_the_run_of_mesh_yaml_tells_its_unit(tmp_path, right):
+    """phonopy_disp.yaml, of an earlier run, has another factor than phonopy.yaml of this one."""
+    made = in_units("vasp")
+    save(made, tmp_path)
+    (tmp_path / "FORCE_SETS").unlink()
+    made.nac_params = None
+    made.produce_force_constants()
+    made.unit_conversion_factor = made.unit_conversion_factor * THZ
+    made.run_mesh([1, 1, 1], with_eigenvectors=True)
+    made.mesh.write_yaml(tmp_path / "mesh.yaml")
+    with pytest.raises(ValueError, match="not in THz: put the phonopy.yaml"):
+        own(tmp_path)
+    made.save(tmp_path / "phonopy.yaml", settings={"force_sets": False})
+    check(own(tmp_path), right)
+    made.unit_conversion_factor = made.unit_conversion_factor / THZ
+    made.run_mesh([1, 1, 1], with_eigenvectors=True)
+    made.mesh.write_yaml(tmp_path / "mesh.yaml")
+    (tmp_path / "phonopy.yaml").unlink()
+    modes = own(tmp_path)
+    check(modes, right)
+    assert any("taken as THz" in note for note in modes.notes)
+
+
 def test_masses_of_a_configuration_file(tmp_path):
     made = in_units("vasp")
     save(made, tmp_path)

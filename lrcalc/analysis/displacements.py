@@ -321,11 +321,14 @@ def _relax(atoms: Any, force: float, cell: bool) -> str:
     optimizer = BFGS(FrechetCellFilter(atoms) if cell else atoms, logfile=None)
     if not optimizer.run(fmax=force, steps=500):
         raise ValueError(f"relaxation did not reach {force} eV/Å in 500 steps; loosen `relax`")
-    moved = atoms.get_scaled_positions(wrap=False) - start.get_scaled_positions(wrap=False)
-    distance = float(np.linalg.norm(moved @ start.cell[:], axis=1).max())
-    before, after = start.get_volume(), atoms.get_volume()
+    held = "the cell was held"
+    moved = atoms.positions - start.positions
+    if cell:
+        moved = atoms.get_scaled_positions(wrap=False) - start.get_scaled_positions(wrap=False)
+        moved = moved @ start.cell[:]
+        held = f"volume {start.get_volume():.2f} → {atoms.get_volume():.2f} Å³"
+    distance = float(np.linalg.norm(moved, axis=1).max())
     return (
         f"relaxed to forces below {force:g} eV/Å in {optimizer.nsteps} steps: atoms moved by up to "
-        f"{distance:.3f} Å, "
-        + (f"volume {before:.2f} → {after:.2f} Å³" if cell else "the cell was held")
+        f"{distance:.3f} Å, {held if cell or atoms.cell.rank else 'there is no cell'}"
     )

@@ -2,7 +2,7 @@
 
 The file states neither the unit of its lengths nor that of its frequencies: lengths are in the
 unit of the program that computed the forces, frequencies in THz unless the run had another factor.
-A structure beside it tells both.
+A structure beside it tells the first, and the phonopy.yaml that the same run wrote both.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from lrcalc import units
 from lrcalc.analysis.phonopy_crystals import Crystal, parsed
 
 _THZ = 1e-3 * 2.0 * np.pi  # rad/fs
+_HIGHEST = 150.0
+"""THz; no vibration is faster (H2: 132), so larger numbers are in another unit."""
 
 
 def from_mesh(
@@ -48,6 +50,8 @@ def from_mesh(
             scale = of_program.factor / reference.frequency_factor
             scale = 1.0 if abs(scale - 1.0) < 1e-4 else scale
         told = f"{reference.path.name}, {path.name}"
+        if not _of_the_run(reference):
+            told += " (its frequencies taken as THz: no phonopy.yaml of the run tells)"
         length = of_program.distance_to_A
         if cell is None:
             cell = _primitive(reference)
@@ -67,6 +71,11 @@ def from_mesh(
     return phonon, f"read {told}"
 
 
+def _of_the_run(crystal: Crystal) -> bool:
+    """Whether the file is the one that each run of phonopy writes beside its results."""
+    return crystal.path.name.startswith("phonopy.yaml")
+
+
 def _primitive(crystal: Crystal) -> Any:
     from phonopy import Phonopy
 
@@ -81,6 +90,7 @@ def _volume(cell: Any) -> float:
 
 def _fitting(path: Path, cell: Any, beside: Sequence[Crystal]) -> Crystal | None:
     """Take the structure with the composition of the mesh."""
+    beside = sorted(beside, key=_of_the_run, reverse=True)
     if cell is None or not beside:
         return beside[0] if beside else None
 
@@ -132,7 +142,13 @@ def constants_from_data(
             f"{path} has no eigenvectors at Γ (phonopy: mesh with EIGENVECTORS = .TRUE.)"
         )
     count = len(masses)
-    frequency = np.array([band["frequency"] for band in point["band"]]) * _THZ * scale
+    frequency = np.array([band["frequency"] for band in point["band"]]) * scale
+    if np.abs(frequency).max() > _HIGHEST:
+        raise ValueError(
+            f"{path} has frequencies up to {np.abs(frequency).max():.4g}, which are not in THz: "
+            "put the phonopy.yaml of the same run beside it, which tells their unit"
+        )
+    frequency = frequency * _THZ
     raw = parsed(lambda: np.array([band["eigenvector"] for band in point["band"]], float), path)
     if raw.shape[1] != count:
         raise ValueError(f"{path} is for {raw.shape[1]} atoms, not {count}")
