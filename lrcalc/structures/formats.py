@@ -16,7 +16,7 @@ from ase.io.formats import filetype, open_with_compression, string2index
 
 from lrcalc.ipi_files.quantities import DIMENSION
 from lrcalc.ipi_files.xyz import XYZFrame, is_ipi_xyz, read_frames
-from lrcalc.structures import lammps
+from lrcalc.structures import lammps, native
 from lrcalc.structures.content import mass_column
 from lrcalc.structures.isotopes import isotope
 
@@ -71,10 +71,11 @@ def frames_of(
             frames = _read_xyz(path, index)
         elif lammps.kind(path):
             frames = lammps.read(path, index)
-        elif filetype(str(path)) in ("db", "json"):
+        elif (form := filetype(str(path))) in ("db", "json"):
             frames = _read_database(path, index)
         else:
-            frames = read(path, index=index)
+            frames = _listed(read(path, index=index))
+            native.add_stated(path, form, frames)
     except Exception as error:  # ASE raises many kinds for a malformed file
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the operating system, which says what is wrong
