@@ -9,13 +9,13 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes, all_properties
+from ase.calculators.calculator import Calculator, all_changes, all_properties, compare_atoms
 from ase.outputs import Properties
 
 from lrcalc.evaluator import HELD, Evaluator
 from lrcalc.models.branch import Past, follow, on_branch, worked
 from lrcalc.models.potential import Potential
-from lrcalc.models.requests import as_names
+from lrcalc.models.requests import as_names, at_time
 from lrcalc.structures import total_charge
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ STILL = 20
 
 SETTABLE = (*HELD, "time", "also", "follow_branch")
 """What may be changed between calls."""
+
+FIXED = ("model", "device", "dtype", "epsilon_infinity", "asr_projection", "allow_net_charge")
+"""Arguments that cannot be changed: an attribute of that name would be set and have no effect."""
 
 
 class LRCalculator(Calculator):
@@ -134,6 +137,8 @@ class LRCalculator(Calculator):
         self.also = also
         self._model = "a Potential" if isinstance(model, Potential) else os.fspath(model)
         self._conditions: tuple[Any, ...] = ()  # under which `results` of `atoms` were obtained
+        # what `results` are of: its own, since `atoms` and entries of `info` are in others' hands
+        self._seen: tuple[Atoms, float] | None = None
         self._residual = float("nan")
         self._past = Past()
         self._follow_branch = follow_branch
@@ -283,20 +288,27 @@ class LRCalculator(Calculator):
             result["stress"] = voigt(result["stress"])
         if "born_effective_charges" in result:
             self._residual = self.evaluator.sum_rule_residual
-        self._past, self.atoms, self._conditions = past, atoms.copy(), self._now()
+        self._past, self._conditions = past, self._now()
+        self._see(atoms)
         self.results.update(locked(result))
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Say what changed since the last call: charge counts, velocities only for the current."""
-        if self.atoms is None or self._conditions != self._now():
+        if self.atoms is None or self._seen is None or self._conditions != self._now():
             return list(all_changes)
-        changes: list[str] = super().check_state(atoms, tol=tol)
-        if _charge(atoms) != _charge(self.atoms):
+        seen, charge = self._seen
+        changes: list[str] = compare_atoms(seen, atoms, tol=tol)
+        if _charge(atoms) != charge:
             changes.append("initial_charges")
-        if not changes and not np.array_equal(atoms.get_velocities(), self.atoms.get_velocities()):
+        if not changes and not np.array_equal(atoms.get_velocities(), seen.get_velocities()):
             self.results.pop("current", None)
-            self.atoms = atoms.copy()
+            self._see(atoms)
         return changes
+
+    def _see(self, atoms: Atoms) -> None:
+        """Remember what `results` are of."""
+        self.atoms = atoms.copy()
+        self._seen = atoms.copy(), _charge(atoms)
 
     def _now(self) -> tuple[Any, ...]:
         """All that results depend on beside the structure."""
@@ -340,7 +352,7 @@ class LRCalculator(Calculator):
         }  # fmt: skip
 
     def export_properties(self) -> Properties:
-        """Results that ASE has a name for, e.g. for ``SinglePointCalculator(atoms, **…)``."""
+        """Results that ASE has a name for, and ``natoms`` (which SinglePointCalculator refuses)."""
         return Properties({k: v for k, v in self.results.items() if k in all_properties})
 
     def set(self, **settings: Any) -> dict[str, Any]:
@@ -348,9 +360,19 @@ class LRCalculator(Calculator):
         unknown = [name for name in settings if name not in SETTABLE]
         if unknown:
             raise ValueError(f"`{unknown[0]}` cannot be set; settable are {', '.join(SETTABLE)}")
-        for name, value in settings.items():
-            setattr(self, name, value)
+        # what is given up first: two fields exclude each other
+        for name in sorted(settings, key=lambda name: settings[name] is not None):
+            setattr(self, name, settings[name])
         return settings
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse what would be set in vain."""
+        if name in FIXED:
+            raise AttributeError(
+                f"`{name}` is fixed when a calculator is made; make another one, "
+                f"LRCalculator(…, {name}={value!r})"
+            )
+        super().__setattr__(name, value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Of a copy or a pickle: nothing that changes is shared with the original."""
@@ -374,23 +396,6 @@ def _charge(atoms: Atoms) -> float:
         return total_charge(atoms)
     except ValueError:
         return float("nan")
-
-
-def at_time(name: str, function: Callable[[float], Any], time: float) -> Any:
-    """Value of a time-dependent field; it has to have one."""
-    try:
-        value = function(time)
-    except TypeError as error:
-        raise ValueError(
-            f"`{name}` is a function that cannot be called with the time in fs as its only "
-            f"argument: {error}"
-        ) from error
-    if value is None:
-        raise ValueError(
-            f"`{name}` returned None at time {time:g} fs but must return three numbers; does the "
-            "function lack a `return`?"
-        )
-    return value
 
 
 def voigt(stress: np.ndarray) -> np.ndarray:

@@ -141,12 +141,7 @@ class Evaluator:
             )
         potential = model if isinstance(model, Potential) else load(model, dtype=DTYPES[dtype])
         self.potential = potential.to(self.device)
-        self.screening = screening_factor(potential, epsilon_infinity)
-        self.epsilon_infinity = float(
-            potential.metadata.get("epsilon_infinity", 1.0)
-            if epsilon_infinity is None
-            else epsilon_infinity
-        )
+        self.epsilon_infinity = epsilon_infinity
         self.asr_projection = asr_projection
         self.allow_net_charge = allow_net_charge
         self.sum_rule_residual = float("nan")
@@ -156,6 +151,17 @@ class Evaluator:
         self.electric_field = electric_field
         self.electric_displacement = electric_displacement
         self.reduced_field = reduced_field
+
+    @property
+    def epsilon_infinity(self) -> float:
+        """Electronic permittivity; settable between calls, None is the model's."""
+        return self._epsilon_infinity
+
+    @epsilon_infinity.setter
+    def epsilon_infinity(self, value: float | None) -> None:
+        self.screening = screening_factor(self.potential, value)
+        card = self.potential.metadata.get("epsilon_infinity", 1.0)
+        self._epsilon_infinity = float(card if value is None else value)
 
     @property
     def electric_field(self) -> np.ndarray | None:

@@ -124,6 +124,61 @@ def test_what_cannot_be_set_is_named():
         calculator.set(epsilon_infinity=2.0)
 
 
+def test_one_field_is_exchanged_for_another_in_one_call():
+    calculator = LRCalculator(MODELS["local"], electric_field=E)
+    calculator.set(reduced_field=(0, 0, 0.1), electric_field=None)
+    assert calculator.electric_field is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epsilon_infinity", 3.0), ("asr_projection", False), ("allow_net_charge", True),
+     ("dtype", "float32"), ("device", "cuda"), ("model", "water")],
+)  # fmt: skip
+def test_nothing_is_set_in_vain(name, value):
+    calculator = LRCalculator(MODELS["local"])
+    with pytest.raises(AttributeError, match=rf"`{name}` is fixed .*make another"):
+        setattr(calculator, name, value)
+
+
+def test_the_permittivity_of_an_evaluator_can_be_changed():
+    """It was written into files and had no effect."""
+    calculator = LRCalculator(MODELS["local"], electric_field=E)
+    first = calculator.get_property("energy", WATER)
+    calculator.evaluator.epsilon_infinity = 3.0
+    right = LRCalculator(MODELS["local"], electric_field=E, epsilon_infinity=3.0)
+    assert abs(first - right.get_property("energy", WATER)) > 1e-6
+    assert calculator.get_property("energy", WATER) == right.get_property("energy", WATER)
+    calculator.evaluator.epsilon_infinity = None
+    assert calculator.get_property("energy", WATER) == first
+
+
+def _charge_in_pairs(atoms, charge):
+    atoms.info.setdefault("key_value_pairs", {})["charge"] = charge
+
+
+def _charge_in_array(atoms, charge):
+    atoms.info.setdefault("charge", np.array(0.0))[...] = charge
+
+
+@pytest.mark.parametrize("change", [_charge_in_pairs, _charge_in_array])
+def test_a_total_charge_that_is_changed_in_place(change):
+    """Copies of a structure share what is in ``info``."""
+    atoms, calculator = WATER.copy(), LRCalculator(MODELS["local"])
+    for charge in (1, -1, 0):
+        change(atoms, charge)
+        right = LRCalculator(MODELS["local"]).get_property("energy", atoms)
+        assert calculator.get_property("energy", atoms) == right
+
+
+def test_the_calculators_own_structure_may_be_moved():
+    calculator = LRCalculator(MODELS["local"])
+    calculator.get_property("energy", WATER)
+    calculator.atoms.positions[0] += 0.05
+    right = LRCalculator(MODELS["local"]).get_property("energy", calculator.atoms)
+    assert calculator.get_property("energy") == right
+
+
 def test_functions_of_time_in_pickles():
     """A function that has a name goes along; one that has none is refused by name."""
     calculator = LRCalculator(MODELS["local"], electric_field=ramp)

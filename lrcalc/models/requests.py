@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -157,6 +157,23 @@ def check_vector(value: Any, name: str, unit: str) -> np.ndarray | None:
         )
     vector.flags.writeable = False  # changing it in place would pass by whoever holds it
     return vector
+
+
+def at_time(name: str, function: Callable[[float], Any], time: float) -> Any:
+    """Value of a time-dependent field; it has to have one."""
+    try:
+        value = function(time)
+    except TypeError as error:
+        raise ValueError(
+            f"`{name}` is a function that cannot be called with the time in fs as its only "
+            f"argument: {error}"
+        ) from error
+    if value is None:
+        raise ValueError(
+            f"`{name}` returned None at time {time:g} fs but must return three numbers; does the "
+            "function lack a `return`?"
+        )
+    return value
 
 
 def as_structures(structures: Any) -> list[Atoms]:
