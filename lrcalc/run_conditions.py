@@ -28,7 +28,8 @@ class RunConditions(NamedTuple):
     thermostat : str
         "none", or its name: "bussi", "svr", "langevin", "pile_g", "nose-hoover", …
     dynamics : str
-        What the time axis means: "classical", "rpmd", "trpmd", "pa-cmd", "pimd", "te-pigs".
+        What the time axis means: "classical", "rpmd", "trpmd", "pa-cmd", "pimd", "te-pigs",
+        "exchange"; "motion …" with the name of what is not dynamics alone.
     beads : int
     temperature : float or None
         K, of the thermostat, or of the initial velocities at constant energy.

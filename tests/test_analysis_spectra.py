@@ -355,3 +355,9 @@ def test_needs_one_source():
         raman(np.ones((5000, 9)), timestep=DT, temperature=T, form="loud")
     with pytest.raises(ValueError, match="shape"):
         raman(np.ones((5000, 6)), timestep=DT, temperature=T)
+
+
+def test_permittivity_where_the_resolution_is_coarser_than_the_spectrum():
+    nu = np.linspace(0.0, 900.0, 10)
+    found = permittivity_from_infrared(nu, np.linspace(0.0, 50.0, 10), 2.0, 1000.0)
+    assert np.isfinite(found).all()

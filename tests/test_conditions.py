@@ -110,6 +110,8 @@ ALL = sorted(known.FORMULAS)
         (RunConditions(dynamics="pimd", beads=8, thermostat="pile_l"), "trpmd or pacmd"),
         (RunConditions(ensemble="nvt", thermostat="langevin"), "'langevin' acts on each atom"),
         (RunConditions(dynamics="exchange"), "exchanges replicas"),
+        (RunConditions(ensemble="nvt", thermostat="svr + langevin"), "acts on each atom"),
+        (RunConditions(dynamics="motion t_ramp"), "'motion t_ramp' is no dynamics in equilibrium"),
     ],
 )
 def test_refused(formula, found, message):
@@ -213,6 +215,40 @@ def test_a_constant_field_of_driven_dynamics_does_not_drive(tmp_path):
     found, told = conditions_in(path.parent)
     assert told[3:] == ("electric_field", False)
     assert found.value == pytest.approx((0, 0, 0.05))
+
+
+ONE = "<thermostat mode='svr'> <tau units='femtosecond'> 100 </tau> </thermostat>"
+TWO = """<thermostat mode='multi'> <thermostat mode='svr'/>
+  <thermostat mode='langevin'> <tau units='femtosecond'> 50 </tau> </thermostat> </thermostat>"""
+
+
+@pytest.mark.parametrize(
+    ("replaced", "expected"),
+    [
+        (
+            {ONE: TWO},
+            ("svr + langevin", "classical"),
+        ),
+        (
+            {
+                "<motion mode": "<motion mode='multi'> <motion mode='t_ramp'/> <motion mode",
+                "</motion>": "</motion> </motion>",
+            },
+            ("svr", "motion t_ramp"),
+        ),
+    ],
+)
+def test_inputs_of_other_peoples_making(tmp_path, replaced, expected):
+    path = toy_input(tmp_path / "run", "nvt", structure=waters(1))
+    text = path.read_text()
+    for old, new in replaced.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    path.write_text(text)
+    found = known.of_run(read_run(path.parent))
+    assert (found.thermostat, found.dynamics) == expected
+    with pytest.raises(ValueError, match="force_equilibrium"):
+        known.check(found, "infrared")
 
 
 def test_commands_on_folders(tmp_path, capsys):

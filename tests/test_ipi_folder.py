@@ -2,10 +2,12 @@
 
 import pytest
 
+from lrcalc.cli import main
 from lrcalc.ipi import Outputs, Transport, bead_files, run_ipi
 from lrcalc.ipi.diagnosis import diagnosis, last_words
 from lrcalc.ipi.folder import set_aside
 from lrcalc.ipi.run import Endpoint, IPIError, clear_endpoint
+from lrcalc.ipi_files.folder import read_run, run_of
 
 from .ipi_helpers import toy_input
 
@@ -116,3 +118,60 @@ def test_ports_of_foreign_inputs(tmp_path):
     path.write_text(path.read_text().replace("31415 </port>", "99999 </port>"))
     with pytest.raises(IPIError, match="99999"):
         run_ipi(path)
+
+
+OWN = """<simulation>
+  <output prefix='{prefix}'> <trajectory filename='mu' extra_type='dipole'> extras </trajectory>
+    <trajectory> velocities </trajectory> </output>
+  {systems}
+</simulation>
+"""
+SYSTEM = """<system{prefix}> <initialize nbeads='1'/>
+  <ensemble> <temperature units='kelvin'> {kelvin} </temperature> </ensemble>
+  <motion mode='dynamics'> <dynamics mode='nve'>
+    <timestep units='femtosecond'> 0.25 </timestep> </dynamics> </motion> </system>"""
+NAMED = SYSTEM.format(prefix=" prefix='WHO'", kelvin="KELVIN")
+TEMPLATE = f"""<system_template> <labels> [ WHO, KELVIN ] </labels>
+  <instance> [ a, 290 ] </instance> <template> {NAMED} </template> </system_template>"""
+
+
+@pytest.mark.parametrize(
+    ("prefix", "systems", "found"),
+    [
+        ("out/sim", SYSTEM.format(prefix="", kelvin=290), ["out/sim.{}_0"]),
+        ("", SYSTEM.format(prefix="", kelvin=290), ["{}_0"]),
+        ("sim", SYSTEM.format(prefix=" prefix='a'", kelvin=290), ["a_sim.{}_0"]),
+        ("sim", TEMPLATE, ["a_sim.{}_0"]),
+        (
+            "sim",
+            "".join(SYSTEM.format(prefix=f" prefix='{s}'", kelvin=290) for s in "ab"),
+            ["a_sim.{}_0", "b_sim.{}_0"],
+        ),
+    ],
+)
+def test_files_are_found_under_the_names_that_ipi_gives_them(
+    tmp_path, monkeypatch, prefix, systems, found
+):
+    """A prefix with a folder, prefixes of systems, and ``traj`` where no name is given."""
+    (tmp_path / "input.xml").write_text(OWN.format(prefix=prefix, systems=systems))
+    (tmp_path / "out").mkdir()
+    for name in ("mu", "traj"):
+        for stem in found:
+            (tmp_path / stem.format(name)).write_text("")
+    run = read_run(tmp_path)
+    assert run.outputs["dipole"] == [tmp_path / stem.format("mu") for stem in found]
+    assert run.outputs["velocities"] == [tmp_path / stem.format("traj") for stem in found]
+    assert (run.temperature, run.timestep) == (pytest.approx(290.0), pytest.approx(0.25))
+    one = run.outputs["dipole"][-1]
+    assert run_of(one).folder == tmp_path
+    monkeypatch.chdir(one.parent)
+    assert run_of(one.name).timestep == pytest.approx(0.25)
+
+
+def test_systems_at_different_temperatures_are_not_averaged(tmp_path, capsys):
+    systems = [
+        SYSTEM.format(prefix=f" prefix='{s}'", kelvin=k) for s, k in (("a", 290), ("b", 300))
+    ]
+    (tmp_path / "input.xml").write_text(OWN.format(prefix="sim", systems="".join(systems)))
+    assert main(["ir", str(tmp_path), "--volume", "700", "-o", str(tmp_path / "o")]) == 2
+    assert "2 systems at different temperatures" in capsys.readouterr().err

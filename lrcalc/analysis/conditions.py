@@ -15,14 +15,14 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 
 from lrcalc.analysis.correlator import Series
-from lrcalc.ipi_files.folder import IPIRun, has_input, read_run
-from lrcalc.ipi_files.simulation import Simulation, Thermostat
+from lrcalc.ipi_files.folder import IPIRun, run_of
+from lrcalc.ipi_files.simulation import DYNAMICS, Simulation, Thermostat
 from lrcalc.run_conditions import HELD, RunConditions
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DAMPING = ("langevin", "pile_l", "pile", "gle", "nm_gle", "nm_gle_g", "ffl", "andersen")
+DAMPING = ("langevin", "pile_l", "pile", "gle", "nm_gle", "nm_gle_g", "cl", "ffl", "andersen")
 """Thermostats that act on single atoms: they damp motion and broaden lines."""
 
 WEAK = 5000.0
@@ -83,13 +83,8 @@ def of_run(run: IPIRun) -> RunConditions:
 
 def beside(path: str | Path) -> RunConditions | None:
     """Conditions of the i-PI run that wrote a file; None if none beside it did."""
-    path = Path(path)
-    if not has_input(path.parent):
-        return None
-    run = read_run(path.parent)
-    if any(path in files for files in run.outputs.values()):
-        return of_run(run)
-    return None
+    run = run_of(path)
+    return None if run is None else of_run(run)
 
 
 def of_data(data: Any) -> list[RunConditions]:
@@ -207,6 +202,11 @@ def equilibrium(analysis: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def _refusals(conditions: RunConditions, formula: Formula) -> Iterable[str]:
     held, _, varies = field_of(conditions)
+    if conditions.dynamics.startswith("motion "):
+        yield (
+            f"the run's {conditions.dynamics!r} is no dynamics in equilibrium, and {formula.name} "
+            "is a formula of equilibrium. Run on from its last state with dynamics alone"
+        )
     if varies:
         yield (
             f"the run was {said(conditions)}: it is not in equilibrium, and {formula.name} is a "
@@ -241,7 +241,8 @@ def _damped(conditions: RunConditions) -> str | None:
         )
     if conditions.dynamics == "exchange":
         return "the run exchanges replicas"
-    if conditions.dynamics == "classical" and conditions.thermostat in DAMPING:
+    weak = conditions.thermostat.startswith("weak ")
+    if conditions.dynamics == "classical" and not weak and _damps(conditions.thermostat):
         return f"the thermostat {conditions.thermostat!r} acts on each atom and damps its motion"
     return None
 
@@ -285,13 +286,21 @@ def _thermostat(found: Thermostat | None) -> str:
     if found is None:
         return "none"
     weak = found.tau is not None and found.tau >= WEAK
-    return f"weak {found.mode}" if weak and found.mode in DAMPING else found.mode
+    return f"weak {found.mode}" if weak and _damps(found.mode) else found.mode
+
+
+def _damps(thermostat: str) -> bool:
+    """Whether one of the thermostats (``svr + langevin``) acts on single atoms."""
+    return any(part in DAMPING for part in thermostat.split(" + "))
 
 
 def _dynamics(told: Simulation, beads: int) -> str:
     """Say what the time axis means."""
     if told.exchange:
         return "exchange"
+    others = [part for part in told.motion.split(" + ") if part not in ("", *DYNAMICS)]
+    if others:
+        return f"motion {' + '.join(others)}"
     if beads == 1:
         return "classical"
     if told.frequencies in ("pa-cmd", "wmax-cmd"):

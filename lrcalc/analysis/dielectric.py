@@ -140,7 +140,7 @@ def permittivity_from_infrared(
     imaginary = np.divide(
         n_alpha, 2 * np.pi * wavenumber, out=np.zeros_like(n_alpha), where=wavenumber > 0
     )
-    low = wavenumber < resolution
+    low = wavenumber < min(resolution, wavenumber.max())
     edge = imaginary[~low][0]
     imaginary[low] = edge * wavenumber[low] / resolution
     return kramers_kronig(wavenumber, imaginary, epsilon_infinity) + 1j * imaginary

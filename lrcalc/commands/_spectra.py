@@ -22,7 +22,7 @@ from lrcalc.analysis.series import (
     frame_spacing,
     read_runs,
 )
-from lrcalc.ipi_files.folder import has_input
+from lrcalc.ipi_files.folder import output_of, run_of
 from lrcalc.run_conditions import RunConditions
 
 PREFERRED = 20.0
@@ -170,23 +170,33 @@ def locate(files: Sequence[str], quantity: str) -> tuple[list[Path], list[IPIRun
         if path.is_dir():
             run = read_run(path)
             found = run.outputs.get(quantity)
+            _check_systems(run, path)
             if not found:
                 there = ", ".join(run.outputs) or "no trajectories"
                 raise ValueError(f"{path} has no {quantity}, only {there}. {WANTED[quantity]}")
             paths += found
             runs[path.resolve()] = run
         else:
-            paths.append(path)
-            folder = path.parent
-            if has_input(folder) and folder.resolve() not in runs:
-                run = read_run(folder)
-                if any(path in files for files in run.outputs.values()):
-                    runs[folder.resolve()] = run
+            writer = run_of(path)
+            paths.append(path if writer is None else output_of(writer, path) or path)
+            if writer is not None:
+                runs.setdefault(writer.folder.resolve(), writer)
     whole = [path.resolve() for path in paths]
     twice = sorted({str(path) for path in paths if whole.count(path.resolve()) > 1})
     if twice:
         raise ValueError(f"{', '.join(twice)} is given twice: each run counts once")
     return paths, list(runs.values())
+
+
+def _check_systems(run: IPIRun, folder: Path) -> None:
+    """Several systems are averaged where they are alike."""
+    told = run.simulation
+    if told.systems > 1 and (told.temperature is None or told.timestep is None):
+        names = ", ".join(f"{prefix}_{told.prefix}.*" for prefix in told.system_prefixes)
+        raise ValueError(
+            f"{folder} is a run of {told.systems} systems at different temperatures or time steps:"
+            f" give the files of one of them ({names}) with its temperature"
+        )
 
 
 def read(args: argparse.Namespace, quantity: str, files: Sequence[str] | None = None) -> Data:

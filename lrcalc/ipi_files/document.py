@@ -30,7 +30,21 @@ def read_document(path: str | Path) -> Node:
         raise ValueError(f"{path} is not XML, so no input or RESTART of i-PI: {error}") from error
     if root.tag != "simulation":
         raise ValueError(f"{path} is not an i-PI input: it starts with <{root.tag}>")
+    _expand_templates(root)
     return root
+
+
+def _expand_templates(root: Node) -> None:
+    """Put in place of each ``<system_template>`` the systems that i-PI makes of it."""
+    for holder in root.findall("system_template"):
+        labels = words(holder.find("labels"))
+        place = list(root).index(holder)
+        for instance in reversed(holder.findall("instance")):
+            system = ElementTree.tostring(holder.findall("template/system")[0], "unicode")
+            for label, value in zip(labels, words(instance), strict=False):
+                system = system.replace(label, value)
+            root.insert(place, ElementTree.fromstring(system))
+        root.remove(holder)
 
 
 def text(node: Node | None, default: str = "") -> str:

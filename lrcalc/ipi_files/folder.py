@@ -117,12 +117,30 @@ def read_run(folder: str | Path) -> IPIRun:
     )
 
 
+def run_of(path: str | Path) -> IPIRun | None:
+    """Run that wrote a file: its input lies beside it, or a folder above (``prefix='out/sim'``)."""
+    path = Path(path)
+    above = path.parent.parent if path.parent.name else path.parent / ".."
+    for folder in (path.parent, above):
+        if has_input(folder) and (folder == path.parent or _is_simulation(find_input(folder))):
+            run = read_run(folder)
+            if output_of(run, path) is not None:
+                return run
+    return None
+
+
+def output_of(run: IPIRun, path: Path) -> Path | None:
+    """Return a file as the run's outputs name it; None if it is none of them."""
+    known = (one for files in run.outputs.values() for one in files)
+    return next((one for one in known if one.resolve() == path.resolve()), None)
+
+
 def run_properties(run: IPIRun) -> Properties | None:
     """Properties that a run wrote; None if there are none."""
     names = [one.filename for one in run.simulation.outputs if one.kind == "properties"]
     for name in names or ["out"]:
-        path = run.folder / f"{run.prefix}.{name}"
-        if path.is_file():
+        path = run.folder / _stems(run.simulation, name)[0]
+        if run.simulation.systems == 1 and path.is_file():
             try:
                 return read_properties(path)
             except ValueError:
@@ -133,7 +151,7 @@ def run_properties(run: IPIRun) -> Properties | None:
 def properties_path(run: IPIRun) -> Path:
     """Where `run_properties` looks first."""
     names = [one.filename for one in run.simulation.outputs if one.kind == "properties"]
-    return run.folder / f"{run.prefix}.{names[0] if names else 'out'}"
+    return run.folder / _stems(run.simulation, names[0] if names else "out")[0]
 
 
 def states(run: IPIRun) -> list[tuple[Path, State]]:
@@ -141,8 +159,9 @@ def states(run: IPIRun) -> list[tuple[Path, State]]:
     names = [one.filename for one in run.simulation.outputs if one.kind == "checkpoint"]
     paths = [run.folder / "RESTART"]
     for name in dict.fromkeys([*names, "checkpoint"]):
-        paths.append(run.folder / f"{run.prefix}.{name}")
-        paths += sorted(run.folder.glob(f"{run.prefix}.{name}_[0-9]*"))
+        path = run.folder / _stem(run.prefix, name)  # no system's own
+        paths.append(path)
+        paths += sorted(path.parent.glob(f"{path.name}_[0-9]*"))
     if run.input.is_file() and run.input not in paths:
         paths.append(run.input)
     return [(path, state) for path in paths if (state := _state(path)) is not None]
@@ -250,10 +269,12 @@ def _outputs(
     """Files that are there by what they hold, and those of beads that the run does not have."""
     files: dict[str, list[Path]] = {}
     ignored: list[Path] = []
-    for output in (one for one in told.outputs if one.kind == "trajectory"):
-        stem = f"{told.prefix}.{output.filename}"
-        there = re.compile(re.escape(stem) + r"(?:_(\d+))?(\.(?!gz)\w+)?(\.gz)?$")
-        for path in sorted(folder.iterdir()):
+    trajectories = [one for one in told.outputs if one.kind == "trajectory"]
+    for output, stem in (
+        (one, folder / stem) for one in trajectories for stem in _stems(told, one.filename)
+    ):
+        there = re.compile(re.escape(stem.name) + r"(?:_(\d+))?(\.(?!gz)\w+)?(\.gz)?$")
+        for path in sorted(stem.parent.iterdir()) if stem.parent.is_dir() else []:
             match = there.match(path.name)
             if match is None or (match[3] and path.with_suffix("").is_file()):
                 continue
@@ -262,6 +283,17 @@ def _outputs(
             else:
                 files.setdefault(output.name, []).append(path)
     return files, ignored
+
+
+def _stem(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _stems(told: Simulation, filename: str) -> list[str]:
+    """Beginnings of the names of a file of each system; a prefix may have a folder."""
+    plain = _stem(told.prefix, filename)
+    prefixes = dict.fromkeys(told.system_prefixes or ("",))
+    return [f"{prefix}_{plain}" if prefix else plain for prefix in prefixes]
 
 
 def _foreign(digits: str, beads: int) -> bool:

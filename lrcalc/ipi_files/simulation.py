@@ -92,6 +92,8 @@ class Simulation(NamedTuple):
     parameters: tuple[dict[str, str], ...] = ()
     """``<parameters>`` of the force fields, in their order."""
     systems: int = 1
+    system_prefixes: tuple[str, ...] = ("",)
+    """Of the file names of each system, before `prefix`."""
     exchange: str = ""
     """Moves between systems, such as "remd"; "" for plain dynamics."""
     motion: str = ""
@@ -141,6 +143,7 @@ def read_simulation(path: str | Path) -> Simulation:
         sockets=tuple(_socket(node) for node in root.findall("ffsocket")),
         parameters=tuple(document.pairs(node) for node in root.iter("parameters")),
         systems=max(1, len(root.findall("system"))),
+        system_prefixes=tuple(attribute(node, "prefix") for node in root.findall("system")),
         exchange=_exchange(root),
         motion=motion,
         mode="" if dynamics is None else attribute(dynamics, "mode", _default_mode(dynamics)),
@@ -326,7 +329,7 @@ def _initial_cell(initialize: Node | None) -> Array | None:
 def _output(node: Node) -> Output:
     what = text(node).split("{")[0].split("(")[0].strip()
     name = attribute(node, "extra_type", what) if what.startswith("extras") else what
-    default = {"properties": "out", "checkpoint": "restart"}.get(node.tag, name)
+    default = {"properties": "out", "checkpoint": "restart"}.get(node.tag, "traj")
     stride = attribute(node, "stride", "1")
     return Output(
         node.tag,
