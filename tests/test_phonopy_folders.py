@@ -505,6 +505,86 @@ def test_the_run_of_mesh_yaml_tells_its_unit(tmp_path, right):
     assert any("taken as THz" in note for note in modes.notes)
 
 
+def test_files_that_do_not_belong_together_are_told(tmp_path):
+    """Force constants of another supercell, displacements of another run, ε_∞ of rotated axes."""
+    from ase.build import bulk, sort
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    zinc_oxide = sort(bulk("ZnO", "wurtzite", a=3.25, c=5.2))
+    cell = PhonopyAtoms(
+        zinc_oxide.get_chemical_symbols(), cell=zinc_oxide.cell[:],
+        scaled_positions=zinc_oxide.get_scaled_positions(),
+    )  # fmt: skip
+    made = phonopy.Phonopy(cell, [2, 2, 2], "P", log_level=0)
+    made.generate_displacements(distance=0.01)
+    made.forces = [_pairs(one, made.supercell) for one in made.supercells_with_displacements]
+    save(made, tmp_path, born=False)
+    write_FORCE_SETS(made.dataset, filename=tmp_path / "FORCE_SETS")
+    modes = own(tmp_path, intensities=False)
+    assert not any("displacements" in note for note in modes.notes)
+    other = phonopy.Phonopy(cell, [2, 2, 2], "P", log_level=0)
+    other.generate_displacements(distance=0.02)
+    save(other, tmp_path, born=False)
+    again = own(tmp_path, intensities=False)
+    assert np.allclose(again.wavenumber, modes.wavenumber, atol=1e-3)
+    assert any("displacements are taken, which are not those of" in note for note in again.notes)
+
+    (tmp_path / "phonopy_disp.yaml").unlink()
+    write_crystal_structure(str(tmp_path / "POSCAR"), cell)
+    made.produce_force_constants()
+    write_FORCE_CONSTANTS(made.force_constants, tmp_path / "FORCE_CONSTANTS")
+    for repeats, odd in (((2, 2, 2), False), ((4, 2, 1), True)):
+        found = own(tmp_path, intensities=False, supercell=repeats, primitive="P")
+        assert odd == any("are they of this structure" in note for note in found.notes)
+
+    born = np.array([np.eye(3) * (2 if s == "Zn" else -2) for s in cell.symbols])
+    write_BORN(made.primitive, born, np.diag([4.0, 4.0, 5.0]), filename=tmp_path / "BORN")
+    head, _, *charges = (tmp_path / "BORN").read_text().splitlines()
+    for epsilon, fits in (("4 0 0 0 4 0 0 0 5", True), ("5 0 0 0 4 0 0 0 4", False)):
+        (tmp_path / "BORN").write_text("\n".join([head, epsilon, *charges]))
+        with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="rotated axes"):
+            own(tmp_path, supercell=(2, 2, 2), primitive="P")
+
+
+def test_isotopes_among_copies_of_an_atom(tmp_path):
+    """A primitive cell has one mass where the unit cell has several: the unit cell is kept."""
+    masses = [150.0, 132.905, 35.453, 35.453]
+    cell = phonopy.structure.atoms.PhonopyAtoms(
+        symbols=["Cs", "Cs", "Cl", "Cl"],
+        cell=LATTICE * np.diag([2.0, 1.0, 1.0]),
+        scaled_positions=[[0, 0, 0], [0.5, 0, 0], [0.25, 0.5, 0.5], [0.75, 0.5, 0.5]],
+        masses=masses,
+    )
+    isotopes = phonopy.Phonopy(cell, [1, 1, 1], "P", log_level=0)
+    isotopes.generate_displacements(distance=0.01)
+    isotopes.forces = [
+        _pairs(one, isotopes.supercell, 5.0) for one in isotopes.supercells_with_displacements
+    ]
+    save(isotopes, tmp_path, born=False)
+    write_FORCE_SETS(isotopes.dataset, filename=tmp_path / "FORCE_SETS")
+    path = tmp_path / "phonopy_disp.yaml"
+    isotopes.produce_force_constants()
+    nu = isotopes.run_qpoints([[0, 0, 0]]).frequencies[0][3:] * THZ
+    assert np.allclose(own(path, intensities=False).wavenumber, nu, atol=2e-3)
+    with pytest.raises(ValueError, match=r"of 150 and 132.* amu .*--primitive P"):
+        own(path, intensities=False, primitive="auto")
+
+
+def _pairs(image, rest, reach=3.5):
+    """Forces of springs between the atoms of a supercell nearer than ``reach`` Å, eV/Å."""
+    vectors = np.asarray(rest.cell)
+    delta = rest.scaled_positions[None] - rest.scaled_positions[:, None]
+    delta = (delta - np.round(delta)) @ vectors
+    length = np.linalg.norm(delta, axis=2) + 10.0 * np.eye(len(rest))
+    shift = np.asarray(image.positions) - np.asarray(rest.positions)
+    along = delta / length[..., None]
+    strength = np.where(length < reach, np.exp(-length), 0.0)
+    change = shift[None] - shift[:, None]
+    return np.einsum("ij,ija,ijb,ijb->ia", strength, along, along, change) + 0.1 * np.einsum(
+        "ij,ija->ia", strength, change
+    )
+
+
 def test_masses_of_a_configuration_file(tmp_path):
     made = in_units("vasp")
     save(made, tmp_path)

@@ -80,6 +80,20 @@ def narrow(cell: np.ndarray, supercell: np.ndarray) -> bool:
     return bool(((wide < WIDE) & (wide < 1.5 * widths(cell))).any())
 
 
+def check_masses(phonon: Any) -> None:
+    """Refuse a primitive cell that stands for atoms of different masses, of which it has one."""
+    cell = phonon.supercell
+    first = np.asarray(phonon.primitive.s2p_map)
+    masses = np.asarray(cell.masses)
+    other = np.abs(masses - masses[first]) > 1e-4
+    if other.any():
+        one = int(np.flatnonzero(other)[0])
+        raise ValueError(
+            f"{cell.symbols[one]} atoms of {masses[first[one]]:g} and {masses[one]:g} amu would be "
+            "one atom of the primitive cell: keep the unit cell (--primitive P)"
+        )
+
+
 def without_charges(phonon: Any, *, only_gamma: bool) -> Phonons:
     """Phonons of which only wavenumbers and bands are known.
 
@@ -144,6 +158,7 @@ def assemble(
             f"Born charges change by {shift:.2f} e when the crystal's symmetry is imposed: wrong "
             "order of atoms or rotated axes"
         )
+    _check_permittivity(phonon, np.asarray(epsilon, dtype=float))
     excess = float(np.abs(born.sum(0) - charge * np.eye(3)).max())
     notes.append(f"sum rule residual {excess:.2g} e, taken off by mass")
     positions = molecule_positions(phonon.primitive)
@@ -194,24 +209,40 @@ def molecule_positions(cell: Any, gap: float = 4.0) -> np.ndarray | None:
     return unwrapped @ vectors if (heights - extent > gap).all() else None
 
 
+def _check_permittivity(phonon: Any, epsilon: np.ndarray) -> None:
+    """Refuse ε_∞ (3, 3) that has not the crystal's symmetry: of rotated axes, or mistyped."""
+    turned = [t @ epsilon @ t.T for _, t in _operations(phonon)]
+    change = float(np.abs(np.mean([0.5 * (t + t.T) for t in turned], axis=0) - epsilon).max())
+    if change > 0.03 * np.abs(epsilon).max():
+        raise ValueError(
+            f"ε_∞ {epsilon.round(4).tolist()} changes by {change:.2g} when the crystal's symmetry "
+            "is imposed: rotated axes, or entries in a wrong order"
+        )
+
+
 def symmetrise_born(phonon: Any, born: np.ndarray) -> np.ndarray:
     """Average of ``R born_k Rᵀ`` over the space group of the primitive cell."""
+    total = np.zeros_like(born)
+    count = 0
+    for image, cartesian in _operations(phonon):
+        total[image] += np.einsum("ac,kcd,bd->kab", cartesian, born, cartesian)
+        count += 1
+    return total / count
+
+
+def _operations(phonon: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Where each operation of the space group takes the atoms (N,), and its rotation (3, 3)."""
     cell = phonon.primitive
     lattice = np.asarray(cell.cell).T
     operations = phonon.primitive_symmetry.symmetry_operations
     scaled = np.asarray(cell.scaled_positions)
-    total = np.zeros_like(born)
-    count = 0
     for rotation, translation in zip(
         operations["rotations"], operations["translations"], strict=True
     ):
         delta = (scaled @ rotation.T + translation)[:, None] - scaled[None]
         delta -= np.round(delta)
         image = np.argmin(np.linalg.norm(delta @ lattice.T, axis=2), axis=1)
-        cartesian = lattice @ rotation @ np.linalg.inv(lattice)
-        total[image] += np.einsum("ac,kcd,bd->kab", cartesian, born, cartesian)
-        count += 1
-    return total / count
+        yield image, lattice @ rotation @ np.linalg.inv(lattice)
 
 
 def solve(phonons: Phonons) -> Modes:

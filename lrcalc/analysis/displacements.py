@@ -8,7 +8,7 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis.converters import read_phonopy_born
-from lrcalc.analysis.crystal import Phonons, assemble, quiet, without_charges
+from lrcalc.analysis.crystal import Phonons, assemble, check_masses, quiet, without_charges
 from lrcalc.analysis.dielectric import check_electronic_part
 from lrcalc.analysis.images import (
     check_open,
@@ -110,6 +110,7 @@ def from_calculator(
         told.insert(0, _relax(atoms, relax, relax_cell))
     with quiet():
         phonon = _phonopy(atoms, supercell, primitive)
+        check_masses(phonon)
         whole = supercell_atoms(atoms, phonon, supercell)
         unit = primitive_atoms(atoms, phonon, whole)
         if isinstance(born, str | Path):

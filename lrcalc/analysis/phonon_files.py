@@ -58,13 +58,14 @@ def from_folder(
         found = read(Path(folder), Options(supercell, primitive, interface, cell))
         if not intensities:
             bare = without_charges(found.phonon, only_gamma=found.only_gamma)
-            return bare._replace(notes=(found.told, *bare.notes))
+            return bare._replace(notes=(found.told, *found.notes, *bare.notes))
         nac, source = _born(found)
     born, epsilon = np.asarray(nac["born"], dtype=float), nac["dielectric"]
     if transposed:
         born = born.transpose(0, 2, 1)
     phonons = assemble(found.phonon, born, epsilon, only_gamma=found.only_gamma)
-    notes = [f"{found.told}, Born charges of {source}", *_factor_note(nac, found, source)]
+    notes = [f"{found.told}, Born charges of {source}", *found.notes]
+    notes += _factor_note(nac, found, source)
     table = found.folder / "IR-PeakTable.dat"
     if check_table and table.is_file():
         notes += _compare_with_table(phonons, table)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lrcalc.analysis.crystal import check_masses
 from lrcalc.analysis.mesh_yaml import from_mesh
 from lrcalc.analysis.phonopy_crystals import Crystal, Options, crystals, find, parsed, plain, same
 
@@ -32,6 +33,8 @@ class Found(NamedTuple):
         Names of the files and the program.
     only_gamma : bool
         The force constants are good at Γ only.
+    notes : list of str
+        What is odd about the force constants.
     """
 
     phonon: Any
@@ -41,6 +44,7 @@ class Found(NamedTuple):
     interface: str | None
     told: str
     only_gamma: bool
+    notes: list[str] = []  # noqa: RUF012 (of a tuple, never changed)
 
 
 def read(path: Path, options: Options) -> Found:
@@ -76,10 +80,16 @@ def read(path: Path, options: Options) -> Found:
                 f"{len(phonon.primitive)} atoms"
             )
         phonon.masses = crystal.masses
+    notes = []
     if phonon.force_constants is None:
         parsed(_produce, Path(names), phonon)
+    else:
+        notes = broken_symmetry(phonon)
     told = f"{crystal.path.name}{f' ({crystal.interface})' if crystal.interface else ''}"
     told += "" if names == crystal.path.name else f", {names}"
+    sets = names.startswith("FORCE_SETS") and crystal.dataset is not None
+    if sets and other_displacements(phonon.dataset, crystal.dataset):
+        told += f" (its displacements are taken, which are not those of {crystal.path.name})"
     length = _units(crystal.interface).distance_to_A
     return Found(
         in_angstrom(phonon, crystal),
@@ -89,6 +99,7 @@ def read(path: Path, options: Options) -> Found:
         crystal.interface,
         f"read {told}",
         only_gamma=False,
+        notes=notes,
     )
 
 
@@ -182,7 +193,7 @@ def _phonopy(crystal: Crystal) -> Any:
         raise ValueError(f"{crystal.path} mixes species on one site, which has no modes here")
     matrix = np.eye(3, dtype=int) if crystal.supercell is None else crystal.supercell
     primitive = "auto" if crystal.primitive is None else crystal.primitive
-    return parsed(
+    made = parsed(
         Phonopy,
         crystal.path,
         crystal.cell,
@@ -192,6 +203,8 @@ def _phonopy(crystal: Crystal) -> Any:
         calculator=crystal.interface,
         log_level=0,
     )
+    check_masses(made)
+    return made
 
 
 def _constants_of_yaml(phonon: Any, crystal: Crystal) -> int:
@@ -210,7 +223,6 @@ def _forces_of_yaml(phonon: Any, crystal: Crystal) -> int:
 def _force_sets(path: Path) -> Attach:
     """FORCE_SETS of type 1 (one atom displaced) or 2 (all of them)."""
     from phonopy.file_IO import parse_FORCE_SETS
-    from phonopy.structure.dataset import get_displacements_and_forces
 
     with plain(path) as readable:
         data = parsed(parse_FORCE_SETS, path, filename=readable)
@@ -230,13 +242,18 @@ def _force_sets(path: Path) -> Attach:
                 )
             fitted = {name: value.reshape(-1, count, 3) for name, value in data.items()}
         phonon.dataset = fitted
-        if crystal.dataset is None:
-            return 1
-        here, there = (get_displacements_and_forces(d)[0] for d in (fitted, crystal.dataset))
-        match = here.shape[1:] == there.shape[1:] and len(here) <= len(there)
-        return 2 if match and np.allclose(here, there[: len(here)], atol=1e-6) else 1
+        return 1 if crystal.dataset is None or other_displacements(fitted, crystal.dataset) else 2
 
     return attach
+
+
+def other_displacements(one: Any, other: Any) -> bool:
+    """Whether the displacements of a dataset are not (the first of) those of another."""
+    from phonopy.structure.dataset import get_displacements_and_forces
+
+    here, there = (get_displacements_and_forces(d)[0] for d in (one, other))
+    match = here.shape[1:] == there.shape[1:] and len(here) <= len(there)
+    return not (match and np.allclose(here, there[: len(here)], atol=1e-6))
 
 
 def _constants(path: Path) -> Attach:
@@ -313,6 +330,34 @@ def _produce(phonon: Any) -> None:
         return
     phonon.produce_force_constants(calculate_full_force_constants=False)
     phonon.symmetrize_force_constants(show_drift=False, use_symfc_projector=True)
+
+
+BREAKS = 0.05
+"""Share of the largest force constant by which noise of a calculation breaks symmetry at most."""
+
+LARGE = 200
+"""Atoms of a supercell."""
+
+
+def broken_symmetry(phonon: Any) -> list[str]:
+    """Say if force constants of a file are not those of this crystal and supercell.
+
+    They are compared with their own projection on the space group, exchange of atoms and sum rules,
+    which takes a minute for more than :data:`LARGE` atoms and is left out there.
+    """
+    if len(phonon.supercell) > LARGE:
+        return []
+    given = np.array(phonon.force_constants)
+    probe = phonon.copy()
+    probe.force_constants = given.copy()
+    probe.symmetrize_force_constants(show_drift=False, use_symfc_projector=True)
+    change = np.abs(probe.force_constants - given).max() / max(np.abs(given).max(), 1e-300)
+    if change < BREAKS:
+        return []
+    return [
+        f"the force constants change by {100 * change:.0f} % of the largest when the crystal's "
+        "symmetry is imposed (it is not): are they of this structure, order of atoms and supercell?"
+    ]
 
 
 def in_angstrom(phonon: Any, crystal: Crystal) -> Any:
