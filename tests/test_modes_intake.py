@@ -322,3 +322,12 @@ def test_python_refuses_what_is_no_charge_before_any_force():
     with pytest.raises(ValueError, match="spans no volume"):
         ph.from_calculator(flat, calculator)
     assert not calculator.seen
+
+
+@pytest.mark.parametrize(("periodic", "told"), [(True, True), (False, False)])
+def test_rotations_of_a_molecule_in_a_periodic_box_are_told(folder, periodic, told):
+    """They are counted in ε_0, which is none of a molecule."""
+    atoms = molecule("H2O", vacuum=6.0)
+    atoms.pbc = periodic
+    found = ph.solve(ph.from_calculator(atoms, LRCalculator("water", **WATER)))
+    assert any("periodic box" in note for note in found.notes) is told

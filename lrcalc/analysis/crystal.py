@@ -270,7 +270,14 @@ def solve(phonons: Phonons) -> Modes:
         epsilon_optical=phonons.epsilon_optical,
     )
     note = None if phonons.order_known else order_note(result, phonons.born)
-    return result._replace(notes=(*result.notes, note)) if note else result
+    notes = [note] if note else []
+    if phonons.periodic and len(cell) > 1 and molecule_positions(cell) is not None:
+        # three of the softest modes turn the molecule, at whatever the box makes of that
+        notes.append(
+            "one molecule in a periodic box: its rotations are among the softest modes, and with "
+            "them ε_0 and LO-TO mean nothing; pbc F F F computes it alone, without these"
+        )
+    return result._replace(notes=(*result.notes, *notes))
 
 
 def irreps(phonon: Any) -> list[str]:
