@@ -130,6 +130,8 @@ def lags_for(resolution: float, timestep: float, name: str, maximum: float | Non
 
 NEIGHBOURS = 24
 """Points on either side that share the memory of a line: six times 1/(longest lag)."""
+UNTOLD = 20
+"""With fewer blocks the memory of a line cannot be told from chance."""
 COARSEST = 200.0
 """A spectrum coarser than this, cm⁻¹, tells nothing."""
 
@@ -297,14 +299,16 @@ def memory_notes(
     Only what is at least a tenth of the highest point counts, and only a memory that ``blocks`` of
     them can tell from chance.
     """
+    few_blocks = f"{blocks} blocks only: error bars are rough, run longer"
     if blocks < 8:
-        return [f"{blocks} blocks only: error bars are rough, run longer"]
+        return [few_blocks]
     chance = min(0.95, 3.0 / np.sqrt(blocks))
     few = min(float(ENOUGH), blocks * (1.0 - chance) / (1.0 + chance))
     seen = np.abs(value) >= 0.1 * float(np.abs(value).max())
     rough = np.flatnonzero(seen & (independent < few))
     if not len(rough):
-        return []
+        # so few blocks do not tell a line narrower than 1/(length of the series) from a broad one
+        return [few_blocks + "; too small on narrow lines"] if blocks < UNTOLD else []
     least = rough[np.argmin(independent[rough])]
     return [
         f"the series holds about {max(1.0, float(independent[least])):.0f} independent stretches "
