@@ -3,8 +3,9 @@
 #
 # The model's charges have seen energies and forces only. They give Born charges, and with the force
 # constants infrared intensities; LO-TO takes the ε_∞ that its forces hold. Its polarizability,
-# learned from computed ones, gives Raman activities, and ε_∞ for light. The DFT numbers are PBEsol, published with Phonopy-Spectroscopy (MIT). From
-# a shell this is `lrcalc modes quartz.cif --model SiO2 --raman -o quartz`. Ten seconds, so that
+# learned from computed ones, gives Raman activities, and ε_∞ for light. The DFT numbers are PBEsol,
+# published with Phonopy-Spectroscopy (MIT). From a shell this is
+# `lrcalc modes quartz.cif --model SiO2 --raman -o quartz`. Ten seconds, so that
 # LRCALC_QUICK changes nothing here.
 
 # %%
