@@ -7,9 +7,8 @@ from ase.md.verlet import VelocityVerlet
 
 from lrcalc import LRCalculator
 from lrcalc.calculator import STILL
-
-from .conftest import random_potential
-from .structures import cluster, water_box
+from tests.conftest import random_potential
+from tests.sample_structures import cluster, water_box
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,8 @@ from ase.optimize import BFGS
 from ase.vibrations import Infrared, Vibrations
 
 from lrcalc import LRCalculator, read_extxyz, write_extxyz
-
-from .conftest import random_potential
-from .structures import water_box
+from tests.conftest import random_potential
+from tests.sample_structures import water_box
 
 SMALL = {"channels": 2, "hidden": 4, "cutoff": 3.0}
 BOX = water_box(n=2)

@@ -19,9 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from lrcalc import Evaluator, LRCalculator
 from lrcalc.evaluator import HELD
 from lrcalc.models.requests import check_request
-
-from .conftest import random_potential
-from .structures import TRICLINIC, water_box
+from tests.conftest import random_potential
+from tests.sample_structures import TRICLINIC, water_box
 
 SMALL = {"channels": 2, "hidden": 4, "cutoff": 3.0}
 WATER = water_box(n=1)

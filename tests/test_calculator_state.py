@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from lrcalc import LRCalculator
-
-from .test_calculator_sequences import DIRECTION, MODELS, TURNED, WATER, E, place, ramp, truth
+from tests.test_calculator_sequences import DIRECTION, MODELS, TURNED, WATER, E, place, ramp, truth
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ import torch
 from lrcalc import Evaluator, bundled, load, save
 from lrcalc.checkpoint import read_tensors
 from lrcalc.models.card import pressure_warning
-
-from .conftest import random_potential
-from .structures import water_box
+from tests.conftest import random_potential
+from tests.sample_structures import water_box
 
 
 @pytest.fixture

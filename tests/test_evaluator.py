@@ -5,9 +5,8 @@ import pytest
 from ase import Atoms, units
 
 from lrcalc import Evaluator
-
-from .conftest import random_potential
-from .structures import cluster, water_box
+from tests.conftest import random_potential
+from tests.sample_structures import cluster, water_box
 
 FIELD = (0.0, 0.1, 0.05)
 

@@ -17,9 +17,8 @@ from lrcalc.evaluator import HELD
 from lrcalc.ipi import Settings
 from lrcalc.ipi.driver import Engine
 from lrcalc.units import BOHR, HARTREE
-
-from .conftest import random_potential
-from .structures import TRICLINIC, water_box
+from tests.conftest import random_potential
+from tests.sample_structures import TRICLINIC, water_box
 
 SMALL = {"channels": 2, "hidden": 4, "cutoff": 3.0}
 WATER = water_box(n=1)

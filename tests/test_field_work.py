@@ -6,9 +6,8 @@ import pytest
 from lrcalc import LRCalculator
 from lrcalc.dynamics import Settings, Simulation
 from lrcalc.field_work import source
-
-from .conftest import random_potential
-from .structures import cluster, water_box
+from tests.conftest import random_potential
+from tests.sample_structures import cluster, water_box
 
 VOLTAGE = np.array([0.3, -0.2, 0.5])
 
@@ -56,7 +55,7 @@ def pressure_of_branches(potential, atoms, held):
 @pytest.mark.parametrize("name", HELD)
 def test_only_a_voltage_has_a_pressure(name):
     """The same crystal, counted otherwise: BaTiO3, all O moved by one lattice vector."""
-    from .test_md import barium_titanate
+    from tests.test_dynamics import barium_titanate
 
     atoms = barium_titanate()
     held = {"electric_field": (0, 0, 0.1), "electric_displacement": (0, 0, 0.02),

@@ -5,8 +5,7 @@ import hashlib
 import numpy as np
 
 from lrcalc.hashing import hash_of, structure_hash
-
-from .structures import water_box
+from tests.sample_structures import water_box
 
 
 def test_a_hash_is_that_of_the_bytes_of_its_parts():

@@ -8,8 +8,7 @@ from ase.neighborlist import neighbor_list
 
 from lrcalc.neighbors import build_pairs, pair_vectors
 from lrcalc.system import from_ase, validate_atoms
-
-from .structures import TRICLINIC, water_box
+from tests.sample_structures import TRICLINIC, water_box
 
 CELLS = {
     "cubic": np.diag([4.0, 5.0, 6.0]),

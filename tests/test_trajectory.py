@@ -11,9 +11,8 @@ from ase.spacegroup import Spacegroup
 from lrcalc import LRCalculator
 from lrcalc.run_conditions import KEY, RunConditions, from_info, to_info
 from lrcalc.trajectory import extxyz_to_traj, read_extxyz, write_extxyz
-
-from .conftest import random_potential
-from .structures import water_box
+from tests.conftest import random_potential
+from tests.sample_structures import water_box
 
 
 @pytest.fixture

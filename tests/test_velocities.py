@@ -8,9 +8,8 @@ from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 from lrcalc import LRCalculator
 from lrcalc.dynamics import Settings, Simulation
 from lrcalc.velocities import draw_velocities
-
-from .conftest import random_potential
-from .structures import water_box
+from tests.conftest import random_potential
+from tests.sample_structures import water_box
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +157,7 @@ def test_each_atom_gets_its_share(ensemble, fixed):
 
     Counting the whole, as ASE does, would make five atoms 25 % too hot.
     """
-    from .test_md import barium_titanate
+    from tests.test_dynamics import barium_titanate
 
     if ensemble == "npt" and fixed:
         pytest.skip("a changing cell keeps no constraints")

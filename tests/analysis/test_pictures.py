@@ -1,0 +1,159 @@
+"""What a referee looks for in the pictures: bands whole, units, axes that show the physics."""
+
+import numpy as np
+import pytest
+
+from lrcalc.analysis import conductivity, dielectric, infrared, plots, raman
+from lrcalc.analysis.dielectric import optical_constants, optical_errors
+from lrcalc.analysis.infrared import bands as maxima
+from lrcalc.analysis.output import plus_minus
+from lrcalc.commands import conductivity as conductivity_command
+from lrcalc.commands import dielectric as dielectric_command
+from lrcalc.commands import ir as ir_command
+from lrcalc.commands import raman as raman_command
+from lrcalc.commands.ir import band_table
+from tests.analysis.signals import ornstein_uhlenbeck
+
+SIGNAL = ornstein_uhlenbeck(np.random.default_rng(0), 12_000, 0.99, 9)
+CONDITIONS = {"timestep": 1.0, "volume": 700.0, "temperature": 300.0}
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Figures instead of files."""
+    kept = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: kept.append(figure) or path)
+    return kept
+
+
+def bands(axis):
+    return [one for one in axis.collections if one.get_paths()]
+
+
+def test_dielectric_shows_relaxation_and_every_error(figures, tmp_path):
+    found = dielectric(SIGNAL[:, :3] * 0.3, **CONDITIONS, epsilon_infinity=1.8, resolution=20.0)
+    dielectric_command.write_dielectric(found, tmp_path / "o")
+    top, bottom = figures[0].axes
+    assert bottom.get_xscale() == "log"
+    assert bottom.get_xlim()[0] == pytest.approx(found.wavenumber[1])
+    assert (len(bands(top)), len(bands(bottom))) == (2, 3)
+    header = (tmp_path / "o-dielectric.csv").read_text()
+    assert "error_n,error_kappa,error_reflectivity" in header
+
+
+def test_errors_of_optical_constants():
+    """Central differences of each constant in the real and the imaginary part."""
+    epsilon = np.array([2.0 + 0.3j, -4.0 + 1.5j, 30.0 + 20.0j])
+    error = np.array([0.1 + 0.2j, 0.3 + 0.1j, 2.0 + 1.0j])
+    step = 1e-5
+    nu = np.ones(3)
+
+    def parts(shift):
+        light = optical_constants(nu, epsilon + shift)
+        return np.array([light.refractive.real, light.refractive.imag, light.reflectivity])
+
+    real = (parts(step) - parts(-step)) / (2 * step)
+    imaginary = (parts(1j * step) - parts(-1j * step)) / (2 * step)
+    expected = np.hypot(real * error.real, imaginary * error.imag)
+    assert np.allclose(optical_errors(epsilon, error), expected, rtol=1e-6)
+
+
+def test_both_polarisations_have_bands(figures, tmp_path):
+    found = raman(SIGNAL, timestep=1.0, temperature=300.0)
+    raman_command.write_raman(found, tmp_path / "o")
+    axis = figures[0].axes[0]
+    assert len(bands(axis)) == 2
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        "VV ± one standard error",
+        "VH ± one standard error",
+    ]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_signed_spectrum_shows_its_whole_band(signed):
+    nu = np.linspace(0, 4000, 401)
+    value = np.sin(nu / 300)
+    error = np.where(nu > 3900, 5.0, 0.1)
+    figure = plots.spectrum_figure(nu, value, error, label="x", y_label="y", signed=signed)
+    low, high = figure.axes[0].get_ylim()
+    assert (low < (value - error).min()) == signed
+    assert (high > (value + error).max()) == signed
+
+
+def test_title_of_a_conductivity(figures, tmp_path):
+    found = conductivity(SIGNAL[:, :3], **CONDITIONS)._replace(value=269.8, error=131.0)
+    conductivity_command.write_conductivity(found, tmp_path / "o")
+    assert figures[0].axes[0].get_title() == "σ = 270 ± 130 S/m (cepstral)"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (269.8, 131.0, "270 ± 130"),
+        (78.34, 2.12, "78.3 ± 2.1"),
+        (-270.0, 13.2, "-270 ± 13"),
+        (2.159e8, 4.7e6, "(2.159 ± 0.047)·10^8"),
+        (0.00012, 0.00003, "(1.20 ± 0.30)·10^-4"),
+        (9.996, 0.0996, "9.996 ± 0.100"),
+        (5.0, float("nan"), "5 ± nan"),
+    ],
+)
+def test_value_and_error(value, error, text):
+    assert plus_minus(value, error) == text
+
+
+def test_a_band_without_a_maximum_of_its_own():
+    """A slope over the whole range: the highest point is at its edge, and that is what is said."""
+    found = infrared(SIGNAL[:, :3], **CONDITIONS)
+    found = found._replace(n_alpha=found.wavenumber)
+    rows = band_table(found, {"slope": (200.0, 400.0, "none")}).splitlines()
+    assert "edge of range" in rows[1]
+
+
+def test_a_band_beside_the_range_does_not_hide_the_maximum_inside():
+    """Two lines, the stronger just outside the range: the weaker one is the answer."""
+    found = infrared(SIGNAL[:, :3], **CONDITIONS)
+    lines = [(390.0, 2.0), (650.0, 1.0)]
+    curve = sum(a * np.exp(-(((found.wavenumber - c) / 60.0) ** 2)) for c, a in lines)
+    found = found._replace(n_alpha=curve)
+    (band,) = maxima(found, {"libration": (400.0, 1000.0, "614")})
+    step = found.wavenumber[1] - found.wavenumber[0]
+    assert abs(band.maximum - 650.0) <= step
+    inside = (found.wavenumber >= 400.0) & (found.wavenumber <= 1000.0)
+    assert curve[inside].max() > 1.5 * band.height  # the highest point is at the edge
+
+
+def named(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def test_the_picture_names_what_the_table_names(figures, tmp_path):
+    """Two bands, one of them lost in its error bar; the bumps beside them are named nowhere."""
+    found = infrared(SIGNAL[:, :3], **CONDITIONS)
+    nu = found.wavenumber
+    lines = [(650.0, 1.0, 150.0), (2100.0, 0.1, 80.0), (3054.0, 0.5, 40.0), (3400.0, 3.0, 150.0)]
+    curve = 1e3 * sum(a * np.exp(-(((nu - c) / w) ** 2)) for c, a, w in lines)
+    error = np.where(np.abs(nu - 2100) < 300, 200.0, 0.04 * curve + 5.0)
+    error[np.abs(nu - 3054) < 150] = 300.0
+    error[np.argmin(np.abs(nu - 3054))] = 1.0  # small by chance
+    found = found._replace(n_alpha=curve, error=error)
+    ranges = {"libration": (400.0, 1000.0, "614"), "combination": (1900.0, 2400.0, "2120"),
+              "stretch": (2800.0, 4000.0, "3390")}  # fmt: skip
+    ir_command.write_infrared(found, tmp_path / "o", ranges=ranges)
+    marks = named(figures[0].axes[0])
+    rows = band_table(found, ranges).splitlines()[1:4]
+    assert [row.split()[1] for row in rows] == [marks[0], marks[2], marks[1]]
+    assert marks[2].endswith("?")
+    assert abs(float(marks[1]) - 3400) < 10
+    # without a table of bands the peaks are named, and the same ones printed
+    ir_command.write_infrared(found, tmp_path / "p")
+    printed = [row.split()[0] for row in ir_command.peak_table(found).splitlines()[1:]]
+    assert named(figures[1].axes[0]) == printed == [marks[0], marks[1]]
+
+
+def test_marks_of_raman_lie_on_the_curve_shown(figures, tmp_path):
+    found = raman(SIGNAL, timestep=1.0, temperature=300.0)
+    low = np.exp(-(((found.wavenumber - 12.0) / 3.0) ** 2))
+    found = found._replace(vv=low + 1e-3, vv_error=np.full_like(low, 1e-5))
+    raman_command.write_raman(found, tmp_path / "o")
+    assert named(figures[0].axes[0]) == []
