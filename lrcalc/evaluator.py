@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.checkpoint import load
+from lrcalc.derivatives import Strained, directional, forces_and_stress, jacobian, strained
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.boundary import coupling
 from lrcalc.models.card import molecule_warning
@@ -34,7 +35,6 @@ from lrcalc.models.requests import (
     check_vector,
 )
 from lrcalc.neighbors import Pairs, build_pairs
-from lrcalc.properties import Strained, directional, forces_and_stress, jacobian, strained
 from lrcalc.system import System, from_ase, sum_by_structure, volumes
 
 if TYPE_CHECKING:

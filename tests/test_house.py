@@ -16,7 +16,7 @@ LEVEL = {
     "commands": 11, "cli": 12,
 }  # fmt: skip
 ONLY = {
-    "properties": {"system", "units"}, "ipi_files": {"units"},
+    "derivatives": {"system", "units"}, "ipi_files": {"units"},
     "analysis": {"units", "ipi_files", "run_conditions", "structures"},
 }  # fmt: skip
 """Rooms off the line: what each may import besides itself."""

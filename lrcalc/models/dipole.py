@@ -11,10 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lrcalc.derivatives import jacobian
 from lrcalc.models.potential import Potential, Terms
 from lrcalc.models.unfold import unfolded_lever
 from lrcalc.neighbors import Pairs
-from lrcalc.properties import jacobian
 from lrcalc.system import System, sum_by_structure
 
 

@@ -8,11 +8,11 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
+from lrcalc.derivatives import strained
 from lrcalc.models.dipole import lattice_born, lattice_dipole
 from lrcalc.models.enthalpy import mean_susceptibility
 from lrcalc.models.potential import Potential, Terms
 from lrcalc.neighbors import Pairs
-from lrcalc.properties import strained
 from lrcalc.system import System
 
 PAULING = {

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lrcalc.derivatives import forces_and_stress, strained
 from lrcalc.models.potential import Potential
-from lrcalc.properties import forces_and_stress, strained
 from lrcalc.training.data import Batch
 
 
