@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from lrcalc.derivatives import jacobian
+from lrcalc.models.explicit_images import image_lever
 from lrcalc.models.potential import Potential, Terms
-from lrcalc.models.unfold import unfolded_lever
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, sum_by_structure
 
@@ -156,7 +156,7 @@ def lever_born(potential: Potential, system: System, pairs: Pairs, terms: Terms)
 
     ``q_i 1 + Σ_e (r_centre - r_i)_e ⊗ ∂q_centre/∂d_e``: one backward pass, because each edge
     belongs to one centre. With several rounds of messages it does not, and images are made
-    explicit (`unfold`). Charges before they are made neutral: the counter-charge of a local
+    explicit (`image_lever`). Charges before they are made neutral: the counter-charge of a local
     change appears everywhere and has no lever.
     """
     bare = terms.readout.bare_charge
@@ -166,7 +166,7 @@ def lever_born(potential: Potential, system: System, pairs: Pairs, terms: Terms)
     charge = terms.readout.multipoles.charge.detach().double()
     own = charge[:, None, None] * torch.eye(3, dtype=torch.float64, device=charge.device)
     if potential.backbone.layers > 1:
-        born = own + unfolded_lever(potential, system)
+        born = own + image_lever(potential, system)
     else:
         (response,) = torch.autograd.grad(bare.sum(), terms.vectors, retain_graph=True)
         # the vector points from the centre to the atom that moves; moving the centre itself moves

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from lrcalc.electrostatics import Electrostatics, electrostatic_energy
 from lrcalc.models.backbone import Backbone, Features
 from lrcalc.models.card import VOLUME_PER_ATOM
-from lrcalc.models.local import LocalBackbone
-from lrcalc.models.readout import ReadOut, Readout
+from lrcalc.models.native.local import LocalBackbone
+from lrcalc.models.readout import Readings, Readout
 from lrcalc.models.surface import PolarizabilitySurface
 from lrcalc.neighbors import Pairs, pair_vectors
 from lrcalc.system import System, sum_by_structure
@@ -43,7 +43,7 @@ class Terms(NamedTuple):
     ----------
     energy : Tensor, shape (S,), eV, float64
         Field-free energy.
-    readout : ReadOut
+    readout : Readings
         Local energies, multipoles, charge transfers.
     electrostatics : Electrostatics or None
         Energy and, where the model responds, induced moments; None without charges.
@@ -57,7 +57,7 @@ class Terms(NamedTuple):
     """
 
     energy: Tensor
-    readout: ReadOut
+    readout: Readings
     electrostatics: Electrostatics | None
     vectors: Tensor
     surface: Tensor | None = None
@@ -179,7 +179,7 @@ class Potential(nn.Module):
         vectors = pair_vectors(system, pairs).to(self.dtype)
         features: Features = self.backbone(system, pairs, vectors)
         latent = system._replace(total_charge=system.total_charge / self.charge_screening)
-        readout: ReadOut = self.readout(features, latent, pairs, vectors)
+        readout: Readings = self.readout(features, latent, pairs, vectors)
         species = self.backbone.species_of_number[system.numbers]
         local = readout.energies.double() + self.reference_energy[species]
         energy = sum_by_structure(local, system.batch, system.n_structures)

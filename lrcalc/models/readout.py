@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcalc.models.backbone import Features
-from lrcalc.models.local import envelope, radial_basis
+from lrcalc.models.native.local import envelope, radial_basis
 from lrcalc.multipoles import Multipoles, PairResponse, quadrupole_from_spherical
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, sum_by_structure
@@ -49,7 +49,7 @@ class Transfers(NamedTuple):
     species_charge: Tensor
 
 
-class ReadOut(NamedTuple):
+class Readings(NamedTuple):
     """What is read out for each atom.
 
     Attributes
@@ -155,7 +155,9 @@ class Readout(nn.Module):
                 torch.zeros(n_species, n_species, n_basis + 1, transfer_channels)
             )
 
-    def forward(self, features: Features, system: System, pairs: Pairs, vectors: Tensor) -> ReadOut:
+    def forward(
+        self, features: Features, system: System, pairs: Pairs, vectors: Tensor
+    ) -> Readings:
         """Read out all atoms.
 
         Parameters
@@ -168,7 +170,7 @@ class Readout(nn.Module):
 
         Returns
         -------
-        ReadOut
+        Readings
         """
         raw = features.scalars @ self.weight
         parts = dict(zip(self.sizes, raw.split(list(self.sizes.values()), dim=1), strict=True))
@@ -195,7 +197,7 @@ class Readout(nn.Module):
         if capacitance is not None and self.charges == "local":
             pair, capacitance = self._pair_response(capacitance, pairs, vectors), None
         multipoles = Multipoles(charge, dipole, quadrupole, capacitance, polarizability, pair)
-        return ReadOut(energies, multipoles, transfers, bare)
+        return Readings(energies, multipoles, transfers, bare)
 
     def _pair_response(self, capacitance: Tensor, pairs: Pairs, vectors: Tensor) -> PairResponse:
         """Charge flow between neighbours, which local charges have in place of capacitances.

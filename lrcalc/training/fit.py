@@ -17,8 +17,8 @@ from torch import Tensor
 
 from lrcalc.checkpoint import save
 from lrcalc.memory import keep_freed_memory
-from lrcalc.models.orientation import orient
 from lrcalc.models.potential import Potential
+from lrcalc.models.sign import fix_sign
 from lrcalc.neighbors import pair_vectors
 from lrcalc.training.data import Frame, batch_to, collate, reference_energies
 from lrcalc.training.loss import Accumulator, Weights, gradient_is_finite, loss, residuals
@@ -147,7 +147,7 @@ def oriented(potential: Potential, train: Sequence[Frame], device: str) -> Poten
         # one ion is enough to fix the sign, and must then be seen
         spread_out = list(train[:: max(1, len(train) // 4)])
         sample = batch_to(collate((ions[:1] + spread_out)[:4]), device)
-        potential.metadata["sign"] = orient(potential, sample.system, sample.pairs)
+        potential.metadata["sign"] = fix_sign(potential, sample.system, sample.pairs)
     return potential
 
 

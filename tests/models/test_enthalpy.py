@@ -9,7 +9,7 @@ import torch
 
 from lrcalc import Evaluator, from_ase
 from lrcalc.electrostatics import electrostatic_energy
-from lrcalc.models.orientation import orient
+from lrcalc.models.sign import fix_sign
 from lrcalc.neighbors import build_pairs
 from lrcalc.units import EPSILON_0
 from tests.conftest import random_potential
@@ -350,7 +350,7 @@ def test_energies_of_ions_stay_as_trained_when_the_susceptibility_becomes_known(
     potential.metadata["epsilon_infinity"] = 1.78
     before = ask(Evaluator(potential, dtype="float64"), atoms, "energy")
     system = from_ase(atoms)
-    orient(potential, system, build_pairs(system, potential.cutoff))
+    fix_sign(potential, system, build_pairs(system, potential.cutoff))
     assert potential.metadata["susceptibility"] > 0.01
     after = ask(Evaluator(potential, dtype="float64"), atoms, "energy")
     np.testing.assert_allclose(after, before, rtol=1e-12)
@@ -430,7 +430,7 @@ def test_screening_factor_knows_the_susceptibility_of_the_model(level):
     potential = random_potential(atoms, level=level)
     potential.metadata["epsilon_infinity"] = 1.78
     system = from_ase(atoms)
-    orient(potential, system, build_pairs(system, potential.cutoff))
+    fix_sign(potential, system, build_pairs(system, potential.cutoff))
     evaluator = Evaluator(potential)
     electronic = evaluator.screening**2
     if level != "u":

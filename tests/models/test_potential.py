@@ -6,8 +6,8 @@ import torch
 from ase import Atoms
 
 from lrcalc import Evaluator, from_ase
-from lrcalc.models.local import coupling, envelope
-from lrcalc.models.orientation import orient
+from lrcalc.models.native.local import coupling, envelope
+from lrcalc.models.sign import fix_sign
 from lrcalc.neighbors import build_pairs
 from tests.conftest import random_potential
 from tests.sample_structures import cluster, water_box
@@ -144,7 +144,7 @@ def test_orientation_flips_charges_and_nothing_else():
         potential = random_potential(atoms, seed=seed, level="uQ")
         pairs = build_pairs(system, potential.cutoff)
         before = potential(system, pairs)
-        orient(potential, system, pairs)
+        fix_sign(potential, system, pairs)
         after = potential(system, pairs)
         torch.testing.assert_close(after.energy, before.energy, rtol=0, atol=1e-10)
         (result,) = Evaluator(potential)([atoms], ["born_effective_charges"])

@@ -12,7 +12,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from lrcalc import load
 from lrcalc.cli import main
 from lrcalc.models.card import pressure_warning
-from lrcalc.models.orientation import describe_sign
+from lrcalc.models.sign import describe_sign
 from lrcalc.training.data import make_frames, read_structures
 from lrcalc.training.labels import LabelKeys
 from lrcalc.training.permittivity import permittivity_of, stated_permittivities

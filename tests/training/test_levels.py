@@ -12,8 +12,8 @@ from ase import Atoms
 from lrcalc import from_ase, load
 from lrcalc.cli import main
 from lrcalc.evaluator import Evaluator
-from lrcalc.models.orientation import orient
 from lrcalc.models.readout import LEVELS
+from lrcalc.models.sign import fix_sign
 from lrcalc.neighbors import build_pairs
 from lrcalc.training.data import make_frames, read_structures
 from lrcalc.training.fit import fit
@@ -167,7 +167,7 @@ def test_charges_induced_on_atoms_do_not_count_where_they_have_no_dipole():
     for repeat in (1, 2):
         system = from_ase(atoms * (repeat, 1, 1))
         pairs = build_pairs(system, potential.cutoff)
-        orient(potential, system, pairs)
+        fix_sign(potential, system, pairs)
         assert potential.metadata["susceptibility"] == 0.0
         assert potential.screening == 1.0
 

@@ -18,7 +18,7 @@ from lrcalc.neighbors import build_pairs, pair_vectors
 from lrcalc.system import System
 
 
-class Unfolded(NamedTuple):
+class ExplicitImages(NamedTuple):
     """An open system of the atoms of the cell and the images they can see.
 
     Attributes
@@ -36,7 +36,7 @@ class Unfolded(NamedTuple):
     primary: Tensor
 
 
-def unfold(system: System, reach: float) -> Unfolded:
+def explicit_images(system: System, reach: float) -> ExplicitImages:
     """Make all images within ``reach`` (Å) of an atom of the cell explicit."""
     n = len(system.numbers)
     pairs = build_pairs(system, reach)
@@ -58,27 +58,27 @@ def unfold(system: System, reach: float) -> Unfolded:
         batch,
         system.total_charge,
     )
-    return Unfolded(open_system, origin, place[:n])
+    return ExplicitImages(open_system, origin, place[:n])
 
 
-def unfolded_lever(potential: Potential, system: System) -> Tensor:
+def image_lever(potential: Potential, system: System) -> Tensor:
     """``Σ_j (r_j - r_i) ⊗ ∂q_j/∂r_i`` summed over the images of i, shape (N, 3, 3), e, float64.
 
     For the charges q_j of the cell before they are made neutral: four backward passes, whatever
     the number of rounds of messages.
     """
     reach = potential.backbone.layers * potential.cutoff
-    unfolded = unfold(system, reach)
+    images = explicit_images(system, reach)
     with torch.enable_grad():
-        pairs = build_pairs(unfolded.system, potential.cutoff)
-        vectors = pair_vectors(unfolded.system, pairs).to(potential.dtype)
-        features = potential.backbone(unfolded.system, pairs, vectors)
-        readout = potential.readout(features, unfolded.system, pairs, vectors)
+        pairs = build_pairs(images.system, potential.cutoff)
+        vectors = pair_vectors(images.system, pairs).to(potential.dtype)
+        features = potential.backbone(images.system, pairs, vectors)
+        readout = potential.readout(features, images.system, pairs, vectors)
         assert readout.bare_charge is not None
-        charge = readout.bare_charge.index_select(0, unfolded.primary).double()
+        charge = readout.bare_charge.index_select(0, images.primary).double()
         arms = system.positions.detach().double()
         seeds = torch.cat([torch.ones_like(arms[:, :1]), arms], dim=1)
-        positions = unfolded.system.positions
+        positions = images.system.positions
         gradients = [
             torch.autograd.grad(charge, positions, seed, retain_graph=True)[0]
             for seed in seeds.unbind(1)
@@ -87,4 +87,4 @@ def unfolded_lever(potential: Potential, system: System) -> Tensor:
     at = positions.detach().double()
     lever = torch.stack(weighted, dim=1) - at[:, :, None] * response[:, None, :]
     total = lever.new_zeros((len(system.numbers), 3, 3))
-    return total.index_add(0, unfolded.origin, lever)
+    return total.index_add(0, images.origin, lever)

@@ -34,7 +34,7 @@ SMALLEST = 0.05
 ODD_READOUTS = ("charge", "dipole", "quadrupole")
 
 
-def orient(potential: Potential, system: System, pairs: Pairs) -> str:
+def fix_sign(potential: Potential, system: System, pairs: Pairs) -> str:
     """Flip all latent multipoles if the most electronegative species has positive Born charges.
 
     Whether its mean is beyond the spread over its atoms is said: in a material whose energies

@@ -1,0 +1,1 @@
+"""The backbone of our own: neighbour densities and their products."""
