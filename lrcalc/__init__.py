@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lrcalc.checkpoint import bundled, load, save
     from lrcalc.electrostatics import Electrostatics, electrostatic_energy
     from lrcalc.evaluator import Evaluator
+    from lrcalc.fields import Field
     from lrcalc.models.potential import Potential
     from lrcalc.multipoles import Multipoles
     from lrcalc.system import System, from_ase
@@ -25,6 +26,7 @@ _WHERE = {
     "Electrostatics": "electrostatics",
     "electrostatic_energy": "electrostatics",
     "Evaluator": "evaluator",
+    "Field": "fields",
     "Potential": "models.potential",
     "Multipoles": "multipoles",
     "System": "system",
@@ -34,7 +36,7 @@ _WHERE = {
 }
 
 __all__ = [
-    "Electrostatics", "Evaluator", "LRCalculator", "Multipoles", "Potential", "System",
+    "Electrostatics", "Evaluator", "Field", "LRCalculator", "Multipoles", "Potential", "System",
     "analysis", "bundled", "electrostatic_energy", "from_ase", "load", "read_extxyz",
     "save", "write_extxyz",
 ]  # fmt: skip

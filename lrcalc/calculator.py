@@ -12,10 +12,11 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes, all_properties, compare_atoms
 from ase.outputs import Properties
 
-from lrcalc.evaluator import HELD, Evaluator
+from lrcalc.evaluator import Evaluator
+from lrcalc.fields import KINDS, at_time
 from lrcalc.models.branch import Past, follow, on_branch, worked
 from lrcalc.models.potential import Potential
-from lrcalc.models.requests import as_names, at_time
+from lrcalc.models.requests import as_names
 from lrcalc.structures import total_charge
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 STILL = 20
 """Structures in a row at one time after which a time-dependent field warns."""
 
-SETTABLE = (*HELD, "time", "also", "follow_branch")
+SETTABLE = (*KINDS, "time", "also", "follow_branch")
 """What may be changed between calls."""
 
 FIXED = ("model", "device", "dtype", "epsilon_infinity", "asr_projection", "allow_net_charge")
@@ -341,7 +342,7 @@ class LRCalculator(Calculator):
         """Tell what results depend on beside the structure: ASE's files and databases keep it."""
         held: dict[str, Any] = {
             name: "function of time" if name in self._source else value.tolist()
-            for name in HELD
+            for name in KINDS
             if (value := getattr(self, name)) is not None
         }
         evaluator = self.evaluator

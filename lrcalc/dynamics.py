@@ -35,8 +35,8 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.verlet import VelocityVerlet
 
 from lrcalc.calculator import LRCalculator
-from lrcalc.evaluator import HELD
 from lrcalc.field_work import branch_warning, properties_needed, source, work
+from lrcalc.fields import KINDS
 from lrcalc.run_conditions import RunConditions, to_info
 from lrcalc.run_identity import OUTPUT, check_same, describe, fingerprint, pack
 from lrcalc.structures import degrees_of_freedom, fixed_atoms, moves_as_a_whole, total_charge
@@ -160,7 +160,7 @@ class Simulation:
             amplitude of a field that varies.
         """
         calculator, settings = self.calculator, self.settings
-        held = next((name for name in HELD if getattr(calculator, name) is not None), "")
+        held = next((name for name in KINDS if getattr(calculator, name) is not None), "")
         value = None
         if held and not calculator.varies:
             x, y, z = getattr(calculator, held)

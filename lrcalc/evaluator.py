@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lrcalc.checkpoint import load
 from lrcalc.derivatives import Strained, directional, forces_and_stress, jacobian, strained
+from lrcalc.fields import KINDS, Field
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.boundary import coupling
 from lrcalc.models.card import molecule_warning
@@ -32,7 +33,6 @@ from lrcalc.models.requests import (
     check_device,
     check_finite,
     check_request,
-    check_vector,
 )
 from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.system import System, from_ase, sum_by_structure, volumes
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-HELD = {"electric_field": "V/Å", "electric_displacement": "e/Å²", "reduced_field": "V"}
-"""What can be held constant, and its unit."""
 
 DIFFERENTIATED = {"forces", "stress", "born_effective_charges", "current",
                   "polarizability_derivative"}  # fmt: skip
@@ -147,7 +144,7 @@ class Evaluator:
         self.sum_rule_residual = float("nan")
         self._warned = False
         self.charge_forces: np.ndarray | None = None
-        self._held: dict[str, np.ndarray | None] = dict.fromkeys(HELD)
+        self._held: dict[str, np.ndarray | None] = dict.fromkeys(KINDS)
         self.electric_field = electric_field
         self.electric_displacement = electric_displacement
         self.reduced_field = reduced_field
@@ -191,7 +188,7 @@ class Evaluator:
         self._hold("reduced_field", value)
 
     def _hold(self, name: str, value: Any) -> None:
-        vector = check_vector(value, name, HELD[name])
+        vector = None if value is None else Field(name, value).array
         others = [k for k, v in self._held.items() if k != name and v is not None]
         if vector is not None and others:
             raise ValueError(
@@ -214,7 +211,7 @@ class Evaluator:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Of a copy or a pickle: its own fields, which cannot be changed in place either."""
         self.__dict__.update(state)
-        self._held = {k: check_vector(v, k, HELD[k]) for k, v in self._held.items()}
+        self._held = {k: None if v is None else Field(k, v).array for k, v in self._held.items()}
 
     def __call__(
         self, structures: Sequence[Atoms], properties: Iterable[str]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrcalc.evaluator import HELD
+from lrcalc.fields import KINDS
 from lrcalc.hashing import hash_of
 from lrcalc.structures import total_charge
 
@@ -50,7 +50,7 @@ def describe(atoms: Atoms, calculator: LRCalculator, settings: Mapping[str, Any]
 
 def held(calculator: LRCalculator) -> str:
     """Say what is held constant; of a function of time only that it is one."""
-    for name in HELD:
+    for name in KINDS:
         value = getattr(calculator, name)
         if value is not None:
             return say_held(name, "a function of time" if calculator.varies else value.tolist())
@@ -59,7 +59,7 @@ def held(calculator: LRCalculator) -> str:
 
 def say_held(name: str, value: Any) -> str:
     """``electric_field [0.0, 0.0, 0.1] V/Å``."""
-    return f"{name} {value}" + ("" if isinstance(value, str) else f" {HELD[name]}")
+    return f"{name} {value}" + ("" if isinstance(value, str) else f" {KINDS[name]}")
 
 
 def fingerprint(potential: Potential) -> str:

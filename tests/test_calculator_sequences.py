@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from lrcalc import Evaluator, LRCalculator
-from lrcalc.evaluator import HELD
+from lrcalc.fields import KINDS as HELD
 from lrcalc.models.requests import check_request
 from tests.conftest import random_potential
 from tests.sample_structures import TRICLINIC, water_box

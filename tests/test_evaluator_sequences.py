@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from lrcalc import Evaluator
-from lrcalc.evaluator import HELD
+from lrcalc.fields import KINDS as HELD
 from lrcalc.ipi import Settings
 from lrcalc.ipi.driver import Engine
 from lrcalc.units import BOHR, HARTREE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -140,40 +140,6 @@ def check_structure(
         raise ValueError(
             f"{where}: charges induced on single atoms have no dipole in a periodic cell; {remedy}"
         )
-
-
-def check_vector(value: Any, name: str, unit: str) -> np.ndarray | None:
-    """Return ``value`` as float64 (3,), or None; refuse scalars, other shapes and NaN."""
-    if value is None:
-        return None
-    try:
-        vector = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        vector = np.full(1, np.nan)
-    if vector.shape != (3,) or not np.isfinite(vector).all():
-        raise ValueError(
-            f"`{name}` is {value!r} but must be three finite numbers in {unit}, for instance "
-            "(0, 0, 0.1)"
-        )
-    vector.flags.writeable = False  # changing it in place would pass by whoever holds it
-    return vector
-
-
-def at_time(name: str, function: Callable[[float], Any], time: float) -> Any:
-    """Value of a time-dependent field; it has to have one."""
-    try:
-        value = function(time)
-    except TypeError as error:
-        raise ValueError(
-            f"`{name}` is a function that cannot be called with the time in fs as its only "
-            f"argument: {error}"
-        ) from error
-    if value is None:
-        raise ValueError(
-            f"`{name}` returned None at time {time:g} fs but must return three numbers; does the "
-            "function lack a `return`?"
-        )
-    return value
 
 
 def as_structures(structures: Any) -> list[Atoms]:
