@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from lrcalc.files import replacing
 from lrcalc.models.potential import Potential
 
 FORMAT = "lrcalc-model-1"
@@ -48,13 +49,8 @@ def save(potential: Potential, path: str | os.PathLike[str]) -> None:
 
 def write_tensors(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Write a dictionary of tensors and plain values atomically."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         torch.save(dict(content), temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:

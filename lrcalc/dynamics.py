@@ -21,7 +21,6 @@ cells have no such energy: there 𝓕 contains minus the work that the field has
 
 from __future__ import annotations
 
-import os
 import warnings
 import zipfile
 import zlib
@@ -37,6 +36,7 @@ from ase.md.verlet import VelocityVerlet
 from lrcalc.calculator import LRCalculator
 from lrcalc.field_work import branch_warning, properties_needed, source, work
 from lrcalc.fields import KINDS
+from lrcalc.files import replacing
 from lrcalc.run_conditions import RunConditions, to_info
 from lrcalc.run_identity import OUTPUT, check_same, describe, fingerprint, pack
 from lrcalc.structures import degrees_of_freedom, fixed_atoms, moves_as_a_whole, total_charge
@@ -350,13 +350,8 @@ def start(
 
 def save_state(path: Path, state: dict[str, np.ndarray]) -> None:
     """Write a state atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **state)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **state)  # type: ignore[arg-type]
 
 
 def load_state(path: Path) -> dict[str, np.ndarray]:

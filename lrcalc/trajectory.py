@@ -24,6 +24,7 @@ from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 from ase.io.trajectory import Trajectory
 from ase.spacegroup import Spacegroup
 
+from lrcalc.files import replacing
 from lrcalc.structures.formats import find, frames_of
 
 STANDARD = (
@@ -78,12 +79,8 @@ def write_extxyz(
     if append:
         write(path, frames, format="extxyz", append=True)
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         write(temporary, frames, format="extxyz")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_extxyz(path: str | os.PathLike[str], index: str = ":") -> list[Atoms]:
@@ -130,24 +127,18 @@ def extxyz_to_traj(path: str | os.PathLike[str], target: str | os.PathLike[str])
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no trajectory {path}")
-    target = Path(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     count = 0
-    try:
-        with Trajectory(str(temporary), "w") as trajectory:
-            for atoms in iread(path, index=":", format="extxyz"):
-                frame = _restored(atoms)
-                results = frame.calc.results
-                for name in (set(HEADER) | {"polarizability_derivative"}) - set(all_properties):
-                    if name in results:
-                        frame.info[name] = results.pop(name)
-                lost = [f"the column {name}" for name in set(frame.arrays) - KNOWN_TO_TRAJ]
-                _say_lost(lost, "an ASE trajectory", 3)
-                trajectory.write(frame)
-                count += 1
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as temporary, Trajectory(str(temporary), "w") as trajectory:
+        for atoms in iread(path, index=":", format="extxyz"):
+            frame = _restored(atoms)
+            results = frame.calc.results
+            for name in (set(HEADER) | {"polarizability_derivative"}) - set(all_properties):
+                if name in results:
+                    frame.info[name] = results.pop(name)
+            lost = [f"the column {name}" for name in set(frame.arrays) - KNOWN_TO_TRAJ]
+            _say_lost(lost, "an ASE trajectory", 3)
+            trajectory.write(frame)
+            count += 1
     return count
 
 

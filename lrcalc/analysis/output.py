@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lrcalc.files import replacing
+
 
 def lrcalc_version() -> str:
     """Installed version, ``unknown`` when run from a bare source tree."""
@@ -21,21 +23,9 @@ def lrcalc_version() -> str:
 
 def write_atomic(path: str | Path, write: Callable[[Path], None]) -> Path:
     """Let ``write`` make a temporary file in the same folder, then rename it onto ``path``."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent} for {path.name}")
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with replacing(path) as temporary:
         write(temporary)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return Path(path)
 
 
 def check_target(path: str | Path, option: str) -> None:

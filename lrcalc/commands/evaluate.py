@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 from lrcalc.commands import _options
+from lrcalc.files import replacing
 from lrcalc.training.polarizability import KEYS as POLARIZABILITY_KEYS
 from lrcalc.training.polarizability import LOCAL_FIELDS
 from lrcalc.training.polarizability import UNITS as POLARIZABILITY_UNITS
@@ -118,9 +118,8 @@ def run(args: argparse.Namespace) -> int:
     for line in sorted(misfits):
         print(f"warning: {line}")
     if args.json:
-        temporary = Path(f"{args.json}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
-        os.replace(temporary, args.json)
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
         print(f"wrote {args.json}")
     return 0
 

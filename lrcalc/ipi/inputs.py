@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from lrcalc.files import replacing
 from lrcalc.ipi import kinds
 from lrcalc.ipi.kinds import KINDS, Kind, Pulse, indent
 from lrcalc.ipi.outputs import Outputs, check_outputs, output_block
@@ -239,9 +240,8 @@ def write_input(
         still.arrays["momenta"][list(start.fixed)] = 0.0
         write_ipi_velocities(workdir / velocities_file, still)
     path = workdir / filename
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 

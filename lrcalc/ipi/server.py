@@ -25,6 +25,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from lrcalc.files import replacing
+
 
 def watch_parent(parent: int, interval: float = 1.0) -> None:
     """Ask this process to stop when `parent` is no longer its parent."""
@@ -59,19 +61,18 @@ def write_checkpoint_whole(checkpoint: Any, write: Callable[..., None], store: b
         write(checkpoint, store)
         return
     final, first = checkpoint.filename, not checkpoint._continued
-    part = f"{final}.part"
-    checkpoint.filename, checkpoint._continued = part, True
-    try:
-        write(checkpoint, store)
-    finally:
-        checkpoint.filename = final
-    with open(part, "rb") as stream:
-        os.fsync(stream.fileno())
-    if first and os.path.exists(final):
-        numbers = itertools.count()
-        backup = next(x for n in numbers if not os.path.exists(x := f"#{final}#{n}#"))
-        shutil.copy2(final, backup)
-    os.replace(part, final)
+    with replacing(final) as part:
+        checkpoint.filename, checkpoint._continued = str(part), True
+        try:
+            write(checkpoint, store)
+        finally:
+            checkpoint.filename = final
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        if first and os.path.exists(final):
+            numbers = itertools.count()
+            backup = next(x for n in numbers if not os.path.exists(x := f"#{final}#{n}#"))
+            shutil.copy2(final, backup)
 
 
 def read_or_end(read: Callable[..., int], *arguments: Any) -> int:

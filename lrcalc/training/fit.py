@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from lrcalc.checkpoint import save
+from lrcalc.files import replacing
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.potential import Potential
 from lrcalc.models.sign import fix_sign
@@ -313,9 +314,7 @@ def _rewrite(state: State, output: Path, train: Sequence[Frame], settings: Setti
 
 def write_history(history: Sequence[Sequence[float]], path: Path) -> None:
     """Write the learning curve (RMSE in eV/atom, eV/Å, eV/Å³) atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", newline="") as stream:
+    with replacing(path) as temporary, temporary.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
         writer.writerows([[f"{x:.8g}" for x in row] for row in history])
-    os.replace(temporary, path)
