@@ -19,6 +19,7 @@ from lrcalc.analysis.images import (
 )
 from lrcalc.analysis.modes import Modes
 from lrcalc.analysis.raman_modes import raman_tensors
+from lrcalc.progress import progress_bar
 from lrcalc.structures import total_charge
 
 RELAXED = 0.002
@@ -171,16 +172,18 @@ def _forces(phonon: Any, whole: Any, calculator: Any, progress: bool) -> tuple[f
     whole
         ASE structure of the supercell at rest.
     """
-    from tqdm import tqdm
-
     forces = []
     moves = [None, *phonon.dataset["first_atoms"]]
-    for move in tqdm(moves, desc="displacements", disable=not progress):
-        image = whole.copy()
-        if move is not None:
-            image.positions[move["number"]] += move["displacement"]
-        image.calc = calculator
-        forces.append(_finite_forces(image))
+    with progress_bar(
+        len(moves), unit="supercell", title="displacements", disable=not progress
+    ) as bar:
+        for move in moves:
+            image = whole.copy()
+            if move is not None:
+                image.positions[move["number"]] += move["displacement"]
+            image.calc = calculator
+            forces.append(_finite_forces(image))
+            bar.update()
     largest = float(np.linalg.norm(forces[0], axis=1).max())
     return largest, np.array(forces[1:]) - forces[0]
 
@@ -296,11 +299,11 @@ def with_raman(
     ValueError
         If the calculator has no polarizability.
     """
-    from tqdm import tqdm
-
     rest = phonons.structure
     total = 2 * len(modes.wavenumber)
-    with tqdm(total=total, desc="polarizabilities", disable=not progress) as bar:
+    with progress_bar(
+        total, unit="structure", title="polarizabilities", disable=not progress
+    ) as bar:
 
         def polarizability(shift: np.ndarray) -> np.ndarray:
             bar.update()

@@ -23,6 +23,7 @@ from lrcalc.analysis.series import (
     read_runs,
 )
 from lrcalc.ipi_files.folder import output_of, run_of
+from lrcalc.progress import progress_bar
 from lrcalc.run_conditions import RunConditions
 
 PREFERRED = 20.0
@@ -282,9 +283,7 @@ def numbers_of(text: str, option: str, least: int = 0) -> list[int]:
 
 def _progress(run: Series) -> Any:
     def chunks() -> Iterator[np.ndarray]:
-        from tqdm import tqdm
-
-        with tqdm(desc=Path(run.source).name, unit=" frames", leave=False) as bar:
+        with progress_bar(unit="frame", title=Path(run.source).name, leave=False) as bar:
             for chunk in run.chunks():
                 bar.update(len(chunk))
                 yield chunk

@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+
+from lrcalc.progress import progress_bar
 
 NAME = "demo"
 HELP = "64 waters, bundled model: i-PI runs, path integrals, infrared spectrum"
@@ -127,7 +128,7 @@ def follow(input_file: Path, title: str) -> float:
 
     total = read_plan(input_file).total_steps
     begun = time.perf_counter()
-    with tqdm(total=total, desc=title, unit="step", dynamic_ncols=True) as bar:
+    with progress_bar(total, title=title, unit="step") as bar:
 
         def progress(step: int, row: Mapping[str, float]) -> None:
             bar.update(step - bar.n)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from tqdm import tqdm
 
 from lrcalc.commands import _options
 from lrcalc.files import replacing
+from lrcalc.progress import progress_bar
 from lrcalc.training.polarizability import KEYS as POLARIZABILITY_KEYS
 from lrcalc.training.polarizability import LOCAL_FIELDS
 from lrcalc.training.polarizability import UNITS as POLARIZABILITY_UNITS
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         groups["training" if structure_hash(structures[k]) in seen else "kept_out"].append(k)
     report: dict[str, Any] = {"model": str(args.model), "data": Path(args.data).name}
     misfits: set[str] = set()
-    with tqdm(total=len(indices), unit="frame", dynamic_ncols=True) as bar:
+    with progress_bar(len(indices), unit="frame") as bar:
         for group, members in groups.items():
             if not members:
                 continue

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from tqdm import tqdm
 
 from lrcalc import __version__
 from lrcalc.commands import _options
+from lrcalc.progress import progress_bar
 from lrcalc.training.polarizability import (
     LOCAL_FIELDS,
     UNITS,
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     print(", ".join(f"{len(parts[name][0])} {name}" for name in parts) + " frames")
     samples = {name: make_samples(potential, *parts[name]) for name in ("training", "validation")}
     settings = Settings(**{key: getattr(args, key) for key in Settings._fields})
-    with tqdm(total=settings.epochs, unit="epoch", dynamic_ncols=True) as bar:
+    with progress_bar(settings.epochs, unit="epoch") as bar:
 
         def report(row: dict[str, float]) -> None:
             bar.update()

@@ -18,6 +18,7 @@ from lrcalc.ipi.run import (
     run_ipi,
     set_total_steps,
 )
+from lrcalc.progress import Progress, progress_bar
 
 NAME = "ipi-run"
 HELP = "run i-PI with the model: progress, Ctrl-C, resume"
@@ -106,22 +107,17 @@ def resume(folder: Path, steps: int | None) -> Path:
     return state
 
 
-def progress_bar(
-    total: int, first: int
-) -> tuple[Callable[[int, Mapping[str, float]], None], object]:
-    """Return a callback for `run_ipi` and its bar: step, conserved, temperature, time left."""
-    from tqdm import tqdm
-
-    bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True)
+def show_in(bar: Progress) -> Callable[[int, Mapping[str, float]], None]:
+    """Return a callback for `run_ipi`: step, conserved quantity, temperature."""
 
     def show(step: int, row: Mapping[str, float]) -> None:
-        text = {"E'": f"{row['conserved']:.4f} eV"} if "conserved" in row else {}
+        text = [f"E' {row['conserved']:.4f} eV"] if "conserved" in row else []
         if "temperature" in row:
-            text["T"] = f"{row['temperature']:.0f} K"
-        bar.set_postfix(text, refresh=False)
+            text.append(f"T {row['temperature']:.0f} K")
+        bar.set_postfix_str(", ".join(text), refresh=False)
         bar.update(max(0, step - bar.n))
 
-    return show, bar
+    return show
 
 
 def describe(summary: RunSummary) -> str:
@@ -156,11 +152,11 @@ def run(args: argparse.Namespace) -> int:
         print("waiting for clients:", *(" ".join(client_words(e)) for e in plan.endpoints),
               sep="\n  lrcalc ", file=sys.stderr, flush=True)  # fmt: skip
     count = 1 if args.clients is None else args.clients
-    show, bar = (None, None) if args.quiet else progress_bar(plan.total_steps, plan.first_step)
-    try:
-        summary = run_ipi(path, progress=show, clients=client_commands(plan.endpoints, count))
-    finally:
-        if bar is not None:
-            bar.close()  # type: ignore[attr-defined]
+    with progress_bar(
+        plan.total_steps, initial=plan.first_step, unit="step", disable=args.quiet
+    ) as bar:
+        summary = run_ipi(
+            path, progress=show_in(bar), clients=client_commands(plan.endpoints, count)
+        )
     print(describe(summary))
     return 130 if summary.interrupted else 0

@@ -24,6 +24,7 @@ from lrcalc.commands._md_files import (
     run_files,
     sizes,
 )
+from lrcalc.progress import progress_bar
 
 NAME = "md"
 HELP = "molecular dynamics (NVE, NVT, NPT) at constant field, displacement or voltage"
@@ -180,12 +181,10 @@ def first_look(simulation: Any, args: argparse.Namespace) -> None:
 def integrate(
     simulation: Any, args: argparse.Namespace, files: dict[str, Path], *, resumed: bool
 ) -> None:
-    """Run to the end with a progress bar; the state is saved with every frame and at the end."""
-    from tqdm import tqdm
-
+    """Run to the end and show progress; the state is saved with every frame and at the end."""
     first = simulation.conserved()
     recorded = simulation.steps if resumed else -1  # a continued run has this frame
-    with tqdm(total=args.steps, initial=simulation.steps, unit="step", dynamic_ncols=True) as bar:
+    with progress_bar(args.steps, initial=simulation.steps, unit="step") as bar:
         while True:
             if simulation.steps % args.every == 0 and simulation.steps != recorded:
                 row = record(simulation, args, files)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ase import Atoms
-from tqdm import tqdm
 
 from lrcalc import __version__
 from lrcalc.commands import _options
@@ -19,6 +18,7 @@ from lrcalc.hashing import structure_hash
 from lrcalc.models.potential import DEFAULTS
 from lrcalc.models.readout import LEVELS
 from lrcalc.models.requests import check_device
+from lrcalc.progress import progress_bar
 from lrcalc.training.afterwards import describe_model_stress
 from lrcalc.training.data import (
     Frame,
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     }
     started = time.perf_counter()
     epochs = 0
-    with tqdm(total=settings.epochs, unit="epoch", dynamic_ncols=True) as bar:
+    with progress_bar(settings.epochs, unit="epoch") as bar:
 
         def report(row: dict[str, float]) -> None:
             nonlocal epochs
