@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from lrcalc.files import replacing
+from lrcalc.models.backbone import NATIVE
 from lrcalc.models.potential import Potential
 
 FORMAT = "lrcalc-model-1"
@@ -34,7 +35,18 @@ def save(potential: Potential, path: str | os.PathLike[str]) -> None:
     potential : Potential
     path : path-like
         Replaced only once the new file is complete.
+
+    Raises
+    ------
+    ValueError
+        For a backbone that has no name.
     """
+    if potential.config.get("backbone", NATIVE) is None:
+        raise ValueError(
+            "this potential's backbone was made by hand, and its file could not say how to make it "
+            "again; give it a name with lrcalc.models.backbone.register_backbone and make the "
+            "potential with Potential(species, backbone=name, ...)"
+        )
     write_tensors(
         {
             "format": FORMAT,
@@ -116,6 +128,8 @@ def load(name: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) ->
         potential.metadata = json.loads(content["metadata"])
     except (KeyError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} does not fit its own configuration: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     bad = [k for k, v in potential.state_dict().items() if not bool(torch.isfinite(v).all())]
     if bad:
         raise ValueError(f"{path} holds NaN or infinite numbers in {bad[0]}; its training diverged")

@@ -24,7 +24,6 @@ from lrcalc.models.enthalpy import (
     electric_enthalpy,
     enthalpy_permittivity,
     optical_permittivity,
-    screening_factor,
 )
 from lrcalc.models.potential import Potential, Terms
 from lrcalc.models.requests import (
@@ -34,6 +33,7 @@ from lrcalc.models.requests import (
     check_finite,
     check_request,
 )
+from lrcalc.models.screening import screening_factor
 from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.system import System, from_ase, sum_by_structure, volumes
 
@@ -156,7 +156,7 @@ class Evaluator:
 
     @epsilon_infinity.setter
     def epsilon_infinity(self, value: float | None) -> None:
-        self.screening = screening_factor(self.potential, value)
+        self.screening = screening_factor(self.potential.metadata, value)
         card = self.potential.metadata.get("epsilon_infinity", 1.0)
         self._epsilon_infinity = float(card if value is None else value)
 
@@ -293,7 +293,7 @@ class Evaluator:
         need, nor does constant D; at constant E it always is.
         """
         system = from_ase(list(structures), device=self.device)
-        self.potential.backbone.species_index(system.numbers)
+        self.potential.check_species(system.numbers)
         pairs = build_pairs(system, self.potential.cutoff)
         held = {
             k: None if v is None else torch.tensor(v, device=self.device)

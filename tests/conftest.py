@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lrcalc import Potential, from_ase
-from lrcalc.neighbors import build_pairs, pair_vectors
+from lrcalc.neighbors import build_pairs
 
 SHARED = Path(os.environ.get("LRCALC_SHARED", Path(__file__).parents[1] / ".." / "shared"))
 
@@ -34,9 +34,7 @@ def random_potential(atoms, *, seed=0, dtype=torch.float64, **config):
             torch.nn.init.normal_(potential.readout.species_charge, std=0.3)
     system = from_ase(atoms)
     pairs = build_pairs(system, potential.cutoff)
-    potential.backbone.calibrate(
-        system, pairs, pair_vectors(system, pairs).to(torch.get_default_dtype())
-    )
+    potential.calibrate(system, pairs)
     reference = potential.reference_energy.clone()
     potential = potential.to(dtype).requires_grad_(False)
     potential.reference_energy = reference

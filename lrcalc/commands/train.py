@@ -15,6 +15,7 @@ from ase import Atoms
 from lrcalc import __version__
 from lrcalc.commands import _options
 from lrcalc.hashing import structure_hash
+from lrcalc.models.backbone import BACKBONES, NATIVE
 from lrcalc.models.potential import DEFAULTS
 from lrcalc.models.readout import LEVELS
 from lrcalc.models.requests import check_device
@@ -57,9 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--level", default="u", choices=sorted(LEVELS), help="multipoles read out")
     model.add_argument("--charges", default="local", choices=["local", "atomic"])
-    model.add_argument("--cutoff", type=float, default=DEFAULTS["cutoff"], help="Å")
-    model.add_argument("--channels", type=int, default=DEFAULTS["channels"])
-    model.add_argument("--hidden", type=int, default=DEFAULTS["hidden"])
+    native = BACKBONES[NATIVE].defaults
+    model.add_argument("--cutoff", type=float, default=native["cutoff"], help="Å")
+    model.add_argument("--channels", type=int, default=native["channels"])
+    model.add_argument("--hidden", type=int, default=native["hidden"])
     model.add_argument("--smearing", type=float, default=DEFAULTS["smearing"], help="σ, Å")
     model.add_argument(
         "--k-cutoff",

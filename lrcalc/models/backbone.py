@@ -1,13 +1,23 @@
-"""The door for anybody's local description of an atom's surroundings."""
+"""The door for anybody's local description of an atom's surroundings, and its list of names."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import pkgutil
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
+
+NATIVE = "native"
+"""Name of our own backbone: what a file means that names none."""
+
+ENTRY_POINTS = "lrcalc.backbones"
+"""Group in which other packages announce a module that registers the backbone of that name."""
 
 
 class Features(NamedTuple):
@@ -29,7 +39,7 @@ class Features(NamedTuple):
 
 
 class Backbone(Protocol):
-    """An E(3)-equivariant description with a finite cutoff.
+    """An E(3)-equivariant description with a finite cutoff: a ``torch.nn.Module`` that has these.
 
     Attributes
     ----------
@@ -38,9 +48,25 @@ class Backbone(Protocol):
     layers : int
         Rounds of messages: features depend on atoms within ``layers * cutoff``.
     species : tuple of int
-        Atomic numbers it knows, ascending.
+        Atomic numbers it knows, ascending; those of a potential are among them.
     n_scalars, n_channels : int
-        F and C of its `Features`.
+        F and C of its `Features`. C may be 0 for a description by invariants alone: a potential
+        has charges, but no permanent dipoles and quadrupoles then.
+
+    Notes
+    -----
+    ``forward(system, pairs, vectors)`` gets ``pairs`` sorted by ``i``, both directions of each,
+    all those within the cutoff and perhaps farther ones, which must carry nothing; and ``vectors``
+    (E, 3) from ``i`` to ``j`` in Å, on the device and of the type that the features are to have.
+    It reads ``system.numbers`` (known to be among the species), perhaps ``batch`` and cells, but
+    not positions: derivatives go through ``vectors``. Some atoms may be ghosts (`System.owned`);
+    they are treated as all others.
+
+    Features of an isolated atom are zero, and the energy's value, slope and curvature go to zero
+    with a neighbour that leaves. `lrcalc.testing.check_backbone` looks at all this.
+
+    ``calibrate(system, pairs, vectors)`` may be there: called once with a batch of training data
+    before the training, to bring features near 1.
     """
 
     cutoff: float
@@ -52,3 +78,100 @@ class Backbone(Protocol):
     def __call__(self, system: System, pairs: Pairs, vectors: Tensor) -> Features:
         """Features of all atoms from the pair vectors (E, 3)."""
         ...
+
+
+class Entry(NamedTuple):
+    """How a backbone is made.
+
+    Attributes
+    ----------
+    builder : callable or str
+        Called with the species (ascending) and the settings as keywords; or where it is,
+        ``"module:function"``, imported when it is used.
+    defaults : mapping
+        Every setting and its default; plain values, stored in the model's file.
+    extra : str or None
+        The extra of lrcalc that installs what it needs.
+    """
+
+    builder: Callable[..., Backbone] | str
+    defaults: Mapping[str, Any]
+    extra: str | None = None
+
+
+BACKBONES: dict[str, Entry] = {}
+"""All backbones that are known by name."""
+
+
+def species_table(species: tuple[int, ...]) -> Tensor:
+    """Index of each atomic number among ``species``, shape (119,), int64.
+
+    Of an unknown one it is one beyond the last, so that using it fails.
+    """
+    table = torch.full((119,), len(species), dtype=torch.int64)
+    table[list(species)] = torch.arange(len(species))
+    return table
+
+
+def register_backbone(
+    name: str,
+    builder: Callable[..., Backbone] | str,
+    defaults: Mapping[str, Any],
+    *,
+    extra: str | None = None,
+) -> None:
+    """Make a backbone known by ``name``, so that `Potential` and model files can ask for it.
+
+    Parameters
+    ----------
+    name, builder, defaults, extra
+        See `Entry`.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+    """
+    if name in BACKBONES:
+        raise ValueError(f"there is a backbone {name!r} already; choose another name")
+    BACKBONES[name] = Entry(builder, dict(defaults), extra)
+
+
+def find_backbone(name: str) -> Entry:
+    """Return the backbone of that name; refuse an unknown one, saying which there are."""
+    if name not in BACKBONES:
+        for announced in metadata.entry_points(group=ENTRY_POINTS, name=name):
+            announced.load()
+    if name not in BACKBONES:
+        known = ", ".join(repr(n) + _remedy(e.extra) for n, e in sorted(BACKBONES.items()))
+        raise ValueError(
+            f"unknown backbone {name!r}; known: {known}. If it comes with another package, import "
+            "that first, or install it"
+        )
+    return BACKBONES[name]
+
+
+def build_backbone(name: str, species: tuple[int, ...], settings: Mapping[str, Any]) -> Backbone:
+    """Make the backbone ``name`` for these atomic numbers (ascending)."""
+    entry = find_backbone(name)
+    builder = entry.builder
+    if isinstance(builder, str):
+        try:
+            builder = pkgutil.resolve_name(builder)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"the backbone {name!r} needs the package {error.name!r}{_remedy(entry.extra)}"
+            ) from error
+    made: Backbone = builder(species, **settings)
+    return made
+
+
+def _remedy(extra: str | None) -> str:
+    return "" if extra is None else f" (pip install lrcalc[{extra}])"
+
+
+register_backbone(
+    NATIVE,
+    "lrcalc.models.native.local:LocalBackbone",
+    {"cutoff": 5.0, "channels": 32, "n_basis": 8, "hidden": 64},
+)

@@ -30,7 +30,6 @@ the electrons' answer to a constant E. It has no part in forces without a field,
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -38,7 +37,7 @@ from torch import Tensor
 
 from lrcalc.models.boundary import coupling, depolarised
 from lrcalc.models.dipole import lattice_dipole, lattice_polarizability
-from lrcalc.models.potential import Potential, Terms
+from lrcalc.models.potential import Terms
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, volumes
 from lrcalc.units import EPSILON_0
@@ -86,18 +85,6 @@ class Enthalpy(NamedTuple):
     polarizability: Tensor | None
     field: Tensor | None
     response: Tensor | None = None
-
-
-def screening_factor(potential: Potential, epsilon_infinity: float | None = None) -> float:
-    """``s = √(ε_∞/(1+χ))`` with χ the model's own mean latent susceptibility."""
-    epsilon = potential.metadata.get("epsilon_infinity", 1.0)
-    if epsilon_infinity is not None:
-        epsilon = epsilon_infinity
-    if isinstance(epsilon, str) or not (math.isfinite(epsilon) and epsilon >= 1.0):
-        raise ValueError(
-            f"`epsilon_infinity` is {epsilon!r} but must be a number of at least 1 (vacuum)"
-        )
-    return math.sqrt(epsilon / (1.0 + potential.metadata.get("susceptibility", 0.0)))
 
 
 def mean_susceptibility(system: System, terms: Terms) -> float:

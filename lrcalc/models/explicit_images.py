@@ -72,10 +72,9 @@ def image_lever(potential: Potential, system: System) -> Tensor:
     with torch.enable_grad():
         pairs = build_pairs(images.system, potential.cutoff)
         vectors = pair_vectors(images.system, pairs).to(potential.dtype)
-        features = potential.backbone(images.system, pairs, vectors)
-        readout = potential.readout(features, images.system, pairs, vectors)
-        assert readout.bare_charge is not None
-        charge = readout.bare_charge.index_select(0, images.primary).double()
+        bare = potential.read(images.system, pairs, vectors)[1].bare_charge
+        assert bare is not None
+        charge = bare.index_select(0, images.primary).double()
         arms = system.positions.detach().double()
         seeds = torch.cat([torch.ones_like(arms[:, :1]), arms], dim=1)
         positions = images.system.positions

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lrcalc.electrostatics import Electrostatics, electrostatic_energy
-from lrcalc.models.backbone import Backbone, Features
+from lrcalc.models.backbone import (
+    NATIVE,
+    Backbone,
+    Features,
+    build_backbone,
+    find_backbone,
+    species_table,
+)
 from lrcalc.models.card import VOLUME_PER_ATOM
-from lrcalc.models.native.local import LocalBackbone
 from lrcalc.models.readout import Readings, Readout
+from lrcalc.models.screening import charge_screening, screening_factor
 from lrcalc.models.surface import PolarizabilitySurface
 from lrcalc.neighbors import Pairs, pair_vectors
 from lrcalc.system import System, sum_by_structure
 
 DEFAULTS: dict[str, Any] = {
-    "cutoff": 5.0,
-    "channels": 32,
-    "n_basis": 8,
-    "hidden": 64,
     "level": "u",
     "charges": "local",
     "transfer_cutoff": 3.5,
@@ -33,7 +36,8 @@ DEFAULTS: dict[str, Any] = {
     "iterations": 0,
     "surface": 0,
 }
-"""Architecture of a potential: plain values, stored in its file."""
+"""Options of every potential, beside the settings of its backbone: plain values, stored in its
+file."""
 
 
 class Terms(NamedTuple):
@@ -69,48 +73,67 @@ class Potential(nn.Module):
 
     Parameters
     ----------
-    species : tuple of int
+    species : sequence of int
         Atomic numbers.
-    config : dict
-        Architecture; missing entries are taken from `DEFAULTS`.
+    backbone : str or Backbone
+        Name in `lrcalc.models.backbone.BACKBONES`, or one that is made already: then the potential
+        cannot be saved, for a file holds the name and the settings to make it from.
+    **config
+        `DEFAULTS` and the settings of the backbone; missing entries are taken from there.
 
     Attributes
     ----------
+    backbone : Backbone
+    readout : Readout
     surface : PolarizabilitySurface or None
         Made with the option ``surface`` (its hidden width; 0 for none) or `add_surface`.
+    species : tuple of int
+        Atomic numbers the model knows, ascending.
+    config : dict
+        All options; ``backbone`` is among them unless it is the native one.
     metadata : dict
         The card of the model: epsilon_infinity, data, errors, licence, ...
     """
 
     reference_energy: Tensor
+    species_of_number: Tensor
 
-    def __init__(self, species: tuple[int, ...], **config: Any) -> None:
+    def __init__(
+        self, species: Sequence[int], *, backbone: str | Backbone = NATIVE, **config: Any
+    ) -> None:
         super().__init__()
-        unknown = set(config) - set(DEFAULTS)
-        if unknown:
-            raise ValueError(f"unknown model options {sorted(unknown)}; known: {sorted(DEFAULTS)}")
-        self.config = {**DEFAULTS, **config}
+        self.species = tuple(sorted(int(z) for z in species))
+        settings = dict(find_backbone(backbone).defaults) if isinstance(backbone, str) else {}
+        self.config = _complete(settings, config)
+        if isinstance(backbone, str):
+            if backbone != NATIVE:
+                self.config["backbone"] = backbone
+            backbone = build_backbone(
+                backbone, self.species, {name: self.config[name] for name in settings}
+            )
+        else:
+            self.config["backbone"] = None
+        missing = sorted(set(self.species) - set(backbone.species))
+        if missing:
+            raise ValueError(
+                f"the backbone knows the atomic numbers {list(backbone.species)}, not {missing}"
+            )
         self.metadata: dict[str, Any] = {"epsilon_infinity": 1.0}
         c = self.config
-        self.backbone: LocalBackbone = LocalBackbone(
-            species,
-            cutoff=c["cutoff"],
-            channels=c["channels"],
-            n_basis=c["n_basis"],
-            hidden=c["hidden"],
-        )
+        self.backbone = backbone
         self.readout = Readout(
-            self.backbone.species,
-            self.backbone.n_scalars,
-            self.backbone.n_channels,
+            len(self.species),
+            backbone.n_scalars,
+            backbone.n_channels,
             level=c["level"],
             charges=c["charges"],
-            transfer_cutoff=min(c["transfer_cutoff"], c["cutoff"]),
+            transfer_cutoff=min(c["transfer_cutoff"], backbone.cutoff),
             transfer_channels=c["transfer_channels"],
             anisotropic=c["anisotropic"],
         )
-        n_species = len(self.backbone.species)
-        self.register_buffer("reference_energy", torch.zeros(n_species, dtype=torch.float64))
+        self.register_buffer("species_of_number", species_table(self.species), persistent=False)
+        zero = torch.zeros(len(self.species), dtype=torch.float64)
+        self.register_buffer("reference_energy", zero)
         self.surface: PolarizabilitySurface | None = None
         if c["surface"]:
             self.add_surface(c["surface"])
@@ -134,26 +157,14 @@ class Potential(nn.Module):
         return self.backbone.cutoff
 
     @property
-    def species(self) -> tuple[int, ...]:
-        """Atomic numbers the model knows."""
-        return self.backbone.species
-
-    @property
     def screening(self) -> float:
-        """Screening factor ``s = √(ε_∞/(1+χ))`` of the card: physical over latent charges."""
-        return math.sqrt(
-            self.metadata.get("epsilon_infinity", 1.0)
-            / (1.0 + self.metadata.get("susceptibility", 0.0))
-        )
+        """Screening factor of the card: physical over latent charges."""
+        return screening_factor(self.metadata)
 
     @property
     def charge_screening(self) -> float:
-        """Physical over latent total charge of an ion, so that its Born charges sum to it.
-
-        The screening factor; kept at what it was in training if the susceptibility of the model,
-        which is known only afterwards, has changed that: energies of ions stay as trained.
-        """
-        return float(self.metadata.get("charge_screening", self.screening))
+        """Physical over latent total charge of an ion."""
+        return charge_screening(self.metadata)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -175,20 +186,60 @@ class Potential(nn.Module):
         Returns
         -------
         Terms
+
+        Raises
+        ------
+        ValueError
+            For an unknown species (on a GPU `check_species` has to be asked).
         """
         vectors = pair_vectors(system, pairs).to(self.dtype)
-        features: Features = self.backbone(system, pairs, vectors)
-        latent = system._replace(total_charge=system.total_charge / self.charge_screening)
-        readout: Readings = self.readout(features, latent, pairs, vectors)
-        species = self.backbone.species_of_number[system.numbers]
-        local = readout.energies.double() + self.reference_energy[species]
+        species = self.species_of_number[system.numbers]
+        try:
+            reference = self.reference_energy[species]
+        except IndexError:
+            self.check_species(system.numbers)
+            raise
+        features, readings = self.read(system, pairs, vectors)
+        local = readings.energies.double() + reference
         energy = sum_by_structure(local, system.batch, system.n_structures)
         if self.config["level"] == "sr":
-            return Terms(energy, readout, None, vectors)
-        electrostatics = electrostatic_energy(
+            return Terms(energy, readings, None, vectors)
+        electrostatics = self._electrostatics(system, readings)
+        alpha = None
+        if surface and self.surface is not None:
+            alpha = self.surface(features, species, system.batch, system.n_structures)
+        total = energy + electrostatics.energy.double()
+        volume = self.metadata.get("polarizability", {}).get(VOLUME_PER_ATOM)
+        return Terms(total, readings, electrostatics, vectors, alpha, volume)
+
+    def read(self, system: System, pairs: Pairs, vectors: Tensor) -> tuple[Features, Readings]:
+        """Features of the backbone and what is read out of them, from the pair vectors (E, 3)."""
+        features = self.backbone(system, pairs, vectors)
+        latent = system._replace(total_charge=system.total_charge / self.charge_screening)
+        species = self.species_of_number[system.numbers]
+        readings: Readings = self.readout(features, species, latent, pairs, vectors)
+        return features, readings
+
+    def calibrate(self, system: System, pairs: Pairs) -> None:
+        """Let the backbone bring its features near 1 on this batch, if it knows how to."""
+        calibrate = getattr(self.backbone, "calibrate", None)
+        if calibrate is not None:
+            calibrate(system, pairs, pair_vectors(system, pairs).to(self.dtype))
+
+    def check_species(self, numbers: Tensor) -> None:
+        """Refuse atomic numbers (N,) that the model does not know."""
+        unknown = set(numbers.tolist()) - set(self.species)
+        if unknown:
+            raise ValueError(
+                f"the model knows the atomic numbers {list(self.species)} but the structure has "
+                f"{sorted(unknown)}; use or train a model for them"
+            )
+
+    def _electrostatics(self, system: System, readings: Readings) -> Electrostatics:
+        return electrostatic_energy(
             system.positions.to(self.dtype),
             system.cell.to(self.dtype),
-            readout.multipoles,
+            readings.multipoles,
             batch=system.batch,
             pbc=system.pbc,
             smearing=self.config["smearing"],
@@ -199,14 +250,15 @@ class Potential(nn.Module):
             # them is not the user's input, and rounding in it is no error
             check=False,
         )
-        alpha = None
-        if surface and self.surface is not None:
-            alpha = self.surface(features, species, system.batch, system.n_structures)
-        total = energy + electrostatics.energy.double()
-        volume = self.metadata.get("polarizability", {}).get(VOLUME_PER_ATOM)
-        return Terms(total, readout, electrostatics, vectors, alpha, volume)
 
 
-def check_backbone(backbone: Backbone) -> Backbone:
-    """Return ``backbone``; its type is checked statically against the protocol."""
-    return backbone
+def _complete(settings: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """All options: those of ``config``, and the defaults of the backbone and of `DEFAULTS`."""
+    known = {**settings, **DEFAULTS}
+    if len(known) < len(settings) + len(DEFAULTS):
+        twice = sorted(set(settings) & set(DEFAULTS))
+        raise ValueError(f"settings {twice} of the backbone have names of options of the potential")
+    unknown = set(config) - set(known)
+    if unknown:
+        raise ValueError(f"unknown model options {sorted(unknown)}; known: {sorted(known)}")
+    return {**known, **config}

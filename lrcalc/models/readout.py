@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcalc.models.backbone import Features
-from lrcalc.models.native.local import envelope, radial_basis
+from lrcalc.models.radial import envelope, radial_basis
 from lrcalc.multipoles import Multipoles, PairResponse, quadrupole_from_spherical
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, sum_by_structure
@@ -74,10 +74,9 @@ class Readout(nn.Module):
 
     Parameters
     ----------
-    species : tuple of int
-        Atomic numbers, ascending.
+    n_species : int
     n_scalars, n_channels : int
-        Widths of the features.
+        Widths of the features; without channels there are no permanent dipoles and quadrupoles.
     level : str
         One of `LEVELS`.
     charges : {"local", "atomic"}
@@ -96,11 +95,9 @@ class Readout(nn.Module):
     and flows between neighbours for local ones.
     """
 
-    number_to_species: Tensor
-
     def __init__(
         self,
-        species: tuple[int, ...],
+        n_species: int,
         n_scalars: int,
         n_channels: int,
         *,
@@ -115,16 +112,12 @@ class Readout(nn.Module):
             raise ValueError(f"`level` is {level!r} but must be one of {sorted(LEVELS)}")
         if charges not in ("local", "atomic"):
             raise ValueError(f"`charges` is {charges!r} but must be 'local' or 'atomic'")
-        n_species = len(species)
         self.level = level
         self.charges = charges
         self.transfer_cutoff = transfer_cutoff
         self.n_channels = n_channels
         self.anisotropic = anisotropic
         orders = LEVELS[level]
-        lookup = torch.full((119,), -1, dtype=torch.int64)
-        lookup[list(species)] = torch.arange(n_species)
-        self.register_buffer("number_to_species", lookup, persistent=False)
 
         sizes = {"energy": 1}
         if "q" in orders:
@@ -156,14 +149,17 @@ class Readout(nn.Module):
             )
 
     def forward(
-        self, features: Features, system: System, pairs: Pairs, vectors: Tensor
+        self, features: Features, species: Tensor, system: System, pairs: Pairs, vectors: Tensor
     ) -> Readings:
         """Read out all atoms.
 
         Parameters
         ----------
         features : Features
+        species : Tensor, shape (N,), int64
+            Index of each atom's species.
         system : System
+            Its total charge is the latent one.
         pairs : Pairs
         vectors : Tensor, shape (E, 3), Å
             Pair vectors, centre to neighbour.
@@ -175,11 +171,10 @@ class Readout(nn.Module):
         raw = features.scalars @ self.weight
         parts = dict(zip(self.sizes, raw.split(list(self.sizes.values()), dim=1), strict=True))
         energies = parts["energy"][:, 0]
-        species = self.number_to_species[system.numbers]
         charge, transfers = self._charge(parts, species, system, pairs, vectors)
         bare = parts["charge"][:, 0] if "charge" in parts and transfers is None else None
         dipole = quadrupole = capacitance = polarizability = None
-        scale = 1.0 / math.sqrt(self.n_channels)
+        scale = 1.0 / math.sqrt(max(self.n_channels, 1))
         if "dipole" in parts:
             dipole = torch.einsum("nc,nca->na", parts["dipole"] * scale, features.vectors)
         if "quadrupole" in parts:

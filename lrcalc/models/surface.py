@@ -68,7 +68,7 @@ class PolarizabilitySurface(nn.Module):
         hidden = torch.nn.functional.silu(torch.matmul(features.scalars, self.layer1))
         atoms = torch.arange(len(species), device=species.device)
         out = torch.bmm(hidden, self.layer2)[species, atoms]
-        gates = out[:, 1:] / math.sqrt(self.n_channels)
+        gates = out[:, 1:] / math.sqrt(max(self.n_channels, 1))
         spherical = torch.einsum("nc,ncm->nm", gates, features.tensors)
         scalar = out[:, 0] + self.constant[species]
         unit = torch.eye(3, dtype=scalar.dtype, device=scalar.device)

@@ -20,7 +20,6 @@ from lrcalc.files import replacing
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.potential import Potential
 from lrcalc.models.sign import fix_sign
-from lrcalc.neighbors import pair_vectors
 from lrcalc.training.data import Frame, batch_to, collate, reference_energies
 from lrcalc.training.loss import Accumulator, Weights, gradient_is_finite, loss, residuals
 from lrcalc.training.settings import Settings, check_numbers
@@ -163,8 +162,7 @@ def _start(
     potential.metadata |= metadata
     potential.to(settings.device)
     sample = batch_to(collate(train[:: max(1, len(train) // 8)][:8]), settings.device)
-    vectors = pair_vectors(sample.system, sample.pairs).to(potential.dtype)
-    potential.backbone.calibrate(sample.system, sample.pairs, vectors)
+    potential.calibrate(sample.system, sample.pairs)
     average = copy.deepcopy(potential).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         potential.parameters(),

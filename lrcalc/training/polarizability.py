@@ -16,7 +16,7 @@ from ase import Atoms
 from torch import Tensor
 
 from lrcalc.models.backbone import Features
-from lrcalc.models.enthalpy import polarizability, screening_factor
+from lrcalc.models.enthalpy import polarizability
 from lrcalc.models.potential import Potential
 from lrcalc.neighbors import build_pairs, pair_vectors
 from lrcalc.system import from_ase
@@ -214,10 +214,11 @@ def make_samples(
     potential: Potential, structures: Sequence[Atoms], targets: Sequence[np.ndarray]
 ) -> list[Sample]:
     """Features and what the surface has to add to the model's own response."""
-    screening = screening_factor(potential)
+    screening = potential.screening
     samples = []
     for atoms, target in zip(structures, targets, strict=True):
         system = from_ase([atoms])
+        potential.check_species(system.numbers)
         pairs = build_pairs(system, potential.cutoff)
         with torch.no_grad():
             vectors = pair_vectors(system, pairs).to(potential.dtype)
@@ -226,7 +227,7 @@ def make_samples(
             if "i" in potential.config["level"]:
                 terms = potential(system, pairs, surface=False)
                 rest = rest - polarizability(system, terms, screening)[0]
-        species = potential.backbone.species_index(system.numbers)
+        species = potential.species_of_number[system.numbers]
         samples.append(Sample(features, species, rest))
     return samples
 

@@ -246,8 +246,6 @@ class TwoRounds(torch.nn.Module):
         self.inner = inner
         self.cutoff, self.species = inner.cutoff, inner.species
         self.n_scalars, self.n_channels = inner.n_scalars, inner.n_channels
-        self.species_of_number = inner.species_of_number
-        self.species_index = inner.species_index
 
     def forward(self, system, pairs, vectors):
         features = self.inner(system, pairs, vectors)

@@ -6,7 +6,8 @@ import torch
 from ase import Atoms
 
 from lrcalc import Evaluator, from_ase
-from lrcalc.models.native.local import coupling, envelope
+from lrcalc.models.native.coupling import coupling
+from lrcalc.models.radial import envelope
 from lrcalc.models.sign import fix_sign
 from lrcalc.neighbors import build_pairs
 from tests.conftest import random_potential

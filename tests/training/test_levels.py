@@ -143,7 +143,7 @@ def test_what_the_readout_makes_is_within_its_bounds():
     from lrcalc.models.readout import Readout, _anisotropic
     from lrcalc.neighbors import Pairs
 
-    readout = Readout((1,), 4, 4, level="uiq")
+    readout = Readout(1, 4, 4, level="uiq")
     n = 4001
     distance = torch.linspace(3.49, 3.5, n)
     vectors = torch.stack([distance, 0 * distance, 0 * distance], 1)

@@ -18,12 +18,11 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from lrcalc.models.backbone import Features
+from lrcalc.models.backbone import Features, species_table
+from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
+from lrcalc.models.radial import radial_basis
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
-
-L_MAX = 3
-N_LM = (L_MAX + 1) ** 2
 
 
 class SpeciesLayout(NamedTuple):
@@ -53,78 +52,13 @@ def species_layout(species_index: Tensor, n_species: int) -> SpeciesLayout:
     return SpeciesLayout(slot, length)
 
 
-def radial_basis(distance: Tensor, cutoff: float, n_basis: int) -> Tensor:
-    """Spherical Bessel functions under a smooth cutoff, shape (E, n_basis).
-
-    ``sin(nπ r/r_c)/r`` (Gasteiger, Groß, Günnemann, ICLR 2020) times `envelope`.
-    """
-    order = torch.arange(1, n_basis + 1, dtype=distance.dtype, device=distance.device)
-    phase = distance[:, None] * (order * (math.pi / cutoff))
-    prefactor = math.sqrt(2.0 / cutoff) * envelope(distance, cutoff) / distance
-    return torch.sin(phase) * prefactor[:, None]
-
-
-def envelope(distance: Tensor, cutoff: float) -> Tensor:
-    """``1 - 28x⁶ + 48x⁷ - 21x⁸``: one at the centre, zero at the cutoff with two derivatives."""
-    x = (distance / cutoff).clamp(max=1.0)
-    x2 = x * x
-    x6 = x2 * x2 * x2
-    return 1.0 + x6 * (-28.0 + x * (48.0 - 21.0 * x))
-
-
-def coupling(symmetric: bool) -> tuple[Tensor, Tensor, Tensor, list[int]]:
-    """Clebsch-Gordan coefficients of all parity-conserving products up to ℓ = 3.
-
-    Parameters
-    ----------
-    symmetric : bool
-        The two factors are the same, so that each pair of components counts once.
-
-    Returns
-    -------
-    first, second : Tensor, shape (n_pairs,), int64
-        Components of the factors.
-    matrix : Tensor, shape (n_rows, n_pairs)
-        Rows are output components, sorted by ℓ, then by path, then by m.
-    paths : list of int
-        Number of paths into each ℓ.
-    """
-    slices = [slice(ell * ell, (ell + 1) ** 2) for ell in range(L_MAX + 1)]
-    blocks: list[Tensor] = []
-    paths = []
-    for ell in range(L_MAX + 1):
-        count = 0
-        for one in range(L_MAX + 1):
-            for two in range(one if symmetric else 0, L_MAX + 1):
-                if (one + two + ell) % 2 or not abs(one - two) <= ell <= one + two:
-                    continue
-                dense = torch.zeros(2 * ell + 1, N_LM, N_LM, dtype=torch.float64)
-                cg = o3.wigner_3j(one, two, ell, dtype=torch.float64)
-                dense[:, slices[one], slices[two]] = cg.permute(2, 0, 1) * math.sqrt(2 * ell + 1)
-                blocks.append(dense)
-                count += 1
-        paths.append(count)
-    full = torch.cat(blocks)
-    if symmetric:
-        first, second = torch.triu_indices(N_LM, N_LM)
-        matrix = full[:, first, second] + full[:, second, first] * (first != second)
-    else:
-        first, second = (
-            x.reshape(-1)
-            for x in torch.meshgrid(torch.arange(N_LM), torch.arange(N_LM), indexing="ij")
-        )
-        matrix = full[:, first, second]
-    used = matrix.abs().amax(0) > 1e-12
-    return first[used], second[used], matrix[:, used], paths
-
-
 class LocalBackbone(nn.Module):
     """Neighbour densities, their products, and a species-wise perceptron on the invariants.
 
     Parameters
     ----------
-    species : sequence of int
-        Atomic numbers.
+    species : tuple of int
+        Atomic numbers, ascending.
     cutoff : float
         Å.
     channels : int
@@ -157,7 +91,7 @@ class LocalBackbone(nn.Module):
         hidden: int = 64,
     ) -> None:
         super().__init__()
-        self.species = tuple(sorted(int(z) for z in species))
+        self.species = species
         self.cutoff = float(cutoff)
         self.n_basis = n_basis
         self.n_scalars = hidden
@@ -173,9 +107,7 @@ class LocalBackbone(nn.Module):
         # not buffers: a model made in float32 and turned to float64 needs them in full precision
         self._exact = {"cg": cg, "norm": norm}
         self._cast: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
-        lookup = torch.full((119,), -1, dtype=torch.int64)
-        lookup[list(self.species)] = torch.arange(n_species)
-        self.register_buffer("species_of_number", lookup, persistent=False)
+        self.register_buffer("species_of_number", species_table(self.species), persistent=False)
 
         n_density = n_species * n_basis
         self.density_mix = nn.Parameter(
@@ -201,17 +133,6 @@ class LocalBackbone(nn.Module):
             self._cast[key] = self._exact[name].to(like.device, like.dtype)
         return self._cast[key]
 
-    def species_index(self, numbers: Tensor) -> Tensor:
-        """Index of each atom's species; refuse one the model does not know."""
-        index = self.species_of_number[numbers]
-        if bool((index < 0).any()):
-            unknown = sorted(set(numbers[index < 0].tolist()))
-            raise ValueError(
-                f"the model knows the atomic numbers {list(self.species)} but the structure has "
-                f"{unknown}; use or train a model for them"
-            )
-        return index
-
     def forward(self, system: System, pairs: Pairs, vectors: Tensor) -> Features:
         """Features of all atoms; zero for an atom without neighbours."""
         return self._features(system, pairs, vectors, calibrate=False)
@@ -226,7 +147,7 @@ class LocalBackbone(nn.Module):
     def _features(
         self, system: System, pairs: Pairs, vectors: Tensor, *, calibrate: bool
     ) -> Features:
-        index = self.species_index(system.numbers)
+        index = self.species_of_number[system.numbers]
         layout = species_layout(index, len(self.species))
         density = self._densities(index, layout, pairs, vectors)
         if calibrate:
