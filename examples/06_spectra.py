@@ -14,8 +14,6 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis import dielectric, infrared, raman
-from lrcalc.commands.ir import peak_table, write_infrared
-from lrcalc.commands.raman import write_raman
 
 here = Path(__file__).parent if "__file__" in globals() else Path()
 output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT") or here / "output")
@@ -58,8 +56,8 @@ dipole = 0.5 * slow + 0.3 * fast  # charges 0.5 e and 0.3 e
 
 # %%
 spectrum = infrared(dipole, timestep=timestep, volume=volume, temperature=temperature)
-print(peak_table(spectrum))
-write_infrared(spectrum, output / "oscillators")
+print(spectrum.table())
+spectrum.save(output / "oscillators")
 measured, error = spectrum.integrated()
 strength = (0.5**2 + 0.3**2) / units.EV_PER_AMU_A2_FS2
 exact = strength * 1e16 / (4 * units.EPSILON_0 * units.SPEED_OF_LIGHT**2 * volume)
@@ -88,7 +86,7 @@ print(f"ε(0) = {epsilon.static:.4f} ± {epsilon.static_error:.4f}, exact {stati
 shape = np.array([[1.0, 0.4, 0], [0.4, -0.5, 0], [0, 0, -0.5]])
 polarizability = slow[:, :1, None] * np.eye(3) + fast[:, :1, None] * shape
 scattering = raman(polarizability.reshape(-1, 9), timestep=timestep, temperature=temperature)
-write_raman(scattering, output / "oscillators")
+scattering.save(output / "oscillators")
 at = np.argmin(np.abs(scattering.wavenumber - 1650.0))
 print(f"depolarisation at 1650 cm⁻¹: {scattering.depolarisation[at]:.3f} (exact 0.750)")
 

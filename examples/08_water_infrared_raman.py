@@ -26,10 +26,9 @@ from ase.io import read
 from matplotlib.figure import Figure
 
 from lrcalc import LRCalculator
-from lrcalc.analysis.infrared import bands, infrared
+from lrcalc.analysis.infrared import band_table, bands, infrared
 from lrcalc.analysis.output import read_curve
 from lrcalc.analysis.raman import raman
-from lrcalc.commands.ir import band_table
 from lrcalc.dynamics import Settings, Simulation
 from lrcalc.trajectory import read_extxyz
 

@@ -12,8 +12,9 @@ from decimal import Decimal
 COMMANDS = {
     "demo": "demo", "info": "info", "evaluate": "evaluate", "train": "train",
     "fit-polarizability": "fit_polarizability", "md": "md",
-    "ipi": "ipi", "ipi-input": "ipi_input", "ipi-run": "ipi_run", "ir": "ir", "raman": "raman",
-    "dielectric": "dielectric", "vdos": "vdos", "conductivity": "conductivity", "sfg": "sfg",
+    "ipi": "ipi", "ipi-input": "ipi_input", "ipi-run": "ipi_run",
+    "ir": "spectra", "raman": "spectra",
+    "dielectric": "spectra", "vdos": "spectra", "conductivity": "spectra", "sfg": "spectra",
     "modes": "modes",
 }  # fmt: skip
 """Command → module of `lrcalc.commands`."""
@@ -42,15 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if wanted is not None and name != wanted:
             continue
         module = importlib.import_module(f"lrcalc.commands.{module_name}")
+        row = getattr(module, "ROWS", {}).get(name)
+        text, example = (row.help, row.example) if row else (module.HELP, module.EXAMPLE)
         child = commands.add_parser(
             name,
-            help=module.HELP,
-            description=module.HELP,
-            epilog=f"example: {module.EXAMPLE}",
+            help=text,
+            description=text,
+            epilog=f"example: {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(child)
-        child.set_defaults(run=module.run)
+        (row or module).add_arguments(child)
+        child.set_defaults(run=(row or module).run)
     options = parser.parse_args([plain(a) for a in arguments])
     try:
         return int(options.run(options))

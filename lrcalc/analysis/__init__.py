@@ -14,7 +14,7 @@ from lrcalc.analysis.infrared import InfraredSpectrum, infrared
 from lrcalc.analysis.raman import raman
 
 _LATER = {
-    "vdos": "transport",
+    "vdos": "states",
     "conductivity": "transport",
     "sum_frequency": "sfg",
     "cepstral_zero": "cepstral",
@@ -22,6 +22,8 @@ _LATER = {
     "Phonons": "phonons",
     "read_series": "series",
     "read_runs": "series",
+    "AnalysisResult": "result",
+    "Quantity": "result",
 }
 
 __all__ = [

@@ -42,6 +42,7 @@ __all__ = [
     "integrate",
     "lags_for",
     "memory_notes",
+    "spectral_settings",
     "spectrum",
     "standard_error",
     "window",
@@ -57,6 +58,21 @@ WINDOWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "none": np.ones_like,
 }
 """One-sided windows of ``u = lag / longest lag`` in [0, 1]."""
+
+
+def spectral_settings(
+    blocks: Blocks, timestep: float, resolution: float, window: str, **conditions: float
+) -> dict[str, Any]:
+    """Return what all spectra say of themselves, volume, temperature and so on included."""
+    return {
+        "timestep_fs": timestep,
+        **conditions,
+        "resolution_cm1": resolution,
+        "window": window,
+        "lags": blocks.raw.shape[2],
+        "frames": blocks.frames,
+        "blocks": len(blocks.raw),
+    }
 
 
 class Spectrum(NamedTuple):

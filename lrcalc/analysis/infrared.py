@@ -5,38 +5,46 @@
 This classical form already is the harmonic quantum correction, so no factor is applied by default.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lrcalc import units
+from lrcalc.analysis import correlation as co
 from lrcalc.analysis.conditions import LOSS, equilibrium, longitudinal
-from lrcalc.analysis.correlation import (
-    correlate,
-    differences,
-    integrate,
-    lags_for,
-    memory_notes,
-    spectrum,
-)
 from lrcalc.analysis.jumps import Record, continuous, unconnected
 from lrcalc.analysis.jumps import notes as jump_notes
+from lrcalc.analysis.optics import (
+    check_electronic_part,
+    optical_constants,
+    permittivity_from_infrared,
+)
+from lrcalc.analysis.peaks import WATER_BANDS, Band, Peak, band_table, bands, peaks
+from lrcalc.analysis.result import AnalysisResult, Quantity
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "CORRECTIONS",
+    "QUANTITY",
+    "WATER_BANDS",
+    "Band",
+    "InfraredSpectrum",
+    "Peak",
+    "band_table",
+    "bands",
+    "check_conditions",
+    "infrared",
+    "peaks",
+    "prefactor",
+]
 
 QUANTITY = "n·α (cm⁻¹, Napierian)"
-
-WATER_BANDS = {
-    "H-bond stretch (shoulder)": (100.0, 300.0, "186"),
-    "libration": (400.0, 1000.0, "614–619"),
-    "bend": (1500.0, 1800.0, "1640–1645"),
-    "combination": (1900.0, 2400.0, "2121–2126"),
-    "stretch": (2800.0, 4000.0, "3391–3394"),
-}
-"""Liquid water at 298 K in n·α: range searched and measured maximum, cm⁻¹.
-
-Bertie & Lan, Appl. Spectrosc. 50, 1047 (1996). In α alone libration lies at 676.
-"""
 
 CORRECTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "harmonic": np.ones_like,
@@ -46,9 +54,7 @@ CORRECTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 """Quantum correction factors relative to the harmonic one, of ``x = ħω/k_BT``."""
 
 
-class InfraredSpectrum(NamedTuple):
-    """Infrared spectrum with errors."""
-
+class _Infrared(NamedTuple):
     wavenumber: np.ndarray
     """(F,) cm⁻¹."""
     n_alpha: np.ndarray
@@ -60,6 +66,13 @@ class InfraredSpectrum(NamedTuple):
     settings: dict[str, Any]
     """What was done: time step, resolution, window, frames, blocks, notes."""
 
+
+class InfraredSpectrum(_Infrared, AnalysisResult):
+    """Infrared spectrum with errors."""
+
+    __slots__ = ()
+    kind = "ir"
+
     @property
     def epsilon_imaginary(self) -> np.ndarray:
         """(F,) ε″ = n α c / ω; zero at ω = 0."""
@@ -69,7 +82,102 @@ class InfraredSpectrum(NamedTuple):
 
     def integrated(self, low: float = 0.0, high: float = np.inf) -> tuple[float, float]:
         """Integral of n·α over wavenumber (cm⁻²) and its standard error."""
-        return integrate(self.wavenumber, self.n_alpha, self.deviations, low, high)
+        return co.integrate(self.wavenumber, self.n_alpha, self.deviations, low, high)
+
+    @property
+    def peaks(self) -> list[Peak]:
+        """Maxima of n·α that stand out of their error bars."""
+        return peaks(self.wavenumber, self.n_alpha, self.error)
+
+    @property
+    def longitudinal(self) -> bool:
+        """Of a run at constant electric displacement: what is called n·α is ω/c·Im(−1/ε)."""
+        return self.settings.get("quantity") == LOSS
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """n·α, its error and ε″; ε′, n, α and reflectivity too where ε_∞ is known."""
+        loss, infinity = self.longitudinal, self.settings.get("epsilon_infinity")
+        found = {
+            "wavenumber_cm-1": self.wavenumber,
+            "longitudinal_cm-1" if loss else "n_alpha_cm-1": self.n_alpha,
+            "standard_error_cm-1": self.error,
+            "loss_function" if loss else "epsilon_imaginary": self.epsilon_imaginary,
+        }
+        if infinity is None or loss:
+            return found
+        epsilon = permittivity_from_infrared(
+            self.wavenumber, self.n_alpha, infinity, self.settings["resolution_cm1"]
+        )
+        light = optical_constants(self.wavenumber, epsilon)
+        return found | {
+            "epsilon_real": epsilon.real,
+            "n": light.refractive.real,
+            "alpha_cm-1": light.absorption,
+            "reflectivity": light.reflectivity,
+        }
+
+    @property
+    def summary(self) -> dict[str, Quantity]:
+        """Integral over all wavenumbers."""
+        return {"integrated_cm2": Quantity(*self.integrated(), "cm⁻²", "∫n·α dν̃")}
+
+    def table(self, *, ranges: dict[str, Any] | None = None, **_: Any) -> str:
+        """Peaks of n·α as text, and the named bands if ``ranges`` are given."""
+        name = "ω/c·Im(−1/ε)" if self.longitudinal else "n·α"
+        rows = [f"  peak of {name} (cm⁻¹)   height (10³ cm⁻¹)   width (cm⁻¹)"]
+        rows += [
+            f"  {p.wavenumber:18.0f}   {p.height / 1e3:9.2f} ± {p.error / 1e3:.2f}"
+            f"   {p.width:12.0f}"
+            for p in self.peaks
+        ]
+        return "\n".join([*rows, *([] if ranges is None else [band_table(self, ranges)])])
+
+    def record(self, *, ranges: dict[str, Any] | None = None, **_: Any) -> dict[str, Any]:
+        """Return settings, peaks and integral; the named bands if ``ranges`` are given."""
+        return {
+            "quantity": self.settings.get("quantity", QUANTITY),
+            "settings": self.settings,
+            "peaks": self.peaks,
+            "integrated_cm2": dict(zip(("value", "error"), self.integrated(), strict=True)),
+            **({} if ranges is None else {"bands": bands(self, ranges)}),
+        }
+
+    def figure(
+        self,
+        *,
+        title: str = "",
+        measured: np.ndarray | None = None,
+        ranges: dict[str, tuple[float, float, str]] | None = None,
+    ) -> Figure:
+        """Spectrum with its error band and marked maxima.
+
+        Parameters
+        ----------
+        measured
+            (n, 2) wavenumber in cm⁻¹ and n·α in 10³ cm⁻¹, drawn with the calculation.
+        ranges
+            Named bands, e.g. :data:`WATER_BANDS`: what their table names is marked, nothing else.
+        """
+        from lrcalc.analysis import plots
+
+        marks, doubtful = [(peak.wavenumber, peak.height / 1e3) for peak in self.peaks], []
+        if ranges is not None:
+            tops = [band for band in bands(self, ranges) if not np.isnan(band.maximum)]
+            marks = [(band.maximum, band.height / 1e3) for band in tops if band.clear]
+            doubtful = [(band.maximum, band.height / 1e3) for band in tops if not band.clear]
+        loss = self.longitudinal
+        return plots.spectrum_figure(
+            self.wavenumber,
+            self.n_alpha / 1e3,
+            self.error / 1e3,
+            label="lrcalc ± one standard error",
+            y_label="ω/c·Im(−1/ε) (10³ cm⁻¹)" if loss else "n·α (10³ cm⁻¹)",
+            title=title or ("longitudinal" if loss else "infrared absorption, n·α (Napierian)"),
+            marks=marks,
+            doubtful=doubtful,
+            measured=measured,
+        )
 
 
 def prefactor(temperature: float, volume: float) -> float:
@@ -104,6 +212,7 @@ def infrared(
     axes: str = "xyz",
     cell: np.ndarray | None = None,
     jumps: str = "unfold",
+    epsilon_infinity: float | None = None,
 ) -> InfraredSpectrum:
     """Infrared spectrum from a dipole or a current.
 
@@ -132,6 +241,8 @@ def infrared(
         (3, 3), rows in Å: jumps of the dipole by e times a lattice vector are undone and noted.
     jumps
         ``unfold``, or ``keep`` to take the dipole as it is. Without ``cell`` a jump is an error.
+    epsilon_infinity
+        The electrons' part: with it the table has ε′ (Kramers–Kronig), n, α and reflectivity too.
 
     Returns
     -------
@@ -148,17 +259,19 @@ def infrared(
         )
     if not axes or set(axes) - set("xyz"):
         raise ValueError(f"`axes` is {axes!r} but must name some of x, y, z")
-    lags = lags_for(resolution, timestep, window, maximum)
+    if epsilon_infinity is not None:
+        check_electronic_part(epsilon_infinity)
+    lags = co.lags_for(resolution, timestep, window, maximum)
     undone: Record = {}
-    blocks = correlate(
+    blocks = co.correlate(
         current if dipole is None else continuous(dipole, cell, jumps, undone),
         lags,
         columns=3,
-        transform=differences(timestep) if current is None else None,
+        transform=co.differences(timestep) if current is None else None,
         name="dipole" if current is None else "current",
     )
     weights = [3.0 / len(set(axes)) if axis in axes else 0.0 for axis in "xyz"]
-    result = spectrum(
+    result = co.spectrum(
         blocks,
         weights,
         timestep,
@@ -176,18 +289,14 @@ def infrared(
         notes.append(f"frames every {timestep} fs reach {nyquist:.0f} cm⁻¹ only")
     if current is None:
         notes += unconnected(blocks.correlation.sum(0)[:2] * timestep**2)
-    notes += memory_notes(result.wavenumber, result.value, result.stretches, len(blocks.raw))
+    notes += co.memory_notes(result.wavenumber, result.value, result.stretches, len(blocks.raw))
+    loss = longitudinal([dipole, current])
+    told = {"volume_A3": volume, "temperature_K": temperature}
     settings = {
-        "quantity": LOSS if longitudinal([dipole, current]) else QUANTITY,
+        "quantity": LOSS if loss else QUANTITY,
         "source": "dipole" if current is None else "current",
-        "timestep_fs": timestep,
-        "volume_A3": volume,
-        "temperature_K": temperature,
-        "resolution_cm1": resolution,
-        "window": window,
-        "lags": lags,
-        "frames": blocks.frames,
-        "blocks": len(blocks.raw),
+        **co.spectral_settings(blocks, timestep, resolution, window, **told),
+        **({} if loss or epsilon_infinity is None else {"epsilon_infinity": epsilon_infinity}),
         "quantum_correction": quantum_correction,
         "axes": axes,
         "notes": notes,
@@ -199,84 +308,3 @@ def infrared(
         result.deviations * factor,
         settings,
     )
-
-
-class Peak(NamedTuple):
-    """A maximum: cm⁻¹, height and its error, full width at half prominence in cm⁻¹."""
-
-    wavenumber: float
-    height: float
-    error: float
-    width: float
-
-
-def peaks(
-    wavenumber: np.ndarray, value: np.ndarray, error: np.ndarray, *, sigmas: float = 3.0
-) -> list[Peak]:
-    """Maxima that stand out by more than ``sigmas`` standard errors and 2 % of the highest.
-
-    The error counts as its root mean square over the points within the resolution: from few blocks
-    it is itself rough, and where it comes out small by chance a shoulder would pass for a maximum.
-    """
-    from scipy.signal import find_peaks, peak_widths
-
-    noise = np.sqrt(np.convolve(np.nan_to_num(error, nan=0.0) ** 2, np.ones(9) / 9, mode="same"))
-    found, properties = find_peaks(value, prominence=0.02 * float(np.max(value)))
-    width = peak_widths(value, found, rel_height=0.5)[0]
-    step = wavenumber[1] - wavenumber[0]
-    return [
-        Peak(float(wavenumber[i]), float(value[i]), float(error[i]), float(w * step))
-        for i, w, prominence in zip(found, width, properties["prominences"], strict=True)
-        if prominence > sigmas * noise[i]
-    ]
-
-
-class Band(NamedTuple):
-    """A named range: its maximum, its share of the whole area, and what was measured."""
-
-    name: str
-    low: float
-    high: float
-    maximum: float
-    height: float
-    share: float
-    measured: str
-    error: float = np.nan
-    """Standard error of the height."""
-    clear: bool = True
-    """The maximum is one of :func:`peaks`: it stands out of its error bar."""
-
-
-def bands(
-    result: InfraredSpectrum, ranges: dict[str, tuple[float, float, str]] = WATER_BANDS
-) -> list[Band]:
-    """Maxima of n·α within named ranges, beside the measured ones.
-
-    Where the highest point is at the edge of the range, because a stronger band beside it reaches
-    in, the highest of the maxima inside is taken. A shoulder has none: ``maximum`` is NaN.
-    """
-    whole = float(np.trapezoid(result.n_alpha, result.wavenumber))
-    found = {peak.wavenumber for peak in peaks(result.wavenumber, result.n_alpha, result.error)}
-    table = []
-    for name, (low, high, measured) in ranges.items():
-        inside = np.flatnonzero((result.wavenumber >= low) & (result.wavenumber <= high))
-        if len(inside) < 3:
-            continue
-        value = result.n_alpha
-        tops = [i for i in inside[1:-1] if value[i - 1] < value[i] >= value[i + 1]]
-        top = max(tops, key=lambda i: value[i]) if tops else inside[np.argmax(value[inside])]
-        area = float(np.trapezoid(result.n_alpha[inside], result.wavenumber[inside]))
-        table.append(
-            Band(
-                name,
-                low,
-                high,
-                float(result.wavenumber[top]) if tops else float("nan"),
-                float(result.n_alpha[top]),
-                area / whole,
-                measured,
-                float(result.error[top]),
-                float(result.wavenumber[top]) in found,
-            )
-        )
-    return table

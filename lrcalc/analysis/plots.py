@@ -1,6 +1,6 @@
 """Pictures, drawn on figure objects so that no global matplotlib state is touched."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -107,20 +107,63 @@ def lines_figure(
     x_label: str,
     y_label: str,
     title: str = "",
-    decorate: Callable[[Any], None] | None = None,
+    errors: Sequence[np.ndarray | None] = (),
+    level: tuple[float, float, str] | None = None,
 ) -> Figure:
-    """Several named curves in one frame."""
+    """Several named curves in one frame.
+
+    Parameters
+    ----------
+    errors
+        Standard errors of the curves, drawn as bands.
+    level
+        Value, error and name of a horizontal band.
+    """
     figure, axis = new_figure()
-    for name, x, y in curves:
-        axis.plot(x, y, lw=1.3, label=name)
+    bands = [*errors, *[None] * len(curves)]
+    for (name, x, y), error in zip(curves, bands, strict=False):
+        _banded(axis, x, y, error, name)
+    if level is not None:
+        value, half, name = level
+        axis.axhspan(value - half, value + half, color=MEASURED, alpha=0.25, label=name)
+        axis.axhline(value, color=MEASURED, lw=1.2)
+        axis.set_xlim(0, curves[0][1][-1])
     axis.set_xlabel(x_label)
     axis.set_ylabel(y_label)
     axis.set_title(title, fontsize=10)
-    if decorate:
-        decorate(axis)
-    if len(curves) > 1:
-        axis.legend(frameon=False, fontsize=9)
+    if len(curves) > 1 or level is not None:
+        axis.legend(framealpha=0.85, edgecolor="none", fontsize=9)
     return figure
+
+
+def panels_figure(
+    x: np.ndarray, panels: dict[str, list[Any]], title: str, x_label: str = "wavenumber (cm⁻¹)"
+) -> Figure:
+    """Panels above each other on one logarithmic axis, without its first point.
+
+    Parameters
+    ----------
+    panels
+        By the name of the y axis: curves (name, y, standard error), all over ``x``.
+    """
+    figure, axes = new_figure(len(panels), height=3.0 * len(panels))
+    for axis, (label, curves) in zip(axes, panels.items(), strict=True):
+        for name, y, error in curves:
+            _banded(axis, x[1:], y[1:], error[1:], name)
+        axis.set_ylabel(label)
+        axis.legend(frameon=False)
+    axes[0].set_title(title, fontsize=10)
+    axes[-1].set_xlabel(x_label)
+    axes[-1].set_xscale("log")
+    axes[-1].set_xlim(x[1], x[-1])
+    return figure
+
+
+def _banded(axis: Any, x: np.ndarray, y: np.ndarray, error: np.ndarray | None, name: str) -> None:
+    """One curve and, where it is finite, its error band."""
+    (line,) = axis.plot(x, y, lw=1.3, label=name)
+    if error is not None and np.isfinite(error).all():
+        axis.fill_between(x, y - error, y + error, alpha=0.25, color=line.get_color(), lw=0)
 
 
 def modes_figure(

@@ -6,22 +6,22 @@ With ā = tr A/3 and the traceless β, ``γ² = (3/2) tr ββ``: ``VV = iso + (4
 (the harmonic quantum correction).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lrcalc import units
+from lrcalc.analysis import correlation as co
 from lrcalc.analysis.conditions import equilibrium
-from lrcalc.analysis.correlation import (
-    correlate,
-    differences,
-    integrate,
-    lags_for,
-    memory_notes,
-    spectrum,
-)
 from lrcalc.analysis.infrared import check_conditions
+from lrcalc.analysis.peaks import Peak, peaks
+from lrcalc.analysis.result import AnalysisResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMS = {
     "intensity": "Stokes intensity, harmonic quantum factor, (ν_in − ν)⁴",
@@ -30,9 +30,7 @@ FORMS = {
 }
 
 
-class RamanSpectrum(NamedTuple):
-    """Raman spectrum; one relative unit for all its parts."""
-
+class _Raman(NamedTuple):
     wavenumber: np.ndarray
     """(F,) cm⁻¹, without 0."""
     isotropic: np.ndarray
@@ -48,6 +46,13 @@ class RamanSpectrum(NamedTuple):
     """(B, F) for ``isotropic``, ``anisotropic``, ``vv``, ``vh``."""
     settings: dict[str, Any]
 
+
+class RamanSpectrum(_Raman, AnalysisResult):
+    """Raman spectrum; one relative unit for all its parts."""
+
+    __slots__ = ()
+    kind = "raman"
+
     @property
     def depolarisation(self) -> np.ndarray:
         """(F,) VH/VV, at most ¾; NaN where VV is less than three errors."""
@@ -58,7 +63,72 @@ class RamanSpectrum(NamedTuple):
 
     def integrated(self, part: str = "vv", low: float = 0, high: float = np.inf) -> tuple:
         """Integral over wavenumber and its standard error."""
-        return integrate(self.wavenumber, getattr(self, part), self.deviations[part], low, high)
+        return co.integrate(self.wavenumber, getattr(self, part), self.deviations[part], low, high)
+
+    @property
+    def inside(self) -> np.ndarray:
+        """(F,) True beyond the window's own width: what is drawn and searched."""
+        return np.asarray(self.wavenumber > self.settings["resolution_cm1"])
+
+    @property
+    def peaks(self) -> list[Peak]:
+        """Peaks of VV beyond the window's own width."""
+        inside = self.inside
+        return peaks(self.wavenumber[inside], self.vv[inside], self.vv_error[inside])
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """All parts, in one relative unit."""
+        return {
+            "wavenumber_cm-1": self.wavenumber,
+            "isotropic": self.isotropic,
+            "anisotropic": self.anisotropic,
+            "vv": self.vv,
+            "vv_standard_error": self.vv_error,
+            "vh": self.vh,
+            "vh_standard_error": self.vh_error,
+            "depolarisation": self.depolarisation,
+        }
+
+    def table(self, **_: Any) -> str:
+        """Peaks of VV as text."""
+        return "\n".join(
+            f"  peak of VV ({self.settings['form']}): {peak.wavenumber:.0f} cm⁻¹, "
+            f"width {peak.width:.0f}"
+            for peak in self.peaks
+        )
+
+    def record(self, **_: Any) -> dict[str, Any]:
+        """Peaks of VV and settings."""
+        return {"quantity": "VV", "settings": self.settings, "peaks": self.peaks}
+
+    def figure(self, *, title: str = "", measured: np.ndarray | None = None) -> Figure:
+        """VV and VH with their error bands, the highest of VV one.
+
+        Parameters
+        ----------
+        measured
+            (n, 2) wavenumber in cm⁻¹ and intensity, scaled to the same maximum.
+        """
+        from lrcalc.analysis import plots
+
+        inside, nu = self.inside, self.wavenumber[self.inside]
+        top = float(self.vv[inside].max())
+        if measured is not None:
+            shown = measured[:, 0] > self.settings["resolution_cm1"]
+            measured = measured / [1.0, float(measured[shown, 1].max())]
+        return plots.spectrum_figure(
+            nu,
+            self.vv[inside] / top,
+            self.vv_error[inside] / top,
+            label="VV ± one standard error",
+            y_label=f"Raman, {self.settings['form']} (VV maximum = 1)",
+            title=title or "Raman spectrum",
+            marks=[(p.wavenumber, p.height / top) for p in self.peaks],
+            measured=measured,
+            others=[("VH ± one standard error", nu, self.vh[inside] / top)],
+            other_errors=[self.vh_error[inside] / top],
+        )
 
 
 def _invariants(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -104,9 +174,9 @@ def raman(
     incoming = 1e7 / laser
     if maximum >= incoming:
         raise ValueError(f"`maximum` is {maximum} cm⁻¹ but the laser has only {incoming:.0f} cm⁻¹")
-    lags = lags_for(resolution, timestep, window, maximum)
-    derivative = differences(timestep)
-    blocks = correlate(
+    lags = co.lags_for(resolution, timestep, window, maximum)
+    derivative = co.differences(timestep)
+    blocks = co.correlate(
         polarizability,
         lags,
         columns=9,
@@ -120,7 +190,7 @@ def raman(
     parts["vv"] = parts["isotropic"] + 4.0 / 45.0 * parts["anisotropic"]
     parts["vh"] = parts["anisotropic"] / 15.0
     found = {
-        name: spectrum(
+        name: co.spectrum(
             blocks, list(weights), timestep, window_name=window, maximum=maximum, differenced=True
         )
         for name, weights in parts.items()
@@ -136,18 +206,12 @@ def raman(
     }[form]
     settings = {
         "quantity": FORMS[form],
-        "timestep_fs": timestep,
-        "temperature_K": temperature,
-        "resolution_cm1": resolution,
-        "window": window,
-        "lags": lags,
-        "frames": blocks.frames,
-        "blocks": len(blocks.raw),
+        **co.spectral_settings(blocks, timestep, resolution, window, temperature_K=temperature),
         "laser_nm": laser,
         "form": form,
         "notes": [
             f"below {resolution} cm⁻¹ the window shapes the spectrum",
-            *memory_notes(
+            *co.memory_notes(
                 nu, found["vv"].value[1:] * factor, found["vv"].stretches[1:], len(blocks.raw)
             ),
         ],

@@ -5,9 +5,11 @@
 two surfaces whose signals cancel: A and M must belong to one of them (weighted by side).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,15 +22,18 @@ from lrcalc.analysis.correlation import (
     differences,
     lags_for,
     memory_notes,
+    spectral_settings,
     spectrum,
 )
-from lrcalc.analysis.dielectric import kramers_kronig
 from lrcalc.analysis.infrared import check_conditions
+from lrcalc.analysis.optics import kramers_kronig
+from lrcalc.analysis.result import AnalysisResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-class SumFrequency(NamedTuple):
-    """χ⁽²⁾ of one surface in Å²/V."""
-
+class _SumFrequency(NamedTuple):
     wavenumber: np.ndarray
     """(F,) cm⁻¹."""
     susceptibility: np.ndarray
@@ -36,6 +41,38 @@ class SumFrequency(NamedTuple):
     error: np.ndarray
     """(F,) standard error of the imaginary part."""
     settings: dict[str, Any]
+
+
+class SumFrequency(_SumFrequency, AnalysisResult):
+    """χ⁽²⁾ of one surface in Å²/V."""
+
+    __slots__ = ()
+    kind = "sfg"
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Real and imaginary part and the error of the latter, Å²/V."""
+        return {
+            "wavenumber_cm-1": self.wavenumber,
+            "chi2_real": self.susceptibility.real,
+            "chi2_imaginary": self.susceptibility.imag,
+            "standard_error": self.error,
+        }
+
+    def figure(self, *, title: str = "") -> Figure:
+        """Imaginary part with its error band, and the real part."""
+        from lrcalc.analysis import plots
+
+        return plots.spectrum_figure(
+            self.wavenumber,
+            self.susceptibility.imag,
+            self.error,
+            label="Im χ⁽²⁾ ± one standard error",
+            y_label="χ⁽²⁾ (Å²/V)",
+            title=title or str(self.settings["quantity"]),
+            signed=True,
+            others=[("Re χ⁽²⁾", self.wavenumber, self.susceptibility.real)],
+        )
 
 
 def _joined(polarizability: Any, dipole: Any, rows: tuple[int, int]) -> list[Series]:
@@ -107,14 +144,9 @@ def sum_frequency(
     keep = whole.wavenumber <= maximum
     settings = {
         "quantity": f"χ⁽²⁾_{component} (Å²/V), resonant part",
-        "timestep_fs": timestep,
-        "area_A2": area,
-        "temperature_K": temperature,
-        "resolution_cm1": resolution,
-        "window": window,
-        "lags": lags,
-        "frames": blocks.frames,
-        "blocks": len(blocks.raw),
+        **spectral_settings(
+            blocks, timestep, resolution, window, area_A2=area, temperature_K=temperature
+        ),
         "notes": [
             "A and M must belong to one surface; those of a whole slab cancel",
             *memory_notes(

@@ -1,7 +1,8 @@
-"""Vibrational density of states and ionic conductivity."""
+"""Ionic conductivity from a current."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -9,144 +10,26 @@ from lrcalc import units
 from lrcalc.analysis.cepstral import BROAD, Cepstral, cepstral_zero
 from lrcalc.analysis.conditions import equilibrium
 from lrcalc.analysis.correlation import (
-    NEIGHBOURS,
     Blocks,
     Spectrum,
     affordable_resolution,
     as_trajectories,
     correlate,
     lags_for,
-    memory_notes,
     spectrum,
     standard_error,
 )
 from lrcalc.analysis.infrared import check_conditions
+from lrcalc.analysis.result import AnalysisResult, Quantity
+from lrcalc.analysis.states import DensityOfStates, vdos
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Conductivity", "DensityOfStates", "conductivity", "ionic_current", "vdos"]
 
 
-class DensityOfStates(NamedTuple):
-    """Vibrational density of states; the total integrates to 3N."""
-
-    wavenumber: np.ndarray
-    """(F,) cm⁻¹."""
-    total: np.ndarray
-    """(F,) states per cm⁻¹."""
-    error: np.ndarray
-    parts: dict[str, np.ndarray]
-    """(F,) per species (``H``), per direction (``x``), and both (``H x``)."""
-    temperature: float
-    """K, from the mean kinetic energy; of 3N − 3 velocities where the centre of mass is at rest."""
-    settings: dict[str, Any]
-
-
-@equilibrium("vdos")
-def vdos(
-    velocities: Any,
-    *,
-    masses: Sequence[float] | np.ndarray,
-    species: Sequence[str],
-    timestep: float,
-    resolution: float = 20.0,
-    window: str = "hann",
-    maximum: float = 4500.0,
-) -> DensityOfStates:
-    """Mass-weighted velocity spectrum ``(2/π) Σ m ∫⟨v v⟩ cos ωt dt / k_BT``, scaled to 3N.
-
-    Atoms that are fixed throughout do not count.
-
-    Parameters
-    ----------
-    velocities
-        (T, 3N) in Å/fs, atom by atom x, y, z; a list of runs or Series.
-    masses, species
-        (N,) amu and symbols.
-    """
-    check_conditions(timestep, 1.0, 1.0)
-    weights = np.asarray(masses, dtype=float)
-    if len(weights) != len(species) or (weights <= 0).any():
-        raise ValueError(f"{len(weights)} `masses` for {len(species)} `species`, all positive")
-    names = sorted(set(species))
-    group = [3 * names.index(symbol) + axis for symbol in species for axis in range(3)]
-    root = np.sqrt(np.repeat(weights, 3))
-    lags = lags_for(resolution, timestep, window, maximum)
-
-    moving = np.zeros(len(weights), dtype=bool)
-    energies = np.zeros(2)  # twice the kinetic energy: of the centre of mass, of all
-
-    def weigh(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for chunk in chunks:
-            each = chunk.reshape(-1, len(weights), 3)
-            moving[:] |= (each != 0).any((0, 2))
-            momentum = np.einsum("i,tia->ta", weights, each)
-            energies[:] += (momentum**2).sum() / weights.sum(), weights @ (each**2).sum((0, 2))
-            # Short pieces: thousands of columns times thousands of frames would fill the memory.
-            size = max(1, 2_000_000 // chunk.shape[1])
-            for start in range(0, len(chunk), size):
-                yield chunk[start : start + size] * root
-
-    blocks = correlate(
-        velocities,
-        lags,
-        columns=3 * len(weights),
-        mean="none",
-        groups=group,
-        transform=weigh,
-        name="velocities",
-    )
-    count = 3 * len(names)
-    start = float(blocks.correlation[:, 0].sum())
-    if start <= 0:
-        raise ValueError("all velocities are zero")
-    free = int(moving.sum())
-    # ∫ (2/π) F dω = C(0); per cm⁻¹ and scaled so that the whole is 3N of the atoms that move.
-    scale = 2.0 / np.pi * units.WAVENUMBER_TO_ANGULAR * 3 * free / start
-
-    def part(which: Sequence[int]) -> Spectrum:
-        row = np.zeros(count)
-        row[list(which)] = 1.0
-        return spectrum(blocks, list(row), timestep, window_name=window, maximum=maximum)
-
-    whole = part(range(count))
-    parts = {}
-    for index, symbol in enumerate(names):
-        parts[symbol] = part(range(3 * index, 3 * index + 3)).value * scale
-    for axis, letter in enumerate("xyz"):
-        parts[letter] = part(range(axis, count, 3)).value * scale
-        for index, symbol in enumerate(names):
-            parts[f"{symbol} {letter}"] = part([3 * index + axis]).value * scale
-    settings: dict[str, Any] = {
-        "quantity": "vibrational density of states, integral 3N",
-        "timestep_fs": timestep,
-        "resolution_cm1": resolution,
-        "window": window,
-        "lags": lags,
-        "frames": blocks.frames,
-        "blocks": len(blocks.raw),
-        "atoms": len(weights),
-        "notes": memory_notes(whole.wavenumber, whole.value, whole.stretches, len(blocks.raw)),
-    }
-    if free < len(weights):
-        settings["notes"].append(
-            f"{len(weights) - free} atoms never move: N is {free} in integral and temperature"
-        )
-    at_rest = energies[0] * free < 1e-4 * energies[1]  # else its share is 1/N
-    freedom = 3 * free - 3 * at_rest
-    kinetic = start * units.EV_PER_AMU_A2_FS2 / (freedom * units.BOLTZMANN)
-    # the scale is that of the series' own kinetic energy: the error is that of a ratio
-    own = (blocks.raw[:, :, 0].sum(1) - start * blocks.products[:, 0]) / blocks.products[:, 0].sum()
-    deviations = whole.deviations - np.outer(own, whole.value / start)
-    return DensityOfStates(
-        whole.wavenumber,
-        whole.value * scale,
-        standard_error(deviations, NEIGHBOURS) * scale,
-        parts,
-        kinetic,
-        settings,
-    )
-
-
-class Conductivity(NamedTuple):
-    """Ionic conductivity in S/m."""
-
+class _Conductivity(NamedTuple):
     value: float
     error: float
     """Cepstral estimate and its standard error."""
@@ -160,6 +43,49 @@ class Conductivity(NamedTuple):
     running: np.ndarray
     """(K,) running time integral in S/m, no window."""
     settings: dict[str, Any]
+
+
+class Conductivity(_Conductivity, AnalysisResult):
+    """Ionic conductivity in S/m."""
+
+    __slots__ = ()
+    kind = "conductivity"
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Running time integral."""
+        return {"time_fs": self.time, "running_integral_S/m": self.running}
+
+    @property
+    def summary(self) -> dict[str, Quantity]:
+        """Both estimates."""
+        integral = Quantity(self.green_kubo, self.green_kubo_error, "S/m", "σ", "time integral")
+        return {
+            "conductivity": Quantity(self.value, self.error, "S/m", "σ", "cepstral"),
+            "green_kubo": integral,
+        }
+
+    def record(self, **_: Any) -> dict[str, Any]:
+        """Both estimates with their errors, settings."""
+        return {
+            "conductivity_S_per_m": self.value,
+            "standard_error": self.error,
+            "green_kubo": self.green_kubo,
+            "green_kubo_error": self.green_kubo_error,
+            "settings": self.settings,
+        }
+
+    def figure(self, *, title: str = "") -> Figure:
+        """Draw the running time integral, and the cepstral value as a band."""
+        from lrcalc.analysis import plots
+
+        return plots.lines_figure(
+            [("running time integral", self.time, self.running)],
+            "time (fs)",
+            "conductivity (S/m)",
+            title or str(self.summary["conductivity"]),
+            level=(self.value, self.error, "cepstral ± one standard error"),
+        )
 
 
 SHORTEST = 1000.0

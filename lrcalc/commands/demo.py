@@ -146,14 +146,12 @@ def follow(input_file: Path, title: str) -> float:
 
 def spectrum(dipoles: np.ndarray, volume: float, temperature: float, folder: Path) -> list[Path]:
     """Write the infrared spectrum and print its bands beside the measured ones."""
-    from lrcalc.analysis.infrared import WATER_BANDS, infrared
-    from lrcalc.commands.ir import band_table, write_infrared
+    from lrcalc.analysis.infrared import WATER_BANDS, band_table, infrared
 
     result = infrared(
         dipoles, timestep=TIMESTEP * STRIDE, volume=volume, temperature=temperature, resolution=60.0
     )
-    files = write_infrared(
-        result,
+    files = result.save(
         folder / "water",
         ranges=WATER_BANDS,
         title="liquid water, n·α (Napierian), lrcalc demo",
@@ -162,14 +160,13 @@ def spectrum(dipoles: np.ndarray, volume: float, temperature: float, folder: Pat
         "\nInfrared bands, n·α (Bertie & Lan 1996, 298 K, in the column 'measured'; in α alone "
         "libration is at 676)"
     )
-    print(band_table(result))
+    print(band_table(result, noise=False))
     return files
 
 
 def raman_spectrum(alpha: np.ndarray, temperature: float, folder: Path) -> list[Path]:
     """Write the Raman spectrum and print the mean of its stretch band and how polarised it is."""
     from lrcalc.analysis.raman import raman
-    from lrcalc.commands.raman import write_raman
 
     result = raman(
         alpha.reshape(len(alpha), 9),
@@ -179,7 +176,7 @@ def raman_spectrum(alpha: np.ndarray, temperature: float, folder: Path) -> list[
         form="reduced",
     )
     title = "liquid water, Raman, Bose-reduced, lrcalc demo"
-    files = write_raman(result, folder / "water", title=title)
+    files = result.save(folder / "water", title=title)
     band = (result.wavenumber > 2800) & (result.wavenumber < 4000)
     middle = np.average(result.wavenumber[band], weights=result.vv[band])
     ratio = result.integrated("vh", 2800, 4000)[0] / result.integrated("vv", 2800, 4000)[0]

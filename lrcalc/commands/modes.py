@@ -12,9 +12,9 @@ import numpy as np
 
 from lrcalc.analysis.displacements import RELAXED
 from lrcalc.analysis.index_order import DISPLACEMENT_FIRST, FIELD_FIRST, order_changes, order_note
+from lrcalc.analysis.intake import numbers_of
 from lrcalc.analysis.modes import Modes
 from lrcalc.analysis.output import check_prefix, check_target, write_atomic, write_json
-from lrcalc.commands import _spectra
 from lrcalc.commands._modes_output import (
     endings,
     order_summary,
@@ -24,6 +24,7 @@ from lrcalc.commands._modes_output import (
     table,
     write_modes,
 )
+from lrcalc.commands._series import in_options
 
 __all__ = ["load_calculator", "summarise", "table", "write_modes"]
 
@@ -135,7 +136,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@_spectra.in_options
+@in_options
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
     from lrcalc.analysis import phonons as ph
@@ -225,7 +226,7 @@ def _checked(args: argparse.Namespace) -> tuple[list[list[float]], list[int]]:
                 "of them zero"
             )
         directions.append(vector)
-    animated = [] if args.animate is None else _spectra.numbers_of(args.animate, "--animate")
+    animated = [] if args.animate is None else numbers_of(args.animate, "--animate")
     if animated:
         names = [f"-mode-{index:03d}.extxyz" for index in animated]
         check_prefix(args.output or "modes", names, "-o" if args.output else "--animate")
@@ -292,8 +293,8 @@ def _from_calculator(args: argparse.Namespace) -> tuple[Any, Modes]:
 
 def _supercell(text: str, *, matrix: bool = False) -> list[int]:
     if matrix and text.count(",") == 8:
-        return _spectra.numbers_of(text, "--supercell", least=-1000)
-    found = _spectra.numbers_of(text, "--supercell", least=1)
+        return numbers_of(text, "--supercell", least=-1000)
+    found = numbers_of(text, "--supercell", least=1)
     if len(found) != 3:
         also = " or the nine of a matrix" if matrix else ""
         raise ValueError(f"--supercell is {text!r} but must be three numbers{also}, like 2,2,2")

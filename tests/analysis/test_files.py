@@ -1,7 +1,6 @@
 """Reading series, the commands, and what they refuse."""
 
 import argparse
-import importlib
 import json
 
 import numpy as np
@@ -13,17 +12,17 @@ from ase.units import fs
 
 from lrcalc import units
 from lrcalc.analysis import read_runs, read_series
+from lrcalc.analysis.intake import cell_volume
 from lrcalc.analysis.output import read_curve, write_atomic
 from lrcalc.analysis.series import bead_groups, frame_spacing, read_ipi_velocities
-from lrcalc.commands._spectra import cell_volume
+from lrcalc.commands.spectra import ROWS
 from tests.analysis.signals import langevin
 
 
 def run(name, *arguments):
-    module = importlib.import_module(f"lrcalc.commands.{name}")
     parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    return module.run(parser.parse_args([str(a) for a in arguments]))
+    ROWS[name].add_arguments(parser)
+    return ROWS[name].run(parser.parse_args([str(a) for a in arguments]))
 
 
 def extras(path, values, name="dipole", stride=2, start=0):

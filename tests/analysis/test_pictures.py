@@ -5,13 +5,9 @@ import pytest
 
 from lrcalc.analysis import conductivity, dielectric, infrared, plots, raman
 from lrcalc.analysis.dielectric import optical_constants, optical_errors
+from lrcalc.analysis.infrared import band_table
 from lrcalc.analysis.infrared import bands as maxima
 from lrcalc.analysis.output import plus_minus
-from lrcalc.commands import conductivity as conductivity_command
-from lrcalc.commands import dielectric as dielectric_command
-from lrcalc.commands import ir as ir_command
-from lrcalc.commands import raman as raman_command
-from lrcalc.commands.ir import band_table
 from tests.analysis.signals import ornstein_uhlenbeck
 
 SIGNAL = ornstein_uhlenbeck(np.random.default_rng(0), 12_000, 0.99, 9)
@@ -32,7 +28,7 @@ def bands(axis):
 
 def test_dielectric_shows_relaxation_and_every_error(figures, tmp_path):
     found = dielectric(SIGNAL[:, :3] * 0.3, **CONDITIONS, epsilon_infinity=1.8, resolution=20.0)
-    dielectric_command.write_dielectric(found, tmp_path / "o")
+    found.save(tmp_path / "o")
     top, bottom = figures[0].axes
     assert bottom.get_xscale() == "log"
     assert bottom.get_xlim()[0] == pytest.approx(found.wavenumber[1])
@@ -60,7 +56,7 @@ def test_errors_of_optical_constants():
 
 def test_both_polarisations_have_bands(figures, tmp_path):
     found = raman(SIGNAL, timestep=1.0, temperature=300.0)
-    raman_command.write_raman(found, tmp_path / "o")
+    found.save(tmp_path / "o")
     axis = figures[0].axes[0]
     assert len(bands(axis)) == 2
     assert [text.get_text() for text in axis.get_legend().get_texts()] == [
@@ -82,7 +78,7 @@ def test_a_signed_spectrum_shows_its_whole_band(signed):
 
 def test_title_of_a_conductivity(figures, tmp_path):
     found = conductivity(SIGNAL[:, :3], **CONDITIONS)._replace(value=269.8, error=131.0)
-    conductivity_command.write_conductivity(found, tmp_path / "o")
+    found.save(tmp_path / "o")
     assert figures[0].axes[0].get_title() == "σ = 270 ± 130 S/m (cepstral)"
 
 
@@ -139,15 +135,15 @@ def test_the_picture_names_what_the_table_names(figures, tmp_path):
     found = found._replace(n_alpha=curve, error=error)
     ranges = {"libration": (400.0, 1000.0, "614"), "combination": (1900.0, 2400.0, "2120"),
               "stretch": (2800.0, 4000.0, "3390")}  # fmt: skip
-    ir_command.write_infrared(found, tmp_path / "o", ranges=ranges)
+    found.save(tmp_path / "o", ranges=ranges)
     marks = named(figures[0].axes[0])
     rows = band_table(found, ranges).splitlines()[1:4]
     assert [row.split()[1] for row in rows] == [marks[0], marks[2], marks[1]]
     assert marks[2].endswith("?")
     assert abs(float(marks[1]) - 3400) < 10
     # without a table of bands the peaks are named, and the same ones printed
-    ir_command.write_infrared(found, tmp_path / "p")
-    printed = [row.split()[0] for row in ir_command.peak_table(found).splitlines()[1:]]
+    found.save(tmp_path / "p")
+    printed = [row.split()[0] for row in found.table().splitlines()[1:]]
     assert named(figures[1].axes[0]) == printed == [marks[0], marks[1]]
 
 
@@ -155,5 +151,5 @@ def test_marks_of_raman_lie_on_the_curve_shown(figures, tmp_path):
     found = raman(SIGNAL, timestep=1.0, temperature=300.0)
     low = np.exp(-(((found.wavenumber - 12.0) / 3.0) ** 2))
     found = found._replace(vv=low + 1e-3, vv_error=np.full_like(low, 1e-5))
-    raman_command.write_raman(found, tmp_path / "o")
+    found.save(tmp_path / "o")
     assert named(figures[0].axes[0]) == []
