@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from lrcalc.ipi import Outputs, Settings, Transport, run_ipi, write_input
+from lrcalc.ipi import DriverSettings, Outputs, Transport, run_ipi, write_input
 from lrcalc.ipi.driver import CPU_ATOMS, Engine, make_evaluator
 from lrcalc.ipi.structures import read_structure
 from lrcalc.units import BOHR
@@ -65,7 +65,7 @@ def measure(
         transport = Transport(mode, "b" + uuid.uuid4().hex[:8], batch=batch)
         path = write_input(
             "nvt", atoms, Path(folder) / "run", steps=steps, beads=beads, timestep=0.25,
-            settings=Settings(
+            settings=DriverSettings(
                 model=model, max_force=0.0, virial=False, atoms_per_call=atoms_per_call
             ),
             transport=transport,
@@ -93,7 +93,7 @@ def own_share(atoms, beads, *, dipole=False, repeats=5):
         shapes = {"energy": (), "forces": (len(atoms), 3), "dipole": (3,)}
         return [{name: np.zeros(shapes[name]) for name in properties} for _ in structures]
 
-    settings = Settings(max_force=0.0, virial=False, extras=("dipole",) if dipole else ())
+    settings = DriverSettings(max_force=0.0, virial=False, extras=("dipole",) if dipole else ())
     engine = Engine(settings._replace(atoms_per_call=0), atoms, null)
     cells = [np.array(atoms.cell).T / BOHR] * beads
     positions = [atoms.positions / BOHR] * beads
@@ -114,7 +114,7 @@ def dipole_cost(atoms, model, repeats, beads=32):
     """
     engines = []
     for extras in ((), ("dipole",)):
-        settings = Settings(
+        settings = DriverSettings(
             model=model, max_force=0.0, virial=False, atoms_per_call=CPU_ATOMS, extras=extras
         )
         engines.append(Engine(settings, atoms, make_evaluator(settings)))

@@ -18,7 +18,7 @@ from ase.io import read
 from matplotlib.figure import Figure
 
 from lrcalc import LRCalculator
-from lrcalc.dynamics import Settings, Simulation
+from lrcalc.dynamics import RunSettings, Simulation
 from lrcalc.units import EPSILON_0, EV_PER_AMU_A2_FS2
 
 here = Path(__file__).parent if "__file__" in globals() else Path()
@@ -49,7 +49,7 @@ print(f"half of what the field's sign changes differs from E·born by at most {d
 runs = {}
 for sign in (+1, -1):
     calculator = LRCalculator("water", electric_field=(0, 0, sign * field), also=["dipole"])
-    simulation = Simulation(start.copy(), calculator, Settings("nve", timestep, 300.0, seed=1))
+    simulation = Simulation(start.copy(), calculator, RunSettings("nve", timestep, 300.0, seed=1))
     dipole, conserved = [], []
     for step in range(steps + 1):
         if step:

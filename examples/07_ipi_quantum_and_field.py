@@ -31,8 +31,8 @@ from matplotlib.figure import Figure
 from lrcalc import LRCalculator
 from lrcalc.analysis.infrared import infrared
 from lrcalc.ipi import (
+    DriverSettings,
     Outputs,
-    Settings,
     bead_average,
     bead_files,
     read_properties,
@@ -87,7 +87,7 @@ def simulate(name, kind, steps, *, start=None, beads=None, settings=None, ensemb
     folder = FOLDER / name
     path = write_input(
         kind, water, folder, steps=steps[QUICK], beads=beads, timestep=TIMESTEP,
-        temperature=TEMPERATURE, settings=settings or Settings(model=MODEL), restart=start,
+        temperature=TEMPERATURE, settings=settings or DriverSettings(model=MODEL), restart=start,
         ensemble=ensemble, outputs=Outputs(positions=0, checkpoint=1000),
     )  # fmt: skip
     run_ipi(path)
@@ -95,7 +95,7 @@ def simulate(name, kind, steps, *, start=None, beads=None, settings=None, ensemb
     return dipoles, read_properties(folder / "sim.out").values, folder / "RESTART"
 
 
-field = Settings(model=MODEL, electric_field=(0.0, 0.0, FIELD))
+field = DriverSettings(model=MODEL, electric_field=(0.0, 0.0, FIELD))
 # steps of the whole and of the quick form
 *_, warm = simulate("1-equilibrate", "nvt", (400, 100))
 classical, *_ = simulate("2-classical", "nvt", (3000, 300), start=warm)

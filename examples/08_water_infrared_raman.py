@@ -29,7 +29,7 @@ from lrcalc import LRCalculator
 from lrcalc.analysis.infrared import band_table, bands, infrared
 from lrcalc.analysis.output import read_curve
 from lrcalc.analysis.raman import raman
-from lrcalc.dynamics import Settings, Simulation
+from lrcalc.dynamics import RunSettings, Simulation
 from lrcalc.trajectory import read_extxyz
 
 QUICK = bool(os.environ.get("LRCALC_QUICK"))
@@ -57,7 +57,7 @@ def from_file(path):
 def simulate(steps, stride=4, timestep=0.5):
     atoms = read(str(files("lrcalc") / "zoo" / "water64.xyz"))
     calculator = LRCalculator("water")
-    run = Simulation(atoms, calculator, Settings("nve", timestep, 300.0, seed=3))
+    run = Simulation(atoms, calculator, RunSettings("nve", timestep, 300.0, seed=3))
     dipole, alpha, temperature = [], [], []
     while run.steps < steps:
         calculator.also = [] if (run.steps + 1) % stride else ["dipole", "polarizability"]

@@ -58,7 +58,7 @@ UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, Typ
 """What numpy raises for a damaged or foreign file, depending on where it breaks."""
 
 
-class Settings(NamedTuple):
+class RunSettings(NamedTuple):
     """How to integrate.
 
     Attributes
@@ -87,6 +87,10 @@ class Settings(NamedTuple):
     seed: int = 0
 
 
+Settings = RunSettings
+"""Earlier name."""
+
+
 class Simulation:
     """Atoms, an integrator, and the accounts of energy.
 
@@ -98,7 +102,7 @@ class Simulation:
         written carries them.
     calculator : LRCalculator
         With whatever field; time-dependent ones see the time of this simulation, from 0.
-    settings : Settings
+    settings : RunSettings
 
     Attributes
     ----------
@@ -125,7 +129,7 @@ class Simulation:
         Where the pressure of a changing cell depends on the branch of the dipole.
     """
 
-    def __init__(self, atoms: Atoms, calculator: LRCalculator, settings: Settings) -> None:
+    def __init__(self, atoms: Atoms, calculator: LRCalculator, settings: RunSettings) -> None:
         fixed = check_start(atoms)
         check_settings(settings, atoms)
         self.atoms = atoms
@@ -267,7 +271,7 @@ class Simulation:
 
 
 def make_integrator(
-    atoms: Atoms, settings: Settings, rng: np.random.Generator, degrees: int
+    atoms: Atoms, settings: RunSettings, rng: np.random.Generator, degrees: int
 ) -> Any:
     """ASE's integrator for an ensemble, with a thermostat of so many degrees of freedom."""
     step = settings.timestep * units.fs
@@ -292,7 +296,7 @@ def make_integrator(
     return npt
 
 
-def check_settings(settings: Settings, atoms: Atoms) -> None:
+def check_settings(settings: RunSettings, atoms: Atoms) -> None:
     """Refuse settings that make no sense, naming them."""
     if settings.ensemble not in ENSEMBLES:
         raise ValueError(f"`ensemble` is {settings.ensemble!r} but must be one of {ENSEMBLES}")

@@ -36,6 +36,12 @@ DEBYE = 0.20819433
 EV_PER_AMU_A2_FS2 = 103.642696
 """1 amu Å² fs⁻² in eV, so that kinetic energies come out in eV."""
 
+ATOMIC_TIME = 2.4188843265857e-2
+"""Atomic unit of time, hbar/Hartree, in fs."""
+
+ASE_TIME = EV_PER_AMU_A2_FS2**0.5
+"""ASE's unit of time, Å √(amu/eV), in fs; its velocities are divided by it."""
+
 WAVENUMBER_TO_ANGULAR = 2.0 * pi * SPEED_OF_LIGHT * 1e-8
 """Angular frequency (rad/fs) of 1 cm⁻¹."""
 

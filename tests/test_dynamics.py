@@ -7,7 +7,7 @@ from ase.constraints import FixAtoms
 from ase.md.bussi import Bussi
 
 from lrcalc import LRCalculator
-from lrcalc.dynamics import Settings, Simulation, load_state, save_state
+from lrcalc.dynamics import RunSettings, Simulation, load_state, save_state
 
 
 def barium_titanate():
@@ -64,7 +64,7 @@ def test_the_conserved_quantity_is_conserved(monkeypatch, case, ensemble):
     mean_kicks(monkeypatch)
     errors = []
     for step in (1.0, 0.5):
-        settings = Settings(ensemble, step, temperature=100.0, seed=3, barostat_time=300.0)
+        settings = RunSettings(ensemble, step, temperature=100.0, seed=3, barostat_time=300.0)
         simulation, values = simulate(CASES[case], settings, round(16 / step))
         errors.append(np.abs(values - values[0]).max())
     assert 3 < errors[0] / errors[1] < 5, errors
@@ -72,7 +72,7 @@ def test_the_conserved_quantity_is_conserved(monkeypatch, case, ensemble):
 
 
 def test_work_of_a_changing_field_is_not_small():
-    simulation, _ = simulate(CASES["cycled electric_field"], Settings("nve", 1.0, 100.0), 40)
+    simulation, _ = simulate(CASES["cycled electric_field"], RunSettings("nve", 1.0, 100.0), 40)
     assert abs(simulation.field_work) > 1e-2
 
 
@@ -80,7 +80,7 @@ def test_work_of_a_changing_field_is_not_small():
 @pytest.mark.parametrize("case", CASES)
 def test_a_resumed_run_is_the_same_run(tmp_path, case, ensemble):
     """Trajectory and conserved quantity, in the middle of a ramp too."""
-    settings, held = Settings(ensemble, 1.0, temperature=200.0, seed=1), CASES[case]
+    settings, held = RunSettings(ensemble, 1.0, temperature=200.0, seed=1), CASES[case]
     whole, values = simulate(held, settings, 8)
     half, _ = simulate(held, settings, 4)
     save_state(tmp_path / "state.npz", half.state())
@@ -101,11 +101,11 @@ CYCLED = {"reduced_field": lambda t: np.sin(2 * np.pi * t / 20) * np.array([0, 0
 
 def test_a_restored_run_is_on_the_branch_of_its_state():
     """An atom that has crossed the cell since the start was not wrapped."""
-    state = Simulation(barium_titanate(), LRCalculator("BaTiO3"), Settings()).state()
+    state = Simulation(barium_titanate(), LRCalculator("BaTiO3"), RunSettings()).state()
     state["positions"][1] += state["cell"][2]
     dipoles = []
     for seen in (False, True):
-        simulation = Simulation(barium_titanate(), LRCalculator("BaTiO3"), Settings())
+        simulation = Simulation(barium_titanate(), LRCalculator("BaTiO3"), RunSettings())
         if seen:
             simulation.atoms.get_dipole_moment()
         simulation.restore(state)
@@ -119,11 +119,11 @@ def test_the_first_barostat_step_feels_the_field_of_its_time():
     for field in (lambda t: (0, 0, 0.3 * (t > 0)), lambda t: (0, 0, 0.3)):
         atoms = barium_titanate()
         calculator = LRCalculator("BaTiO3", dtype="float64", reduced_field=field)
-        simulation = Simulation(atoms, calculator, Settings("npt", 1e-6))
+        simulation = Simulation(atoms, calculator, RunSettings("npt", 1e-6))
         simulation.step()
         kicks.append(simulation.integrator._p_eps)
     still = Simulation(barium_titanate(), LRCalculator("BaTiO3", dtype="float64"),
-                       Settings("npt", 1e-6))  # fmt: skip
+                       RunSettings("npt", 1e-6))  # fmt: skip
     still.step()
     np.testing.assert_allclose(kicks[0], 0.5 * (kicks[1] + still.integrator._p_eps), rtol=1e-5)
 
@@ -131,7 +131,7 @@ def test_the_first_barostat_step_feels_the_field_of_its_time():
 @pytest.mark.parametrize("held", [{}, CYCLED], ids=["no field", "cycled"])
 @pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
 def test_a_step_is_one_evaluation(monkeypatch, ensemble, held):
-    simulation, _ = simulate(held, Settings(ensemble, 1.0), 1)
+    simulation, _ = simulate(held, RunSettings(ensemble, 1.0), 1)
     calls = []
     evaluator = simulation.calculator.evaluator
     evaluate = type(evaluator).__call__
@@ -168,10 +168,10 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_state_of_another_run_is_refused(name):
     change, settings, options = OTHERS[name]
-    first = Simulation(barium_titanate(), LRCalculator("BaTiO3"), Settings())
+    first = Simulation(barium_titanate(), LRCalculator("BaTiO3"), RunSettings())
     atoms = barium_titanate() if change is None else change(barium_titanate())
     calculator = LRCalculator(**{"model": "BaTiO3", **options})
-    second = Simulation(atoms, calculator, Settings(**settings))
+    second = Simulation(atoms, calculator, RunSettings(**settings))
     before = second.atoms.get_momenta()
     with pytest.raises(ValueError, match=f"`{name}.*was .*, now it is .*--restart"):
         second.restore(first.state())
@@ -179,11 +179,11 @@ def test_a_state_of_another_run_is_refused(name):
 
 
 def test_all_that_differs_is_named_and_nothing_else():
-    first = Simulation(barium_titanate(), LRCalculator("BaTiO3"), Settings())
+    first = Simulation(barium_titanate(), LRCalculator("BaTiO3"), RunSettings())
     second = Simulation(
         barium_titanate(),
         LRCalculator("BaTiO3", reduced_field=lambda t: (0, 0, t)),
-        Settings("nvt", 1.0),
+        RunSettings("nvt", 1.0),
     )
     with pytest.raises(ValueError, match="of another run") as refusal:
         second.restore(first.state())
@@ -212,7 +212,7 @@ def spoil(path, how):
 
 @pytest.mark.parametrize("how", ["cut", "text", "array", "flipped", "foreign"])
 def test_a_damaged_state_is_named(tmp_path, how):
-    simulation = Simulation(barium_titanate(), LRCalculator("BaTiO3"), Settings())
+    simulation = Simulation(barium_titanate(), LRCalculator("BaTiO3"), RunSettings())
     save_state(tmp_path / "state.npz", simulation.state())
     spoil(tmp_path / "state.npz", how)
     with pytest.raises(ValueError, match="state.*--restart"):
@@ -222,14 +222,14 @@ def test_a_damaged_state_is_named(tmp_path, how):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Settings("nph"), "`ensemble`"),
-        (Settings(timestep=0.0), "`timestep`"),
-        (Settings("nvt", temperature=0.0), "`temperature`"),
-        (Settings(temperature=-1.0), "`temperature`"),
-        (Settings("npt", barostat_time=float("nan")), "`barostat_time`"),
-        (Settings("nvt", thermostat_time=float("inf")), "`thermostat_time`.*finite"),
-        (Settings("npt", pressure=float("nan")), "`pressure`"),
-        (Settings(seed=-1), "`seed`"),
+        (RunSettings("nph"), "`ensemble`"),
+        (RunSettings(timestep=0.0), "`timestep`"),
+        (RunSettings("nvt", temperature=0.0), "`temperature`"),
+        (RunSettings(temperature=-1.0), "`temperature`"),
+        (RunSettings("npt", barostat_time=float("nan")), "`barostat_time`"),
+        (RunSettings("nvt", thermostat_time=float("inf")), "`thermostat_time`.*finite"),
+        (RunSettings("npt", pressure=float("nan")), "`pressure`"),
+        (RunSettings(seed=-1), "`seed`"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
@@ -251,4 +251,4 @@ def test_structures_that_cannot_move_are_named(change, message):
     atoms = barium_titanate()
     change(atoms)
     with pytest.raises(ValueError, match=message):
-        Simulation(atoms, LRCalculator("BaTiO3"), Settings("npt"))
+        Simulation(atoms, LRCalculator("BaTiO3"), RunSettings("npt"))

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from lrcalc import Evaluator
 from lrcalc.fields import KINDS as HELD
-from lrcalc.ipi import Settings
+from lrcalc.ipi import DriverSettings
 from lrcalc.ipi.driver import Engine
 from lrcalc.units import BOHR, HARTREE
 from tests.conftest import random_potential
@@ -156,7 +156,7 @@ class Driven(RuleBasedStateMachine):
     def start(self):
         self.template = WATER.copy()
         self.held = {}
-        options = Settings(max_force=0.0, extras=("dipole",), atoms_per_call=6)
+        options = DriverSettings(max_force=0.0, extras=("dipole",), atoms_per_call=6)
         self.engine = Engine(options, self.template, Evaluator(MODELS["local"]))
         frames = [np.asarray(self.template.cell).T / BOHR], [self.template.positions / BOHR]
         self.engine(*frames)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lrcalc import LRCalculator
-from lrcalc.dynamics import Settings, Simulation
+from lrcalc.dynamics import RunSettings, Simulation
 from lrcalc.field_work import source
 from tests.conftest import random_potential
 from tests.sample_structures import cluster, water_box
@@ -65,7 +65,7 @@ def test_only_a_voltage_has_a_pressure(name):
         np.testing.assert_allclose(here, there, atol=1e-3)
     else:
         assert abs(here - there) > 0.1
-    settings = Settings("npt")
+    settings = RunSettings("npt")
     calculator = LRCalculator("BaTiO3", **{name: held})
     if name == "reduced_field":
         Simulation(atoms, calculator, settings)
@@ -82,7 +82,7 @@ def drifts(atoms, model, steps, duration):
             model, dtype="float64",
             electric_field=lambda t: np.sin(t / 10) * np.array([0.1, 0.2, 0.3]),
         )  # fmt: skip
-        simulation = Simulation(atoms.copy(), calculator, Settings("nve", step, 300.0, seed=2))
+        simulation = Simulation(atoms.copy(), calculator, RunSettings("nve", step, 300.0, seed=2))
         values = [simulation.conserved()]
         for _ in range(round(duration / step)):
             simulation.step()
@@ -98,7 +98,7 @@ def test_the_work_on_atomic_charges_goes_on_after_a_stop():
 
     def new():
         held = {"electric_field": lambda t: t / 9 * np.array([0.1, 0.2, 0.3])}
-        return Simulation(atoms.copy(), LRCalculator(potential, **held), Settings("nvt"))
+        return Simulation(atoms.copy(), LRCalculator(potential, **held), RunSettings("nvt"))
 
     whole, first, second = new(), new(), new()
     for _ in range(6):
@@ -149,7 +149,7 @@ def test_what_atomic_charges_cannot_have_is_refused(name, ensemble, message):
     atoms = water_box(n=2)
     potential = random_potential(atoms, charges="atomic", level="u")
     calculator = LRCalculator(potential, **{name: HELD[name]})
-    simulation = Simulation(atoms, calculator, Settings(ensemble))
+    simulation = Simulation(atoms, calculator, RunSettings(ensemble))
     with pytest.raises(ValueError, match=message):
         simulation.step()
 
@@ -160,7 +160,7 @@ def test_a_new_run_starts_at_time_zero(crystal):
     calculator = LRCalculator(potential, electric_field=lambda t: (0, 0, 0.1 * t))
     calculator.time = 2.0
     calculator.get_potential_energy(atoms)
-    simulation = Simulation(atoms.copy(), calculator, Settings())
+    simulation = Simulation(atoms.copy(), calculator, RunSettings())
     without = LRCalculator(potential).get_potential_energy(atoms)
     start = simulation.conserved() - simulation.atoms.get_kinetic_energy()
     np.testing.assert_allclose(start, without, atol=1e-9)

@@ -6,7 +6,7 @@ from ase import Atoms, units
 from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 
 from lrcalc import LRCalculator
-from lrcalc.dynamics import Settings, Simulation
+from lrcalc.dynamics import RunSettings, Simulation
 from lrcalc.velocities import draw_velocities
 from tests.conftest import random_potential
 from tests.sample_structures import water_box
@@ -21,7 +21,7 @@ def start(model, change=lambda atoms: None, settings=None, held=None, **pbc):
     atoms = water_box(n=2, **pbc)
     change(atoms)
     calculator = LRCalculator(model, **(held or {}))
-    return Simulation(atoms, calculator, settings or Settings("nvt"))
+    return Simulation(atoms, calculator, settings or RunSettings("nvt"))
 
 
 def drifting(atoms):
@@ -71,7 +71,7 @@ def test_bussi_samples_its_distribution(model, fixed):
     simulation = start(
         model,
         lambda a: a.set_constraint(FixAtoms(fixed)) or a.set_masses([2.014, *[16, 1] * 2, 1]),
-        Settings("nvt", 1.0, 300.0, thermostat_time=1.0, seed=4),
+        RunSettings("nvt", 1.0, 300.0, thermostat_time=1.0, seed=4),
     )
     energies = []
     for _ in range(20000):
@@ -95,7 +95,7 @@ def initial(simulation):
 
 def test_the_chain_of_npt_rests_at_the_temperature(model):
     """Its thermostat is at rest, on average, where the counted degrees have the temperature."""
-    simulation = start(model, settings=Settings("npt", 1e-9, 300.0))
+    simulation = start(model, settings=RunSettings("npt", 1e-9, 300.0))
     atoms = simulation.atoms
     atoms.set_momenta(atoms.get_momenta() * np.sqrt(300.0 / simulation.temperature))
     integrator = Simulation(atoms, simulation.calculator, simulation.settings).integrator
@@ -164,7 +164,7 @@ def test_each_atom_gets_its_share(ensemble, fixed):
     atoms = barium_titanate()
     if fixed:
         atoms.set_constraint(FixAtoms(fixed))
-    settings = Settings(ensemble, 2.0, 300.0, thermostat_time=20.0, barostat_time=200.0)
+    settings = RunSettings(ensemble, 2.0, 300.0, thermostat_time=20.0, barostat_time=200.0)
     simulation = Simulation(atoms, LRCalculator("BaTiO3"), settings)
     energies, volume = [], atoms.get_volume()
     for step in range(6000):

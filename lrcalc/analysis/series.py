@@ -27,11 +27,10 @@ from lrcalc.analysis.readers import (
 )
 from lrcalc.analysis.velocities import ASE_KINDS, read_velocities
 from lrcalc.ipi_files.beads import bead_name
-from lrcalc.ipi_files.quantities import ASE_TIME, ATOMIC_TIME
 
 UNITS: dict[str, dict[str, float]] = {
     "dipole": {"e*angstrom": 1.0, "e*bohr": units.BOHR, "debye": units.DEBYE},
-    "current": {"e*angstrom/fs": 1.0, "atomic": units.BOHR / ATOMIC_TIME},
+    "current": {"e*angstrom/fs": 1.0, "atomic": units.BOHR / units.ATOMIC_TIME},
     "polarizability": {
         "e*angstrom^2/V": 1.0,
         "atomic": units.BOHR**2 / units.HARTREE,
@@ -42,8 +41,8 @@ UNITS: dict[str, dict[str, float]] = {
         "angstrom/ps": 1e-3,
         "nm/ps": 1e-2,
         "m/s": 1e-5,
-        "ase": 1.0 / ASE_TIME,
-        "atomic": units.BOHR / ATOMIC_TIME,
+        "ase": 1.0 / units.ASE_TIME,
+        "atomic": units.BOHR / units.ATOMIC_TIME,
     },
 }
 """Factor from a named unit to the library's."""

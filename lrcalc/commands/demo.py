@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo; everything lands in one folder."""
     from lrcalc.checkpoint import load
-    from lrcalc.ipi import Outputs, Settings, bead_average, read_properties, write_input
+    from lrcalc.ipi import DriverSettings, Outputs, bead_average, read_properties, write_input
     from lrcalc.models.requests import has_response
 
     if not args.minutes > 0:
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     folder = Path(args.output)
     start = starting_structure()
-    settings = Settings(model=args.model, extras=("dipole",), virial=False)
+    settings = DriverSettings(model=args.model, extras=("dipole",), virial=False)
     print(f"64 water molecules, model {args.model!r}, {TEMPERATURE:g} K; results in {folder}/\n")
 
     prepare = partial(write_input, settings=settings, temperature=TEMPERATURE)

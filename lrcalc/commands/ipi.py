@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from lrcalc.commands._ipi_options import naming_options
-from lrcalc.ipi.settings import Settings
+from lrcalc.ipi.settings import DriverSettings
 
 NAME = "ipi"
 HELP = "serve energies and forces to an i-PI that listens on a socket"
@@ -51,7 +51,7 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings given on the command line."""
     return {
         name: getattr(args, name)
-        for name in Settings._fields
+        for name in DriverSettings._fields
         if getattr(args, name, None) is not None
     }
 

@@ -161,7 +161,7 @@ def _pulse(args: argparse.Namespace) -> Any:
 
 
 def _transport(args: argparse.Namespace, given: dict[str, Any]) -> Any:
-    from lrcalc.ipi.validate import Transport
+    from lrcalc.ipi.input_checks import Transport
 
     mode = args.transport or "ffdirect"
     if mode == "ffdirect":
@@ -178,9 +178,9 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
 
     With `runs_here` the model and its device have to be usable on this machine.
     """
-    from lrcalc.ipi.checks import card_warnings
+    from lrcalc.ipi.frame_checks import card_warnings
+    from lrcalc.ipi.input_checks import find_model
     from lrcalc.ipi.inputs import write_input
-    from lrcalc.ipi.validate import find_model
     from lrcalc.structures import read_structure
 
     arguments = input_arguments(args)

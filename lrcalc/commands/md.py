@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Integrate, write trajectory, table, picture and state."""
-    from lrcalc.dynamics import Settings, load_state
+    from lrcalc.dynamics import RunSettings, load_state
     from lrcalc.hashing import hash_of
     from lrcalc.models.card import pressure_warning
     from lrcalc.trajectory import extxyz_to_traj
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     path, atoms, notes = read_start(args.structure)
     files = run_files(args.out, traj=args.traj)
     check_targets(files, path, restart=args.restart)
-    settings = Settings(
+    settings = RunSettings(
         args.ensemble, args.timestep, args.temperature, args.pressure, args.thermostat_time,
         args.barostat_time, args.seed,
     )  # fmt: skip

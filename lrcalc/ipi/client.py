@@ -20,14 +20,14 @@ from lrcalc.ipi.driver import Engine, Evaluates, make_evaluator
 from lrcalc.ipi.protocol import Connection, ConnectionLost, distinct
 from lrcalc.ipi.run import SOCKETS_PREFIX, Endpoint
 from lrcalc.ipi.settings import (
-    Settings,
+    DriverSettings,
     describe_template,
     merge_settings,
     parse_init,
     read_template,
 )
 
-EvaluatorFactory = Callable[[Settings], Evaluates]
+EvaluatorFactory = Callable[[DriverSettings], Evaluates]
 
 
 class Stopped(Exception):
@@ -108,13 +108,13 @@ class Client:
     ) -> None:
         self.given = dict(given)
         self.evaluator_factory = evaluator_factory
-        self.settings: Settings | None = None
+        self.settings: DriverSettings | None = None
         self.engine: Engine | None = None
 
     def initialize(self, text: str) -> int:
         """Take the INIT string; load the model unless it is loaded; return the batch size."""
         said = parse_init(text)
-        known = {name: value for name, value in said.items() if name in Settings._fields}
+        known = {name: value for name, value in said.items() if name in DriverSettings._fields}
         settings = merge_settings(self.given, known)
         if self.engine is None or settings != self.settings:
             self.settings = settings

@@ -12,9 +12,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from lrcalc.ipi.checks import check_finite, check_first_frame, check_forces
 from lrcalc.ipi.conversions import EXTRAS, ForceMessage, atoms_from_ipi, message_to_ipi
-from lrcalc.ipi.settings import Settings, as_array, make_settings, read_template
+from lrcalc.ipi.frame_checks import check_finite, check_first_frame, check_forces
+from lrcalc.ipi.settings import DriverSettings, as_array, make_settings, read_template
 
 Array = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ class Evaluates(Protocol):
         """Properties of each structure, in eV, Å, e."""
 
 
-def make_evaluator(settings: Settings) -> Evaluates:
+def make_evaluator(settings: DriverSettings) -> Evaluates:
     """Load the model that `settings` names."""
     from lrcalc.evaluator import Evaluator
 
@@ -53,7 +53,7 @@ class Engine:
     """
 
     def __init__(
-        self, settings: Settings, template: Atoms, evaluator: Evaluates | None = None
+        self, settings: DriverSettings, template: Atoms, evaluator: Evaluates | None = None
     ) -> None:
         self.settings = settings
         self.template = template.copy()
@@ -76,7 +76,7 @@ class Engine:
         return list(dict.fromkeys([*names, *(EXTRAS[name] for name in self.settings.extras)]))
 
     def __call__(self, cells: Sequence[Array], positions: Sequence[Array]) -> list[ForceMessage]:
-        """All structures, in one model call or a few (see `Settings.atoms_per_call`).
+        """All structures, in one model call or a few (see `DriverSettings.atoms_per_call`).
 
         Parameters
         ----------
@@ -135,12 +135,12 @@ def stop_ipi(message: str) -> None:
 class LRCalcDriver:
     """The PES that i-PI loads with ``<ffdirect><pes>custom</pes>`` or ``i-pi-py_driver -m custom``.
 
-    Takes the fields of `lrcalc.ipi.settings.Settings` as keyword arguments, for example
+    Takes the fields of `lrcalc.ipi.settings.DriverSettings` as keyword arguments, for example
     ``<parameters>{model: water, template: init.xyz, extras: dipole}</parameters>``. Another
     evaluator can be used by overriding `evaluator_factory` in a subclass.
     """
 
-    evaluator_factory: Callable[[Settings], Evaluates] = staticmethod(make_evaluator)
+    evaluator_factory: Callable[[DriverSettings], Evaluates] = staticmethod(make_evaluator)
 
     def __init__(self, **parameters: Any) -> None:
         settings = make_settings(parameters)

@@ -8,9 +8,17 @@ from ase import Atoms
 
 from lrcalc.files import replacing
 from lrcalc.ipi import kinds
+from lrcalc.ipi.input_checks import (
+    Transport,
+    check_field,
+    check_model,
+    check_numbers,
+    check_transport,
+    here,
+)
 from lrcalc.ipi.kinds import KINDS, Kind, Pulse, indent
 from lrcalc.ipi.outputs import Outputs, check_outputs, output_block
-from lrcalc.ipi.settings import Settings, check_init, format_parameters, make_settings
+from lrcalc.ipi.settings import DriverSettings, check_init, format_parameters, make_settings
 from lrcalc.ipi.start import constraint_block, plan_start, restart_block, start_block
 from lrcalc.ipi.structures import (
     continued,
@@ -18,14 +26,6 @@ from lrcalc.ipi.structures import (
     read_structure,
     write_ipi_velocities,
     write_ipi_xyz,
-)
-from lrcalc.ipi.validate import (
-    Transport,
-    check_field,
-    check_model,
-    check_numbers,
-    check_transport,
-    here,
 )
 from lrcalc.structures import total_charge
 
@@ -52,7 +52,7 @@ def write_input(
     beads: int | None = None,
     ensemble: str | None = None,
     velocities: str | None = None,
-    settings: Settings | None = None,
+    settings: DriverSettings | None = None,
     pulse: Pulse | None = None,
     transport: Transport | None = None,
     outputs: Outputs | None = None,
@@ -80,7 +80,7 @@ def write_input(
     velocities : str, optional
         "structure" or "thermal"; by default those of the structure, where it has some and there
         is one bead. `lrcalc.ipi.start.plan_start` tells what is taken.
-    settings : Settings, optional
+    settings : DriverSettings, optional
         Model, field (V/Å) or displacement (e/Å²), extras. A model that is on this machine is
         asked whether it knows the elements and has what is wanted of it.
     pulse : Pulse, optional
@@ -137,7 +137,7 @@ def write_input(
             "pressure": pressure,
         }
     )
-    settings = make_settings((settings or Settings())._asdict())
+    settings = make_settings((settings or DriverSettings())._asdict())
     outputs = check_outputs(outputs or Outputs())
     transport = transport or Transport()
     check_transport(transport, 1 + (kind == "te-pigs") + bool(outputs.dielectric))
@@ -250,7 +250,7 @@ def _turned(vector: tuple[float, float, float], rotation: np.ndarray) -> tuple[f
     return (x, y, z)
 
 
-def _turn(settings: Settings, rotation: np.ndarray) -> Settings:
+def _turn(settings: DriverSettings, rotation: np.ndarray) -> DriverSettings:
     """Fields in the frame of i-PI."""
     if np.array_equal(rotation, np.eye(3)):
         return settings
@@ -293,12 +293,14 @@ def _with_suffix(transport: Transport, suffix: str) -> Transport:
     return transport._replace(address=f"{transport.address}-{suffix}")
 
 
-def _lazy_settings(settings: Settings) -> Settings:
+def _lazy_settings(settings: DriverSettings) -> DriverSettings:
     names = settings.extras or ("dipole",)
     return settings._replace(extras=("dipole", *(n for n in names if n != "dipole")), virial=False)
 
 
-def forcefield(name: str, settings: Settings, transport: Transport, beads: int, pes: Path) -> str:
+def forcefield(
+    name: str, settings: DriverSettings, transport: Transport, beads: int, pes: Path
+) -> str:
     """Return the ``<ffdirect>`` or ``<ffsocket>`` that gives i-PI the model."""
     batch = beads if transport.batch else 1
     if transport.mode != "ffdirect":

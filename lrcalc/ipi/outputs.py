@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from lrcalc.ipi.kinds import Kind, indent
-from lrcalc.ipi.settings import Settings
+from lrcalc.ipi.settings import DriverSettings
 
 
 class Outputs(NamedTuple):
@@ -57,8 +57,8 @@ def output_block(
     plan: Kind,
     beads: int,
     outputs: Outputs,
-    settings: Settings,
-    lazy: Settings | None,
+    settings: DriverSettings,
+    lazy: DriverSettings | None,
     components: int,
 ) -> str:
     """Return the ``<output>`` with properties, trajectories and checkpoints."""

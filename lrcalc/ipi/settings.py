@@ -14,7 +14,7 @@ from lrcalc.run_conditions import HELD
 from lrcalc.structures import describe_intake, read_structure, total_charge
 
 
-class Settings(NamedTuple):
+class DriverSettings(NamedTuple):
     """What a driver computes. Field in V/Å, displacement in e/Å², reduced field in V.
 
     `electric_field`, `electric_displacement` and `reduced_field` (the voltages E·a along the
@@ -103,8 +103,8 @@ def parse_number(name: str, value: Any, least: float) -> float:
     return number
 
 
-def make_settings(values: Mapping[str, Any]) -> Settings:
-    """Check and convert settings given by name (see `Settings`).
+def make_settings(values: Mapping[str, Any]) -> DriverSettings:
+    """Check and convert settings given by name (see `DriverSettings`).
 
     Raises
     ------
@@ -112,11 +112,11 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
         For a name that does not exist, a value that cannot be read, or two kinds of field.
     """
     given = {key: value for key, value in values.items() if key not in IGNORED}
-    unknown = sorted(set(given) - set(Settings._fields))
+    unknown = sorted(set(given) - set(DriverSettings._fields))
     if unknown:
         raise ValueError(
             f"unknown setting {unknown[0]!r} of the lrcalc driver:"
-            f" the choice is {', '.join(Settings._fields)}"
+            f" the choice is {', '.join(DriverSettings._fields)}"
         )
     for name in HELD:
         if name in given:
@@ -135,7 +135,7 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
             given[name] = str(given[name])
     if given.get("dtype", "float32") not in DTYPES:
         raise ValueError(f"`dtype` is {given['dtype']!r}, but the choice is {' or '.join(DTYPES)}")
-    settings = Settings(**given)
+    settings = DriverSettings(**given)
     held = held_by(settings)
     if len(held) > 1:
         raise ValueError(
@@ -145,15 +145,15 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def held_by(settings: Settings) -> list[str]:
+def held_by(settings: DriverSettings) -> list[str]:
     """Names of what is held constant; more than one is refused by `make_settings`."""
     return [name for name in HELD if getattr(settings, name) is not None]
 
 
-def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> Settings:
+def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> DriverSettings:
     """Take settings from two sources (command line and i-PI's INIT); they may not disagree."""
     one, two = make_settings(first), make_settings(second)
-    for name in set(first) & set(second) & set(Settings._fields):
+    for name in set(first) & set(second) & set(DriverSettings._fields):
         a, b = getattr(one, name), getattr(two, name)
         if a != b:
             raise ValueError(
@@ -176,11 +176,11 @@ def parse_init(text: str) -> dict[str, str]:
     return values
 
 
-def format_parameters(settings: Settings) -> str:
+def format_parameters(settings: DriverSettings) -> str:
     """Write settings that differ from the default as i-PI's ``<parameters>``."""
     words = []
     for name, value in settings._asdict().items():
-        if value == Settings._field_defaults[name] and name != "model":
+        if value == DriverSettings._field_defaults[name] and name != "model":
             continue
         text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         if any(mark in text for mark in ",{}<>&"):
@@ -198,7 +198,7 @@ def _given_as(name: str, path: str) -> str:
     return "workdir" if whole else name
 
 
-def check_init(settings: Settings) -> None:
+def check_init(settings: DriverSettings) -> None:
     """Refuse what does not survive i-PI's INIT message, by which sockets get their settings.
 
     i-PI sends its length in characters and the text in UTF-8, where others are longer: the end is
@@ -219,7 +219,7 @@ def check_init(settings: Settings) -> None:
             )
 
 
-def read_template(settings: Settings) -> Atoms:
+def read_template(settings: DriverSettings) -> Atoms:
     """Read the structure that names the species, in the order in which i-PI has them.
 
     Accepts what ASE reads and i-PI's own xyz (whose cell is in the comment).

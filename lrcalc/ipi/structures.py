@@ -9,12 +9,11 @@ from ase.formula import Formula
 from ase.units import fs
 from numpy.typing import NDArray
 
-from lrcalc.ipi_files.quantities import ATOMIC_TIME
 from lrcalc.ipi_files.simulation import read_state
 from lrcalc.structures import fixed_atoms, read_structure, total_charge
 from lrcalc.structures.formats import fixed_mark
 from lrcalc.structures.isotopes import isotope
-from lrcalc.units import BOHR
+from lrcalc.units import ATOMIC_TIME, BOHR
 
 __all__ = ["OPEN_BOX", "Oriented", "continued", "orient", "read_structure", "write_ipi_xyz"]
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lrcalc.ipi_files.cells import Array
 from lrcalc.ipi_files.extras import Extras, read_extras
+from lrcalc.ipi_files.masses import number_of
 from lrcalc.ipi_files.xyz import XYZFrame, read_frames
 
 # run.dip_0 and sim.vel_0.extxyz, but not water_300.extxyz
@@ -89,6 +90,26 @@ def bead_average(paths: Sequence[str | Path]) -> Extras:
     """
     beads = read_bead_extras(paths)
     return beads._replace(values=beads.values.mean(axis=0))
+
+
+class Trajectory(NamedTuple):
+    """Positions (B, T, N, 3) in Å, cells (T, 3, 3) in Å as rows, species, steps (T,)."""
+
+    positions: Array
+    cells: Array
+    numbers: NDArray[np.int64]
+    steps: NDArray[np.int64]
+
+    def centroid(self) -> Array:
+        """Mean position over beads, (T, N, 3)."""
+        return np.asarray(self.positions.mean(axis=0))
+
+
+def read_positions(paths: Sequence[str | Path]) -> Trajectory:
+    """Read positions of all beads from ``sim.pos_*.extxyz``, at the steps that all beads have."""
+    found = read_bead_frames(paths)
+    numbers = np.array([number_of(name) or 0 for name in found.names])
+    return Trajectory(found.values, found.cells, numbers, found.steps)
 
 
 class BeadFrames(NamedTuple):

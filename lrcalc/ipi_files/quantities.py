@@ -6,19 +6,13 @@ i-PI writes a unit as an SI prefix and a base, ``femtosecond``, ``megapascal``; 
 
 import re
 
-from lrcalc.units import BOHR, DEBYE, EV_PER_AMU_A2_FS2, HARTREE
-
-ATOMIC_TIME = 2.4188843265857e-2
-"""Atomic unit of time, fs."""
+from lrcalc.units import ASE_TIME, ATOMIC_TIME, BOHR, DEBYE, HARTREE
 
 KELVIN_PER_HARTREE = 315775.02480407
 """Atomic unit of temperature, K."""
 
 AMU = 1822.888486209
 """Atomic mass unit in electron masses."""
-
-ASE_TIME = EV_PER_AMU_A2_FS2**0.5
-"""ASE's unit of time, Å √(amu/eV), in fs."""
 
 # i-PI's own roundings, with which it wrote the files: they are off by 3e-5 and 7e-4
 _PASCAL = 3.398827377e-14 * HARTREE / BOHR**3

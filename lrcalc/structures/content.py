@@ -10,7 +10,7 @@ from ase.constraints import FixAtoms, FixCartesian, FixScaled
 from ase.data import atomic_masses
 
 from lrcalc.structures.charge import charges_stated, check_computed_charges, entries, total_charge
-from lrcalc.units import BOHR
+from lrcalc.units import ASE_TIME, ATOMIC_TIME, BOHR
 
 MASS_COLUMNS = ("masses", "mass", "atomic_mass", "atomic_masses", "amu")
 """Columns that mean masses in amu, in any case."""
@@ -23,7 +23,7 @@ VELOCITY_COLUMNS: dict[str, str | None] = {
 VELOCITY_UNITS = {
     "angstrom/fs": 1.0, "a/fs": 1.0, "å/fs": 1.0, "angstrom/femtosecond": 1.0,
     "angstrom/ps": 1e-3, "a/ps": 1e-3, "å/ps": 1e-3, "nm/ps": 1e-2, "m/s": 1e-5,
-    "ase": 0.09822694788, "atomic_unit": BOHR / 2.4188843265857e-2,
+    "ase": 1 / ASE_TIME, "atomic_unit": BOHR / ATOMIC_TIME,
 }  # fmt: skip
 """Å/fs of what ``velocities_unit`` in the comment line may be."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrcalc.ipi import Outputs, Settings, run_ipi, write_input
+from lrcalc.ipi import DriverSettings, Outputs, run_ipi, write_input
 from lrcalc.ipi.conversions import ForceMessage
 from lrcalc.ipi.protocol import Connection, ConnectionLost, pack_forces
 from lrcalc.ipi.run import IPIError, newest_checkpoint
@@ -234,7 +234,7 @@ def test_bundled_model_client_killed_and_replaced(tmp_path):
         transport = transport_to("unix")._replace(batch=False)
         path = write_input(
             "pimd", waters(8), tmp_path / name, steps=200, beads=4, transport=transport,
-            settings=Settings(dtype="float64"), outputs=outputs,
+            settings=DriverSettings(dtype="float64"), outputs=outputs,
         )  # fmt: skip
         runs[name] = (path, transport)
     path, transport = runs["calm"]

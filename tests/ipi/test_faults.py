@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lrcalc.ipi import Outputs, Settings, Transport, read_properties, run_ipi, write_input
+from lrcalc.ipi import DriverSettings, Outputs, Transport, read_properties, run_ipi, write_input
 from lrcalc.ipi.run import IPIError, newest_checkpoint
 from tests.ipi.helpers import (
     SOCKETS,
@@ -204,7 +204,7 @@ def test_cell_that_is_not_triangular(tmp_path):
     runs = {"straight": (straight, field), "turned": (turned, rotation @ field)}
     for name, (atoms, vector) in runs.items():
         x, y, z = vector
-        settings = Settings(electric_field=(x, y, z))
+        settings = DriverSettings(electric_field=(x, y, z))
         path = toy_input(
             tmp_path / name, "efield", structure=atoms, settings=settings, temperature=1e-6
         )
@@ -278,7 +278,11 @@ def test_no_ipi(mode):
 def test_model_missing(tmp_path, mode):
     transport = transport_to(mode)
     path = write_input(
-        "nve", waters(), tmp_path, settings=Settings(model="no-such-model.pt"), transport=transport
+        "nve",
+        waters(),
+        tmp_path,
+        settings=DriverSettings(model="no-such-model.pt"),
+        transport=transport,
     )
     command = [sys.executable, "-m", "lrcalc.cli", "ipi", "--unix", "--address", transport.address]
     with pytest.raises(IPIError, match=r"no-such-model\.pt"):
@@ -286,12 +290,12 @@ def test_model_missing(tmp_path, mode):
 
 
 def test_field_given_twice(tmp_path):
-    both = Settings(electric_field=(0, 0, 0.1), electric_displacement=(0, 0, 0.01))
+    both = DriverSettings(electric_field=(0, 0, 0.1), electric_displacement=(0, 0, 0.01))
     with pytest.raises(ValueError, match="both given"):
         toy_input(tmp_path, "efield", settings=both)
     # on the command line of the client and in i-PI's INIT
     transport = transport_to("unix")
-    settings = Settings(electric_field=(0, 0, 0.1))
+    settings = DriverSettings(electric_field=(0, 0, 0.1))
     path = toy_input(tmp_path, "efield", transport, settings=settings)
     command = client_command(transport, "--electric-field", "0", "0", "0.2")
     with pytest.raises(IPIError, match="`--electric-field` is given twice"):

@@ -8,7 +8,7 @@ import pytest
 from ase.units import Bohr
 
 from lrcalc.checkpoint import model_path
-from lrcalc.ipi import Outputs, Pulse, Settings, Transport, write_input
+from lrcalc.ipi import DriverSettings, Outputs, Pulse, Transport, write_input
 from lrcalc.ipi.structures import orient, read_structure, write_ipi_xyz
 from tests.ipi.helpers import waters
 
@@ -51,7 +51,11 @@ def test_orientation():
         ("nve", {"timestep": 0.0}, "`timestep` is 0"),
         ("efield", {}, "needs `electric_field`"),
         ("pulse", {}, "needs `pulse`"),
-        ("pulse", {"pulse": Pulse(FIELD), "settings": Settings(electric_field=FIELD)}, "twice"),
+        (
+            "pulse",
+            {"pulse": Pulse(FIELD), "settings": DriverSettings(electric_field=FIELD)},
+            "twice",
+        ),
         ("pulse", {"pulse": Pulse(FIELD), "ensemble": "npt"}, "`ensemble` is 'npt'"),
         ("nvt", {"restart": "nowhere"}, "nowhere"),
         ("nve", {"outputs": Outputs(checkpoint=0)}, r"`outputs.checkpoint` is 0.*large stride"),
@@ -85,9 +89,9 @@ def test_orientation():
         ("nve", {"transport": Transport("unix", "a" * 90)}, "at most 80"),
         ("nve", {"transport": Transport("inet", "h", 99999)}, "port` is 99999"),
         ("te-pigs", {"transport": Transport("inet", "h", 65535)}, "2 ports in a row"),
-        ("nve", {"settings": Settings(model="nonsense")}, "no bundled model 'nonsense'"),
-        ("nve", {"settings": Settings(model="SiO2")}, "'SiO2' knows O Si, .* has H"),
-        ("nve", {"settings": Settings(device="gpu0")}, "`device` is 'gpu0'"),
+        ("nve", {"settings": DriverSettings(model="nonsense")}, "no bundled model 'nonsense'"),
+        ("nve", {"settings": DriverSettings(model="SiO2")}, "'SiO2' knows O Si, .* has H"),
+        ("nve", {"settings": DriverSettings(device="gpu0")}, "`device` is 'gpu0'"),
         ("nve", {"pes_file": "/a&b/pes.py"}, "`pes_file` is '/a&b/pes.py'"),
     ],
 )
@@ -190,8 +194,8 @@ def test_a_model_is_found_from_the_folder_of_the_run(tmp_path, monkeypatch):
     """i-PI runs there, and a path given from elsewhere would lead to nothing."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(model_path("water"), tmp_path / "m.pt")
-    path = write_input("nve", waters(), "run", settings=Settings(model="m.pt"))
+    path = write_input("nve", waters(), "run", settings=DriverSettings(model="m.pt"))
     assert f"model: {tmp_path / 'm.pt'}" in path.read_text()
     # beside the input it stays as it was given: the folder may be moved
-    path = write_input("nve", waters(), ".", settings=Settings(model="m.pt"))
+    path = write_input("nve", waters(), ".", settings=DriverSettings(model="m.pt"))
     assert "model: m.pt" in path.read_text()

@@ -9,7 +9,7 @@ from ase.units import fs
 
 from lrcalc import LRCalculator
 from lrcalc.cli import main
-from lrcalc.ipi import Pulse, Settings, read_properties, run_ipi, write_input
+from lrcalc.ipi import DriverSettings, Pulse, read_properties, run_ipi, write_input
 from lrcalc.ipi.client import Client
 from lrcalc.ipi.driver import Engine
 from lrcalc.ipi.start import plan_start
@@ -135,7 +135,7 @@ def test_a_template_with_labels_of_isotopes_and_a_charge(tmp_path):
     (tmp_path / "i.xyz").write_text("2\n# CELL(H): 9 0 0 0 9 0 0 0 9 charge=-1\nO 0 0 0\nD 1 0 0\n")
     template = read_structure(tmp_path / "i.xyz", argument="template")
     seen = Seen()
-    engine = Engine(Settings(), template, seen)
+    engine = Engine(DriverSettings(), template, seen)
     engine([np.eye(3) * 9], [template.positions / BOHR])
     assert seen.structures[0].get_chemical_symbols() == ["O", "H"]
     assert total_charge(seen.structures[0]) == -1.0
@@ -279,7 +279,7 @@ def test_masses_of_a_run_that_goes_on(tmp_path):
 
 def test_the_energy_of_an_ion(tmp_path, shared):
     """cases/charge/h3o.xyz: −944.38283 eV as an ion, −944.2334 eV as if it were neutral."""
-    settings = Settings(dtype="float64")
+    settings = DriverSettings(dtype="float64")
     structure = shared / "cases" / "charge" / "h3o.xyz"
     path = write_input("nve", structure, tmp_path, settings=settings, steps=1)
     template = read_structure(tmp_path / "init.xyz")

@@ -5,9 +5,9 @@ import pytest
 from ase.units import GPa
 
 from lrcalc.ipi import (
+    DriverSettings,
     Outputs,
     Pulse,
-    Settings,
     bead_files,
     read_bead_extras,
     read_extras,
@@ -15,7 +15,7 @@ from lrcalc.ipi import (
     read_properties,
     run_ipi,
 )
-from lrcalc.ipi.readers import EV_PER_A3_IN_GPA
+from lrcalc.units import EV_PER_A3_IN_GPA
 from tests.ipi.helpers import toy_input, waters
 from tests.ipi.toy_pes import ToyEvaluator
 
@@ -28,8 +28,8 @@ KIND_OPTIONS = {
     "trpmd": {"beads": 4},
     "pacmd": {"beads": 4},
     "te-pigs": {"beads": 4, "temperature": 500.0},
-    "efield": {"settings": Settings(electric_field=FIELD)},
-    "dfield": {"settings": Settings(electric_displacement=(0.0, 0.0, 0.002))},
+    "efield": {"settings": DriverSettings(electric_field=FIELD)},
+    "dfield": {"settings": DriverSettings(electric_displacement=(0.0, 0.0, 0.002))},
     "pulse": {"pulse": Pulse(FIELD, 3400.0, 5.0, 2.0)},
 }
 
@@ -78,7 +78,7 @@ def test_end_between_two_rows_of_properties(tmp_path):
 @pytest.mark.timeout(60)
 def test_lazy_dielectric_component(tmp_path):
     """Expensive extras only on output steps, of the centroid; forces as without them."""
-    wanted = Settings(extras=("dipole", "polarizability", "BEC"))
+    wanted = DriverSettings(extras=("dipole", "polarizability", "BEC"))
     path = toy_input(
         tmp_path, "pimd", steps=10, beads=4, settings=wanted,
         outputs=Outputs(dielectric=5, positions=0),
@@ -105,7 +105,7 @@ def test_lazy_dielectric_component(tmp_path):
 def test_pressure_is_that_of_ase(tmp_path):
     """With cold atoms i-PI's pressure is minus a third of the trace of ASE's stress."""
     path = toy_input(
-        tmp_path, "efield", steps=1, temperature=1e-9, settings=Settings(electric_field=FIELD)
+        tmp_path, "efield", steps=1, temperature=1e-9, settings=DriverSettings(electric_field=FIELD)
     )
     path.write_text(path.read_text().replace("[ step,", "[ step, pressure_md,"))
     assert run_ipi(path, timeout=40).finished
@@ -121,7 +121,7 @@ def test_constant_field_in_the_driver_is_driven_dynamics(tmp_path):
     inside = tmp_path / "inside"
     path = toy_input(
         inside, "efield", steps=100, ensemble="nve", timestep=0.25,
-        settings=Settings(electric_field=FIELD),
+        settings=DriverSettings(electric_field=FIELD),
     )  # fmt: skip
     assert run_ipi(path, timeout=40).finished
     driven = tmp_path / "driven"
@@ -161,7 +161,7 @@ def test_fields_conserve_as_well_as_no_field(tmp_path, field):
     """Spread of `conserved` over 600 steps, constant E or D, within 1.5 of the free run."""
     outputs = Outputs(properties=4, dipole=0, positions=0, checkpoint=1000)
     spread = {}
-    for name, settings in (("free", Settings()), ("field", Settings(**field))):
+    for name, settings in (("free", DriverSettings()), ("field", DriverSettings(**field))):
         kind = "nve" if name == "free" else ("efield" if "electric_field" in field else "dfield")
         path = toy_input(
             tmp_path / name, kind, steps=600, ensemble="nve", settings=settings, outputs=outputs
@@ -177,7 +177,7 @@ def test_npt_with_beads_in_a_field_conserves(tmp_path):
     """Four beads at constant pressure and field: the drift is small against the energy moved."""
     path = toy_input(
         tmp_path, "efield", steps=400, beads=4, ensemble="npt", timestep=0.25,
-        settings=Settings(electric_field=FIELD),
+        settings=DriverSettings(electric_field=FIELD),
         outputs=Outputs(dipole=0, positions=0),
     )  # fmt: skip
     assert run_ipi(path, timeout=60).finished

@@ -13,9 +13,9 @@ from lrcalc import load, save
 from lrcalc.commands.demo import starting_structure
 from lrcalc.evaluator import Evaluator
 from lrcalc.ipi import (
+    DriverSettings,
     Outputs,
     Pulse,
-    Settings,
     Transport,
     bead_files,
     read_bead_extras,
@@ -31,10 +31,10 @@ from tests.ipi.helpers import address, assert_same_run, waters
 
 FIELD = (0.03, -0.05, 0.1)
 FIELDS = {
-    "none": Settings(),
-    "E": Settings(electric_field=FIELD),
-    "D": Settings(electric_displacement=(0.0, 0.0, 0.003)),
-    "voltage": Settings(reduced_field=(0.2, -0.3, 0.6)),
+    "none": DriverSettings(),
+    "E": DriverSettings(electric_field=FIELD),
+    "D": DriverSettings(electric_displacement=(0.0, 0.0, 0.003)),
+    "voltage": DriverSettings(reduced_field=(0.2, -0.3, 0.6)),
 }
 
 
@@ -98,8 +98,8 @@ def test_pressure_at_constant_voltage_knows_no_branch():
     field = np.array([0.0, 0.0, 0.1])
     changes = {}
     for settings in (
-        Settings(electric_field=tuple(field), max_force=0.0),
-        Settings(reduced_field=tuple(atoms.cell[:] @ field), max_force=0.0),
+        DriverSettings(electric_field=tuple(field), max_force=0.0),
+        DriverSettings(reduced_field=tuple(atoms.cell[:] @ field), max_force=0.0),
     ):
         evaluator = Evaluator(
             potential,
@@ -125,7 +125,7 @@ def test_model_in_process_and_by_socket(tmp_path):
     """A model file, two beads: the same trajectory both ways."""
     atoms = waters(8)
     save(random_potential(atoms), tmp_path / "model.pt")
-    settings = Settings(model=str(tmp_path / "model.pt"), dtype="float64", max_force=0.0)
+    settings = DriverSettings(model=str(tmp_path / "model.pt"), dtype="float64", max_force=0.0)
     name = address()
     for mode in ("ffdirect", "unix"):
         path = write_input(
@@ -157,7 +157,7 @@ def test_constant_field_on_water_is_driven_dynamics(tmp_path):
     potential = load("water", dtype=torch.float64)
     potential.surface, potential.config["surface"] = None, 0
     save(potential, tmp_path / "model.pt")
-    settings = Settings(model=str(tmp_path / "model.pt"), dtype="float64")
+    settings = DriverSettings(model=str(tmp_path / "model.pt"), dtype="float64")
     runs = {
         "efield": {"settings": settings._replace(electric_field=FIELD), "ensemble": "nve"},
         "pulse": {"settings": settings, "pulse": Pulse(FIELD)},
@@ -185,7 +185,7 @@ def test_bundled_model_in_a_field_is_born_charges_and_a_second_order():
     """What the driver adds at constant E: ``E·Z``, odd in E, and the force of ``-½ E·α·E``."""
     atoms = waters(8)
     cell, positions = np.array(atoms.cell).T / Bohr, atoms.positions / Bohr
-    settings = Settings(dtype="float64", max_force=0.0, virial=False)
+    settings = DriverSettings(dtype="float64", max_force=0.0, virial=False)
 
     def answer(vector, **more):
         changed = settings._replace(electric_field=vector, **more)
@@ -242,9 +242,9 @@ def test_fields_on_64_waters_conserve(tmp_path):
     displacement = dipole / atoms.get_volume() + EPSILON_0 * 1.78 * np.array([0.0, 0.0, 0.1])
     x, y, z = displacement
     cases = {
-        "nve": Settings(),
-        "efield": Settings(electric_field=(0.0, 0.0, 0.1)),
-        "dfield": Settings(electric_displacement=(x, y, z)),
+        "nve": DriverSettings(),
+        "efield": DriverSettings(electric_field=(0.0, 0.0, 0.1)),
+        "dfield": DriverSettings(electric_displacement=(x, y, z)),
     }
     drift, error, spread = {}, {}, {}
     for kind, settings in cases.items():
@@ -273,7 +273,7 @@ def test_npt_of_64_waters_with_four_beads_in_a_field(tmp_path):
     """It runs, moves the volume, and conserves."""
     steps = int(os.environ.get("LRCALC_TEST_STEPS", "400"))
     values, _ = water_run(
-        tmp_path, "efield", steps, Settings(electric_field=(0.0, 0.0, 0.05)),
+        tmp_path, "efield", steps, DriverSettings(electric_field=(0.0, 0.0, 0.05)),
         ensemble="npt", beads=4, timestep=0.25,
         outputs=Outputs(properties=1, dipole=0, positions=0, checkpoint=1000),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from lrcalc.checkpoint import model_path
 from lrcalc.cli import main
-from lrcalc.ipi import Settings, Transport, run_ipi, write_input
+from lrcalc.ipi import DriverSettings, Transport, run_ipi, write_input
 from lrcalc.ipi.protocol import Connection
 from tests.ipi.helpers import address, client_command, toy_input, transport_to, waters
 
@@ -25,7 +25,7 @@ def test_letters_that_sockets_cut_are_refused(tmp_path, mode):
 def test_a_model_that_sockets_cut_is_refused(tmp_path):
     model = tmp_path / "modèle.pt"
     shutil.copyfile(model_path("water"), model)
-    options = {"settings": Settings(model=str(model)), "transport": Transport("unix")}
+    options = {"settings": DriverSettings(model=str(model)), "transport": Transport("unix")}
     with pytest.raises(ValueError, match="`model` has 'è' in its path"):
         write_input("nve", waters(), tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
@@ -81,5 +81,7 @@ def test_a_client_explains_an_init_that_was_cut():
 
 def test_names_are_written_whatever_the_locale(tmp_path):
     assert os.fsencode("ü") == "ü".encode()
-    path = write_input("nve", waters(), tmp_path / "run", settings=Settings(model="fehlt/ü.pt"))
+    path = write_input(
+        "nve", waters(), tmp_path / "run", settings=DriverSettings(model="fehlt/ü.pt")
+    )
     assert "fehlt/ü.pt" in path.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.units import Bohr, Hartree
 
-from lrcalc.ipi import Settings, bead_average, read_extras, read_positions, read_properties
+from lrcalc.ipi import DriverSettings, bead_average, read_extras, read_positions, read_properties
 from lrcalc.ipi.conversions import atoms_from_ipi, message_to_ipi
 from lrcalc.ipi.driver import Engine
 from lrcalc.ipi.settings import format_parameters, make_settings, merge_settings, parse_init
@@ -164,7 +164,7 @@ def test_settings_survive_ipi_parameters():
     """Through i-PI's own reading of <parameters> and through INIT."""
     from ipi.utils.io.inputs.io_xml import read_dict
 
-    settings = Settings(
+    settings = DriverSettings(
         model="a/b.pt", electric_field=FIELD, extras=("dipole", "BEC"), virial=False, max_force=7.5
     )
     text = format_parameters(settings)
@@ -177,7 +177,7 @@ def test_settings_survive_ipi_parameters():
     with pytest.raises(ValueError, match="`model` is given twice"):
         merge_settings({"model": "other"}, words)
     with pytest.raises(ValueError, match="rename"):
-        format_parameters(Settings(model="a,b.pt"))
+        format_parameters(DriverSettings(model="a,b.pt"))
 
 
 PROPERTIES = """\

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from lrcalc.ipi.conversions import EXTRAS
 from lrcalc.ipi.kinds import Kind, Pulse, check_pulse
-from lrcalc.ipi.settings import Settings, held_by
+from lrcalc.ipi.settings import DriverSettings, held_by
 from lrcalc.run_conditions import HELD
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def check_transport(transport: Transport, sockets: int) -> None:
         )
 
 
-def check_field(kind: str, plan: Kind, settings: Settings, pulse: Pulse | None) -> None:
+def check_field(kind: str, plan: Kind, settings: DriverSettings, pulse: Pulse | None) -> None:
     """Refuse a field that is missing, given twice, or that this kind does not use."""
     given = {name: name in held_by(settings) for name in HELD} | {"pulse": pulse is not None}
     # a constant field may also be held as voltages along the lattice vectors
@@ -114,7 +114,7 @@ def find_model(model: str) -> "Potential | None":
     return load(model) if model_path(model).exists() else None
 
 
-def check_model(settings: Settings, atoms: Atoms) -> None:
+def check_model(settings: DriverSettings, atoms: Atoms) -> None:
     """Refuse structures and properties that the model does not have, if it is on this machine."""
     import torch
 
