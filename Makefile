@@ -1,11 +1,12 @@
-# `make demo` and `make test` do everything themselves on a machine with Python >= 3.11, make and pip.
+# `make demo`, `make test` and `make docs` do everything themselves on a machine with Python >= 3.11, make and pip.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-CODE := lrcalc drivers tools tests examples benchmarks
+DOCS := $(VENV)/.docs
+CODE := lrcalc drivers tools tests examples benchmarks docs/conf.py
 
-.PHONY: demo test test-long lint types clean
+.PHONY: demo test test-long docs lint types clean
 
 demo: $(INSTALLED)
 	$(BIN)/lrcalc demo --output demo-output
@@ -15,6 +16,11 @@ test: $(INSTALLED) lint types
 
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long --timeout 3600 tests
+
+# every warning is an error, and so is a name that is not found; no network once the packages are there
+docs: $(DOCS)
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check $(CODE)
@@ -30,5 +36,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	touch $(INSTALLED)
 
+$(DOCS): $(INSTALLED)
+	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
+	touch $(DOCS)
+
 clean:
-	rm -rf $(VENV) demo-output build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo-output docs/_build docs/api build *.egg-info .mypy_cache .ruff_cache .pytest_cache
