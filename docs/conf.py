@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import re
 import sys
 from importlib.metadata import files
 from pathlib import Path
@@ -55,7 +56,9 @@ NumpyDocstring._parse_attribute_docstring = lambda self: list(self._lines)
 
 nitpicky = True
 # other people's packages, whose inventories would need the network
-nitpick_ignore_regex = [(r"py:.*", r"(torch|numpy|collections|ase|e3nn|phonopy|matplotlib|argparse)\..*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(torch|numpy|collections|ase|e3nn|phonopy|matplotlib|argparse)\..*")
+]
 
 
 def write_api_pages() -> None:
@@ -118,12 +121,18 @@ def commands() -> str:
     return "\n".join(lines)
 
 
-def skip(app, what, name, obj, skipped, options):  # noqa: ANN001, ANN201, ARG001
+def skip(app, what, name, obj, skipped, options):  # noqa: ANN001, ANN201
     """Leave out the fields of named tuples: the Attributes section says what they are."""
     return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def link_physics(app, what, name, obj, options, lines):  # noqa: ANN001, ANN201
+    """Let "physics §4" of a docstring lead to the section of the theory."""
+    lines[:] = [re.sub(r"hysics §(\d)", r"hysics :ref:`§\1 <physics-\1>`", line) for line in lines]
 
 
 def setup(app):  # noqa: ANN001, ANN201
     """Write the API pages before anything is read."""
     write_api_pages()
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-docstring", link_physics)

@@ -59,7 +59,7 @@ def forces_and_stress(
 
 
 def jacobian(values: Tensor, inputs: Tensor, *, retain_graph: bool = False) -> Tensor:
-    """Rows ``d values[k] / d inputs``, shape (K, *inputs.shape), by K backward passes.
+    """Rows ``d values[k] / d inputs``, shape ``(K, *inputs.shape)``, by K backward passes.
 
     One pass after another: batching them (vmap) took a third longer on a CPU, where the passes
     are limited by memory traffic and not by the number of calls.

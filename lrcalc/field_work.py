@@ -14,7 +14,7 @@ held                enthalpy                ``(∂𝓕/∂x)_{R,h}``      the st
 E, V/Å              𝓕(E) = E_KS - E·M - …   -M                     Cartesian E: it depends on the
                                                                    branch of M
 v = h·E, V          𝓕(h⁻¹v)                 -h⁻ᵀM                  voltages: proper
-D, e/Å²             U(D) = E_KS + ½V(D-P)·E V E                    Cartesian D: it depends on the
+D, e/Å²             U = E_KS + ½V(D-P)·E    V E                    Cartesian D: it depends on the
                                                                    branch of M
 ==================  ======================  =====================  ==============================
 

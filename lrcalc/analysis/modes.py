@@ -23,7 +23,7 @@ KM_PER_MOL = 974.880
 DEBYE2_PER_A2_AMU = 1.0 / units.DEBYE**2
 """1 e²/amu in (D/Å)²/amu."""
 SUM_RULE_LIMIT = 0.1
-"""Largest |Σ_k born_k| per atom that is taken for noise, e."""
+"""Largest ``|Σ_k born_k|`` per atom that is taken for noise, e."""
 
 STABLE = 1e-3
 """Modes below this wavenumber, cm⁻¹, have no restoring force."""

@@ -164,7 +164,7 @@ def raman(
     laser
         Wavelength in nm.
     form
-        One of :data:`FORMS`.
+        One of ``FORMS``.
     """
     check_conditions(timestep, 1.0, temperature)
     if form not in FORMS:

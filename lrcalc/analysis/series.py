@@ -1,6 +1,6 @@
 """Time series from the files people have: i-PI, plain columns, npz, HDF5, ASE.
 
-Each reader returns a :class:`~lrcalc.analysis.correlation.Series` that is read in chunks, in e, Å
+Each reader returns a :class:`~lrcalc.analysis.correlator.Series` that is read in chunks, in e, Å
 and fs. i-PI prints atomic units (dipole in e bohr, polarizability in e² bohr²/hartree); everything
 else is taken as e Å and e Å²/V unless a unit is given. Nothing is guessed from the numbers.
 """

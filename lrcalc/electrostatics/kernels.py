@@ -128,7 +128,7 @@ def boys_functions(argument: Tensor, order: int) -> Tensor:
 
 
 def reciprocal_weight(k2: Tensor, smearing: float, k_cutoff: float) -> Tensor:
-    """``v̂(k)`` within 0 < |k| ≤ k_cutoff and zero elsewhere, eV Å e⁻² Å² (times 1/V: eV e⁻²)."""
+    """``v̂(k)`` within ``0 < |k| ≤ k_cutoff``, else zero; eV Å e⁻² Å² (times 1/V: eV e⁻²)."""
     reference = k2.detach()
     # a hair of tolerance keeps symmetry-equivalent vectors together under rounding
     margin = 1.0 + 32.0 * torch.finfo(k2.dtype).eps

@@ -92,7 +92,7 @@ def spline_weights(v: Tensor, order: int, derivatives: int) -> Tensor:
 
 
 def spline_filter(index: Tensor, size: int, order: int) -> Tensor:
-    """Squared factor |b(n)|² that makes the mesh phase closest to the exact one.
+    """Squared factor ``|b(n)|²`` that makes the mesh phase closest to the exact one.
 
     With ``M̂(x) = sinc(x)^p``, x = n/K, the choice ``b = M̂(x)/Σ_m M̂(x + m)²`` minimises the mean
     square of ``exp(2πi x t) - b Σ_j M_p(t - j) exp(2πi x j)`` over the position t; the sum over

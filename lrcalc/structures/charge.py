@@ -12,7 +12,7 @@ CHARGE_KEYS = (
     "charge", "total_charge", "tot_charge", "net_charge", "system_charge", "molecular_charge",
     "mol_charge", "totalcharge", "totcharge", "netcharge", "total_q", "q_total", "q_tot", "qtot",
 )  # fmt: skip
-"""Entries of ``info`` that mean the total charge in e, in any case, also after REF_ or DFT_."""
+"""Entries of ``info`` that mean the total charge, in any case, also after ``REF_`` or ``DFT_``."""
 
 
 def total_charge(atoms: Atoms, name: str = "atoms") -> float:

@@ -11,7 +11,7 @@ from ase import Atoms
 KEYS = ("epsilon_infinity", "eps_infinity", "epsilon_inf", "eps_inf", "epsinf", "epsilon_infty",
         "dielectric_tensor", "high_frequency_dielectric", "epsilon_electronic",
         "optical_dielectric_constant", "optical_permittivity")  # fmt: skip
-"""Entries that mean the electronic permittivity, in any case, also after REF_ or DFT_."""
+"""Entries that mean the electronic permittivity, in any case, also after ``REF_`` or ``DFT_``."""
 
 VOID = 100.0
 """Å³ an atom, from which on a cell is mostly empty; liquid caesium has 120, water 10."""
