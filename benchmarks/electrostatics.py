@@ -21,7 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lrcalc.electrostatics import electrostatic_energy
-from lrcalc.electrostatics.mesh import choose_mesh, mesh_error
+from lrcalc.electrostatics.mesh_size import choose_mesh, mesh_error
 from lrcalc.multipoles import Multipoles
 
 DENSITY = 192 / 12.42**3  # atoms per Å³ in water

@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from lrcalc import analysis
     from lrcalc.calculator import LRCalculator
     from lrcalc.checkpoint import bundled, load, save
-    from lrcalc.electrostatics import Electrostatics, electrostatic_energy
+    from lrcalc.electrostatics import (
+        Electrostatics,
+        ElectrostaticsResult,
+        Ewald,
+        electrostatic_energy,
+    )
     from lrcalc.evaluator import Evaluator
     from lrcalc.fields import Field
     from lrcalc.models.potential import Potential
@@ -24,6 +29,8 @@ _WHERE = {
     "load": "checkpoint",
     "save": "checkpoint",
     "Electrostatics": "electrostatics",
+    "ElectrostaticsResult": "electrostatics",
+    "Ewald": "electrostatics",
     "electrostatic_energy": "electrostatics",
     "Evaluator": "evaluator",
     "Field": "fields",
@@ -36,9 +43,9 @@ _WHERE = {
 }
 
 __all__ = [
-    "Electrostatics", "Evaluator", "Field", "LRCalculator", "Multipoles", "Potential", "System",
-    "analysis", "bundled", "electrostatic_energy", "from_ase", "load", "read_extxyz",
-    "save", "write_extxyz",
+    "Electrostatics", "ElectrostaticsResult", "Evaluator", "Ewald", "Field", "LRCalculator",
+    "Multipoles", "Potential", "System", "analysis", "bundled", "electrostatic_energy", "from_ase",
+    "load", "read_extxyz", "save", "write_extxyz",
 ]  # fmt: skip
 
 

@@ -11,22 +11,24 @@ from torch import Tensor
 class PairResponse(NamedTuple):
     """Charge that flows between pairs of atoms when their potentials differ.
 
-    ``δt = -κ (φ_first - φ_second)`` is added to the charge of ``first`` and taken from
-    ``second``: neutral, and blind to the zero of the potential. In a uniform field E the drop of
-    potential also contains ``-E·displacement``.
+    One convention for all pairs of the package, that of `lrcalc.neighbors.Pairs`: the vector of a
+    pair points from ``i`` to ``j``, and a transfer is charge that ``i`` gains and ``j`` loses, so
+    that its dipole is minus the transfer times the vector. Here ``δt = -κ (φ_i - φ_j)``: neutral,
+    and blind to the zero of the potential. In a uniform field E the drop ``φ_i - φ_j`` also
+    contains ``E·vector``.
 
     Attributes
     ----------
-    first, second : Tensor, shape (P,)
-        Indices of the atoms; each pair once.
-    displacement : Tensor, shape (P, 3), Å
-        ``r_first - r_second`` along the edge (with the periodic image that is meant).
+    i, j : Tensor, shape (P,)
+        Indices of the atoms.
+    vector : Tensor, shape (P, 3), Å
+        ``r_j - r_i`` along the edge (with the periodic image that is meant).
     capacitance : Tensor, shape (P,), e/V, ≥ 0
     """
 
-    first: Tensor
-    second: Tensor
-    displacement: Tensor
+    i: Tensor
+    j: Tensor
+    vector: Tensor
     capacitance: Tensor
 
 
@@ -63,7 +65,7 @@ class Multipoles(NamedTuple):
     pair: PairResponse | None = None
 
 
-def transferred_charges(base: Tensor, first: Tensor, second: Tensor, transfer: Tensor) -> Tensor:
+def transferred_charges(base: Tensor, i: Tensor, j: Tensor, transfer: Tensor) -> Tensor:
     """Charges made of constants and of charge handed from atom to atom.
 
     ``q_i = q⁰_i + Σ_j t_ij``, ``t_ij = -t_ji``: the total charge is that of ``base`` whatever the
@@ -72,7 +74,7 @@ def transferred_charges(base: Tensor, first: Tensor, second: Tensor, transfer: T
     Parameters
     ----------
     base : Tensor, shape (N,), e
-    first, second : Tensor, shape (P,)
+    i, j : Tensor, shape (P,)
         Atom that gains ``transfer`` and atom that loses it. If every pair is listed in both
         directions, ``transfer`` is what each directed edge contributes.
     transfer : Tensor, shape (P,), e
@@ -81,62 +83,7 @@ def transferred_charges(base: Tensor, first: Tensor, second: Tensor, transfer: T
     -------
     Tensor, shape (N,), e
     """
-    return base.index_add(0, first, transfer).index_add(0, second, -transfer)
-
-
-def transfer_dipole(
-    displacement: Tensor, transfer: Tensor, batch: Tensor, structures: int
-) -> Tensor:
-    """Dipole of transferred charge, ``Σ t (r_first - r_second)``, free of any origin.
-
-    Parameters
-    ----------
-    displacement : Tensor, shape (P, 3), Å
-        ``r_first - r_second`` along the edge.
-    transfer : Tensor, shape (P,), e
-    batch : Tensor, shape (P,)
-        Structure of each pair.
-    structures : int
-
-    Returns
-    -------
-    Tensor, shape (structures, 3), e Å
-    """
-    moments = transfer[:, None] * displacement
-    return moments.new_zeros((structures, 3)).index_add(0, batch, moments)
-
-
-def local_charges(
-    base: Tensor, emitted: Tensor, first: Tensor, second: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Charge-conserving charges: each atom emits charge and its neighbours take it up.
-
-    ``t_ij = c_i p_ij - c_j p_ji`` with ``p_ij = w_ij/Σ_k w_ik``; an atom without neighbours keeps
-    its ``base`` charge.
-
-    Parameters
-    ----------
-    base : Tensor, shape (N,), e
-        Constants q⁰.
-    emitted : Tensor, shape (N,), e
-        c_i, from the surroundings of each atom.
-    first, second : Tensor, shape (P,)
-        Directed edges i → j, each pair in both directions.
-    weight : Tensor, shape (P,), ≥ 0
-        w_ij of the directed edge, vanishing smoothly at the cutoff.
-
-    Returns
-    -------
-    charge : Tensor, shape (N,), e
-    transfer : Tensor, shape (P,), e
-        What each directed edge moves from ``second`` to ``first``; with the edge's displacement
-        it gives the dipole (`transfer_dipole`).
-    """
-    total = torch.zeros_like(base).index_add(0, first, weight)
-    tiny = torch.finfo(base.dtype).tiny
-    share = weight / total.clamp_min(tiny)[first]
-    transfer = emitted[first] * share
-    return transferred_charges(base, first, second, transfer), transfer
+    return base.index_add(0, i, transfer).index_add(0, j, -transfer)
 
 
 def quadrupole_from_spherical(components: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def _double(multipoles: Multipoles) -> Multipoles:
     pair = multipoles.pair
     if pair is not None:
         pair = pair._replace(
-            displacement=pair.displacement.detach().double(),
+            vector=pair.vector.detach().double(),
             capacitance=pair.capacitance.detach().double(),
         )
 

@@ -1,23 +1,21 @@
 """Smeared, polarizable multipole electrostatics on plain tensors."""
 
-from lrcalc.electrostatics.energy import Electrostatics, electrostatic_energy
+from lrcalc.electrostatics.energy import electrostatic_energy
+from lrcalc.electrostatics.ewald import ElectrostaticsResult, Ewald
 from lrcalc.electrostatics.kernels import Sites, Source
-from lrcalc.electrostatics.operator import Operator, apply, make_operator
-from lrcalc.electrostatics.response import Induced, induce, response_order, uniform_field
-from lrcalc.electrostatics.solver import Excitation, Solution
+from lrcalc.electrostatics.sums import Geometry, Interaction, Sum
+
+Electrostatics = ElectrostaticsResult
+"""Former name."""
 
 __all__ = [
     "Electrostatics",
-    "Excitation",
-    "Induced",
-    "Operator",
+    "ElectrostaticsResult",
+    "Ewald",
+    "Geometry",
+    "Interaction",
     "Sites",
-    "Solution",
     "Source",
-    "apply",
+    "Sum",
     "electrostatic_energy",
-    "induce",
-    "make_operator",
-    "response_order",
-    "uniform_field",
 ]

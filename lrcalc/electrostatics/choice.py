@@ -6,16 +6,15 @@ expensive: what a sum needs is estimated before anything is allocated.
 
 from __future__ import annotations
 
-import sys
 from math import ceil, pi
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from lrcalc.electrostatics.direct import BLOCK_BYTES, direct_bytes
-from lrcalc.electrostatics.mesh import FFT_COST, choose_mesh, fft_size, mesh_bytes
+from lrcalc.electrostatics.mesh_size import FFT_COST, choose_mesh, fft_size, mesh_bytes
+from lrcalc.electrostatics.sums import Geometry
+from lrcalc.memory import available_bytes
 
 DIRECT_COST = 0.03
 """Time of one atom, wave and channel of the direct sum, in units of one spreading point."""
@@ -61,46 +60,38 @@ class Demand(NamedTuple):
 
 
 def choose_sum(
-    kind: str,
-    atoms: int,
-    cell: Tensor,
-    smearing: float,
-    k_cutoff: float,
-    accuracy: float,
-    multipole: int,
-    derivatives: int,
+    asked: str, geometry: Geometry, smearing: float, k_cutoff: float, accuracy: float
 ) -> str:
     """Pick "direct" or "mesh" for a group of structures, or confirm what was asked for.
 
     Parameters
     ----------
-    kind : str
+    asked : str
         "auto", or "direct" (also for slabs) or "mesh".
-    atoms : int
-    cell : Tensor, shape (B, 3, 3), Å
+    geometry : Geometry
+        With cells.
     smearing, k_cutoff, accuracy : float
-    multipole, derivatives : int
-        Highest multipole order present and highest derivative of the potential wanted.
 
     Raises
     ------
     ValueError
         If no permitted sum fits into memory, naming the cell.
     """
-    shape = _shape(atoms, cell)
-    order = max(multipole, derivatives)
+    assert geometry.cell is not None
+    shape, dtype, device = _shape(geometry), geometry.cell.dtype, geometry.cell.device
+    multipole, atoms = geometry.multipole, shape.atoms
     density = float(f"{atoms / (shape.structures * shape.volume):.1e}")
     waves = shape.structures * shape.volume * k_cutoff**3 / (6.0 * pi**2)
-    direct = _direct_memory(shape, k_cutoff, order, cell.dtype)
+    direct = _direct_memory(shape, k_cutoff, max(multipole, geometry.derivatives), dtype)
     demands = {"direct": Demand(waves, direct)}
-    if kind == "direct":
-        return _first_fitting(demands, shape, cell.device, k_cutoff)
+    if asked == "direct":
+        return _first_fitting(demands, shape, device, k_cutoff)
     splines, spacing = choose_mesh(smearing, k_cutoff, accuracy, multipole, density)
     sizes = [fft_size(max(length / spacing, splines)) for length in shape.lengths]
     points = shape.structures * sizes[0] * sizes[1] * sizes[2]
-    mesh = Demand(0.0, mesh_bytes(points, atoms, splines, cell.dtype))
-    if kind == "mesh":
-        return _first_fitting({"mesh": mesh}, shape, cell.device, k_cutoff)
+    mesh = Demand(0.0, mesh_bytes(points, atoms, splines, dtype))
+    if asked == "mesh":
+        return _first_fitting({"mesh": mesh}, shape, device, k_cutoff)
     # counts of operations measured on a CPU
     channels = (1, 3, 6)[multipole]
     time_direct = atoms * waves * (channels + PHASE_CHANNELS) * DIRECT_COST
@@ -108,54 +99,26 @@ def choose_sum(
         atoms * splines**3 + FFT_COST * shape.structures * shape.volume / spacing**3 + MESH_START
     )
     demands = demands | {"mesh": mesh} if time_direct < time_mesh else {"mesh": mesh} | demands
-    return _first_fitting(demands, shape, cell.device, k_cutoff)
+    return _first_fitting(demands, shape, device, k_cutoff)
 
 
-def available_bytes(device: torch.device) -> float:
-    """Memory that can still be allocated on a device; infinite where nobody tells."""
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return float(free + kept)
-    if not sys.platform.startswith("linux"):
-        return float("inf")
-    import resource
-
-    limits = [1024.0 * _field(Path("/proc/meminfo"), "MemAvailable:")]
-    for folder, limit, used, prefix in (
-        (Path("/sys/fs/cgroup"), "memory.max", "memory.current", ""),
-        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
-    ):
-        if (folder / used).is_file():
-            # files in the cache count as used but make way
-            cached = [
-                _field(folder / "memory.stat", f"{prefix}{name}_file", 0.0)
-                for name in ("active", "inactive")
-            ]
-            limits.append(_number(folder / limit) - _number(folder / used) + sum(cached))
-    address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if address_space != resource.RLIM_INFINITY:
-        used_space = 1024.0 * _field(Path("/proc/self/status"), "VmSize:", 0.0)
-        limits.append(address_space - used_space)
-    return min(limits)
-
-
-def _shape(atoms: int, cell: Tensor) -> Shape:
-    cell = cell.detach()
+def _shape(geometry: Geometry) -> Shape:
+    assert geometry.cell is not None
+    cell = geometry.cell.detach()
     lengths = cell.norm(dim=-1).amax(0)
     volume = torch.linalg.det(cell).abs().amax(0, keepdim=True)
     # one transfer from the device for all of them
     numbers = torch.cat([lengths, volume]).tolist()
-    return Shape(atoms, len(cell), numbers[:3], numbers[3])
+    return Shape(len(geometry.positions), len(cell), numbers[:3], numbers[3])
 
 
-def _direct_memory(shape: Shape, k_cutoff: float, order: int, dtype: torch.dtype) -> float:
+def _direct_memory(shape: Shape, k_cutoff: float, top: int, dtype: torch.dtype) -> float:
     """Bytes of the direct sum: all waves or a block of them, and what is kept besides."""
     m1, m2, m3 = (k_cutoff * length / (2.0 * pi) for length in shape.lengths)
     box = (2.0 * m1 + 1.0) * (2.0 * m2 + 1.0)
     width = ceil(shape.atoms / shape.structures)
-    each = direct_bytes(shape.structures, width, 1, int(m3) + 1, order, dtype)
-    along = (m3 + 1.0) * 20.0 * (1, 3, 6)[order]
+    each = direct_bytes(shape.structures, width, 1, int(m3) + 1, top, dtype)
+    along = (m3 + 1.0) * 20.0 * (1, 3, 6)[top]
     tables = shape.structures * width * ((m1 + m2) * 16.0 + along) * dtype.itemsize
     return BYTES_PER_INDEX * box + tables + max(each, min(box * each, BLOCK_BYTES))
 
@@ -184,19 +147,3 @@ def _first_fitting(
         f"{'; '.join(problems)}. Use open boundaries (pbc=False) for a molecule, a smaller cell, "
         "a larger `smearing` or a smaller `k_cutoff`"
     )
-
-
-def _number(path: Path) -> float:
-    """Read a file of one number; "max" is no limit."""
-    text = path.read_text().strip()
-    return float(text) if text.isdigit() else float("inf")
-
-
-def _field(path: Path, name: str, missing: float = float("inf")) -> float:
-    """Find the number in a line like ``MemAvailable:  123 kB``."""
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            words = line.split()
-            if words and words[0] == name:
-                return float(words[1])
-    return missing

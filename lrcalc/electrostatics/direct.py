@@ -9,16 +9,20 @@ The cost is O(N N_k), but spent in a matrix product and not in sines and cosines
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from math import pi
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lrcalc.electrostatics.folding import Phases, fold, unfold
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
-from lrcalc.electrostatics.layout import Layout, pack, unpack
-from lrcalc.electrostatics.slab import truncate_weight
+from lrcalc.electrostatics.layout import Layout, make_layout, pack
+from lrcalc.electrostatics.sums import Geometry, Interaction
+from lrcalc.units import EPSILON_0
 
 BLOCK_BYTES = 2 * 1024**3
 """Memory of the waves above which they are made block by block and not kept."""
@@ -30,6 +34,37 @@ took more than the sum itself."""
 
 ATOM_NUMBERS, WAVE_NUMBERS, CHANNEL_NUMBERS = 16, 10, 6
 """Numbers held at a time for each pair (n₁, n₂) and atom, each wave, and each wave and channel."""
+
+
+class DirectPlan(NamedTuple):
+    """What of the k-sum depends on the cells and sizes alone.
+
+    Attributes
+    ----------
+    layout : Layout
+    first, second : Tensor, shape (P,)
+        The pairs (n₁, n₂).
+    limits : tuple of int
+        Largest |n₁|, |n₂| and n₃.
+    height : float or None
+        Of a slab's cell (see `slab`).
+    pairs : int
+        Pairs (n₁, n₂) of a block of waves.
+    kept : bool
+        All waves are kept; otherwise blocks are made when they are needed.
+    weights : tuple of Tensor
+        Of each block, ``v̂(k)/V`` as in `Waves`; empty where they are made anew, as they are if
+        the cells want a gradient.
+    """
+
+    layout: Layout
+    first: Tensor
+    second: Tensor
+    limits: tuple[int, int, int]
+    height: float | None
+    pairs: int
+    kept: bool
+    weights: tuple[Tensor, ...] = ()
 
 
 class Waves(NamedTuple):
@@ -50,232 +85,170 @@ class Waves(NamedTuple):
     powers: Tensor
 
 
-class Direct(NamedTuple):
-    """Everything of the k-sum that does not depend on the multipoles.
+class Bound(NamedTuple):
+    """The k-sum at given positions, for any multipoles.
 
     Attributes
     ----------
-    layout : Layout
+    plan : DirectPlan
     cell : Tensor, shape (B, 3, 3), Å
-    inverse : Tensor, shape (B, 3, 3)
-        2π times the inverse cell, Å⁻¹: ``k·u = n·(u @ inverse)``.
-    first, second : Tensor, shape (P,)
-        The pairs (n₁, n₂).
+    phases : Phases
     tables : tuple of Tensor, shape (B, width, M)
         Complex phases over n₁ and over n₂, from the most negative index.
-    cosine, sine : Tensor, shape (B, width, T)
-        Phases over n₃ = 0 … T - 1.
-    smearing, k_cutoff : float
-    height : float or None
     waves : tuple of Waves
-        All waves, if they were kept; empty if blocks of ``pairs`` pairs are made when needed.
-    pairs : int
-        Of a block.
+        All of them, if they are kept.
     """
 
-    layout: Layout
+    plan: DirectPlan
     cell: Tensor
-    inverse: Tensor
-    first: Tensor
-    second: Tensor
+    phases: Phases
     tables: tuple[Tensor, Tensor]
-    cosine: Tensor
-    sine: Tensor
+    waves: tuple[Waves, ...] = ()
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Sum over waves up to ``k_cutoff`` (Å⁻¹) of Gaussians of width ``smearing`` (Å)."""
+
     smearing: float
     k_cutoff: float
-    height: float | None
-    waves: tuple[Waves, ...]
-    pairs: int
+    contains_self: ClassVar[bool] = True
+    looks_at_positions: ClassVar[bool] = False
 
+    def plan(self, geometry: Geometry, height: float | None = None) -> DirectPlan:
+        """Waves within the cutoff, their blocks and, if no gradient by the cell is wanted, weights.
 
-def prepare_direct(
-    positions: Tensor,
-    cell: Tensor,
-    layout: Layout,
-    smearing: float,
-    k_cutoff: float,
-    height: float | None = None,
-    order: int = 2,
-) -> Direct:
-    """Phases and weights of a batch of periodic structures.
+        ``height`` is the length of the third cell vector of slabs, which is normal to the other
+        two.
+        """
+        assert geometry.cell is not None
+        cell = geometry.cell.detach()
+        layout = make_layout(geometry.batch, geometry.structures)
+        first, second, limits = _index_box(cell, self.k_cutoff)
+        top = max(geometry.multipole, geometry.derivatives)
+        each = direct_bytes(layout.structures, layout.width, 1, limits[2] + 1, top, cell.dtype)
+        kept = len(first) * each <= BLOCK_BYTES
+        block = PIECE_BYTES if kept and cell.device.type == "cpu" else BLOCK_BYTES
+        plan = DirectPlan(layout, first, second, limits, height, max(1, block // each), kept)
+        if not kept or geometry.cell.requires_grad:
+            return plan
+        inverse = 2.0 * pi * torch.linalg.inv(cell)
+        weights = tuple(self._weight(plan, cell, inverse, *ends) for ends in _blocks(plan))
+        return plan._replace(weights=weights)
 
-    Parameters
-    ----------
-    positions : Tensor, shape (N, 3), Å
-    cell : Tensor, shape (B, 3, 3), Å
-        Cell vectors as rows.
-    layout : Layout
-    smearing : float
-        σ, Å.
-    k_cutoff : float
-        Largest wave number in the sum, Å⁻¹.
-    height : float or None
-        For slabs: length of the third cell vector, which is normal to the other two (see `slab`).
-    order : int
-        The larger of the highest multipole order and the highest derivative wanted; memory only.
-    """
-    inverse = torch.linalg.inv(cell)
-    fractional = pack(layout, positions) @ inverse
-    # the sum is periodic: wrapping keeps phases small, which single precision needs
-    fractional = fractional - fractional.detach().floor()
-    first, second, third = _index_box(cell.detach(), inverse.detach(), k_cutoff)
-    tables = _table(fractional[..., 0], first), _table(fractional[..., 1], second)
-    angle = 2.0 * pi * fractional[..., 2:] * third.to(cell.dtype)
-    each = direct_bytes(layout.structures, layout.width, 1, len(third), order, cell.dtype)
-    kept = len(first) * each <= BLOCK_BYTES
-    block = PIECE_BYTES if kept and cell.device.type == "cpu" else BLOCK_BYTES
-    plan = Direct(
-        layout, cell, 2.0 * pi * inverse, first, second, tables, angle.cos(), angle.sin(),
-        smearing, k_cutoff, height, (), max(1, block // each),
-    )  # fmt: skip
-    if kept:
-        plan = plan._replace(waves=tuple(_waves(plan, *ends) for ends in _blocks(plan)))
-    return plan
+    def evaluate(self, plan: DirectPlan, positions: Tensor, cell: Tensor | None) -> Interaction:
+        """Phases of the atoms, and the waves if they are kept."""
+        assert cell is not None
+        # without a look at whether there is an inverse, which would make the host wait
+        inverse = torch.linalg.inv_ex(cell).inverse
+        fractional = pack(plan.layout, positions) @ inverse
+        # the sum is periodic: wrapping keeps phases small, which single precision needs
+        fractional = fractional - fractional.detach().floor()
+        m1, m2, m3 = plan.limits
+        tables = _table(fractional[..., 0], m1), _table(fractional[..., 1], m2)
+        third = torch.arange(m3 + 1, device=cell.device)
+        angle = 2.0 * pi * fractional[..., 2:] * third.to(cell.dtype)
+        phases = Phases(plan.layout, 2.0 * pi * inverse, angle.cos(), angle.sin())
+        bound = Bound(plan, cell, phases, tables)
+        if plan.kept:
+            count = range(len(_blocks(plan)))
+            bound = bound._replace(waves=tuple(self._waves(bound, block) for block in count))
+        return partial(self._interact, bound)
 
+    def _interact(
+        self, bound: Bound, source: Source, derivatives: int
+    ) -> tuple[Tensor, Sites | None]:
+        table = fold(bound.phases, source)
+        if bound.plan.kept:
+            parts = [_sum(waves, table, derivatives) for waves in bound.waves]
+        else:
+            # recomputed in the backward pass, so that no block stays in memory
+            parts = [
+                checkpoint(
+                    self._sum_block, bound, table, derivatives, block,
+                    use_reentrant=False, preserve_rng_state=False,
+                )
+                for block in range(len(_blocks(bound.plan)))
+            ]  # fmt: skip
+        energy, product = parts[0]
+        for part, more in parts[1:]:
+            energy = energy + part
+            product = None if product is None or more is None else product + more
+        return energy, None if product is None else unfold(bound.phases, product, derivatives)
 
-def evaluate_direct(plan: Direct, source: Source, order: int) -> tuple[Tensor, Sites | None]:
-    """Energies of the structures and, up to ``order``, the potential at the sites.
+    def _sum_block(
+        self, bound: Bound, table: Tensor, derivatives: int, block: int
+    ) -> tuple[Tensor, Tensor | None]:
+        return _sum(self._waves(bound, block), table, derivatives)
 
-    Own contributions are included. ``order``: -1 energy only, 0 potential, 1 field, 2 hessian.
+    def _waves(self, bound: Bound, block: int) -> Waves:
+        """Phases and weights of a block of pairs."""
+        plan = bound.plan
+        start, stop = _blocks(plan)[block]
+        first, second = plan.first[start:stop], plan.second[start:stop]
+        if plan.weights:
+            weight = plan.weights[block]
+        else:
+            weight = self._weight(plan, bound.cell, bound.phases.inverse, start, stop)
+        # complex numbers pass half as often through memory as their parts, which the matrix
+        # products want
+        one, two = plan.limits[:2]
+        phases = bound.tables[0][..., first + one] * bound.tables[1][..., second + two]
+        plane = torch.cat([phases.real, phases.imag], 1)
+        n1, n2 = first.to(weight.dtype), second.to(weight.dtype)
+        powers = torch.stack([torch.ones_like(n1), n1, n2, n1 * n1, n1 * n2, n2 * n2])
+        return Waves(plane, weight, powers)
 
-    Returns
-    -------
-    energy : Tensor, shape (B,), eV
-    sites : Sites or None
-    """
-    table = _fold(plan, source)
-    if plan.waves:
-        parts = [_sum(waves, table, order) for waves in plan.waves]
-    else:
-        # recomputed in the backward pass, so that no block stays in memory
-        parts = [
-            checkpoint(_sum_block, plan, table, order, *ends, use_reentrant=False)
-            for ends in _blocks(plan)
-        ]
-    energy, product = parts[0]
-    for part, more in parts[1:]:
-        energy = energy + part
-        product = None if product is None or more is None else product + more
-    return energy, None if product is None else _unfold(plan, product, order)
+    def _weight(
+        self, plan: DirectPlan, cell: Tensor, inverse: Tensor, start: int, stop: int
+    ) -> Tensor:
+        """Weights (B, P, T) of the pairs start … stop; ``inverse`` contains 2π."""
+        third = torch.arange(plan.limits[2] + 1, device=cell.device)
+        volume = torch.linalg.det(cell).abs()
+        pair_grid = torch.stack([plan.first[start:stop], plan.second[start:stop]], -1)
+        rows = inverse.transpose(1, 2)
+        in_plane = pair_grid.to(cell.dtype) @ rows[:, :2]
+        out_of_plane = third.to(cell.dtype)[:, None] * rows[:, None, 2]
+        k2 = (
+            in_plane.square().sum(-1)[:, :, None]
+            + out_of_plane.square().sum(-1)[:, None, :]
+            + 2.0 * in_plane @ out_of_plane.transpose(1, 2)
+        )
+        double = torch.where(third > 0, 2.0, 1.0).to(cell.dtype)
+        weight = reciprocal_weight(k2, self.smearing, self.k_cutoff)
+        if plan.height is not None:
+            weight = truncate_weight(weight, in_plane.square().sum(-1), third, plan.height)
+        return weight * double / volume[:, None, None]
 
 
 def direct_bytes(
-    structures: int, width: int, pairs: int, third: int, order: int, dtype: torch.dtype
+    structures: int, width: int, pairs: int, third: int, top: int, dtype: torch.dtype
 ) -> int:
-    """Estimate the memory (bytes) of energy and forces by ``pairs`` times ``third`` waves."""
-    channels = (1, 3, 6)[order]
+    """Estimate the memory (bytes) of energy and forces by ``pairs`` times ``third`` waves.
+
+    ``top`` is the larger of the highest multipole order and the highest derivative wanted.
+    """
+    channels = (1, 3, 6)[top]
     numbers = pairs * (ATOM_NUMBERS * width + (WAVE_NUMBERS + CHANNEL_NUMBERS * channels) * third)
     return structures * numbers * dtype.itemsize
 
 
-def _blocks(plan: Direct) -> list[tuple[int, int]]:
+def _blocks(plan: DirectPlan) -> list[tuple[int, int]]:
     """First and last pair (exclusive) of each block."""
     count = len(plan.first)
     return [(i, min(i + plan.pairs, count)) for i in range(0, count, plan.pairs)]
 
 
-def _waves(plan: Direct, start: int, stop: int) -> Waves:
-    """Phases and weights of the pairs start … stop."""
-    first, second = plan.first[start:stop], plan.second[start:stop]
-    dtype = plan.cell.dtype
-    third = torch.arange(plan.cosine.shape[-1], device=first.device)
-    volume = torch.linalg.det(plan.cell).abs()
-    pair_grid = torch.stack([first, second], -1).to(dtype)
-    rows = plan.inverse.transpose(1, 2)
-    in_plane = pair_grid @ rows[:, :2]
-    out_of_plane = third.to(dtype)[:, None] * rows[:, None, 2]
-    k2 = (
-        in_plane.square().sum(-1)[:, :, None]
-        + out_of_plane.square().sum(-1)[:, None, :]
-        + 2.0 * in_plane @ out_of_plane.transpose(1, 2)
-    )
-    double = torch.where(third > 0, 2.0, 1.0).to(dtype)
-    weight = reciprocal_weight(k2, plan.smearing, plan.k_cutoff)
-    if plan.height is not None:
-        weight = truncate_weight(weight, in_plane.square().sum(-1), third, plan.height)
-    weight = weight * double / volume[:, None, None]
-
-    # complex numbers pass half as often through memory as their parts, which the matrix
-    # products want
-    one, two = (x.shape[-1] // 2 for x in plan.tables)
-    phases = plan.tables[0][..., first + one] * plan.tables[1][..., second + two]
-    plane = torch.cat([phases.real, phases.imag], 1)
-    n1, n2 = pair_grid.unbind(-1)
-    powers = torch.stack([torch.ones_like(n1), n1, n2, n1 * n1, n1 * n2, n2 * n2])
-    return Waves(plane, weight, powers)
-
-
-def _sum(waves: Waves, table: Tensor, order: int) -> tuple[Tensor, Tensor | None]:
-    """Contribution of a block of waves to the energies (B,) and to the argument of `_unfold`."""
+def _sum(waves: Waves, table: Tensor, derivatives: int) -> tuple[Tensor, Tensor | None]:
+    """Contribution of a block of waves to the energies (B,) and to the argument of `unfold`."""
     real, imaginary = _structure_factor(waves, table)
     weighted_real, weighted_imaginary = waves.weight * real, waves.weight * imaginary
     energy = 0.5 * (weighted_real * real + weighted_imaginary * imaginary).sum((1, 2))
-    if order < 0:
+    if derivatives < 0:
         return energy, None
-    powers = waves.powers[: (1, 3, 6)[order]].T[:, None, :, None]
+    powers = waves.powers[: (1, 3, 6)[derivatives]].T[:, None, :, None]
     field = torch.stack([weighted_real, weighted_imaginary], 2)[:, :, :, None] * powers
     return energy, waves.plane @ field.flatten(2)
-
-
-def _sum_block(
-    plan: Direct, table: Tensor, order: int, start: int, stop: int
-) -> tuple[Tensor, Tensor | None]:
-    return _sum(_waves(plan, start, stop), table, order)
-
-
-def _index_box(cell: Tensor, inverse: Tensor, k_cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Integer triples that can lie within the cutoff: pairs (n₁, n₂) and n₃ ≥ 0."""
-    # |n_j| = |k·a_j|/2π ≤ k_c |a_j|/2π
-    limits = (k_cutoff * cell.norm(dim=-1).amax(0) / (2.0 * pi) * (1.0 + 1e-6)).floor()
-    m1, m2, m3 = (int(x) for x in limits)
-    device = cell.device
-    first = torch.arange(-m1, m1 + 1, device=device).repeat_interleave(2 * m2 + 1)
-    second = torch.arange(-m2, m2 + 1, device=device).repeat(2 * m1 + 1)
-    third = torch.arange(m3 + 1, device=device)
-    # the component of k perpendicular to b₃ bounds |k| from below whatever n₃ is
-    rows = 2.0 * pi * inverse.transpose(1, 2)
-    axis = rows[:, 2] / rows[:, 2].norm(dim=-1, keepdim=True)
-    in_plane = torch.stack([first, second], -1).to(cell.dtype) @ rows[:, :2]
-    along = (in_plane @ axis[:, :, None]).squeeze(-1)
-    lowest = in_plane.square().sum(-1) - along.square()
-    keep = (lowest <= k_cutoff**2 * (1.0 + 1e-5)).any(0)
-    return first[keep], second[keep], third
-
-
-def _table(coordinate: Tensor, index: Tensor) -> Tensor:
-    """Calculate exp(2πi n s) for each n from minus to plus the largest in ``index``."""
-    limit = int(index.max())
-    grid = torch.arange(-limit, limit + 1, device=index.device).to(coordinate.dtype)
-    angle = 2.0 * pi * coordinate[..., None] * grid
-    return torch.complex(angle.cos(), angle.sin())
-
-
-def _fold(plan: Direct, source: Source) -> Tensor:
-    """Multipoles times phases over n₃, shape (B, 2 width, 2 channels T).
-
-    Rows as those of a plane; columns: what adds to the real, then to the imaginary part of S, for
-    each channel 1, n₁, n₂ … that is present.
-    """
-    c, s = plan.cosine, plan.sine
-    third = torch.arange(c.shape[-1], device=c.device, dtype=c.dtype)
-    charge = pack(plan.layout, source.charge)[..., None]
-    if source.dipole is None and source.quadrupole is None:
-        real, imaginary = [charge * c], [charge * s]
-    else:
-        even, odd = _folded(plan, source, charge, third)
-        real, imaginary = [], []
-        for a, b in zip(even, odd, strict=True):
-            if a is not None and b is None:
-                real.append(a * c)
-                imaginary.append(a * s)
-            elif a is None and b is not None:
-                real.append(-b * s)
-                imaginary.append(b * c)
-            elif a is not None and b is not None:
-                real.append(a * c - b * s)
-                imaginary.append(a * s + b * c)
-    re, im = torch.cat(real, -1), torch.cat(imaginary, -1)
-    return torch.cat([torch.cat([re, im], -1), torch.cat([-im, re], -1)], 1)
 
 
 def _structure_factor(waves: Waves, table: Tensor) -> tuple[Tensor, Tensor]:
@@ -291,59 +264,46 @@ def _structure_factor(waves: Waves, table: Tensor) -> tuple[Tensor, Tensor]:
     return total[:, :, 0], total[:, :, 1]
 
 
-def _folded(
-    plan: Direct, source: Source, charge: Tensor, third: Tensor
-) -> tuple[list[Tensor | None], list[Tensor | None]]:
-    """Multipoles as polynomials: real and imaginary coefficient of 1, n₁, n₂, n₁², n₁n₂, n₂²."""
-    even: list[Tensor | None] = [charge, None, None]
-    odd: list[Tensor | None] = [None, None, None]
-    if source.dipole is not None:
-        dipole = pack(plan.layout, source.dipole) @ plan.inverse
-        odd = [dipole[..., 2:] * third, dipole[..., 0:1], dipole[..., 1:2]]
-    if source.quadrupole is not None:
-        inverse = plan.inverse[:, None]
-        q = inverse.transpose(2, 3) @ pack(plan.layout, source.quadrupole) @ inverse
-        even = [
-            charge - 0.5 * q[..., 2, 2, None] * third.square(),
-            -q[..., 0, 2, None] * third,
-            -q[..., 1, 2, None] * third,
-            -0.5 * q[..., 0, 0, None],
-            -q[..., 0, 1, None],
-            -0.5 * q[..., 1, 1, None],
-        ]
-        odd = [*odd, None, None, None]
-    return even, odd
+def _index_box(cell: Tensor, k_cutoff: float) -> tuple[Tensor, Tensor, tuple[int, int, int]]:
+    """Integer triples that can lie within the cutoff: pairs (n₁, n₂), largest |n₁|, |n₂|, n₃."""
+    # |n_j| = |k·a_j|/2π ≤ k_c |a_j|/2π
+    limits = (k_cutoff * cell.norm(dim=-1).amax(0) / (2.0 * pi) * (1.0 + 1e-6)).floor()
+    m1, m2, m3 = (int(x) for x in limits.tolist())
+    device = cell.device
+    first = torch.arange(-m1, m1 + 1, device=device).repeat_interleave(2 * m2 + 1)
+    second = torch.arange(-m2, m2 + 1, device=device).repeat(2 * m1 + 1)
+    # the component of k perpendicular to b₃ bounds |k| from below whatever n₃ is
+    rows = 2.0 * pi * torch.linalg.inv(cell).transpose(1, 2)
+    axis = rows[:, 2] / rows[:, 2].norm(dim=-1, keepdim=True)
+    in_plane = torch.stack([first, second], -1).to(cell.dtype) @ rows[:, :2]
+    along = (in_plane @ axis[:, :, None]).squeeze(-1)
+    lowest = in_plane.square().sum(-1) - along.square()
+    keep = (lowest <= k_cutoff**2 * (1.0 + 1e-5)).any(0)
+    return first[keep], second[keep], (m1, m2, m3)
 
 
-def _unfold(plan: Direct, product: Tensor, order: int) -> Sites:
-    """Σ_k of the weighted structure factor times exp(-i k·r), and its derivatives.
+def _table(coordinate: Tensor, limit: int) -> Tensor:
+    """Calculate exp(2πi n s) for each n from -limit to limit."""
+    grid = torch.arange(-limit, limit + 1, device=coordinate.device).to(coordinate.dtype)
+    angle = 2.0 * pi * coordinate[..., None] * grid
+    return torch.complex(angle.cos(), angle.sin())
 
-    ``product`` (B, 2 width, 2 channels T) is the part of the sum over n₁ and n₂.
+
+def truncate_weight(weight: Tensor, in_plane: Tensor, third: Tensor, height: float) -> Tensor:
+    """Weights v̂(k) of the interaction cut at half the height, for slabs (see `slab`).
+
+    Parameters
+    ----------
+    weight : Tensor, shape (B, P, T)
+    in_plane : Tensor, shape (B, P), Å⁻²
+        Squared wave number G² within the slab.
+    third : Tensor, shape (T,)
+        Index n along the normal.
     """
-    product = product.unflatten(-1, (2, (1, 3, 6)[order], -1))
-    cosine, sine = product.chunk(2, 1)
-    partial_real = cosine[:, :, 0] + sine[:, :, 1]
-    partial_imaginary = cosine[:, :, 1] - sine[:, :, 0]
-    c, s = plan.cosine[:, :, None], plan.sine[:, :, None]
-    # real and imaginary part of Σ S exp(-i k·r), still resolved by n₃
-    even = partial_real * c + partial_imaginary * s
-    third = torch.arange(c.shape[-1], device=c.device, dtype=c.dtype)
-    potential = unpack(plan.layout, even[:, :, 0].sum(-1))
-    if order == 0:
-        return Sites(potential)
-    odd = partial_imaginary * c - partial_real * s
-    sums = odd.sum(-1)
-    along = (odd[:, :, 0] * third).sum(-1)
-    reduced = -torch.stack([sums[:, :, 1], sums[:, :, 2], along], -1)
-    field_vector = unpack(plan.layout, reduced @ plan.inverse.transpose(1, 2))
-    if order == 1:
-        return Sites(potential, field_vector)
-    zero = even.sum(-1)
-    one = (even[:, :, :3] * third).sum(-1)
-    two = (even[:, :, 0] * third.square()).sum(-1)
-    entries = [zero[:, :, 3], zero[:, :, 4], one[:, :, 1], zero[:, :, 5], one[:, :, 2], two]
-    xx, xy, xz, yy, yz, zz = entries
-    matrix = torch.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], -1).unflatten(-1, (3, 3))
-    inverse = plan.inverse[:, None]
-    hessian = -inverse @ matrix @ inverse.transpose(2, 3)
-    return Sites(potential, field_vector, unpack(plan.layout, hessian))
+    flat = in_plane == 0
+    g = torch.where(flat, torch.ones_like(in_plane), in_plane).sqrt()
+    decay = torch.where(flat, torch.ones_like(g), torch.exp(-0.5 * height * g))
+    sign = 1.0 - 2.0 * third.remainder(2).to(weight.dtype)
+    origin = flat[:, :, None] & (third == 0)
+    constant = -(height**2) / (8.0 * EPSILON_0)
+    return torch.where(origin, constant, weight * (1.0 - decay[:, :, None] * sign))

@@ -8,19 +8,21 @@ which are smooth at r = 0, so overlapping sites need no special case.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import log, pi, sqrt
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lrcalc.units import COULOMB, EPSILON_0
 
-SERIES_LIMIT = 8.0
-"""Below this argument the series of the Boys functions is used, above it upward recursion."""
+NEAR = 8.0
+"""Argument of the Boys functions up to which a polynomial is used, above it upward recursion."""
 
-SERIES_TERMS = 48
-"""Terms of the series: enough for double precision up to SERIES_LIMIT."""
+NEAR_DEGREE = {torch.float64: 18, torch.float32: 11}
+"""Of that polynomial: to rounding for every order (the coefficients fall as I_k(2))."""
 
 
 class Source(NamedTuple):
@@ -55,6 +57,20 @@ class Sites(NamedTuple):
     hessian: Tensor | None = None
 
 
+def interaction_energy(source: Source, sites: Sites) -> Tensor:
+    """Energy of each multipole in a given potential, eV: ``q φ - u·F + ½ Q:∇∇φ``.
+
+    Shapes (...,) of the charges; entries that are missing on either side count as zero. Of
+    multipoles in the potential that they make themselves half of the sum is their energy.
+    """
+    energy = source.charge * sites.potential
+    if source.dipole is not None and sites.field is not None:
+        energy = energy - (source.dipole * sites.field).sum(-1)
+    if source.quadrupole is not None and sites.hessian is not None:
+        energy = energy + 0.5 * (source.quadrupole * sites.hessian).sum((-1, -2))
+    return energy
+
+
 class _Smeared(torch.autograd.Function):
     """B_n(r²) for n = low … high; its derivative is -½ B_{n+1}, so it differentiates for ever."""
 
@@ -64,9 +80,9 @@ class _Smeared(torch.autograd.Function):
         ctx.arguments = (smearing, low, high)
         scaled = r2.detach() / (2.0 * smearing**2)
         boys = boys_functions(scaled, high)[low:]
-        factors = [COULOMB * sqrt(2.0 / pi) / smearing ** (2 * n + 1) for n in range(low, high + 1)]
-        shape = (high - low + 1,) + (1,) * r2.dim()
-        return boys * boys.new_tensor(factors).reshape(shape)
+        for n, each in enumerate(boys.unbind(0), low):
+            each.mul_(COULOMB * sqrt(2.0 / pi) / smearing ** (2 * n + 1))
+        return boys
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
@@ -76,8 +92,8 @@ class _Smeared(torch.autograd.Function):
         return -0.5 * (gradients[0] * slope).sum(0), None, None, None
 
 
-def smeared_coulomb(r2: Tensor, smearing: float, order: int) -> Tensor:
-    """Radial functions ``B_n = (-1/r d/dr)^n v(r)``, n = 0 … order.
+def smeared_coulomb(r2: Tensor, smearing: float, highest: int) -> Tensor:
+    """Radial functions ``B_n = (-1/r d/dr)^n v(r)``, n = 0 … highest.
 
     Parameters
     ----------
@@ -85,46 +101,68 @@ def smeared_coulomb(r2: Tensor, smearing: float, order: int) -> Tensor:
         Squared distances, Å².
     smearing : float
         σ, Å.
-    order : int
-        Highest n.
+    highest : int
+        Largest n.
 
     Returns
     -------
-    Tensor, shape (order + 1, *r2.shape)
+    Tensor, shape (highest + 1, *r2.shape)
         B_n in eV e⁻² Å⁻²ⁿ; differentiable any number of times.
     """
-    return _Smeared.apply(r2, smearing, 0, order)  # type: ignore[no-any-return]
+    return _Smeared.apply(r2, smearing, 0, highest)  # type: ignore[no-any-return]
 
 
-def boys_functions(argument: Tensor, order: int) -> Tensor:
-    """Boys functions ``F_n(T) = ∫_0^1 t^{2n} exp(-T t²) dt`` for n = 0 … order.
+def boys_functions(argument: Tensor, highest: int) -> Tensor:
+    """Boys functions ``F_n(T) = ∫_0^1 t^{2n} exp(-T t²) dt`` for n = 0 … highest.
 
-    Upward recursion is stable for large T; below ``SERIES_LIMIT`` the all-positive series of
-    the highest order is followed by downward recursion (Helgaker, Jørgensen, Olsen, Molecular
-    Electronic-Structure Theory, section 9.8).
+    Upward recursion is stable for large T; up to ``NEAR`` the highest order is a polynomial
+    times exp(-T/2), followed by downward recursion (Helgaker, Jørgensen, Olsen, Molecular
+    Electronic-Structure Theory, section 9.8). Both are done everywhere: to pick elements by
+    value would make the host wait.
     """
-    result = argument.new_empty((order + 1, *argument.shape))
-    large = argument.clamp_min(SERIES_LIMIT)
-    decay = torch.exp(-large)
-    root = large.sqrt()
+    result = argument.new_empty((highest + 1, *argument.shape))
+    far = argument.clamp_min(NEAR)
+    decay = torch.exp(-far)
+    root = far.sqrt()
     result[0] = 0.5 * sqrt(pi) * torch.erf(root) / root
-    for n in range(order):
-        result[n + 1] = ((2 * n + 1) * result[n] - decay) / (2.0 * large)
-    small = argument < SERIES_LIMIT
-    if bool(small.any()):
-        t = argument[small]
-        decay = torch.exp(-t)
-        term = torch.full_like(t, 1.0 / (2 * order + 1))
-        total = term
-        for i in range(1, SERIES_TERMS):
-            term = term * (2.0 * t / (2 * order + 2 * i + 1))
-            total = total + term
-        value = decay * total
-        result[order][small] = value
-        for n in range(order - 1, -1, -1):
-            value = (2.0 * t * value + decay) / (2 * n + 1)
-            result[n][small] = value
+    for n in range(highest):
+        result[n + 1] = ((2 * n + 1) * result[n] - decay) / (2.0 * far)
+    near = argument < NEAR
+    t = argument.clamp(0.0, NEAR)
+    x = t * (2.0 / NEAR) - 1.0
+    *lower, last = _near_coefficients(highest, NEAR_DEGREE[argument.dtype])
+    value = torch.full_like(x, last)
+    for coefficient in reversed(lower):
+        value.mul_(x).add_(coefficient)
+    decay = torch.exp(-0.5 * t)
+    value.mul_(decay)
+    decay.square_()
+    result[highest] = torch.where(near, value, result[highest])
+    for n in range(highest - 1, -1, -1):
+        value = (2.0 * t * value + decay) / (2 * n + 1)
+        result[n] = torch.where(near, value, result[n])
     return result
+
+
+@lru_cache
+def _near_coefficients(n: int, degree: int) -> tuple[float, ...]:
+    """Coefficients of ``exp(T/2) F_n(T)``, 0 ≤ T ≤ NEAR, in powers of x = 2 T/NEAR - 1.
+
+    Interpolated at Chebyshev points; the values are sums of the all-positive series
+    ``exp(T) F_n(T) = Σ_i (2T)^i (2n - 1)!!/(2n + 2i + 1)!!``.
+    """
+
+    def values(x: np.ndarray) -> np.ndarray:
+        t = 0.5 * NEAR * (x + 1.0)
+        total = term = np.full_like(t, 1.0 / (2 * n + 1))
+        for i in range(1, 64):
+            term = term * 2.0 * t / (2 * n + 2 * i + 1)
+            total = total + term
+        return np.exp(-0.5 * t) * total
+
+    chebyshev: Any = np.polynomial.chebyshev
+    powers = chebyshev.cheb2poly(chebyshev.chebinterpolate(values, degree))
+    return tuple(float(x) for x in powers)
 
 
 def reciprocal_weight(k2: Tensor, smearing: float, k_cutoff: float) -> Tensor:

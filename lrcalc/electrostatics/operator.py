@@ -1,132 +1,135 @@
 """One linear operator for all multipole orders and boundaries: multipoles → potential at sites.
 
-`make_operator` sorts the structures of a batch by boundary and prepares one kernel for each
-kind; `apply` evaluates energy, potential, field and hessian; both the permanent energy and the
-response are sums over it.
+`plan_groups` sorts the structures of a batch by boundary and lets a sum plan for each kind;
+`bind` gives the plans positions and cells, and `apply` takes multipoles to energy, potential,
+field and hessian; both the permanent energy and the response are sums over it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lrcalc.electrostatics.choice import choose_sum
-from lrcalc.electrostatics.direct import evaluate_direct, prepare_direct
-from lrcalc.electrostatics.kernels import Sites, Source, converged_cutoff, self_coefficients
-from lrcalc.electrostatics.layout import make_layout, sum_structures
-from lrcalc.electrostatics.mesh import evaluate_mesh, prepare_mesh
-from lrcalc.electrostatics.open import evaluate_open, prepare_open
-from lrcalc.electrostatics.slab import slab_cell
-
-Evaluate = Callable[[Source, int], tuple[Tensor, Sites | None]]
+from lrcalc.electrostatics.kernels import Sites, Source, interaction_energy, self_coefficients
+from lrcalc.electrostatics.layout import sum_structures
+from lrcalc.electrostatics.sums import Geometry, Interaction, Sum
 
 
 class Group(NamedTuple):
-    """Structures of one boundary and the kernel that sums them.
+    """Structures of one boundary and how they are summed.
 
     Attributes
     ----------
+    sum : Sum
+    plan : object
+        Of that sum.
     atoms, structures : Tensor or None
         Members within the whole batch; None means all of them.
     batch : Tensor
         Structure of each member atom, counted within the group.
-    evaluate : callable
-        ``(source, order) -> (energy, sites)``.
-    own : float
-        How often the analytic self term is added to what ``evaluate`` gives: -1, 0 or 1.
     """
 
+    sum: Sum
+    plan: Any
     atoms: Tensor | None
     structures: Tensor | None
     batch: Tensor
-    evaluate: Evaluate
-    own: float
 
 
-class Operator(NamedTuple):
-    """The interaction of all multipoles of a batch."""
+class Groups(NamedTuple):
+    """All structures of a batch.
+
+    Attributes
+    ----------
+    groups : tuple of Group
+    batch : Tensor, shape (N,)
+    structures : int
+    back : Tensor or None, shape (N,)
+        Where each atom stands among those of the groups one after the other; None for one group.
+    smearing : float, Å
+    with_self : bool
+        The interaction of each site with itself is wanted.
+    """
 
     groups: tuple[Group, ...]
     batch: Tensor
     structures: int
+    back: Tensor | None
     smearing: float
+    with_self: bool
 
 
-def make_operator(
-    positions: Tensor,
-    cell: Tensor | None,
-    batch: Tensor,
-    structures: int,
-    pbc: Tensor | None,
-    *,
+class Operator(NamedTuple):
+    """The interaction of all multipoles of a batch: the groups, and what each sum made of them."""
+
+    plan: Groups
+    interactions: tuple[Interaction, ...]
+
+
+def plan_groups(
+    geometry: Geometry,
+    method: str | Sum,
+    choose: Callable[[str, Geometry], Sum],
     smearing: float,
-    k_cutoff: float | None,
-    method: str,
-    accuracy: float,
-    remove_self_interaction: bool,
-    multipole: int,
-    derivatives: int,
-) -> Operator:
-    """Prepare the interaction; see `electrostatic_energy` for the arguments.
+    with_self: bool,
+) -> Groups:
+    """Sort structures by boundary and let a sum plan for each kind.
 
-    ``cell`` has shape (S, 3, 3) here and ``pbc`` (S, 3). ``multipole`` is the highest order of
-    the sources (0, 1, 2), ``derivatives`` the highest derivative of the potential wanted.
+    Parameters
+    ----------
+    geometry : Geometry
+        The whole batch.
+    method : str or Sum
+        As in `Ewald`.
+    choose : callable
+        Kind of boundary ("open", "slab", or how three periodic directions are summed) and
+        geometry of a group to a sum.
+    smearing : float, Å
+    with_self : bool
     """
-    cutoff = converged_cutoff(smearing, accuracy) if k_cutoff is None else k_cutoff
-    kinds = _boundaries(cell, pbc, structures, method)
     groups = []
-    for kind, members in kinds:
-        atoms, local = None, batch
-        group_positions, count = positions, structures
+    for kind, members in _boundaries(geometry, method):
+        atoms, part = None, geometry
         if members is not None:
-            number = torch.full((structures,), -1, device=batch.device)
-            number[members] = torch.arange(len(members), device=batch.device)
-            atoms = torch.nonzero(number[batch] >= 0).squeeze(1)
-            local, count = number[batch][atoms], len(members)
-            group_positions = positions[atoms]
-        own = -1.0 if remove_self_interaction else 0.0
-        if kind == "open" or cell is None:
-            plan = prepare_open(group_positions, make_layout(local, count), smearing)
-            evaluate: Evaluate = partial(evaluate_open, plan)
-            own = 0.0 if remove_self_interaction else 1.0
-            groups.append(Group(atoms, members, local, evaluate, own))
-            continue
-        cells, height = cell if members is None else cell[members], None
-        if kind == "slab":
-            assert pbc is not None
-            flags = pbc if members is None else pbc[members]
-            cells, height = slab_cell(group_positions, cells, flags, local, smearing, accuracy)
-        asked = "direct" if kind == "slab" else kind
-        atoms_here = len(group_positions)
-        kind = choose_sum(
-            asked, atoms_here, cells, smearing, cutoff, accuracy, multipole, derivatives
-        )
-        top = max(multipole, derivatives)
-        if kind == "mesh":
-            mesh = prepare_mesh(
-                group_positions, cells, local, smearing, cutoff, accuracy, multipole, top
+            number = geometry.batch.new_full((geometry.structures,), -1)
+            number[members] = torch.arange(len(members), device=members.device)
+            atoms = torch.nonzero(number[geometry.batch] >= 0).squeeze(1)
+            part = geometry._replace(
+                positions=geometry.positions[atoms],
+                cell=None if geometry.cell is None else geometry.cell[members],
+                batch=number[geometry.batch][atoms],
+                structures=len(members),
+                pbc=None if geometry.pbc is None else geometry.pbc[members],
             )
-            evaluate = partial(evaluate_mesh, mesh)
-        else:
-            layout = make_layout(local, count)
-            direct = prepare_direct(group_positions, cells, layout, smearing, cutoff, height, top)
-            evaluate = partial(evaluate_direct, direct)
-        groups.append(Group(atoms, members, local, evaluate, own))
-    return Operator(tuple(groups), batch, structures, smearing)
+        chosen = choose(kind, part) if isinstance(kind, str) else kind
+        groups.append(Group(chosen, chosen.plan(part), atoms, members, part.batch))
+    back = None
+    if len(groups) > 1:
+        back = torch.argsort(torch.cat([x.atoms for x in groups if x.atoms is not None]))
+    return Groups(tuple(groups), geometry.batch, geometry.structures, back, smearing, with_self)
 
 
-def apply(operator: Operator, source: Source, order: int) -> tuple[Tensor, Sites | None]:
+def bind(plan: Groups, positions: Tensor, cell: Tensor | None) -> Operator:
+    """Prepare the interaction at positions (N, 3) and in cells (S, 3, 3), in Å."""
+    interactions = []
+    for group in plan.groups:
+        here = positions if group.atoms is None else positions[group.atoms]
+        box = cell if cell is None or group.structures is None else cell[group.structures]
+        interactions.append(group.sum.evaluate(group.plan, here, box))
+    return Operator(plan, tuple(interactions))
+
+
+def apply(operator: Operator, source: Source, derivatives: int) -> tuple[Tensor, Sites | None]:
     """Energy of the multipoles and the potential they make at the sites.
 
     Parameters
     ----------
     operator : Operator
     source : Source
-    order : int
+    derivatives : int
         -1: energy only; 0, 1, 2: also potential, field, hessian.
 
     Returns
@@ -134,57 +137,60 @@ def apply(operator: Operator, source: Source, order: int) -> tuple[Tensor, Sites
     energy : Tensor, shape (S,), eV
     sites : Sites or None
     """
-    if len(operator.groups) == 1:
-        return _apply_group(operator.groups[0], source, order, operator.smearing)
-    energy = source.charge.new_zeros(operator.structures)
+    plan = operator.plan
+    if len(plan.groups) == 1:
+        return _apply_one(plan, plan.groups[0], operator.interactions[0], source, derivatives)
+    energy = source.charge.new_zeros(plan.structures)
     collected: list[list[Tensor]] = []
-    for group in operator.groups:
+    for group, interaction in zip(plan.groups, operator.interactions, strict=True):
         assert group.atoms is not None
         assert group.structures is not None
         member = Source(*(None if x is None else x[group.atoms] for x in source))  # type: ignore[arg-type]
-        part, sites = _apply_group(group, member, order, operator.smearing)
+        part, sites = _apply_one(plan, group, interaction, member, derivatives)
         energy = energy.index_copy(0, group.structures, part)
         if sites is not None:
             collected.append([x for x in sites if x is not None])
-    if order < 0:
+    if derivatives < 0 or plan.back is None:
         return energy, None
-    atoms = torch.cat([g.atoms for g in operator.groups if g.atoms is not None])
-    back = torch.argsort(atoms)
-    return energy, Sites(*(torch.cat(x)[back] for x in zip(*collected, strict=True)))
+    return energy, Sites(*(torch.cat(x)[plan.back] for x in zip(*collected, strict=True)))
 
 
-def _apply_group(
-    group: Group, source: Source, order: int, smearing: float
+def _apply_one(
+    plan: Groups, group: Group, interaction: Interaction, source: Source, derivatives: int
 ) -> tuple[Tensor, Sites | None]:
-    """One kernel, with the analytic self term added or taken off."""
-    energy, sites = group.evaluate(source, order)
-    if group.own == 0.0:
+    """One sum, with the analytic self term added or taken off."""
+    energy, sites = interaction(source, derivatives)
+    if group.sum.contains_self == plan.with_self:
         return energy, sites
-    a, b, c = (group.own * x for x in self_coefficients(smearing))
-    atomic = 0.5 * a * source.charge.square()
-    if source.dipole is not None:
-        atomic = atomic + 0.5 * b * source.dipole.square().sum(-1)
-    if source.quadrupole is not None:
-        atomic = atomic + 0.25 * c * source.quadrupole.square().sum((-1, -2))
+    sign = 1.0 if plan.with_self else -1.0
+    a, b, c = (sign * x for x in self_coefficients(plan.smearing))
+    dipole, quadrupole = source.dipole, source.quadrupole
+    own = Sites(
+        a * source.charge,
+        None if dipole is None else -b * dipole,
+        None if quadrupole is None else c * quadrupole,
+    )
+    atomic = 0.5 * interaction_energy(source, own)
     energy = energy + sum_structures(atomic, group.batch, len(energy))
     if sites is None:
         return energy, None
     potential, field, hessian = sites
-    potential = potential + a * source.charge
-    if field is not None and source.dipole is not None:
-        field = field - b * source.dipole
+    potential = potential + own.potential
+    if field is not None and own.field is not None:
+        field = field + own.field
     if hessian is not None:
         eye = torch.eye(3, dtype=hessian.dtype, device=hessian.device)
         hessian = hessian - b * source.charge[:, None, None] * eye
-        if source.quadrupole is not None:
-            hessian = hessian + c * source.quadrupole
+        if own.hessian is not None:
+            hessian = hessian + own.hessian
     return energy, Sites(potential, field, hessian)
 
 
-def _boundaries(
-    cell: Tensor | None, pbc: Tensor | None, structures: int, method: str
-) -> list[tuple[str, Tensor | None]]:
+def _boundaries(geometry: Geometry, method: str | Sum) -> list[tuple[str | Sum, Tensor | None]]:
     """Sort structures by boundary: (kind, members), members None if all are of one kind."""
+    cell, pbc, structures = geometry.cell, geometry.pbc, geometry.structures
+    if not isinstance(method, str):
+        return [(method, None)]
     if cell is None:
         if method not in ("auto", "open"):
             raise ValueError(f"`method` is {method!r}, which needs a `cell`, but `cell` is None")
@@ -209,7 +215,7 @@ def _boundaries(
         raise ValueError("`method` is 'open' but `pbc` has periodic directions")
     if method == "slab" and bool((count != 2).any()):
         raise ValueError("`method` is 'slab' but `pbc` does not have two periodic directions")
-    kinds = []
+    kinds: list[tuple[str | Sum, Tensor | None]] = []
     full = method if method in ("direct", "mesh") else "auto"
     for kind, chosen in (("open", count == 0), ("slab", count == 2), (full, count == 3)):
         members = torch.nonzero(chosen).squeeze(1)
@@ -217,4 +223,4 @@ def _boundaries(
             return [(kind, None)]
         if len(members):
             kinds.append((kind, members))
-    return list(kinds)
+    return kinds

@@ -23,8 +23,7 @@ from lrcalc.electrostatics.kernels import Sites, Source
 from lrcalc.electrostatics.layout import sum_structures
 from lrcalc.electrostatics.operator import Operator, apply
 from lrcalc.electrostatics.solver import Excitation, Operations, Solution, conjugate_gradients
-from lrcalc.electrostatics.validate import check_response
-from lrcalc.multipoles import Multipoles
+from lrcalc.multipoles import Multipoles, transferred_charges
 
 
 class Induced(NamedTuple):
@@ -48,7 +47,7 @@ class Induced(NamedTuple):
     solution: Solution | None = None
 
 
-def response_order(multipoles: Multipoles) -> int:
+def response_derivatives(multipoles: Multipoles) -> int:
     """Highest derivative of the potential that the response needs; -1: no response."""
     if multipoles.polarizability is not None:
         return 1
@@ -61,29 +60,8 @@ def excite(multipoles: Multipoles, sites: Sites) -> Excitation:
     return Excitation(
         None if multipoles.capacitance is None else sites.potential,
         None if multipoles.polarizability is None else sites.field,
-        None if pair is None else sites.potential[pair.first] - sites.potential[pair.second],
+        None if pair is None else sites.potential[pair.i] - sites.potential[pair.j],
     )
-
-
-def uniform_field(
-    multipoles: Multipoles, field: Tensor, batch: Tensor, positions: Tensor | None = None
-) -> Excitation:
-    """Excitation by a uniform field (S, 3) in V/Å, to be given as ``external`` to `induce`.
-
-    Dipoles feel the field, pairs its drop along the edge. Capacitances of single atoms feel
-    ``-E·r``, which needs ``positions`` and makes sense in open boundaries only; without
-    positions they do not feel the field.
-    """
-    potential = drop = None
-    if multipoles.capacitance is not None:
-        if positions is None:
-            potential = torch.zeros_like(multipoles.charge)
-        else:
-            potential = -(positions * field[batch]).sum(-1)
-    if multipoles.pair is not None:
-        along = field[batch[multipoles.pair.first]]
-        drop = -(multipoles.pair.displacement * along).sum(-1)
-    return Excitation(potential, None if multipoles.polarizability is None else field[batch], drop)
 
 
 def susceptibility(multipoles: Multipoles, w: Excitation) -> Excitation:
@@ -105,12 +83,11 @@ def induce(
     multipoles: Multipoles,
     sites: Sites,
     *,
-    external: Excitation | None = None,
     iterations: int | None = 0,
     tolerance: float | None = None,
     maximum_iterations: int = 200,
 ) -> Induced:
-    """Moments induced by the permanent multipoles and, if given, an external excitation.
+    """Moments induced by the potential and field that the sites feel.
 
     Parameters
     ----------
@@ -120,9 +97,6 @@ def induce(
         Its response coefficients.
     sites : Sites
         Potential and field of the permanent multipoles.
-    external : Excitation or None
-        For instance `uniform_field`. The energy contains it, so that minus the derivative of
-        the energy with respect to a field is the induced dipole.
     iterations : int or None
         0 is linear response, n iterates it n times, None is self-consistent. One iteration is
         a formula like linear response; from two on their convergence is checked.
@@ -136,8 +110,7 @@ def induce(
         If the self-consistent response has no solution (polarization catastrophe) or does not
         converge, or if iterations of the response diverge.
     """
-    check_response(iterations, tolerance, maximum_iterations)
-    start = _add(excite(multipoles, sites), external)
+    start = excite(multipoles, sites)
     operations = _operations(operator, multipoles, start)
     interact, product = operations.interact, operations.product
     solution = None
@@ -250,17 +223,13 @@ class _Solve(torch.autograd.Function):
 
 def _operations(operator: Operator, multipoles: Multipoles, pattern: Excitation) -> Operations:
     """Bind interaction, susceptibility and scalar product to one batch."""
-    count = operator.structures
+    count, batch = operator.plan.structures, operator.plan.batch
     pair = multipoles.pair
-    owners = (
-        operator.batch,
-        operator.batch,
-        None if pair is None else operator.batch[pair.first],
-    )
+    owners = (batch, batch, None if pair is None else batch[pair.i])
 
     def interact(moments: Excitation) -> Excitation:
         source = _source(multipoles, moments)
-        _, made = apply(operator, source, response_order(multipoles))
+        _, made = apply(operator, source, response_derivatives(multipoles))
         assert made is not None
         return _scale(excite(multipoles, made), -1.0)
 
@@ -297,14 +266,12 @@ def _source(multipoles: Multipoles, moments: Excitation) -> Source:
     if moments.potential is not None:
         charge = charge - moments.potential
     if moments.drop is not None and multipoles.pair is not None:
-        charge = charge.index_add(0, multipoles.pair.first, -moments.drop)
-        charge = charge.index_add(0, multipoles.pair.second, moments.drop)
+        pair = multipoles.pair
+        charge = transferred_charges(charge, pair.i, pair.j, -moments.drop)
     return Source(charge, moments.field)
 
 
-def _add(a: Excitation, b: Excitation | None) -> Excitation:
-    if b is None:
-        return a
+def _add(a: Excitation, b: Excitation) -> Excitation:
     return Excitation(
         *(x if y is None else y if x is None else x + y for x, y in zip(a, b, strict=True))
     )

@@ -11,67 +11,84 @@ two-dimensional Ewald sum up to the tail of the Gaussians; a charged slab has th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil, log, sqrt
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lrcalc.units import EPSILON_0
+from lrcalc.electrostatics.choice import choose_sum
+from lrcalc.electrostatics.direct import Direct, DirectPlan
+from lrcalc.electrostatics.sums import Geometry, Interaction
 
 
-def slab_cell(
-    positions: Tensor, cell: Tensor, pbc: Tensor, batch: Tensor, smearing: float, accuracy: float
-) -> tuple[Tensor, float]:
-    """Replace the vector that is not periodic by one normal to the slab, long enough.
+class SlabPlan(NamedTuple):
+    """What of a slab's sum does not move with the atoms, or in steps.
 
-    Parameters
+    Attributes
     ----------
-    positions : Tensor, shape (N, 3), Å
-        Not wrapped along the normal: a slab must be in one piece.
-    cell : Tensor, shape (B, 3, 3), Å
-    pbc : Tensor, shape (B, 3)
-        Two directions of each structure are periodic.
-    batch : Tensor, shape (N,)
-    smearing, accuracy : float
-        Gaussian tails below ``accuracy`` may reach over the cut.
-
-    Returns
-    -------
-    cell : Tensor, shape (B, 3, 3), Å
-        The two periodic vectors, then the new third.
+    axes : Tensor, shape (B, 2)
+        The periodic cell vectors.
     height : float, Å
-        Its length, common to the batch.
+        Length of the third cell vector, common to the batch.
+    direct : DirectPlan
     """
-    order = torch.argsort(pbc.logical_not().to(torch.uint8), dim=1, stable=True)
-    rows = cell.gather(1, order[:, :2, None].expand(-1, -1, 3))
+
+    axes: Tensor
+    height: float
+    direct: DirectPlan
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Sum of structures periodic in two directions.
+
+    Positions are not wrapped along the normal: a slab must be in one piece. Gaussian tails below
+    ``accuracy`` may reach over the cut.
+    """
+
+    smearing: float
+    k_cutoff: float
+    accuracy: float
+    contains_self: ClassVar[bool] = True
+    looks_at_positions: ClassVar[bool] = True
+
+    def plan(self, geometry: Geometry) -> SlabPlan:
+        """Choose the repeat length by the thickness, then the waves as `Direct` does."""
+        assert geometry.cell is not None
+        assert geometry.pbc is not None
+        closed = geometry.pbc.logical_not().to(torch.uint8)
+        axes = torch.argsort(closed, dim=1, stable=True)[:, :2]
+        _, normal = _plane(geometry.cell.detach(), axes)
+        z = (geometry.positions.detach() * normal[geometry.batch]).sum(-1)
+        bounds = z.new_full((2, geometry.structures), float("inf"))
+        low = bounds[0].scatter_reduce(0, geometry.batch, z, "amin")
+        high = (-bounds[1]).scatter_reduce(0, geometry.batch, z, "amax")
+        thickness = float((high - low).max())
+        height = 2.0 * (thickness + self.smearing * sqrt(-2.0 * log(self.accuracy)))
+        # in steps of a twentieth, so that the repeat length hardly ever changes along a trajectory
+        height = 1.05 ** ceil(log(height) / log(1.05))
+        cell = _closed_cell(geometry.cell, axes, height)
+        inside = geometry._replace(cell=cell)
+        choose_sum("direct", inside, self.smearing, self.k_cutoff, self.accuracy)
+        return SlabPlan(axes, height, Direct(self.smearing, self.k_cutoff).plan(inside, height))
+
+    def evaluate(self, plan: SlabPlan, positions: Tensor, cell: Tensor | None) -> Interaction:
+        """`Direct` in the cell closed by a third vector along the normal."""
+        assert cell is not None
+        closed = _closed_cell(cell, plan.axes, plan.height)
+        return Direct(self.smearing, self.k_cutoff).evaluate(plan.direct, positions, closed)
+
+
+def _plane(cell: Tensor, axes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the periodic vectors (B, 2, 3) and the unit normal (B, 3)."""
+    rows = cell.gather(1, axes[:, :, None].expand(-1, -1, 3))
     normal = torch.linalg.cross(rows[:, 0], rows[:, 1])
-    normal = normal / normal.norm(dim=-1, keepdim=True)
-    z = (positions * normal[batch]).sum(-1).detach()
-    bounds = z.new_full((2, len(cell)), float("inf"))
-    low = bounds[0].scatter_reduce(0, batch, z, "amin")
-    high = (-bounds[1]).scatter_reduce(0, batch, z, "amax")
-    thickness = float((high - low).max())
-    height = 2.0 * (thickness + smearing * sqrt(-2.0 * log(accuracy)))
-    # in steps of a twentieth, so that the repeat length hardly ever changes along a trajectory
-    height = 1.05 ** ceil(log(height) / log(1.05))
-    return torch.cat([rows, height * normal[:, None]], 1), height
+    return rows, normal / normal.norm(dim=-1, keepdim=True)
 
 
-def truncate_weight(weight: Tensor, in_plane: Tensor, third: Tensor, height: float) -> Tensor:
-    """Weights v̂(k) of the interaction cut at half the height.
-
-    Parameters
-    ----------
-    weight : Tensor, shape (B, P, T)
-    in_plane : Tensor, shape (B, P), Å⁻²
-        Squared wave number G² within the slab.
-    third : Tensor, shape (T,)
-        Index n along the normal.
-    """
-    flat = in_plane == 0
-    g = torch.where(flat, torch.ones_like(in_plane), in_plane).sqrt()
-    decay = torch.where(flat, torch.ones_like(g), torch.exp(-0.5 * height * g))
-    sign = 1.0 - 2.0 * third.remainder(2).to(weight.dtype)
-    origin = flat[:, :, None] & (third == 0)
-    constant = weight.new_tensor(-(height**2) / (8.0 * EPSILON_0))
-    return torch.where(origin, constant, weight * (1.0 - decay[:, :, None] * sign))
+def _closed_cell(cell: Tensor, axes: Tensor, height: float) -> Tensor:
+    """Return the two periodic vectors, then one of length ``height`` normal to them."""
+    rows, normal = _plane(cell, axes)
+    return torch.cat([rows, height * normal[:, None]], 1)

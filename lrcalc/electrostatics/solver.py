@@ -22,7 +22,7 @@ class Excitation(NamedTuple):
     potential : Tensor or None, shape (N,), V
     field : Tensor or None, shape (N, 3), V/Å
     drop : Tensor or None, shape (P,), V
-        Potential of ``first`` minus that of ``second``.
+        Potential of ``i`` minus that of ``j`` of each pair.
     """
 
     potential: Tensor | None = None

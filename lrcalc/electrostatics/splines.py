@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MAXIMUM_ORDER = 16
-
 
 @lru_cache
 def spline_coefficients(order: int) -> tuple[tuple[float, ...], ...]:
@@ -45,13 +43,13 @@ def spline_coefficients(order: int) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(x) for x in pieces[order - 1 - j]) for j in range(order))
 
 
-def spline_matrix(order: int, low: int, high: int) -> Tensor:
-    """Matrix (p, (high - low + 1) p) from powers of v to derivatives low … high of the weights."""
+@lru_cache
+def spline_matrix(order: int, derivatives: int) -> Tensor:
+    """Matrix (p, (derivatives + 1) p) from powers of v to the weights and their derivatives."""
     base = torch.tensor(spline_coefficients(order), dtype=torch.float64)
     columns = []
-    for derivative in range(high + 1):
-        if derivative >= low:
-            columns.append(base.T)
+    for _ in range(derivatives + 1):
+        columns.append(base.T)
         shifted = base[:, 1:] * torch.arange(1, order, dtype=torch.float64)
         base = torch.cat([shifted, torch.zeros_like(base[:, :1])], 1)
     return torch.cat(columns, 1)
@@ -61,34 +59,37 @@ class _Splines(torch.autograd.Function):
     """Weights and their derivatives; the derivative of derivative a is derivative a + 1."""
 
     @staticmethod
-    def forward(ctx: Any, v: Tensor, order: int, low: int, high: int) -> Tensor:
-        ctx.save_for_backward(v)
-        ctx.arguments = (order, low, high)
+    def forward(ctx: Any, v: Tensor, matrix: Tensor, low: int, high: int) -> Tensor:
+        ctx.save_for_backward(v, matrix)
+        ctx.range = (low, high)
+        order = len(matrix)
         powers = v.detach()[..., None] ** torch.arange(order, device=v.device)
-        matrix = spline_matrix(order, low, high).to(v)
-        return (powers @ matrix).unflatten(-1, (high - low + 1, order))
+        weights = powers @ matrix[:, low * order : (high + 1) * order]
+        return weights.unflatten(-1, (high - low + 1, order))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        (v,) = ctx.saved_tensors
-        order, low, high = ctx.arguments
-        slope = _Splines.apply(v, order, low + 1, high + 1)
+        v, matrix = ctx.saved_tensors
+        low, high = ctx.range
+        slope = _Splines.apply(v, matrix, low + 1, high + 1)
         return (gradients[0] * slope).sum((-1, -2)), None, None, None
 
 
-def spline_weights(v: Tensor, order: int, derivatives: int) -> Tensor:
+def spline_weights(v: Tensor, matrix: Tensor, derivatives: int) -> Tensor:
     """Weights on the p nodes and their derivatives 0 … ``derivatives``.
 
     Parameters
     ----------
     v : Tensor, shape (...)
         Offset from the middle of the mesh cell, in [-½, ½).
+    matrix : Tensor
+        `spline_matrix` of the order, with as many derivatives as will be taken in all.
 
     Returns
     -------
     Tensor, shape (..., derivatives + 1, order)
     """
-    return _Splines.apply(v, order, 0, derivatives)  # type: ignore[no-any-return]
+    return _Splines.apply(v, matrix, 0, derivatives)  # type: ignore[no-any-return]
 
 
 def spline_filter(index: Tensor, size: int, order: int) -> Tensor:

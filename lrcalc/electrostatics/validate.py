@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrcalc.electrostatics.sums import Geometry, Sum
 from lrcalc.multipoles import Multipoles
 
 METHODS = ("auto", "direct", "mesh", "open", "slab")
 
 
-def check_arguments(smearing: float, k_cutoff: float | None, method: str, accuracy: float) -> None:
-    """Check the numbers and names; see `electrostatic_energy`."""
+def check_arguments(
+    smearing: float, k_cutoff: float | None, method: str | Sum, accuracy: float
+) -> None:
+    """Check the numbers and names; see `Ewald`."""
     # the bounds only keep powers of these numbers from overflowing
     if not _between(1e-6, smearing, 1e6):
         raise ValueError(f"`smearing` is {smearing!r} Å but must be a number from 1e-6 to 1e6")
@@ -25,8 +28,10 @@ def check_arguments(smearing: float, k_cutoff: float | None, method: str, accura
         )
     if not _between(1e-14, accuracy, 1.0) or accuracy == 1.0:
         raise ValueError(f"`accuracy` is {accuracy!r} but must be a number between 1e-14 and 1")
-    if method not in METHODS:
-        raise ValueError(f"`method` is {method!r} but must be one of {', '.join(METHODS)}")
+    if method not in METHODS and not isinstance(method, Sum):
+        raise ValueError(
+            f"`method` is {method!r} but must be one of {', '.join(METHODS)}, or a Sum"
+        )
 
 
 def check_response(
@@ -71,9 +76,9 @@ def check_types(
             _like(name, value, positions)
     pair = multipoles.pair
     if pair is not None:
-        _index("pair.first", pair.first, positions)
-        _index("pair.second", pair.second, positions)
-        _like("pair.displacement", pair.displacement, positions)
+        _index("pair.i", pair.i, positions)
+        _index("pair.j", pair.j, positions)
+        _like("pair.vector", pair.vector, positions)
         _like("pair.capacitance", pair.capacitance, positions)
     if batch is not None:
         _index("batch", batch, positions)
@@ -101,13 +106,13 @@ def as_boundaries(
     return flags.bool().expand(structures, 3)
 
 
-def check_geometry(
-    positions: Tensor, cell: Tensor | None, batch: Tensor, structures: int, pbc: Tensor | None
-) -> None:
-    """Check shapes, finiteness and cells; ``cell`` is (S, 3, 3) and ``pbc`` (S, 3) here."""
-    _finite("positions", positions)
+def check_geometry(geometry: Geometry) -> None:
+    """Check that numbers are finite, structures not empty and periodic cells not flat."""
+    cell, pbc, structures = geometry.cell, geometry.pbc, geometry.structures
+    _finite("positions", geometry.positions)
     if structures > 1:
-        empty = torch.nonzero(torch.bincount(batch, minlength=structures) == 0).squeeze(1)
+        counts = torch.bincount(geometry.batch, minlength=structures)
+        empty = torch.nonzero(counts == 0).squeeze(1)
         if len(empty):
             raise ValueError(
                 f"`batch` has no atom of structures {empty.tolist()} of {structures}: number the "
@@ -186,15 +191,15 @@ def check_multipoles(multipoles: Multipoles, atoms: int) -> None:
         _check_polarizability(multipoles.polarizability.detach())
     pair = multipoles.pair
     if pair is not None:
-        count = len(pair.first)
+        count = len(pair.i)
         if (
-            pair.second.shape != (count,)
-            or pair.displacement.shape != (count, 3)
+            pair.j.shape != (count,)
+            or pair.vector.shape != (count, 3)
             or pair.capacitance.shape != (count,)
         ):
             raise ValueError(
-                "`pair` must have first (P,), second (P,), displacement (P, 3) and capacitance "
-                f"(P,) but has {[tuple(x.shape) for x in pair]}"
+                "`pair` must have i (P,), j (P,), vector (P, 3) and capacitance (P,) but has "
+                f"{[tuple(x.shape) for x in pair]}"
             )
         _not_negative("pair.capacitance", pair.capacitance)
 

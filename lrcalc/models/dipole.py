@@ -70,8 +70,8 @@ def _moments(system: System, terms: Terms, positions: Tensor) -> Tensor:
     if induced.induced_dipole is not None:
         moments = moments + induced.induced_dipole.double()
     if multipoles.pair is not None and induced.transfer is not None:
-        flow = induced.transfer[:, None] * multipoles.pair.displacement
-        moments = moments.index_add(0, multipoles.pair.first, flow.double())
+        flow = -induced.transfer[:, None] * multipoles.pair.vector
+        moments = moments.index_add(0, multipoles.pair.i, flow.double())
     if multipoles.capacitance is not None and induced.induced_charge is not None:
         lever = capacitance_lever(system, multipoles.capacitance.double(), positions)
         moments = moments + induced.induced_charge.double()[:, None] * lever
@@ -102,9 +102,9 @@ def lattice_polarizability(system: System, terms: Terms) -> Tensor:
             alpha = torch.diag_embed(alpha[:, None].expand(-1, 3))
         total = total + sum_by_structure(alpha, system.batch, n)
     if multipoles.pair is not None:
-        arm = multipoles.pair.displacement.double()
+        arm = multipoles.pair.vector.double()
         spread = multipoles.pair.capacitance.double()[:, None, None] * _square(arm)
-        total = total + sum_by_structure(spread, system.batch[multipoles.pair.first], n)
+        total = total + sum_by_structure(spread, system.batch[multipoles.pair.i], n)
     if multipoles.capacitance is not None:
         capacitance = multipoles.capacitance.double()
         arm = capacitance_lever(system, capacitance, positions)

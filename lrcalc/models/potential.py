@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lrcalc.electrostatics import Electrostatics, electrostatic_energy
+from lrcalc.electrostatics import ElectrostaticsResult, Ewald
 from lrcalc.models.backbone import (
     NATIVE,
     Backbone,
@@ -49,7 +49,7 @@ class Terms(NamedTuple):
         Field-free energy.
     readout : Readings
         Local energies, multipoles, charge transfers.
-    electrostatics : Electrostatics or None
+    electrostatics : ElectrostaticsResult or None
         Energy and, where the model responds, induced moments; None without charges.
     vectors : Tensor, shape (E, 3), Å
         Pair vectors.
@@ -62,7 +62,7 @@ class Terms(NamedTuple):
 
     energy: Tensor
     readout: Readings
-    electrostatics: Electrostatics | None
+    electrostatics: ElectrostaticsResult | None
     vectors: Tensor
     surface: Tensor | None = None
     surface_volume: float | None = None
@@ -85,6 +85,8 @@ class Potential(nn.Module):
     ----------
     backbone : Backbone
     readout : Readout
+    ewald : Ewald or None
+        The electrostatics; None for a short-ranged model (level "sr").
     surface : PolarizabilitySurface or None
         Made with the option ``surface`` (its hidden width; 0 for none) or `add_surface`.
     species : tuple of int
@@ -131,6 +133,11 @@ class Potential(nn.Module):
             transfer_channels=c["transfer_channels"],
             anisotropic=c["anisotropic"],
         )
+        self.ewald: Ewald | None = None
+        if c["level"] != "sr":
+            self.ewald = Ewald(
+                c["smearing"], c["k_cutoff"], c["accuracy"], iterations=c["iterations"]
+            )
         self.register_buffer("species_of_number", species_table(self.species), persistent=False)
         zero = torch.zeros(len(self.species), dtype=torch.float64)
         self.register_buffer("reference_energy", zero)
@@ -202,9 +209,18 @@ class Potential(nn.Module):
         features, readings = self.read(system, pairs, vectors)
         local = readings.energies.double() + reference
         energy = sum_by_structure(local, system.batch, system.n_structures)
-        if self.config["level"] == "sr":
+        if self.ewald is None:
             return Terms(energy, readings, None, vectors)
-        electrostatics = self._electrostatics(system, readings)
+        electrostatics: ElectrostaticsResult = self.ewald(
+            system.positions.to(self.dtype),
+            system.cell.to(self.dtype),
+            readings.multipoles,
+            batch=None if system.n_structures == 1 else system.batch,
+            pbc=system.pbc,
+            # structures were checked where they came in (`from_ase`); what the readout makes of
+            # them is not the user's input, and rounding in it is no error
+            check=False,
+        )
         alpha = None
         if surface and self.surface is not None:
             alpha = self.surface(features, species, system.batch, system.n_structures)
@@ -234,22 +250,6 @@ class Potential(nn.Module):
                 f"the model knows the atomic numbers {list(self.species)} but the structure has "
                 f"{sorted(unknown)}; use or train a model for them"
             )
-
-    def _electrostatics(self, system: System, readings: Readings) -> Electrostatics:
-        return electrostatic_energy(
-            system.positions.to(self.dtype),
-            system.cell.to(self.dtype),
-            readings.multipoles,
-            batch=system.batch,
-            pbc=system.pbc,
-            smearing=self.config["smearing"],
-            k_cutoff=self.config["k_cutoff"],
-            accuracy=self.config["accuracy"],
-            iterations=self.config["iterations"],
-            # structures were checked where they came in (`from_ase`); what the readout makes of
-            # them is not the user's input, and rounding in it is no error
-            check=False,
-        )
 
 
 def _complete(settings: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:

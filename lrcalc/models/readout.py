@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from lrcalc.models.backbone import Features
 from lrcalc.models.radial import envelope, radial_basis
-from lrcalc.multipoles import Multipoles, PairResponse, quadrupole_from_spherical
+from lrcalc.multipoles import (
+    Multipoles,
+    PairResponse,
+    quadrupole_from_spherical,
+    transferred_charges,
+)
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, sum_by_structure
 
@@ -208,7 +213,7 @@ class Readout(nn.Module):
         distance = torch.linalg.vector_norm(arm, dim=1)
         # a sum of rounded numbers, -1e-7 at the cutoff, where a capacitance must not be negative
         reach = envelope(distance, self.transfer_cutoff).clamp(min=0.0) * torch.exp(1.0 - distance)
-        return PairResponse(i, j, -arm, 0.5 * reach * capacitance.index_select(0, i))
+        return PairResponse(i, j, arm, 0.5 * reach * capacitance.index_select(0, i))
 
     def _charge(
         self,
@@ -224,8 +229,7 @@ class Readout(nn.Module):
             return neutral(parts["charge"][:, 0], system), None
         rows, amount = self._transfers(parts["charge"], species, pairs, vectors)
         kept = neutral(self.species_charge[species], system)
-        charge = kept.index_add(0, pairs.i[rows], amount)
-        charge = charge.index_add(0, pairs.j[rows], -amount)
+        charge = transferred_charges(kept, pairs.i[rows], pairs.j[rows], amount)
         return charge, Transfers(rows, amount, kept)
 
     def _transfers(

@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from lrcalc.electrostatics import choice, direct, electrostatic_energy
+from lrcalc import memory
+from lrcalc.electrostatics import Geometry, choice, direct, electrostatic_energy
 from lrcalc.multipoles import Multipoles
 from lrcalc.testing import check_electrostatics
 from tests.electrostatics.test_energy import CELL, energy_and_forces, system
@@ -18,13 +19,13 @@ def blocks(monkeypatch, size=1e5):
     """Make the direct sum work in blocks even for small cells; return the list of their counts."""
     monkeypatch.setattr(direct, "BLOCK_BYTES", int(size))
     counts = []
-    original = direct.evaluate_direct
+    original = direct.Direct._interact
 
-    def counted(plan, source, order):
-        counts.append(0 if plan.waves else -(-len(plan.first) // plan.pairs))
-        return original(plan, source, order)
+    def counted(self, bound, source, derivatives):
+        counts.append(0 if bound.waves else -(-len(bound.plan.first) // bound.plan.pairs))
+        return original(self, bound, source, derivatives)
 
-    monkeypatch.setattr("lrcalc.electrostatics.operator.evaluate_direct", counted)
+    monkeypatch.setattr(direct.Direct, "_interact", counted)
     return counts
 
 
@@ -90,8 +91,8 @@ def test_pieces_that_are_kept(monkeypatch):
     whole, forces = energy_and_forces(r, cell, m, batch=batch, **options)
     monkeypatch.setattr(direct, "PIECE_BYTES", 50_000)
     pieces = []
-    original = direct._waves
-    monkeypatch.setattr(direct, "_waves", lambda *a: pieces.append(a[1:]) or original(*a))
+    original = direct.Direct._waves
+    monkeypatch.setattr(direct.Direct, "_waves", lambda *a: pieces.append(a[2]) or original(*a))
     found, same = energy_and_forces(r, cell, m, batch=batch, **options)
     assert len(pieces) > 2
     torch.testing.assert_close(found.energy, whole.energy, rtol=1e-12, atol=1e-12)
@@ -102,7 +103,8 @@ def test_pieces_that_are_kept(monkeypatch):
 
 def choose(kind="auto", atoms=3, length=200.0, dtype=D):
     cell = length * torch.eye(3, dtype=dtype)[None]
-    return choice.choose_sum(kind, atoms, cell, 1.0, 4.8, 1e-5, 0, 0)
+    geometry = Geometry(torch.zeros(atoms, 3), cell, torch.zeros(atoms), 1, None)
+    return choice.choose_sum(kind, geometry, 1.0, 4.8, 1e-5)
 
 
 def test_choice_by_memory(monkeypatch):
@@ -128,13 +130,13 @@ def test_choice_by_memory(monkeypatch):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits are read on Linux")
 def test_available_memory_knows_limits():
     device = torch.device("cpu")
-    free = choice.available_bytes(device)
+    free = memory.available_bytes(device)
     assert 0 < free < 1e14
-    used = 1024 * choice._field(choice.Path("/proc/self/status"), "VmSize:")
+    used = 1024 * memory._field(memory.Path("/proc/self/status"), "VmSize:")
     old = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (int(used + 1e9), old[1]))
     try:
-        assert choice.available_bytes(device) < min(free, 1.1e9)
+        assert memory.available_bytes(device) < min(free, 1.1e9)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, old)
 

@@ -3,45 +3,28 @@
 import pytest
 import torch
 
-from lrcalc.electrostatics import (
-    apply,
-    electrostatic_energy,
-    induce,
-    make_operator,
-    uniform_field,
-)
-from lrcalc.electrostatics.kernels import Source, smeared_coulomb
+from lrcalc.electrostatics import Ewald, Geometry, Sites, Source, electrostatic_energy
+from lrcalc.electrostatics.kernels import smeared_coulomb
+from lrcalc.electrostatics.operator import apply, bind
+from lrcalc.electrostatics.response import induce
 from lrcalc.multipoles import Multipoles, PairResponse
 from tests.electrostatics.test_energy import CELL, energy_and_forces, system
 
 D = torch.float64
 
 
-def operator(r, cell, smearing=1.0, **options):
-    batch = torch.zeros(len(r), dtype=torch.long)
-    defaults = {
-        "smearing": smearing,
-        "k_cutoff": None,
-        "method": "auto",
-        "accuracy": 1e-10,
-        "remove_self_interaction": True,
-        "multipole": 1,
-        "derivatives": 1,
-    }
-    cell = None if cell is None else cell[None]
-    return make_operator(r, cell, batch, 1, None, **(defaults | options))
-
-
 def polarizability(r, cell, m, **options):
     """-∂²𝓕/∂E∂E of the induced part, by automatic differentiation."""
-    inside = operator(r, cell)
+    geometry = Geometry(r, cell, torch.zeros(len(r), dtype=torch.long), 1, None)
+    plan = Ewald(accuracy=1e-10).plan(geometry, m, with_field=True)
+    inside = bind(plan.groups, r, cell)
     _, sites = apply(inside, Source(m.charge), 1)
-    field = torch.zeros(1, 3, dtype=D, requires_grad=True)
-    external = uniform_field(m, field, inside.batch)
-    result = induce(inside, m, sites, external=external, **options)
+    field = torch.zeros(3, dtype=D, requires_grad=True)
+    felt = Sites(sites.potential - r @ field, sites.field + field)
+    result = induce(inside, m, felt, **options)
     (dipole,) = torch.autograd.grad(-result.energy.sum(), field, create_graph=True)
-    rows = [torch.autograd.grad(x, field, retain_graph=True)[0][0] for x in dipole[0]]
-    return result, dipole[0].detach(), torch.stack(rows)
+    rows = [torch.autograd.grad(x, field, retain_graph=True)[0] for x in dipole]
+    return result, dipole.detach(), torch.stack(rows)
 
 
 def test_two_polarizable_dipoles():
@@ -169,14 +152,14 @@ def test_sign_of_the_response(iterations):
 def pairs(r):
     first, second = torch.tensor([0, 1, 2, 4]), torch.tensor([2, 3, 5, 1])
     kappa = torch.tensor([0.01, 0.02, 0.005, 0.03], dtype=D)
-    return PairResponse(first, second, r[first] - r[second], kappa)
+    return PairResponse(first, second, r[second] - r[first], kappa)
 
 
 def test_pair_response():
     r, m = system("u")
     m = m._replace(pair=pairs(r))
     result, dipole, found = polarizability(r, None, m, iterations=0)
-    kappa, d = m.pair.capacitance, m.pair.displacement
+    kappa, d = m.pair.capacitance, -m.pair.vector
     expected = torch.einsum("p,pa,pb->ab", kappa, d, d)
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
     # no external field: what flows is neutral and its dipole is that of the flow along edges
@@ -184,7 +167,7 @@ def test_pair_response():
     torch.testing.assert_close(dipole, (flow[:, None] * d).sum(0), rtol=1e-11, atol=1e-13)
     assert float(result.charge.detach().sum()) == pytest.approx(0.0, abs=1e-14)
     made = electrostatic_energy(r, CELL, m, iterations=0)
-    drop = made.potential[m.pair.first] - made.potential[m.pair.second]
+    drop = made.potential[m.pair.i] - made.potential[m.pair.j]
     expected = -0.5 * float((kappa * drop.square()).sum())
     assert float(made.energy - made.permanent_energy) == pytest.approx(expected, rel=1e-12)
     torch.testing.assert_close(made.transfer, -kappa * drop)
@@ -268,8 +251,8 @@ def test_pair_response_of_a_batch_is_that_of_its_structures(method, iterations):
     batch = torch.tensor([0] * 6 + [1] * 7)
     first, second = (m.pair for _, m in structures)
     shifted = PairResponse(
-        torch.cat([first.first, second.first + 6]), torch.cat([first.second, second.second + 6]),
-        torch.cat([first.displacement, second.displacement]),
+        torch.cat([first.i, second.i + 6]), torch.cat([first.j, second.j + 6]),
+        torch.cat([first.vector, second.vector]),
         torch.cat([first.capacitance, second.capacitance]),
     )  # fmt: skip
     both = Multipoles(
@@ -304,10 +287,8 @@ def test_forces_and_second_derivatives_of_the_pair_response(iterations):
 
     def energy(x):
         # arms and capacitances move with the atoms, as those of a model do
-        arm = x[reference.first] - x[reference.second]
-        pair = PairResponse(
-            reference.first, reference.second, arm, 0.05 * torch.exp(-0.1 * (arm**2).sum(1))
-        )
+        arm = x[reference.j] - x[reference.i]
+        pair = PairResponse(reference.i, reference.j, arm, 0.05 * torch.exp(-0.1 * (arm**2).sum(1)))
         return electrostatic_energy(x, CELL, m._replace(pair=pair), **options).energy.sum()
 
     def gradient(x, graph=False):

@@ -1,0 +1,360 @@
+"""`Ewald`: the electrostatics of a model, configured once and called at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lrcalc.electrostatics.choice import choose_sum
+from lrcalc.electrostatics.direct import Direct
+from lrcalc.electrostatics.kernels import Source, converged_cutoff, interaction_energy
+from lrcalc.electrostatics.mesh import Mesh
+from lrcalc.electrostatics.open import Open
+from lrcalc.electrostatics.operator import Groups, apply, bind, plan_groups
+from lrcalc.electrostatics.response import induce, response_derivatives
+from lrcalc.electrostatics.slab import Slab
+from lrcalc.electrostatics.solver import Solution
+from lrcalc.electrostatics.sums import Geometry, Sum
+from lrcalc.electrostatics.validate import (
+    as_boundaries,
+    as_cells,
+    check_arguments,
+    check_geometry,
+    check_multipoles,
+    check_response,
+    check_types,
+    count_structures,
+)
+from lrcalc.multipoles import Multipoles
+
+
+class ElectrostaticsResult(NamedTuple):
+    """Energy and potential of a batch; an entry that was not needed is None.
+
+    Attributes
+    ----------
+    energy : Tensor, shape (S,), eV
+        Permanent and induced energy of each structure.
+    permanent_energy : Tensor, shape (S,), eV
+    potential : Tensor or None, shape (N,), V
+        Potential of the permanent multipoles at each atom, own contribution removed.
+    field : Tensor or None, shape (N, 3), V/Å
+        Minus the gradient of that potential.
+    induced_charge : Tensor or None, shape (N,), e
+        On atoms, with what flowed within pairs.
+    induced_dipole : Tensor or None, shape (N, 3), e Å
+    transfer : Tensor or None, shape (P,), e
+        Charge that ``pair.i`` gained from ``pair.j``.
+    solution : Solution or None
+        Residual, iterations and stop reason of a self-consistent response.
+    atomic_energy : Tensor or None, shape (N,), eV
+        Share of each atom in the energy (half of each interaction); with ``with_field``.
+    """
+
+    energy: Tensor
+    permanent_energy: Tensor
+    potential: Tensor | None = None
+    field: Tensor | None = None
+    induced_charge: Tensor | None = None
+    induced_dipole: Tensor | None = None
+    transfer: Tensor | None = None
+    solution: Solution | None = None
+    atomic_energy: Tensor | None = None
+
+
+class EwaldPlan(NamedTuple):
+    """What `Ewald.plan` settled.
+
+    Attributes
+    ----------
+    groups : Groups
+    derivatives : int
+        Of the potential of the permanent multipoles; -1: their energy alone.
+    with_field : bool
+        Atomic energies are wanted too.
+    """
+
+    groups: Groups
+    derivatives: int
+    with_field: bool
+
+
+class Ewald(nn.Module):
+    """Energy of smeared, polarizable multipoles (Kim et al., arXiv:2605.05746).
+
+    Parameters
+    ----------
+    smearing : float
+        Gaussian width σ, Å.
+    k_cutoff : float or None
+        Largest wave number of the sum, Å⁻¹. None: where the weight exp(-σ²k²/2) has fallen to
+        ``accuracy``. A given cutoff is kept as it is even if that leaves more out, because the
+        truncation is part of published models (k_c = π Å⁻¹ with σ = 1 Å).
+    accuracy : float
+        Relative error of forces that the mesh (root mean square, see `mesh_size.mesh_error`) and
+        a cutoff chosen here may have. float32 itself reaches about 1e-6.
+    method : str or Sum
+        How structures periodic in three directions are summed: "direct", "mesh" or "auto", the
+        faster one that fits into memory. "open" and "slab" choose nothing: they refuse a batch
+        with other boundaries than none, or two, periodic directions. A `Sum` of your own sums
+        all structures, whatever their boundaries.
+    iterations : int or None
+        Response: 0 is the linear response of the paper, n iterates it n times, None makes it
+        self-consistent (conjugate gradients; derivatives by the implicit-function theorem).
+    tolerance : float or None
+        Relative residual of the self-consistent response, between 0 and 1; None: 1e-10
+        (float32: 1e-5).
+    maximum_iterations : int
+        Limit of the self-consistent response.
+    remove_self_interaction : bool
+        Take off the energy, potential and field of each site at itself. If False the self term
+        is part of every boundary, open ones included.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument that is wrong.
+
+    Notes
+    -----
+    A net charge in a cell periodic in three directions is neutralised by a uniform background
+    (the k = 0 term is left out), with tin-foil boundary. The smeared interaction makes the
+    energy of overlapping sites finite: nothing here refuses close atoms.
+
+    A call is `plan`, on the host and remembered while cells, boundaries and sizes stay the same,
+    and `evaluate`, which looks at no value with linear or once iterated response. More iterations
+    are looked at once, at the end, for divergence; the self-consistent response at each step.
+    """
+
+    def __init__(
+        self,
+        smearing: float = 1.0,
+        k_cutoff: float | None = None,
+        accuracy: float = 1e-5,
+        method: str | Sum = "auto",
+        *,
+        iterations: int | None = 0,
+        tolerance: float | None = None,
+        maximum_iterations: int = 200,
+        remove_self_interaction: bool = True,
+    ) -> None:
+        super().__init__()
+        check_arguments(smearing, k_cutoff, method, accuracy)
+        check_response(iterations, tolerance, maximum_iterations)
+        self.smearing = smearing
+        self.k_cutoff = converged_cutoff(smearing, accuracy) if k_cutoff is None else k_cutoff
+        self.accuracy = accuracy
+        self.method = method
+        self.iterations = iterations
+        self.tolerance = tolerance
+        self.maximum_iterations = maximum_iterations
+        self.remove_self_interaction = remove_self_interaction
+        self._remembered: _Remembered | None = None
+
+    def extra_repr(self) -> str:
+        """Return the settings, as they are given to the constructor."""
+        names = ("smearing", "k_cutoff", "accuracy", "method", "iterations")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+    def forward(
+        self,
+        positions: Tensor,
+        cell: Tensor | None,
+        multipoles: Multipoles,
+        *,
+        batch: Tensor | None = None,
+        pbc: Tensor | Sequence[Any] | bool | None = None,
+        with_field: bool = False,
+        check: bool = True,
+    ) -> ElectrostaticsResult:
+        """Energy of a batch of structures.
+
+        Parameters
+        ----------
+        positions : Tensor, shape (N, 3), Å
+            float32 or float64; cell and multipoles must have the same type.
+        cell : Tensor or None, shape (3, 3) or (S, 3, 3), Å
+            Cell vectors as rows, of either handedness; None for open boundaries. Entries of open
+            structures are not looked at. One cell of shape (3, 3) holds for all structures.
+        multipoles : Multipoles
+            What sits on the atoms and how it responds.
+        batch : Tensor or None, shape (N,)
+            Structure of each atom, 0 … S - 1 in any order and each with at least one atom; None
+            is a single structure.
+        pbc : Tensor, sequence of bool, bool or None, shape (3,) or (S, 3)
+            Periodic directions of each structure: none, two (a slab) or three. None means three
+            if there is a cell, whatever the ``method``. Different boundaries may be mixed in a
+            batch.
+        with_field : bool
+            Return potential, field and atomic energies also where the response does not need
+            them.
+        check : bool
+            Look for types, shapes, values and cells that make no sense (a few reductions).
+
+        Returns
+        -------
+        ElectrostaticsResult
+            Differentiable at least twice in positions, cell and multipoles, with any method.
+
+        Raises
+        ------
+        ValueError
+            Naming the argument that is wrong, a polarization catastrophe, an iterated response
+            that diverges, or a cell too large for its sum over waves.
+        """
+        if check:
+            check_types(positions, cell, multipoles, batch)
+        structures = count_structures(positions, cell, batch, check)
+        if batch is None:
+            batch = torch.zeros(len(positions), dtype=torch.long, device=positions.device)
+        geometry = Geometry(
+            positions,
+            None if cell is None else as_cells(cell, structures),
+            batch.long(),
+            structures,
+            None if pbc is None else as_boundaries(pbc, structures, positions.device),
+        )
+        if check:
+            check_geometry(geometry)
+            check_multipoles(multipoles, len(positions))
+        plan = self.plan(geometry, multipoles, with_field=with_field)
+        return self.evaluate(plan, geometry.positions, geometry.cell, multipoles)
+
+    def plan(
+        self, geometry: Geometry, multipoles: Multipoles, *, with_field: bool = False
+    ) -> EwaldPlan:
+        """Choose sums, mesh sizes and waves: all that needs the values of cells and indices.
+
+        Remembered: while cells, boundaries and sizes are those of the last call, as in constant
+        volume, so is the plan. That of a slab also follows its thickness.
+
+        Parameters
+        ----------
+        geometry : Geometry
+            Its orders (``multipole``, ``derivatives``) are filled in here.
+        multipoles : Multipoles
+            Only which of them there are.
+        with_field : bool
+            As in the call.
+        """
+        derivatives = response_derivatives(multipoles)
+        if with_field:
+            derivatives = 1 if multipoles.quadrupole is None else 2
+        induced_dipoles = multipoles.polarizability is not None and self.iterations != 0
+        dipoles = multipoles.dipole is not None or induced_dipoles
+        geometry = geometry._replace(
+            multipole=2 if multipoles.quadrupole is not None else int(dipoles),
+            derivatives=max(derivatives, 0),
+        )
+        known = self._remembered
+        if known is not None and known.fits(geometry):
+            return EwaldPlan(known.groups, derivatives, with_field)
+        self._remembered = None
+        groups = plan_groups(
+            geometry, self.method, self._choose, self.smearing, not self.remove_self_interaction
+        )
+        if not any(group.sum.looks_at_positions for group in groups.groups):
+            self._remembered = _remember(geometry, groups)
+        return EwaldPlan(groups, derivatives, with_field)
+
+    def evaluate(
+        self, plan: EwaldPlan, positions: Tensor, cell: Tensor | None, multipoles: Multipoles
+    ) -> ElectrostaticsResult:
+        """Evaluate a plan: tensors to tensors.
+
+        Parameters
+        ----------
+        plan : EwaldPlan
+            For these cells, sizes and kinds of multipoles.
+        positions : Tensor, shape (N, 3), Å
+        cell : Tensor or None, shape (S, 3, 3), Å
+            As the plan was made with; it is needed again for gradients.
+        multipoles : Multipoles
+        """
+        operator = bind(plan.groups, positions, cell)
+        source = Source(multipoles.charge, multipoles.dipole, multipoles.quadrupole)
+        permanent, sites = apply(operator, source, plan.derivatives)
+        if sites is None:
+            return ElectrostaticsResult(permanent, permanent)
+        atomic = 0.5 * interaction_energy(source, sites) if plan.with_field else None
+        result = ElectrostaticsResult(
+            permanent, permanent, sites.potential, sites.field, atomic_energy=atomic
+        )
+        if response_derivatives(multipoles) < 0:
+            return result
+        induced = induce(
+            operator,
+            multipoles,
+            sites,
+            iterations=self.iterations,
+            tolerance=self.tolerance,
+            maximum_iterations=self.maximum_iterations,
+        )
+        if atomic is not None:
+            moments = Source(torch.zeros_like(multipoles.charge), induced.dipole)
+            if induced.charge is not None:
+                moments = moments._replace(charge=induced.charge)
+            atomic = atomic + 0.5 * interaction_energy(moments, sites)
+        return result._replace(
+            energy=permanent + induced.energy,
+            induced_charge=induced.charge,
+            induced_dipole=induced.dipole,
+            transfer=induced.transfer,
+            solution=induced.solution,
+            atomic_energy=atomic,
+        )
+
+    def _choose(self, kind: str, geometry: Geometry) -> Sum:
+        """Sum for a kind of boundary, see `plan_groups`."""
+        settings = (self.smearing, self.k_cutoff)
+        if kind == "open":
+            return Open(self.smearing)
+        if kind == "slab":
+            return Slab(*settings, self.accuracy)
+        kind = choose_sum(kind, geometry, *settings, self.accuracy)
+        return Mesh(*settings, self.accuracy) if kind == "mesh" else Direct(*settings)
+
+
+class _Remembered(NamedTuple):
+    """A plan, and copies of what it was made for."""
+
+    groups: Groups
+    key: tuple[Any, ...]
+    tensors: tuple[Tensor | None, ...]
+
+    def fits(self, geometry: Geometry) -> bool:
+        """Whether the plan is also that of this geometry."""
+        return self.key == _key(geometry) and all(
+            a is b or (a is not None and b is not None and torch.equal(a, b))
+            for a, b in zip(self.tensors, _tensors(geometry), strict=True)
+        )
+
+
+def _remember(geometry: Geometry, groups: Groups) -> _Remembered:
+    # copies: a caller may write into his tensors
+    tensors = tuple(None if x is None else x.clone() for x in _tensors(geometry))
+    return _Remembered(groups, _key(geometry), tensors)
+
+
+def _key(geometry: Geometry) -> tuple[Any, ...]:
+    cell, positions = geometry.cell, geometry.positions
+    return (
+        len(positions),
+        positions.dtype,
+        positions.device,
+        geometry.structures,
+        geometry.multipole,
+        geometry.derivatives,
+        # weights are part of the plan only of cells that want no gradient
+        cell is not None and cell.requires_grad,
+        # tensors made in inference mode are of no use outside
+        torch.is_inference_mode_enabled(),
+    )
+
+
+def _tensors(geometry: Geometry) -> tuple[Tensor | None, ...]:
+    cell = geometry.cell
+    return (None if cell is None else cell.detach(), geometry.batch, geometry.pbc)
