@@ -24,7 +24,8 @@ def shared():
 
 def random_potential(atoms, *, seed=0, dtype=torch.float64, **config):
     """A small potential with random weights, calibrated on ``atoms``."""
-    config = {"channels": 8, "hidden": 16, "cutoff": 4.0, **config}
+    small = {} if "backbone" in config else {"channels": 8, "hidden": 16}
+    config = {**small, "cutoff": 4.0, **config}
     species = tuple(sorted({int(z) for z in atoms.numbers}))
     with torch.random.fork_rng():
         torch.manual_seed(seed)

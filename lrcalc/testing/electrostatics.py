@@ -1,4 +1,4 @@
-"""Checks that users can run on their own structures and multipoles."""
+"""Whether energy, forces, stress, field and second derivatives belong to one another."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def check_electrostatics(
     errors: dict[str, float] = {}
     direction = random(*r.shape)
     f = forces(r, h)
-    slope = _difference(lambda s: energy(r + s * direction, h), step)
+    slope = difference(lambda s: energy(r + s * direction, h), step)
     errors["forces"] = _relative(-(f * direction).sum(), slope, (f * direction).abs().sum())
 
     x = r.clone().requires_grad_()
     (product,) = torch.autograd.grad((forces(x, h, keep=True) * direction).sum(), x)
-    numeric = _difference(lambda s: forces(r + s * direction, h), step)
+    numeric = difference(lambda s: forces(r + s * direction, h), step)
     errors["hessian"] = _relative(product, numeric, numeric.abs().max())
 
     strain = random(3, 3)
@@ -85,7 +85,7 @@ def check_electrostatics(
         return energy(r @ (eye + s), None if h is None else h @ (eye + s))
 
     (stress,) = torch.autograd.grad(strained(deformation), deformation)
-    slope = _difference(lambda s: strained(s * strain), step)
+    slope = difference(lambda s: strained(s * strain), step)
     errors["stress"] = _relative((stress * strain).sum(), slope, (stress * strain).abs().sum())
 
     permanent = Multipoles(m.charge, torch.zeros_like(r) if m.dipole is None else m.dipole)
@@ -120,7 +120,7 @@ def check_electrostatics(
     return errors
 
 
-def _difference(function: Callable[[float], Tensor], step: float) -> Tensor:
+def difference(function: Callable[[float], Tensor], step: float) -> Tensor:
     """Differentiate at zero by central differences of fourth order."""
     near = function(step).detach() - function(-step).detach()
     far = function(2 * step).detach() - function(-2 * step).detach()
