@@ -1,8 +1,8 @@
-"""Pairs: the neighbour list of a batch of structures, built by vesin."""
+"""Pairs: the neighbour list of a batch of structures, searched by vesin, kept while it is good."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,12 @@ from lrcalc.system import System
 
 MINIMUM_DISTANCE = 0.3
 """Å. Atoms closer than this are an error in the input, not chemistry."""
+
+SKIN = 0.5
+"""Å. Of runs: the cheapest for water at 300 K in steps of 0.5 fs (`benchmarks/house.py`)."""
+
+MARGIN = 1e-6
+"""Å by which candidates are searched further: whether a pair counts is decided in one place."""
 
 
 class Pairs(NamedTuple):
@@ -40,6 +46,91 @@ def pair_vectors(system: System, pairs: Pairs) -> Tensor:
     return vectors + torch.einsum("ea,eab->eb", pairs.shift.to(vectors.dtype), shift_cell)
 
 
+class NeighborList:
+    """`build_pairs` that keeps what it found from call to call.
+
+    Candidates out to ``cutoff + skin`` are kept for each structure of the batch, and at each call
+    those within the cutoff are picked: the pairs of `build_pairs`, in its order. They are good as
+    long as no pair from beyond can have come within the cutoff: until an atom has moved by half
+    the skin, apart from what a changed cell took along, and less where the cell has shrunk. The
+    skin is searched only where atoms move little from call to call, as in a run or a relaxation;
+    with unrelated frames it would cost and be of no use.
+
+    Parameters
+    ----------
+    cutoff : float
+        Å, positive.
+    skin : float, optional
+        Å; 0 searches anew at each call.
+
+    Raises
+    ------
+    ValueError
+        For a cutoff that is not positive or a negative skin.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from lrcalc.neighbors import NeighborList
+    >>> from lrcalc.system import from_ase
+    >>> pairs = NeighborList(3.0, skin=0.5)(from_ase(bulk("Cu")))
+    >>> len(pairs.i)
+    12
+    """
+
+    def __init__(self, cutoff: float, skin: float = 0.0) -> None:
+        if not cutoff > 0:
+            raise ValueError(f"`cutoff` is {cutoff} Å but must be positive")
+        if not skin >= 0:
+            raise ValueError(f"`skin` is {skin} Å but must be zero or positive")
+        self.cutoff = float(cutoff)
+        self.skin = float(skin)
+        self._kept: list[_Candidates] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the candidates out of copies and pickles."""
+        return {**self.__dict__, "_kept": []}
+
+    def __call__(self, system: System) -> Pairs:
+        """All pairs within the cutoff, sorted by centre, neighbour and shift.
+
+        Raises
+        ------
+        ValueError
+            For two atoms closer than 0.3 Å.
+        """
+        positions = system.positions.detach().cpu().double().numpy()
+        cells = system.cell.detach().cpu().double().numpy()
+        pbc = system.pbc.cpu().numpy().astype(bool)
+        ends = np.cumsum(np.bincount(system.batch.cpu().numpy(), minlength=len(cells)))
+        kept, columns, start = [], [], 0
+        for s, end in enumerate(ends):
+            last = self._kept[s] if s < len(self._kept) else None
+            candidates = self._candidates(last, positions[start:end], cells[s], pbc[s])
+            i, j, shift = _within(candidates, self.cutoff)
+            columns.append((i + start, j + start, shift))
+            kept.append(candidates)
+            start = int(end)
+        self._kept = kept if self.skin else []
+        device = system.positions.device
+        joined = (np.concatenate(column) for column in zip(*columns, strict=True))
+        return Pairs(*(torch.from_numpy(column).to(device) for column in joined))
+
+    def _candidates(
+        self, last: _Candidates | None, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+    ) -> _Candidates:
+        """Those of the last call, if they are good, else new ones."""
+        reach = self.cutoff + MARGIN
+        if last is not None and last.is_of(len(positions), pbc):
+            moved, stretch = _change(last.first_positions, last.first_cell, positions, cell, pbc)
+            if last.reach * stretch - 2 * moved >= reach:
+                return last.at(positions, cell)
+            moved, stretch = _change(last.positions, last.cell, positions, cell, pbc)
+            if reach * (1 - stretch) + 2 * moved <= self.skin / 2:  # it will last for some calls
+                reach += self.skin
+        return _search(positions, cell, pbc, reach)
+
+
 def build_pairs(system: System, cutoff: float) -> Pairs:
     """Find all pairs within ``cutoff``, exactly as ASE's neighbour list does.
 
@@ -56,52 +147,103 @@ def build_pairs(system: System, cutoff: float) -> Pairs:
     Returns
     -------
     Pairs
+        Sorted by centre, neighbour and shift.
 
     Raises
     ------
     ValueError
         For a cutoff that is not positive, or two atoms closer than 0.3 Å.
     """
-    if not cutoff > 0:
-        raise ValueError(f"`cutoff` is {cutoff} Å but must be positive")
-    positions = system.positions.detach().cpu().double().numpy()
-    cells = system.cell.detach().cpu().double().numpy()
-    pbc = system.pbc.cpu().numpy()
-    starts = np.concatenate(
-        [[0], np.cumsum(np.bincount(system.batch.cpu().numpy(), minlength=len(cells)))]
-    )
-    found = []
-    for s, cell in enumerate(cells):
-        part = slice(starts[s], starts[s + 1])
-        i, j, shift = _one_structure(positions[part], cell, pbc[s], cutoff, offset=starts[s])
-        found.append((i, j, shift))
-    device = system.positions.device
-    i, j, shift = (np.concatenate(column) for column in zip(*found, strict=True))
-    return Pairs(*(torch.from_numpy(a).to(device) for a in (i, j, shift)))
+    return NeighborList(cutoff)(system)
 
 
-def _one_structure(
-    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float, offset: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from vesin import NeighborList
+class _Candidates(NamedTuple):
+    """Pairs of one structure out to ``reach`` as it was at first, and where its atoms are now."""
 
-    box = _complete_cell(positions, cell, pbc, cutoff)
-    finder = NeighborList(cutoff=cutoff, full_list=True)
-    i, j, shift, distance = finder.compute(
-        points=positions, box=box, periodic=np.asarray(pbc, dtype=bool), quantities="ijSd"
-    )
-    if len(distance) and distance.min() < MINIMUM_DISTANCE:
-        k = int(distance.argmin())
+    reach: float
+    pbc: np.ndarray
+    first_positions: np.ndarray
+    first_cell: np.ndarray
+    i: np.ndarray
+    j: np.ndarray
+    shift: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+    offset: np.ndarray
+    """``shift @ cell``, shape (3, E), in the cell of now."""
+
+    def is_of(self, n_atoms: int, pbc: np.ndarray) -> bool:
+        return len(self.positions) == n_atoms and bool((self.pbc == pbc).all())
+
+    def at(self, positions: np.ndarray, cell: np.ndarray) -> _Candidates:
+        same = (cell == self.cell).all()
+        offset = self.offset if same else _offset(self.shift, cell)
+        return self._replace(positions=positions.copy(), cell=cell.copy(), offset=offset)
+
+
+def _change(
+    positions: np.ndarray, cell: np.ndarray,
+    new_positions: np.ndarray, new_cell: np.ndarray, pbc: np.ndarray,
+) -> tuple[float, float]:  # fmt: skip
+    """How far an atom went (Å) beyond what the cell took along, and the cell's least stretch.
+
+    A vector ``v`` between atoms became ``v F`` and what the two atoms moved: no shorter than
+    ``stretch |v| - 2 moved``, with ``stretch`` the smallest singular value of ``F``.
+    """
+    carried, stretch = positions, 1.0
+    if (cell[pbc] != new_cell[pbc]).any():
+        if not pbc.all():
+            return np.inf, 1.0
+        deformation = np.linalg.solve(cell, new_cell)
+        carried = positions @ deformation
+        stretch = float(np.linalg.svd(deformation, compute_uv=False).min())
+    moved = new_positions - carried
+    moved -= moved.mean(axis=0)  # all atoms together move no pair
+    return float(np.sqrt((moved * moved).sum(axis=1).max())), stretch
+
+
+def _search(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float) -> _Candidates:
+    from vesin import NeighborList as Finder
+
+    box = _complete_cell(positions, cell, pbc, reach)
+    finder = Finder(cutoff=reach, full_list=True)
+    i, j, shift = finder.compute(points=positions, box=box, periodic=pbc, quantities="ijS")
+    i, j, shift = i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64).reshape(-1, 3)
+    place = i * len(positions) + j
+    if len(shift):
+        low, span = shift.min(axis=0), np.ptp(shift, axis=0) + 1
+        for axis in range(3):
+            place = place * span[axis] + (shift[:, axis] - low[axis])
+    order = np.argsort(place, kind="stable")  # quick on what is nearly sorted
+    i, j, shift = i[order], j[order], shift[order]
+    here, box = positions.copy(), cell.copy()
+    return _Candidates(reach, pbc.copy(), here, box, i, j, shift, here, box, _offset(shift, cell))
+
+
+def _offset(shift: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """``shift @ cell``, (3, E); in whole columns, so that each pair is rounded in the same way."""
+    a, b, c = shift.T.astype(float)
+    return np.stack([a * cell[0, x] + b * cell[1, x] + c * cell[2, x] for x in range(3)])
+
+
+def _within(candidates: _Candidates, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pick the pairs closer than ``cutoff``; refuse overlapping atoms."""
+    i, j, shift = candidates.i, candidates.j, candidates.shift
+    square = np.zeros(len(i))
+    for x, offset in zip(candidates.positions.T.copy(), candidates.offset, strict=True):
+        component = x.take(j)
+        component -= x.take(i)
+        component += offset
+        component *= component
+        square += component
+    if len(square) and square.min() < MINIMUM_DISTANCE**2:
+        k = int(square.argmin())
         raise ValueError(
-            f"atoms {int(i[k])} and {int(j[k])} are {distance[k]:.3f} Å apart (less than "
+            f"atoms {int(i[k])} and {int(j[k])} are {np.sqrt(square[k]):.3f} Å apart (less than "
             f"{MINIMUM_DISTANCE} Å): overlapping atoms; check the structure, its cell and its units"
         )
-    order = np.argsort(i, kind="stable")
-    return (
-        i[order].astype(np.int64) + offset,
-        j[order].astype(np.int64) + offset,
-        shift[order].astype(np.int64).reshape(-1, 3),
-    )
+    near = np.flatnonzero(square < cutoff * cutoff)
+    return i.take(near), j.take(near), shift.take(near, axis=0)
 
 
 def _complete_cell(
