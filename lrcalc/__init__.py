@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lrcalc.fields import Field
     from lrcalc.models.potential import Potential
     from lrcalc.multipoles import Multipoles
+    from lrcalc.neighbors import NeighborList
     from lrcalc.system import System, from_ase
     from lrcalc.trajectory import read_extxyz, write_extxyz
 
@@ -36,6 +37,7 @@ _WHERE = {
     "Field": "fields",
     "Potential": "models.potential",
     "Multipoles": "multipoles",
+    "NeighborList": "neighbors",
     "System": "system",
     "from_ase": "system",
     "read_extxyz": "trajectory",
@@ -44,7 +46,8 @@ _WHERE = {
 
 __all__ = [
     "Electrostatics", "ElectrostaticsResult", "Evaluator", "Ewald", "Field", "LRCalculator",
-    "Multipoles", "Potential", "System", "analysis", "bundled", "electrostatic_energy", "from_ase",
+    "Multipoles", "NeighborList",
+    "Potential", "System", "analysis", "bundled", "electrostatic_energy", "from_ase",
     "load", "read_extxyz", "save", "write_extxyz",
 ]  # fmt: skip
 

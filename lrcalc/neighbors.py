@@ -13,7 +13,7 @@ from lrcalc.system import System
 MINIMUM_DISTANCE = 0.3
 """Å. Atoms closer than this are an error in the input, not chemistry."""
 
-SKIN = 0.5
+SKIN = 0.6
 """Å. Of runs: the cheapest for water at 300 K in steps of 0.5 fs (`benchmarks/house.py`)."""
 
 MARGIN = 1e-6
