@@ -1,13 +1,15 @@
 """Sphinx: `make docs` builds the site into docs/_build, without network, and fails on a warning."""
 
-import argparse
-import importlib
+import contextlib
+import io
+import os
 import re
 import sys
 from importlib.metadata import files
 from pathlib import Path
 
 HERE = Path(__file__).parent
+os.environ["COLUMNS"] = "92"  # of the commands' help
 sys.path.insert(0, str(HERE.parent))
 
 from sphinx.ext.napoleon import NumpyDocstring  # noqa: E402
@@ -31,12 +33,13 @@ html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["lrcalc.css"]
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 
 # MathJax from a package, one file without fonts beside it: pages render without network
-MATHJAX = next(f for f in files("sphinx-mathjax-offline") or () if f.name == "tex-svg.js")
+MATHJAX = next(f for f in files("sphinx-mathjax-offline") or () if f.name == "tex-svg-full.js")
 html_static_path.append(str(MATHJAX.locate()))
-mathjax_path = "tex-svg.js"
+mathjax_path = "tex-svg-full.js"
 mathjax_options = {"defer": "defer"}
 
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence", "attrs_inline"]
@@ -104,20 +107,15 @@ def page(name: str, modules: list[str]) -> str:
 
 def commands() -> str:
     """Text of the page of the command line: what ``--help`` prints."""
-    from lrcalc.cli import COMMANDS
+    from lrcalc.cli import COMMANDS, main
 
     lines = ["Command line", "============", "", "What ``lrcalc COMMAND --help`` prints.", ""]
-    for name, module_name in COMMANDS.items():
-        module = importlib.import_module(f"lrcalc.commands.{module_name}")
-        parser = argparse.ArgumentParser(
-            prog=f"lrcalc {name}",
-            description=module.HELP,
-            epilog=f"example: {module.EXAMPLE}",
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=88),
-        )
-        module.add_arguments(parser)
+    for name in COMMANDS:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+            main([name, "--help"])
         lines += [f"lrcalc {name}", "-" * (7 + len(name)), "", ".. code-block:: text", ""]
-        lines += [f"   {line}" for line in parser.format_help().splitlines()] + [""]
+        lines += [f"   {line}" for line in printed.getvalue().splitlines()] + [""]
     return "\n".join(lines)
 
 
