@@ -32,6 +32,9 @@ class System(NamedTuple):
         Structure of each atom, ascending from 0.
     total_charge : Tensor, shape (S,), e
         Net charge of each structure.
+    owned : Tensor, shape (N,), bool, or None
+        Atoms whose energy counts; the others are ghosts, neighbours that another domain owns.
+        None: all count.
     """
 
     positions: Tensor
@@ -40,6 +43,7 @@ class System(NamedTuple):
     pbc: Tensor
     batch: Tensor
     total_charge: Tensor
+    owned: Tensor | None = None
 
     @property
     def n_structures(self) -> int:
@@ -55,6 +59,7 @@ class System(NamedTuple):
             self.pbc.to(device),
             self.batch.to(device),
             self.total_charge.to(device, dtype),
+            None if self.owned is None else self.owned.to(device),
         )
 
 
