@@ -17,9 +17,9 @@ from ase.spacegroup import crystal
 
 from lrcalc import LRCalculator
 from lrcalc.analysis import phonons
-from lrcalc.analysis.modes import lines, longitudinal, static_dielectric
+from lrcalc.analysis.mode_report import ModeReport
+from lrcalc.analysis.modes import lines, longitudinal
 from lrcalc.analysis.raman_modes import raman_lines
-from lrcalc.commands.modes import table, write_modes
 
 here = Path(__file__).parent if "__file__" in globals() else Path()
 output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT") or here / "output")
@@ -41,12 +41,10 @@ print(quartz)
 calculator = LRCalculator("SiO2", dtype="float64")
 found = phonons.from_calculator(quartz, calculator, supercell=(1, 1, 1), relax=0.01)
 modes = phonons.with_raman(found, phonons.solve(found), calculator)
-print(table(modes))
-print("ε_0", np.round(np.diag(static_dielectric(modes)), 3))
+report = ModeReport(found, modes, damping=10.0)
+print(report.table())
 print("LO along z", np.round(longitudinal(modes, [0, 0, 1])[-3:], 1))
-for note in modes.notes:
-    print("note:", note)
-write_modes(found, modes, str(output / "quartz"), 10.0)
+report.save(output / "quartz")
 
 # %% [markdown]
 # ## Beside DFT

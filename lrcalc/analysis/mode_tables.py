@@ -1,6 +1,5 @@
-"""What ``lrcalc modes`` prints and writes."""
+"""Modes at Γ as text, and as what a JSON file holds."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,11 @@ from lrcalc.analysis.modes import (
     DEBYE2_PER_A2_AMU,
     KM_PER_MOL,
     Modes,
-    infrared_lines,
     lines,
     longitudinal,
-    permittivity,
-    reflectivity,
     static_dielectric,
 )
-from lrcalc.analysis.output import write_csv
-from lrcalc.analysis.raman_modes import depolarisation, invariants, raman_curve, raman_lines
+from lrcalc.analysis.raman_modes import depolarisation, invariants, raman_lines
 
 
 def table(modes: Modes) -> str:
@@ -170,158 +165,3 @@ def shifted(modes: Modes, moved: np.ndarray) -> str:
     if not new:
         return "no shift"
     return ", ".join(f"{nu:.2f}" for nu in left) + " → " + ", ".join(f"{nu:.2f}" for nu in new)
-
-
-def endings(picture: str) -> list[str]:
-    """Names, after the prefix, of all files that :func:`write_modes` may write."""
-    tables = ["-modes.csv", "-epsilon.csv", "-spectrum.csv", "-dos.csv", "-BORN"]
-    return tables + [f"-{name}.{picture}" for name in ("modes", "bands", "dos")]
-
-
-def write_modes(
-    phonons: Any,
-    modes: Modes,
-    prefix: str,
-    damping: float,
-    *,
-    bands: dict[str, Any] | None = None,
-    picture: str = "png",
-) -> list[Path]:
-    """CSV of modes and of ε(ω), BORN file, pictures.
-
-    Without Born charges, CSV and picture of the density of states instead of ε(ω).
-
-    Parameters
-    ----------
-    damping
-        Full width of the lines, cm⁻¹.
-    bands
-        From :func:`lrcalc.analysis.phonons.band_structure`, to be drawn.
-    """
-    from lrcalc.analysis import plots
-
-    charged = modes.charged and len(modes.wavenumber) > 0
-    crystal = _write_spectra if modes.periodic else _write_molecule
-    write = crystal if charged else _write_wavenumbers
-    written = write(phonons, modes, prefix, damping, picture)
-    if bands is not None:
-        written.append(plots.save(plots.bands_figure(bands), f"{prefix}-bands.{picture}"))
-    return written
-
-
-def _write_wavenumbers(
-    phonons: Any, modes: Modes, prefix: str, _: float, picture: str
-) -> list[Path]:
-    from lrcalc.analysis import plots
-    from lrcalc.analysis.phonons import density_of_states, supercell_words
-
-    words = supercell_words(phonons.phonopy)
-    settings = {"supercell": words, "volume_A3": modes.volume, "notes": list(modes.notes)}
-    irreps = " ".join(label or "-" for label in modes.irreps)
-    columns = [("wavenumber_cm-1", modes.wavenumber)]
-    written = [write_csv(f"{prefix}-modes.csv", columns, settings | {"irreps": irreps})]
-    if phonons.only_gamma or not modes.periodic:
-        return written
-    nu, states = density_of_states(phonons)
-    columns = [("wavenumber_cm-1", nu), ("states_per_cm-1", states)]
-    figure = plots.lines_figure(
-        [("density of states", nu, states)],
-        "wavenumber (cm⁻¹), imaginary below 0",
-        "density of states (per cm⁻¹)",
-        words,
-    )
-    return [
-        *written,
-        write_csv(f"{prefix}-dos.csv", columns, settings),
-        plots.save(figure, f"{prefix}-dos.{picture}"),
-    ]
-
-
-def _mode_columns(modes: Modes) -> list[tuple[str, np.ndarray]]:
-    columns = [
-        ("wavenumber_cm-1", modes.wavenumber),
-        ("intensity_e2/amu", modes.intensity),
-        ("intensity_D2/A2/amu", modes.intensity * DEBYE2_PER_A2_AMU),
-        ("intensity_km/mol", modes.intensity * KM_PER_MOL),
-        *((f"mode_charge_{a}", modes.charge[:, i]) for i, a in enumerate("xyz")),
-    ]
-    if modes.raman is not None:
-        isotropic, anisotropic = invariants(modes.raman)
-        columns += [
-            ("raman_activity_A4/amu", 45 * isotropic + 7 * anisotropic),
-            ("depolarisation", depolarisation(modes)),
-        ]
-    return columns
-
-
-def _write_molecule(
-    phonons: Any, modes: Modes, prefix: str, damping: float, picture: str
-) -> list[Path]:
-    """Lines and their broadened sum in km/mol: without periods there is no volume and no ε."""
-    from lrcalc.analysis import plots
-
-    grid = np.linspace(1.0, 1.15 * float(modes.wavenumber.max()), 2000)
-    keep = modes.stable
-    half = 0.5 * damping
-    shape = half / np.pi / ((grid[:, None] - modes.wavenumber[keep]) ** 2 + half**2)
-    columns = [
-        ("wavenumber_cm-1", grid),
-        ("infrared_km/mol_per_cm-1", shape @ modes.intensity[keep] * KM_PER_MOL),
-    ]
-    if modes.raman is not None:
-        columns.append(("raman_A4/amu_per_cm-1", raman_curve(modes, grid, damping)))
-    settings = {"damping_cm1": damping, "notes": list(modes.notes)}
-    irreps = " ".join(label or "-" for label in modes.irreps)
-    figure = plots.lines_figure(
-        [("infrared", grid, columns[1][1])],
-        "wavenumber (cm⁻¹)",
-        "infrared (km/mol per cm⁻¹)",
-        f"lines broadened by {damping:g} cm⁻¹ (full width)",
-    )
-    return [
-        write_csv(f"{prefix}-modes.csv", _mode_columns(modes), settings | {"irreps": irreps}),
-        write_csv(f"{prefix}-spectrum.csv", columns, settings),
-        plots.save(figure, f"{prefix}-modes.{picture}"),
-    ]
-
-
-def _write_spectra(
-    phonons: Any, modes: Modes, prefix: str, damping: float, picture: str
-) -> list[Path]:
-    from lrcalc.analysis import plots
-    from lrcalc.analysis.converters import write_phonopy_born
-
-    # up to beyond the longitudinal modes: the band of high reflectivity ends there
-    highest = (
-        [longitudinal(modes, axis).max() for axis in np.eye(3).tolist()] if modes.volume else []
-    )
-    top = 1.15 * float(max([modes.wavenumber.max(), *highest]))
-    grid = np.linspace(1.0, top, 2000)
-    epsilon = permittivity(modes, grid, damping)
-    absorption = infrared_lines(modes, grid, damping)
-    settings = {"damping_cm1": damping, "volume_A3": modes.volume, "notes": list(modes.notes)}
-    irreps = " ".join(label or "-" for label in modes.irreps)
-    mode_columns = _mode_columns(modes)
-    scattering = None if modes.raman is None else raman_curve(modes, grid, damping)
-    eps_columns = [
-        ("wavenumber_cm-1", grid),
-        ("n_alpha_cm-1", absorption),
-    ]
-    if scattering is not None:
-        eps_columns.append(("raman_A4/amu_per_cm-1", scattering))
-    for i, axis in enumerate("xyz"):
-        diagonal = epsilon[:, i, i]
-        eps_columns += [
-            (f"epsilon_real_{axis}{axis}", diagonal.real),
-            (f"epsilon_imag_{axis}{axis}", diagonal.imag),
-            (f"reflectivity_{axis}", reflectivity(diagonal)),
-        ]
-    figure = plots.modes_figure(modes, grid, epsilon, absorption, scattering, damping=damping)
-    return [
-        write_csv(f"{prefix}-modes.csv", mode_columns, settings | {"irreps": irreps}),
-        write_csv(f"{prefix}-epsilon.csv", eps_columns, settings),
-        write_phonopy_born(
-            f"{prefix}-BORN", phonons.born, phonons.epsilon_infinity, phonons.phonopy
-        ),
-        plots.save(figure, f"{prefix}-modes.{picture}"),
-    ]

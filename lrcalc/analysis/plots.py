@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lrcalc.analysis.modes import Modes, lines, reflectivity
+from lrcalc.analysis.modes import Modes, lines
 from lrcalc.analysis.output import write_atomic
 from lrcalc.analysis.raman_modes import raman_lines
 
@@ -166,19 +166,18 @@ def _banded(axis: Any, x: np.ndarray, y: np.ndarray, error: np.ndarray | None, n
         axis.fill_between(x, y - error, y + error, alpha=0.25, color=line.get_color(), lw=0)
 
 
-def modes_figure(
-    modes: Modes,
-    grid: np.ndarray,
-    epsilon: np.ndarray,
-    n_alpha: np.ndarray,
-    raman: np.ndarray | None = None,
-    *,
-    damping: float,
-) -> Figure:
-    """Draw infrared lines with their broadened sum, reflectivity, and Raman lines if given.
+def modes_figure(modes: Modes, curves: dict[str, np.ndarray], *, damping: float) -> Figure:
+    """Draw infrared lines with their broadened sum, reflectivity, and Raman lines if there are any.
 
     Sticks have the axis on the right. ``damping`` is the width of the lines, cm⁻¹, for the title.
+
+    Parameters
+    ----------
+    curves
+        From :meth:`lrcalc.analysis.mode_report.ModeReport.curves`.
     """
+    grid, n_alpha = curves["wavenumber_cm-1"], curves["n_alpha_cm-1"]
+    raman = curves.get("raman_A4/amu_per_cm-1")
     rows = 2 if raman is None else 3
     figure, (top, bottom, *more) = new_figure(rows, height=3.2 * rows)
     top.set_title(f"lines broadened by {damping:g} cm⁻¹ (full width)", fontsize=9)
@@ -186,9 +185,8 @@ def modes_figure(
     found = [(line.wavenumber, line.intensity, line.irrep) for line in lines(modes)]
     _sticks(top, found, "intensity (e²/amu)", grid, n_alpha / 1e3)
     top.set_ylabel("n·α, powder (10³ cm⁻¹)", color=CALCULATED)
-    diagonal = np.diagonal(epsilon, axis1=1, axis2=2)
-    for index, (axis, style) in enumerate(zip("xyz", ("-", "--", ":"), strict=True)):
-        bottom.plot(grid, reflectivity(diagonal[:, index]), ls=style, lw=1.3, label=f"E ∥ {axis}")
+    for axis, style in zip("xyz", ("-", "--", ":"), strict=True):
+        bottom.plot(grid, curves[f"reflectivity_{axis}"], ls=style, lw=1.3, label=f"E ∥ {axis}")
     bottom.set_ylabel("reflectivity")
     highest = max(line.get_ydata().max() for line in bottom.lines)
     bottom.set_ylim(0, 1.02 if highest > 0.1 else 1.2 * highest)

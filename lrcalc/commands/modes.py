@@ -1,9 +1,6 @@
 """``lrcalc modes``: vibrations, infrared intensities, dielectric function, LO–TO."""
 
 import argparse
-import importlib
-import json
-import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,22 +8,14 @@ from typing import Any
 import numpy as np
 
 from lrcalc.analysis.displacements import RELAXED
-from lrcalc.analysis.index_order import DISPLACEMENT_FIRST, FIELD_FIRST, order_changes, order_note
+from lrcalc.analysis.index_order import DISPLACEMENT_FIRST, FIELD_FIRST
 from lrcalc.analysis.intake import numbers_of
+from lrcalc.analysis.mode_report import ModeReport
 from lrcalc.analysis.modes import Modes
-from lrcalc.analysis.output import check_prefix, check_target, write_atomic, write_json
-from lrcalc.commands._modes_output import (
-    endings,
-    order_summary,
-    order_table,
-    shifted,
-    summarise,
-    table,
-    write_modes,
-)
-from lrcalc.commands._series import in_options
-
-__all__ = ["load_calculator", "summarise", "table", "write_modes"]
+from lrcalc.analysis.output import check_prefix, check_target, write_json
+from lrcalc.commands._calculators import load_calculator, parse_options
+from lrcalc.commands._series import PICTURES, add_options, in_options, option
+from lrcalc.files import replacing
 
 NAME = "modes"
 HELP = "modes at Γ with infrared intensities, ε(ω), LO–TO, from DFT files or a model"
@@ -49,132 +38,80 @@ ONLY_FOLDER = ("interface", "cell")
 """Options that mean nothing for a structure with a calculator."""
 
 
+OPTIONS = (
+    option("structure", nargs="?", help="structure file, with a calculator"),
+    option("--from", dest="folder", metavar="DIR",
+           help="folder of phonopy files, or one yaml file in it"),
+    option("--interface", metavar="PROGRAM",
+           help="phonopy's name of the program of the folder's structure file (qe, aims, …), which "
+           "sets its units; yaml files tell it themselves"),
+    option("--cell", metavar="FILE",
+           help="structure file in the folder, if not of phonopy's name"),
+    option("--frame", type=int, metavar="N",
+           help="frame of the structure file, from 0 (default: last)"),
+    option("--model", help="bundled name or file: short for --calculator lrcalc:MODEL"),
+    option("--calculator", metavar="MODULE:FACTORY",
+           help="importable function or class that makes an ASE calculator, or lrcalc:MODEL"),
+    option("--calculator-options", metavar="JSON",
+           help="its keywords, e.g. '{\"device\": \"cpu\"}'"),
+    option("--born", metavar="FILE", help="BORN file where the calculator has no charges"),
+    option("--no-intensities", action="store_true",
+           help="wavenumbers, density of states and bands only: needs no Born charges"),
+    option("--raman", action="store_true",
+           help="Raman activities from the calculator's polarizability"),
+    option("--supercell", metavar="N,N,N",
+           help="repeats for the force constants (default 1,1,1: modes at Γ; bands need about "
+           "10 Å); with --from what the files do not tell, also nine numbers of a matrix"),
+    option("--primitive", metavar="CELL",
+           help="primitive cell: auto, P, F, I, A, C, R or nine numbers of a matrix (default: the "
+           "file's, else auto; with a calculator P)"),
+    option("--no-relax", action="store_true",
+           help=f"take the structure as it is (default: relax to {RELAXED} eV/Å, cell held)"),
+    option("--relax-cell", action="store_true", help="relax the cell as well"),
+    option("--epsilon-infinity", type=float, metavar="EPS", help="overrides the calculator's"),
+    option("--born-order", default=FIELD_FIRST, choices=(FIELD_FIRST, DISPLACEMENT_FIRST),
+           help=f"indices in the BORN file (default {FIELD_FIRST}, as phonopy and VASP write it)"),
+    option("--directions", default="1,0,0;0,0,1",
+           help="Cartesian directions of q → 0 for LO–TO (default 1,0,0;0,0,1)"),
+    option("--damping", type=float, metavar="CM1", default=10.0,
+           help="full width of the lines, cm⁻¹ (default 10)"),
+    option("--bands", action="store_true", help="band structure with LO–TO; needs -o"),
+    option("--animate", metavar="LIST",
+           help="modes to write as extxyz, e.g. 0,5; counted from 0"),
+    option("--json", metavar="OUT", help="summary file"),
+    option("-o", "--output", metavar="PREFIX", help="CSV, BORN and pictures (default: none)"),
+    option("--picture", default="png", choices=PICTURES, help="kind of picture (default png)"),
+)  # fmt: skip
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("structure", nargs="?", help="structure file, with a calculator")
-    parser.add_argument(
-        "--from",
-        dest="folder",
-        metavar="DIR",
-        help="folder of phonopy files, or one yaml file in it",
-    )
-    parser.add_argument(
-        "--interface",
-        metavar="PROGRAM",
-        help="phonopy's name of the program of the folder's structure file (qe, aims, …), which "
-        "sets its units; yaml files tell it themselves",
-    )
-    parser.add_argument(
-        "--cell", metavar="FILE", help="structure file in the folder, if not of phonopy's name"
-    )
-    parser.add_argument(
-        "--frame", type=int, metavar="N", help="frame of the structure file, from 0 (default: last)"
-    )
-    parser.add_argument("--model", help="bundled name or file: short for --calculator lrcalc:MODEL")
-    parser.add_argument(
-        "--calculator",
-        metavar="MODULE:FACTORY",
-        help="importable function or class that makes an ASE calculator, or lrcalc:MODEL",
-    )
-    parser.add_argument(
-        "--calculator-options", metavar="JSON", help='its keywords, e.g. \'{"device": "cpu"}\''
-    )
-    parser.add_argument(
-        "--born", metavar="FILE", help="BORN file where the calculator has no charges"
-    )
-    parser.add_argument(
-        "--no-intensities",
-        action="store_true",
-        help="wavenumbers, density of states and bands only: needs no Born charges",
-    )
-    parser.add_argument(
-        "--raman",
-        action="store_true",
-        help="Raman activities from the calculator's polarizability",
-    )
-    parser.add_argument(
-        "--supercell",
-        metavar="N,N,N",
-        help="repeats for the force constants (default 1,1,1: modes at Γ; bands need about 10 Å); "
-        "with --from what the files do not tell, also nine numbers of a matrix",
-    )
-    parser.add_argument(
-        "--primitive",
-        metavar="CELL",
-        help="primitive cell: auto, P, F, I, A, C, R or nine numbers of a matrix (default: the "
-        "file's, else auto; with a calculator P)",
-    )
-    parser.add_argument(
-        "--no-relax",
-        action="store_true",
-        help=f"take the structure as it is (default: relax to {RELAXED} eV/Å, cell held)",
-    )
-    parser.add_argument("--relax-cell", action="store_true", help="relax the cell as well")
-    parser.add_argument("--epsilon-infinity", type=float, help="overrides the calculator's")
-    parser.add_argument(
-        "--born-order",
-        default=FIELD_FIRST,
-        choices=(FIELD_FIRST, DISPLACEMENT_FIRST),
-        help=f"indices in the BORN file (default {FIELD_FIRST}, as phonopy and VASP write it)",
-    )
-    parser.add_argument(
-        "--directions",
-        default="1,0,0;0,0,1",
-        help="Cartesian directions of q → 0 for LO–TO (default 1,0,0;0,0,1)",
-    )
-    parser.add_argument(
-        "--damping", type=float, default=10.0, help="full width of the lines, cm⁻¹ (default 10)"
-    )
-    parser.add_argument("--bands", action="store_true", help="band structure with LO–TO; needs -o")
-    parser.add_argument(
-        "--animate", metavar="LIST", help="modes to write as extxyz, e.g. 0,5; counted from 0"
-    )
-    parser.add_argument("--json", metavar="OUT", help="summary file")
-    parser.add_argument("-o", "--output", metavar="PREFIX", help="CSV, BORN and pictures")
-    parser.add_argument(
-        "--picture", default="png", choices=("png", "pdf", "svg"), help="default png"
-    )
+    add_options(parser, OPTIONS)
 
 
 @in_options
 def run(args: argparse.Namespace) -> int:
     """Compute and write; returns the exit status."""
+    from ase.io import write
+
     from lrcalc.analysis import phonons as ph
 
     directions, animated = _checked(args)
     phonons, modes = _from_folder(args) if args.folder else _from_calculator(args)
     pictures = [ph.animation(phonons, modes, index) for index in animated]
-    if args.bands:
-        ph.check_bands(phonons)
-    print(table(modes))
-    changes = [] if phonons.order_known else order_changes(modes, phonons.born)
-    if changes:
-        print(order_table(changes, args.born_order))
-    summary = summarise(modes, directions)
-    if modes.charged:
-        summary |= order_summary(modes, phonons.born, args.born_order)
-    if modes.charged and modes.periodic:
-        eps = np.array(summary["static_dielectric"])
-        print(f"  ε_0 diagonal {np.round(np.diag(eps), 4)}  ε_∞ {np.diag(modes.epsilon_infinity)}")
-        for direction, found in zip(directions, summary["longitudinal"], strict=True):
-            print(f"  LO along {direction}: {shifted(modes, np.array(found['wavenumbers_cm1']))}")
-    structure = ph.band_structure(phonons) if args.bands else None
-    for note in (*modes.notes, *(structure["notes"] if structure else ())):
-        if note != order_note(modes, phonons.born):  # told by the table
-            print(f"  note: {note}")
+    bands = ph.band_structure(phonons) if args.bands else None
+    report = ModeReport(phonons, modes, args.damping, directions, args.born_order, bands)
+    print(report.table())
     if args.json:
-        write_json(args.json, summary)
-    if args.output:
-        for path in write_modes(
-            phonons, modes, args.output, args.damping, bands=structure, picture=args.picture
-        ):
-            print(f"  wrote {path}")
-    from ase.io import write
-
+        write_json(args.json, report.record())
+    written = report.save(args.output, picture=args.picture) if args.output else []
     for index, frames in zip(animated, pictures, strict=True):
-        name = f"{args.output or 'modes'}-mode-{index:03d}.extxyz"
-        write_atomic(name, lambda t, f=frames: write(t, f, format="extxyz"))  # type: ignore[misc]
-        print(f"  wrote {name}")
+        path = Path(f"{args.output or 'modes'}-mode-{index:03d}.extxyz")
+        with replacing(path) as target:
+            write(target, frames, format="extxyz")
+        written.append(path)
+    for path in written:
+        print(f"  wrote {path}")
     return 0
 
 
@@ -211,7 +148,7 @@ def _checked(args: argparse.Namespace) -> tuple[list[list[float]], list[int]]:
     if args.json:
         check_target(args.json, "--json")
     if args.output:
-        check_prefix(args.output, endings(args.picture), "-o")
+        check_prefix(args.output, ModeReport.endings(args.picture), "-o")
     if not (np.isfinite(args.damping) and args.damping > 0):
         raise ValueError(f"--damping is {args.damping} cm⁻¹ but must be a positive number")
     directions = []
@@ -339,58 +276,3 @@ def _several(path: str) -> bool:
         return len(read_structures(path, "0:2")) > 1
     except ValueError:  # a format that has one frame only
         return False
-
-
-def parse_options(text: str | None) -> dict[str, Any]:
-    """Keywords of a calculator from JSON."""
-    if text is None:
-        return {}
-    try:
-        options = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"`--calculator-options` is {text!r}, which is not JSON: {error}"
-        ) from None
-    if not isinstance(options, dict):
-        raise ValueError(f'`--calculator-options` is {text!r} but must be like {{"key": 1}}')
-    return options
-
-
-def load_calculator(spec: str, options: dict[str, Any]) -> Any:
-    """ASE calculator from ``module:factory``, or ours from ``lrcalc:MODEL``.
-
-    The module is imported by its name, also from the current folder; files of models are only ever
-    read as data.
-    """
-    module, colon, name = spec.partition(":")
-    if not (colon and name and all(part.isidentifier() for part in module.split("."))):
-        raise ValueError(
-            f"`--calculator` is {spec!r} but must be importable as module:factory, or lrcalc:MODEL"
-        )
-    if module == "lrcalc":
-        from lrcalc.calculator import LRCalculator
-
-        return LRCalculator(name, **{"dtype": "float64", **options})
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        made: Any = importlib.import_module(module)
-        for part in name.split("."):
-            made = getattr(made, part)
-    except Exception as error:  # whatever the user's own module raises
-        raise ValueError(
-            f"`--calculator` {spec!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    finally:
-        sys.path.remove(here)
-    try:
-        calculator = made(**options)
-    except Exception as error:  # whatever the user's own factory raises
-        raise ValueError(
-            f"`--calculator` {spec!r} with {options}: {type(error).__name__}: {error}"
-        ) from error
-    if not hasattr(calculator, "get_property"):
-        raise ValueError(
-            f"`--calculator` {spec!r} made a {type(calculator).__name__}, no calculator"
-        )
-    return calculator

@@ -14,6 +14,8 @@ from lrcalc.analysis import modes as mm
 from lrcalc.analysis import phonons as ph
 from lrcalc.analysis import raman_modes as rm
 from lrcalc.analysis.index_order import rotation_residual
+from lrcalc.analysis.mode_report import ModeReport
+from lrcalc.analysis.mode_tables import table
 from lrcalc.commands import modes as command
 
 REFERENCE = json.loads(
@@ -180,7 +182,7 @@ def test_imaginary_modes_are_shown():
     modes = mm.solve(relative, np.ones(2), born, 2 * np.eye(3), 40.0)
     assert modes.wavenumber[0] < 0
     assert "imaginary" in modes.notes[0]
-    assert "i" in command.table(modes).splitlines()[1].split()[0]
+    assert "i" in table(modes).splitlines()[1].split()[0]
     assert np.isfinite(mm.static_dielectric(modes)).all()
 
 
@@ -286,9 +288,8 @@ def test_quartz_raman_reference(shared):
 
 def test_command_writes_everything(tmp_path, springs, capsys):
     phonons, modes = springs
-    files = command.write_modes(
-        phonons, modes, str(tmp_path / "s"), 5.0, bands=ph.band_structure(phonons)
-    )
+    report = ModeReport(phonons, modes, 5.0, bands=ph.band_structure(phonons))
+    files = report.save(tmp_path / "s")
     assert sorted(f.name for f in files) == sorted(
         ["s-modes.csv", "s-epsilon.csv", "s-BORN", "s-modes.png", "s-bands.png"]
     )
