@@ -19,14 +19,9 @@ from lrcalc import Evaluator
 from lrcalc.checkpoint import load
 from lrcalc.evaluation import errors
 from lrcalc.training.data import read_structures
-from lrcalc.training.polarizability import (
-    LOCAL_FIELDS,
-    UNITS,
-    Settings,
-    fit_surface,
-    make_samples,
-    reference_polarizability,
-)
+from lrcalc.training.polarizability import reference_polarizability
+from lrcalc.training.settings import LOCAL_FIELDS, POLARIZABILITY_UNITS, SurfaceSettings
+from lrcalc.training.surface import fit_surface, make_samples
 
 EPOCH_CHOICE = 10
 """One in so many of the frames of a fit chooses its epoch, as for `lrcalc fit-polarizability`."""
@@ -86,7 +81,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("data")
-    parser.add_argument("--unit", required=True, choices=sorted(UNITS))
+    parser.add_argument("--unit", required=True, choices=sorted(POLARIZABILITY_UNITS))
     parser.add_argument("--local-field", default="none", choices=LOCAL_FIELDS)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument(
@@ -95,7 +90,7 @@ def main():
         help="leave out stretches of neighbouring frames, not each K-th",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=Settings().epochs)
+    parser.add_argument("--epochs", type=int, default=SurfaceSettings().epochs)
     args = parser.parse_args()
     structures = read_structures(args.data)
     if not 2 <= args.folds <= len(structures) // 2:
@@ -104,7 +99,7 @@ def main():
     if any(alpha is None for alpha in data):
         parser.error(f"{args.data}: some frames have no polarizability")
     potential = load(args.model)
-    settings = Settings(epochs=args.epochs, seed=args.seed)
+    settings = SurfaceSettings(epochs=args.epochs, seed=args.seed)
     print(settings)
     fold = fold_of(len(structures), args.folds, blocks=args.blocks)
     samples = make_samples(potential, structures, data)

@@ -19,7 +19,8 @@ from lrcalc.evaluation import errors, reference_born
 from lrcalc.hashing import structure_hash
 from lrcalc.models.requests import has_response
 from lrcalc.training.data import read_structures
-from lrcalc.training.polarizability import LOCAL_FIELDS, UNITS, reference_polarizability
+from lrcalc.training.polarizability import reference_polarizability
+from lrcalc.training.settings import LOCAL_FIELDS, POLARIZABILITY_UNITS
 from lrcalc.units import BOHR, DEBYE, EPSILON_0
 
 
@@ -116,7 +117,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("--picture")
-    parser.add_argument("--unit", choices=sorted(UNITS), default="eA2/V")
+    parser.add_argument("--unit", choices=sorted(POLARIZABILITY_UNITS), default="eA2/V")
     parser.add_argument("--local-field", choices=LOCAL_FIELDS, default="none")
     args = parser.parse_args()
     evaluator = Evaluator(args.model)

@@ -8,12 +8,12 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lrcalc import zoo
 from lrcalc.files import replacing
 from lrcalc.models.backbone import NATIVE
 from lrcalc.models.potential import Potential
@@ -148,14 +148,10 @@ def model_path(name: str | os.PathLike[str]) -> Path:
                 f"no bundled model {text!r}; there are: {', '.join(bundled()) or 'none'}; "
                 "for a file give its path (ending in .pt)"
             )
-        return _zoo() / f"{text}.pt"
+        return zoo.model_file(text)
     return Path(text)
 
 
 def bundled() -> list[str]:
     """Names of the models that come with lrcalc."""
-    return sorted(p.stem for p in _zoo().glob("*.pt"))
-
-
-def _zoo() -> Path:
-    return Path(str(resources.files("lrcalc") / "zoo"))
+    return zoo.models()

@@ -1,68 +1,79 @@
-"""`lrcalc COMMAND`: collects the commands and turns errors of the user into one line."""
+"""`lrcalc COMMAND`: finds the command and turns errors of the user into one line."""
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import re
 import sys
 from collections.abc import Sequence
 from decimal import Decimal
 
-COMMANDS = {
-    "demo": "demo", "info": "info", "evaluate": "evaluate", "train": "train",
-    "fit-polarizability": "fit_polarizability", "md": "md",
-    "ipi": "ipi", "ipi-input": "ipi_input", "ipi-run": "ipi_run",
-    "ir": "spectra", "raman": "spectra",
-    "dielectric": "spectra", "vdos": "spectra", "conductivity": "spectra", "sfg": "spectra",
-    "modes": "modes",
-}  # fmt: skip
-"""Command → module of `lrcalc.commands`."""
+from lrcalc.commands._table import COMMANDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
+
+    Only the module of that command is imported, so that help, versions and mistakes are answered
+    at once.
 
     Returns
     -------
     int
         Exit status: 0, 2 for bad input (with one line on standard error), 130 when interrupted.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(
-        prog="lrcalc",
-        description="Long-range electrostatics and electric response for ML potentials.",
-    )
-    from lrcalc import __version__
+    arguments = [plain(a) for a in (sys.argv[1:] if arguments is None else arguments)]
+    name = arguments[0] if arguments else ""
+    if name in ("-h", "--help"):
+        print(overview())
+        return 0
+    if name == "--version":
+        print(versions())
+        return 0
+    from lrcalc.commands._parser import command_parser, nearest
 
-    parser.add_argument("--version", action="version", version=f"lrcalc {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    # only the module of the command that runs is imported in full: `lrcalc info` stays quick
-    wanted = arguments[0] if arguments and arguments[0] in COMMANDS else None
-    for name, module_name in COMMANDS.items():
-        if wanted is not None and name != wanted:
-            continue
-        module = importlib.import_module(f"lrcalc.commands.{module_name}")
-        row = getattr(module, "ROWS", {}).get(name)
-        text, example = (row.help, row.example) if row else (module.HELP, module.EXAMPLE)
-        child = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=f"example: {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        (row or module).add_arguments(child)
-        child.set_defaults(run=(row or module).run)
-    options = parser.parse_args([plain(a) for a in arguments])
+    if name not in COMMANDS:
+        what = "option" if name.startswith("-") else "command"
+        known = nearest(name, ["--help", "--version"] if what == "option" else COMMANDS)
+        print(f"lrcalc: no {what} {name}{known}" if name else overview(), file=sys.stderr)
+        if name:
+            print("all commands: lrcalc --help", file=sys.stderr)
+        return 2
+    options = command_parser(name).parse_args(arguments[1:])
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:
-        print(f"lrcalc {options.command}: {describe(error)}", file=sys.stderr)
+        print(f"lrcalc {name}: {describe(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"lrcalc {options.command}: interrupted", file=sys.stderr)
+        print(f"lrcalc {name}: interrupted", file=sys.stderr)
         return 130
+
+
+def overview() -> str:
+    """Help of `lrcalc` itself."""
+    width = max(map(len, COMMANDS)) + 2
+    return "\n".join([
+        "usage: lrcalc COMMAND [options]\n",
+        "Long-range electrostatics and electric response for ML potentials.\n",
+        *(f"  {name:{width}}{command.help}" for name, command in COMMANDS.items()),
+        "",
+        "  lrcalc COMMAND --help    options of a command",
+        "  lrcalc --version         of lrcalc, torch and Python",
+    ])  # fmt: skip
+
+
+def versions() -> str:
+    """Versions of lrcalc, torch and Python, as installed: nothing is imported for them."""
+    from importlib.metadata import PackageNotFoundError, version
+    from platform import python_version
+
+    from lrcalc import __version__
+
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = "not installed"
+    return f"lrcalc {__version__} (torch {torch}, Python {python_version()})"
 
 
 def plain(argument: str) -> str:

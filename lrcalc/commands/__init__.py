@@ -1,1 +1,1 @@
-"""commands."""
+"""The commands of `lrcalc`: options and calls, no physics."""

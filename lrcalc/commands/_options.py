@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from lrcalc.training.labels import LabelKeys
 from lrcalc.training.settings import check_numbers
+
+if TYPE_CHECKING:
+    from lrcalc.training.labels import LabelKeys
+
+MEANING = {
+    "hidden": "width of the hidden layer",
+    "epochs": "passes over the training frames",
+    "batch_size": "structures per step",
+    "learning_rate": "peak, from which it falls along a cosine",
+    "energy_weight": "weight of squared errors of energies, (eV/atom)²",
+    "forces_weight": "weight of squared errors of forces, (eV/Å)²",
+    "stress_weight": "weight of squared errors of stresses, (eV/Å³)²",
+    "weight_decay": "decoupled weight decay of AdamW",
+    "ema": "decay a step of the averaged weights, which validate and are saved",
+    "patience": "epochs without a better validation after which to stop",
+    "seed": "of the first weights and of the order of the frames",
+    "device": "torch device: cpu, cuda, …",
+}
+"""Setting of a fit → its help."""
 
 
 class Group(Protocol):
@@ -34,6 +52,8 @@ def add_label_arguments(group: Group) -> None:
 
 def label_keys(args: argparse.Namespace) -> LabelKeys:
     """Return the names that were given, or ASE's."""
+    from lrcalc.training.labels import LabelKeys
+
     given = {name: getattr(args, f"{name}_key") for name in LabelKeys._fields}
     return LabelKeys(**{name: key for name, key in given.items() if key})
 
@@ -45,14 +65,14 @@ def add_split_arguments(group: Group, valid_every: int, note: str = "") -> None:
         type=int,
         default=valid_every,
         metavar="K",
-        help=f"{note}every K-th training frame validates (default {valid_every})",
+        help=f"{note}every K-th training frame validates",
     )
     group.add_argument(
         "--test-every",
         type=int,
         default=0,
         metavar="K",
-        help="keep every K-th frame of each file out of training and validation",
+        help="keep every K-th frame of each file out of training and validation; 0: none",
     )
 
 
@@ -65,7 +85,7 @@ def add_fit_arguments(group: Group, defaults: NamedTuple, *names: str) -> None:
     """Declare settings of a fit, of the type and with the value that they have in ``defaults``."""
     for name in names:
         value = getattr(defaults, name)
-        group.add_argument(flag(name), type=type(value), default=value)
+        group.add_argument(flag(name), type=type(value), default=value, help=MEANING[name])
 
 
 def add_output_arguments(group: Group) -> None:

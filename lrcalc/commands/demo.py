@@ -13,10 +13,6 @@ import numpy as np
 
 from lrcalc.progress import progress_bar
 
-NAME = "demo"
-HELP = "64 waters, bundled model: i-PI runs, path integrals, infrared spectrum"
-EXAMPLE = "lrcalc demo --output demo-output"
-
 TEMPERATURE = 300.0
 TIMESTEP = 0.5
 STRIDE = 2
@@ -26,9 +22,9 @@ STRIDE = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--output", default="demo-output", help="folder to write into")
-    parser.add_argument("--model", default="water")
+    parser.add_argument("--model", default="water", help="bundled name or model file")
     parser.add_argument(
-        "--minutes", type=float, default=3.0, help="time for the molecular dynamics (default 3)"
+        "--minutes", type=float, default=3.0, help="time for the molecular dynamics"
     )
 
 

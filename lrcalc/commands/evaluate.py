@@ -7,21 +7,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import Atoms
 
 from lrcalc.commands import _options
 from lrcalc.files import replacing
 from lrcalc.progress import progress_bar
-from lrcalc.training.polarizability import KEYS as POLARIZABILITY_KEYS
-from lrcalc.training.polarizability import LOCAL_FIELDS
-from lrcalc.training.polarizability import UNITS as POLARIZABILITY_UNITS
+from lrcalc.training.settings import LOCAL_FIELDS, POLARIZABILITY_KEYS, POLARIZABILITY_UNITS
 
-NAME = "evaluate"
-HELP = "errors of a model on an extended xyz file: energy, forces, stress, Born charges, …"
-EXAMPLE = "lrcalc evaluate water frames.xyz.gz --json errors.json"
+if TYPE_CHECKING:
+    from ase import Atoms
 
 UNITS = {
     "energy": (1e3, "meV/atom"),
@@ -54,8 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _options.add_label_arguments(parser)
     parser.add_argument("--epsilon-infinity", type=float, help="instead of the model's")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, …")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"],
+                        help="precision")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

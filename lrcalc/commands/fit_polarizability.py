@@ -5,26 +5,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
-from ase import Atoms
-from ase.data import chemical_symbols
+from typing import TYPE_CHECKING
 
 from lrcalc import __version__
 from lrcalc.commands import _options
 from lrcalc.progress import progress_bar
-from lrcalc.training.polarizability import (
+from lrcalc.training.settings import (
     LOCAL_FIELDS,
-    UNITS,
-    Settings,
-    describe_magnitude,
-    warn_implausible,
-    warn_permittivity,
+    POLARIZABILITY_KEYS,
+    POLARIZABILITY_UNITS,
+    SurfaceSettings,
 )
 
-NAME = "fit-polarizability"
-HELP = "teach a model the polarizability of structures for which it was computed"
-EXAMPLE = "lrcalc fit-polarizability --model water --data alpha.xyz --unit A3 --out water-raman.pt"
+if TYPE_CHECKING:
+    import numpy as np
+    from ase import Atoms
+
+    Part = tuple[list[Atoms], list[np.ndarray]]
+    """Structures and their polarizabilities, e Å²/V."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help='extended xyz with polarizability="xx xy xz yx ..." (or REF_polarizability)',
     )
-    parser.add_argument("--unit", required=True, choices=sorted(UNITS), help="of the data")
+    parser.add_argument(
+        "--unit", required=True, choices=sorted(POLARIZABILITY_UNITS), help="of the data"
+    )
     parser.add_argument(
         "--local-field",
         default="none",
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "field; they are turned back into the response to the macroscopic field",
     )
     _options.add_split_arguments(parser, 10)
-    _options.add_fit_arguments(parser, Settings(), *Settings._fields)
+    _options.add_fit_arguments(parser, SurfaceSettings(), *SurfaceSettings._fields)
     _options.add_output_arguments(parser)
 
 
@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.evaluation import polarizability_errors
     from lrcalc.hashing import structure_hash
     from lrcalc.models.card import VOLUME_PER_ATOM
-    from lrcalc.training.polarizability import fit_surface, make_samples, volume_per_atom
+    from lrcalc.training.polarizability import volume_per_atom
+    from lrcalc.training.surface import fit_surface, make_samples
 
     output = _options.check_options(args)
     potential = load(args.model)
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         print(note)
     print(", ".join(f"{len(parts[name][0])} {name}" for name in parts) + " frames")
     samples = {name: make_samples(potential, *parts[name]) for name in ("training", "validation")}
-    settings = Settings(**{key: getattr(args, key) for key in Settings._fields})
+    settings = SurfaceSettings(**{key: getattr(args, key) for key in SurfaceSettings._fields})
     with progress_bar(settings.epochs, unit="epoch") as bar:
 
         def report(row: dict[str, float]) -> None:
@@ -100,16 +101,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-Part = tuple[list[Atoms], list[np.ndarray]]
-"""Structures and their polarizabilities, e Å²/V."""
-
-
 def split(args: argparse.Namespace, species: Sequence[int]) -> tuple[dict[str, Part], list[str]]:
     """Read all files; what is trained on, validates and is kept out, and remarks to print.
 
     The same frames are kept out as by `lrcalc train --test-every`.
     """
-    from lrcalc.training.data import assign, check_parts
+    from lrcalc.training.polarizability import (
+        describe_magnitude,
+        warn_implausible,
+        warn_permittivity,
+    )
+    from lrcalc.training.split import assign, check_parts
 
     parts: dict[str, Part] = {name: ([], []) for name in ("training", "validation", "test")}
     notes: list[str] = []
@@ -145,13 +147,15 @@ def check_species(structures: Sequence[Atoms], species: Sequence[int], path: str
 
 
 def _symbols(numbers: Iterable[int]) -> str:
+    from ase.data import chemical_symbols
+
     return ", ".join(chemical_symbols[z] for z in sorted(numbers))
 
 
 def read_polarizabilities(path: str, unit: str, local_field: str) -> Part:
     """Read one file, each frame of which has a polarizability."""
     from lrcalc.training.data import read_structures
-    from lrcalc.training.polarizability import KEYS, reference_polarizability
+    from lrcalc.training.polarizability import reference_polarizability
 
     structures = read_structures(path)
     alphas = []
@@ -163,7 +167,7 @@ def read_polarizabilities(path: str, unit: str, local_field: str) -> Part:
         if alpha is None:
             raise ValueError(
                 f"{path}: frame {index} has no polarizability; its comment line needs "
-                f"{KEYS[1]}= or {KEYS[0]}= with nine numbers"
+                f"{POLARIZABILITY_KEYS[1]}= or {POLARIZABILITY_KEYS[0]}= with nine numbers"
             )
         alphas.append(alpha)
     return structures, alphas

@@ -5,10 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-NAME = "info"
-HELP = "print the card of a model: what it is, its data, errors and licence"
-EXAMPLE = "lrcalc info water"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""

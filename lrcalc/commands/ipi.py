@@ -6,10 +6,6 @@ from typing import Any
 from lrcalc.commands._ipi_options import naming_options
 from lrcalc.ipi.settings import DriverSettings
 
-NAME = "ipi"
-HELP = "serve energies and forces to an i-PI that listens on a socket"
-EXAMPLE = "lrcalc ipi --unix --address lrcalc --model water --template init.xyz"
-
 SETTINGS = {
     "model": "bundled model or file (default water)",
     "template": "structure file that i-PI starts from: names the species, in order",
@@ -68,12 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sockets-prefix", default="/tmp/ipi_", help="i-PI's prefix of unix sockets"
     )
-    parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for i-PI (60)")
+    parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for i-PI")
     parser.add_argument(
         "--reconnect",
         type=float,
         default=0.0,
-        help="seconds to wait for a new i-PI when this one disappears (default: end)",
+        help="seconds to wait for a new i-PI when this one disappears; 0: end",
     )
     parser.add_argument("--threads", type=int, default=None, help="torch threads")
     add_settings(parser)

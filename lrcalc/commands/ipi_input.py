@@ -11,10 +11,6 @@ from lrcalc.commands.ipi import add_settings, given_settings
 from lrcalc.ipi.kinds import KINDS, Kind
 from lrcalc.ipi.start import VELOCITIES, Start
 
-NAME = "ipi-input"
-HELP = "write a commented i-PI input: NVE, NVT, NPT, path integrals, fields, pulses"
-EXAMPLE = "lrcalc ipi-input --kind trpmd --beads 8 --structure water.xyz --workdir run"
-
 PULSE = ("frequency", "peak", "width")
 """Options that shape the field of --amplitude."""
 

@@ -20,10 +20,6 @@ from lrcalc.ipi.run import (
 )
 from lrcalc.progress import Progress, progress_bar
 
-NAME = "ipi-run"
-HELP = "run i-PI with the model: progress, Ctrl-C, resume"
-EXAMPLE = "lrcalc ipi-run --kind nvt --structure water.xyz --steps 2000 --workdir run"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lrcalc ipi-run`."""

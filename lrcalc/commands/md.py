@@ -26,10 +26,6 @@ from lrcalc.commands._md_files import (
 )
 from lrcalc.progress import progress_bar
 
-NAME = "md"
-HELP = "molecular dynamics (NVE, NVT, NPT) at constant field, displacement or voltage"
-EXAMPLE = "lrcalc md water box.xyz --ensemble nvt --field 0 0 0.1 --steps 2000 --out run"
-
 COLUMNS = ("step", "time_fs", "temperature_K", "enthalpy_eV", "conserved_eV", "volume_A3",
            "Mx_eA", "My_eA", "Mz_eA", "Ex_V/A", "Ey_V/A", "Ez_V/A")  # fmt: skip
 """Of the table; at constant pressure also "pressure_GPa"."""
@@ -49,12 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="md", metavar="NAME", help="NAME.xyz, .csv, .png, .npz")
     parser.add_argument("--steps", type=int, default=1000, help="total, with those done before")
     parser.add_argument("--timestep", type=float, default=0.5, help="fs")
-    parser.add_argument("--ensemble", default="nve", choices=["nve", "nvt", "npt"])
+    parser.add_argument("--ensemble", default="nve", choices=["nve", "nvt", "npt"],
+                        help="what is constant beside the number of atoms")  # fmt: skip
     parser.add_argument("--temperature", type=float, default=300.0, help="K")
     parser.add_argument("--pressure", type=float, default=0.0, help="GPa")
     parser.add_argument("--thermostat-time", type=float, default=100.0, help="fs")
     parser.add_argument("--barostat-time", type=float, default=500.0, help="fs")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of velocities and thermostat")
     held = parser.add_argument_group("held constant (one of them)")
     held.add_argument("--field", type=float, nargs=3, metavar=("X", "Y", "Z"), help="E, V/Å")
     held.add_argument(
@@ -73,13 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--every", type=int, default=10, help="steps between frames and rows")
     out.add_argument("--born-every", type=int, default=0, metavar="K",
                      help="Born charges with every K-th frame")  # fmt: skip
-    out.add_argument("--polarizability-every", type=int, default=0, metavar="K")
+    out.add_argument("--polarizability-every", type=int, default=0, metavar="K",
+                     help="polarizability with every K-th frame")  # fmt: skip
     out.add_argument("--traj", action="store_true", help="at the end also NAME.traj, for ase gui")
     out.add_argument("--restart", action="store_true",
                      help="replace NAME.* that are there, instead of continuing them")  # fmt: skip
     parser.add_argument("--epsilon-infinity", type=float, help="instead of the model's")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, …")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"],
+                        help="precision")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,11 +17,6 @@ from lrcalc.commands._calculators import load_calculator, parse_options
 from lrcalc.commands._series import PICTURES, add_options, in_options, option
 from lrcalc.files import replacing
 
-NAME = "modes"
-HELP = "modes at Γ with infrared intensities, ε(ω), LO–TO, from DFT files or a model"
-EXAMPLE = "lrcalc modes --from quartz/ --json quartz.json"
-
-
 ONLY_CALCULATOR = (
     "model",
     "calculator",

@@ -6,42 +6,19 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from ase import Atoms
+from typing import TYPE_CHECKING, Any
 
 from lrcalc import __version__
 from lrcalc.commands import _options
-from lrcalc.hashing import structure_hash
-from lrcalc.models.backbone import BACKBONES, NATIVE
-from lrcalc.models.potential import DEFAULTS
-from lrcalc.models.readout import LEVELS
-from lrcalc.models.requests import check_device
+from lrcalc.models.options import DEFAULTS, LEVELS, NATIVE_DEFAULTS
 from lrcalc.progress import progress_bar
-from lrcalc.training.afterwards import describe_model_stress
-from lrcalc.training.data import (
-    Frame,
-    assign,
-    check_boundaries,
-    check_parts,
-    describe_outliers,
-    make_frames,
-    read_structures,
-)
-from lrcalc.training.fit import check_species, fit, labels_used, validate
-from lrcalc.training.labels import LabelKeys
-from lrcalc.training.permittivity import permittivity_of, stated_permittivities
-from lrcalc.training.remarks import describe_labels
-from lrcalc.training.scales import describe_scales
-from lrcalc.training.settings import Settings
+from lrcalc.training.settings import TrainingSettings
 
-NAME = "train"
-HELP = "train a potential on energies, forces and stresses of an extended xyz file"
-EXAMPLE = "lrcalc train --train water.xyz --level u --epochs 100 --out water.pt"
+if TYPE_CHECKING:
+    from lrcalc.training.data import Frame
 
-FITTED = tuple(key for key in Settings._fields if key != "energy_boost")
+FITTED = tuple(key for key in TrainingSettings._fields if key != "energy_boost")
 """Settings that have an option."""
 
 
@@ -57,33 +34,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     model = parser.add_argument_group("model")
     model.add_argument("--level", default="u", choices=sorted(LEVELS), help="multipoles read out")
-    model.add_argument("--charges", default="local", choices=["local", "atomic"])
-    native = BACKBONES[NATIVE].defaults
-    model.add_argument("--cutoff", type=float, default=native["cutoff"], help="Å")
-    model.add_argument("--channels", type=int, default=native["channels"])
-    model.add_argument("--hidden", type=int, default=native["hidden"])
-    model.add_argument("--smearing", type=float, default=DEFAULTS["smearing"], help="σ, Å")
+    model.add_argument(
+        "--charges",
+        default="local",
+        choices=["local", "atomic"],
+        help="local: handed from atom to atom, so that neutral molecules stay neutral; atomic: of "
+        "each atom, neutral as a whole",
+    )
+    model.add_argument(
+        "--cutoff", type=float, default=NATIVE_DEFAULTS["cutoff"], help="of neighbours, Å"
+    )
+    model.add_argument(
+        "--channels", type=int, default=NATIVE_DEFAULTS["channels"], help="features of an atom"
+    )
+    model.add_argument(
+        "--hidden", type=int, default=NATIVE_DEFAULTS["hidden"], help="width of the hidden layers"
+    )
+    model.add_argument(
+        "--smearing", type=float, default=DEFAULTS["smearing"], help="σ of the Gaussians, Å"
+    )
     model.add_argument(
         "--k-cutoff",
         type=float,
         default=None,
-        help="Å⁻¹; default: converged (π reproduces published models)",
+        help="of the reciprocal sum, Å⁻¹ (default: converged; π reproduces published models)",
     )
     model.add_argument("--anisotropic", action="store_true", help="tensor polarizabilities")
     model.add_argument(
         "--epsilon-infinity",
         type=float,
-        help="electronic permittivity of the material (water 1.78, molecules 1); default: what the "
-        "frames state, else 1",
+        help="electronic permittivity of the material (water 1.78, molecules 1; default: what the "
+        "frames state, else 1)",
     )
     how = parser.add_argument_group("training")
-    _options.add_fit_arguments(how, Settings(), *FITTED)
+    _options.add_fit_arguments(how, TrainingSettings(), *FITTED)
     how.add_argument("--restart", action="store_true", help="ignore a state left by a killed run")
     _options.add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, report, and write model, learning curve (CSV, PNG) and card."""
+    from lrcalc.models.requests import check_device
+    from lrcalc.training.afterwards import describe_model_stress
+    from lrcalc.training.fit import fit, labels_used, validate
+    from lrcalc.training.permittivity import permittivity_of
+    from lrcalc.training.split import read_split
+
     check_device(args.device)
     output = _options.check_options(args)
     config = {
@@ -91,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
         for key in ("level", "charges", "cutoff", "channels", "hidden", "smearing", "k_cutoff",
                     "anisotropic")
     }  # fmt: skip
-    settings = Settings(**{key: getattr(args, key) for key in FITTED})
-    split = split_files(
+    settings = TrainingSettings(**{key: getattr(args, key) for key in FITTED})
+    split = read_split(
         args.train, args.valid, args.cutoff, args.valid_every, args.test_every,
         allow_images=args.allow_images, keys=_options.label_keys(args), level=args.level,
     )  # fmt: skip
@@ -150,61 +146,6 @@ def run(args: argparse.Namespace) -> int:
             + " (meV/atom, meV/Å, meV/Å³; energies without file shift)"
         )
     return 0
-
-
-def split_files(
-    train: list[str],
-    valid: list[str],
-    cutoff: float,
-    valid_every: int,
-    test_every: int,
-    *,
-    allow_images: bool = False,
-    keys: LabelKeys | None = None,
-    level: str = "u",
-) -> dict[str, Any]:
-    """Read all files and split their frames.
-
-    Returns
-    -------
-    dict
-        Frames for training, validation, test; hashes of those used; warnings; what the training
-        files state of ε_∞.
-    """
-    split: dict[str, Any] = {
-        "training": [], "validation": [], "test": [], "hashes": [], "warnings": [], "stated": [],
-    }  # fmt: skip
-    parts: list[str] = []
-    sizes: list[int] = []
-    keys = keys or LabelKeys()
-
-    def add(path: str, source: int, uses: Callable[[int], list[str]]) -> list[Atoms]:
-        structures = read_structures(path, keys)
-        check_boundaries(structures, path, level)
-        frames = make_frames(structures, path, cutoff, source, allow_images=allow_images)
-        used = uses(len(frames))
-        for atoms, frame, part in zip(structures, frames, used, strict=True):
-            split[part].append(frame)
-            if part != "test":
-                split["hashes"].append(structure_hash(atoms))
-        outliers = describe_outliers(frames, used)
-        lines = [*describe_labels(structures, keys), *describe_scales(structures)]
-        split["warnings"] += [f"{path}: {x}" for x in (*lines, outliers) if x]
-        parts.extend(used)
-        sizes.append(len(used) - used.count("test"))
-        return structures
-
-    for source, path in enumerate(train):
-        structures = add(
-            path, source, lambda n: assign(n, None if valid else valid_every, test_every)
-        )
-        split["stated"] += stated_permittivities(structures, path)
-    for path in valid:
-        add(path, 0, lambda n: ["validation"] * n)
-    check_parts(sizes, parts, valid_every)
-    for part in ("validation", "test"):
-        check_species(split["training"], split[part], part)
-    return split
 
 
 def _no_shift(frames: list[Frame]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from lrcalc.models.options import NATIVE_DEFAULTS
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
 
@@ -170,8 +171,4 @@ def _remedy(extra: str | None) -> str:
     return "" if extra is None else f" (pip install lrcalc[{extra}])"
 
 
-register_backbone(
-    NATIVE,
-    "lrcalc.models.native.local:LocalBackbone",
-    {"cutoff": 5.0, "channels": 32, "n_basis": 8, "hidden": 64},
-)
+register_backbone(NATIVE, "lrcalc.models.native.local:LocalBackbone", NATIVE_DEFAULTS)

@@ -18,26 +18,12 @@ from lrcalc.models.backbone import (
     species_table,
 )
 from lrcalc.models.card import VOLUME_PER_ATOM
+from lrcalc.models.options import DEFAULTS
 from lrcalc.models.readout import Readings, Readout
 from lrcalc.models.screening import charge_screening, screening_factor
 from lrcalc.models.surface import PolarizabilitySurface
 from lrcalc.neighbors import Pairs, pair_vectors
 from lrcalc.system import System, sum_by_structure
-
-DEFAULTS: dict[str, Any] = {
-    "level": "u",
-    "charges": "local",
-    "transfer_cutoff": 3.5,
-    "transfer_channels": 4,
-    "anisotropic": False,
-    "smearing": 1.0,
-    "k_cutoff": None,
-    "accuracy": 1e-4,
-    "iterations": 0,
-    "surface": 0,
-}
-"""Options of every potential, beside the settings of its backbone: plain values, stored in its
-file."""
 
 
 class Terms(NamedTuple):

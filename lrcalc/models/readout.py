@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcalc.models.backbone import Features
+from lrcalc.models.options import LEVELS
 from lrcalc.models.radial import envelope, radial_basis
 from lrcalc.multipoles import (
     Multipoles,
@@ -18,18 +19,6 @@ from lrcalc.multipoles import (
 )
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, sum_by_structure
-
-LEVELS = {
-    "sr": frozenset[str](),
-    "q": frozenset({"q"}),
-    "u": frozenset({"q", "u"}),
-    "uQ": frozenset({"q", "u", "Q"}),
-    "uiq": frozenset({"q", "u", "iq"}),
-    "uiu": frozenset({"q", "u", "iu"}),
-    "uiqiu": frozenset({"q", "u", "iq", "iu"}),
-    "uQiqiu": frozenset({"q", "u", "Q", "iq", "iu"}),
-}
-"""What each level of the theory reads out; the paper's names, and `sr` for none."""
 
 FREE_WEIGHT = 0.02
 """Weight of keeping a charge rather than handing it to a neighbour: lets a transfer fade smoothly

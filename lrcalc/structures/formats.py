@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 from ase.io.formats import filetype, open_with_compression, string2index
 
+from lrcalc import zoo
 from lrcalc.ipi_files.quantities import DIMENSION
 from lrcalc.ipi_files.xyz import XYZFrame, is_ipi_xyz, read_frames
 from lrcalc.structures import lammps, native
@@ -39,9 +40,8 @@ def told_as(path: Path, argument: str) -> str:
 def find(path: str | Path, argument: str) -> Path:
     """Return the file that is meant: one that is there, or a bundled structure by its name."""
     path = Path(path)
-    bundled = Path(__file__).parents[1] / "zoo" / f"{path}.xyz"
-    if not path.exists() and path.name == str(path) and bundled.is_file():
-        return bundled
+    if not path.exists() and str(path) in zoo.structures():
+        return zoo.structure_file(str(path))
     if path.is_dir():
         raise ValueError(f"{told_as(path, argument)} is a folder: give a structure file")
     if not path.is_file():

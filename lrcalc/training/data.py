@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.io.formats import UnknownFileTypeError, filetype, open_with_compression
 from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
@@ -26,9 +27,6 @@ from lrcalc.training.labels import LabelKeys, check_labels, take_labels
 ENTRY = re.compile(r"(?:^|\s)([A-Za-z_][\w.\-]*)\s*=")
 QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'|\{[^}]*\}")
 """Names of entries of a comment line, and values that may hold something like them."""
-
-LARGE_FORCE = 50.0
-"""eV/Å; a larger component is reported as an outlier."""
 
 
 class Frame(NamedTuple):
@@ -192,69 +190,16 @@ def check_cutoff(atoms: Atoms, cutoff: float) -> None:
         )
 
 
-def describe_outliers(frames: Sequence[Frame], parts: Sequence[str] = ()) -> str | None:
-    """One line on frames with a force component above `LARGE_FORCE`, or None.
-
-    Parameters
-    ----------
-    frames : sequence of Frame
-        Of one file, in its order.
-    parts : sequence of str, optional
-        What each frame is used for (`assign`).
-    """
-    large = [i for i, f in enumerate(frames) if float(f.forces.abs().max()) > LARGE_FORCE]
-    if not large:
-        return None
-    worst = max(float(frames[i].forces.abs().max()) for i in large)
-    uses = Counter(parts[i] for i in large) if parts else {}
-    return (
-        f"{len(large)} of {len(frames)} frames have a force above {LARGE_FORCE:g} eV/Å "
-        f"(largest {worst:.0f} eV/Å; first: frame {large[0]}"
-        + "".join(f"; {n} in {part}" for part, n in uses.items())
-        + "); consider removing them"
-        + (": the best epoch would be chosen by them" if "validation" in uses else "")
+def check_species(train: Sequence[Frame], used: Sequence[Frame], part: str) -> None:
+    """Refuse frames of another part with elements that no training frame has."""
+    known, needed = (
+        {int(z) for f in frames for z in f.system.numbers.unique()} for frames in (train, used)
     )
-
-
-def assign(n_frames: int, valid_every: int | None, test_every: int) -> list[str]:
-    """Part of each frame of a file: training, validation or test.
-
-    Parameters
-    ----------
-    n_frames : int
-    valid_every : int or None
-        Every K-th frame that is not kept out validates; None for none.
-    test_every : int
-        Every K-th frame is kept out, from the middle of the first K on; 0 for none.
-    """
-    parts = []
-    kept = 0
-    for index in range(n_frames):
-        if test_every and index % test_every == test_every // 2:
-            parts.append("test")
-            continue
-        kept += 1
-        parts.append("validation" if valid_every and kept % valid_every == 0 else "training")
-    return parts
-
-
-def check_parts(sizes: Sequence[int], parts: Sequence[str], valid_every: int) -> None:
-    """Refuse a split without validation or training frames.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Frames of each file that are not kept out.
-    parts : sequence of str
-        Of all frames (`assign`).
-    valid_every : int
-    """
-    if "training" not in parts:
-        raise ValueError("no training frames; --test-every keeps all of them out: give more frames")
-    if "validation" not in parts:
+    if needed - known:
+        names = ", ".join(chemical_symbols[z] for z in sorted(needed - known))
         raise ValueError(
-            f"no validation frames: --valid-every is {valid_every}, but no file leaves more than "
-            f"{max(sizes)} frames to choose from; give a smaller --valid-every"
+            f"the {part} frames have {names}, which no training frame has; train on frames "
+            "with it, or leave those frames out"
         )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor
 
 from lrcalc.checkpoint import save
@@ -20,9 +19,9 @@ from lrcalc.files import replacing
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.potential import Potential
 from lrcalc.models.sign import fix_sign
-from lrcalc.training.data import Frame, batch_to, collate, reference_energies
+from lrcalc.training.data import Frame, batch_to, check_species, collate, reference_energies
 from lrcalc.training.loss import Accumulator, Weights, gradient_is_finite, loss, residuals
-from lrcalc.training.settings import Settings, check_numbers
+from lrcalc.training.settings import TrainingSettings, check_numbers
 from lrcalc.training.state import State, identity, resume, write_state
 
 COLUMNS = [
@@ -35,7 +34,7 @@ def fit(
     train: Sequence[Frame],
     valid: Sequence[Frame],
     config: dict[str, Any],
-    settings: Settings,
+    settings: TrainingSettings,
     output: str | os.PathLike[str],
     *,
     metadata: dict[str, Any] | None = None,
@@ -51,7 +50,7 @@ def fit(
         Validation frames choose the epoch that is kept; they are not fitted.
     config : dict
         Options of `Potential`.
-    settings : Settings
+    settings : TrainingSettings
     output : path-like
         Model file, ending in ``.pt``.
     metadata : dict, optional
@@ -111,7 +110,7 @@ def fit(
     return best_of(state, train, settings)
 
 
-def best_of(state: State, train: Sequence[Frame], settings: Settings) -> Potential:
+def best_of(state: State, train: Sequence[Frame], settings: TrainingSettings) -> Potential:
     """Return the averaged weights of the best epoch, with their errors in the card."""
     best = copy.deepcopy(state.average)
     best.load_state_dict(state.progress["best_state"])
@@ -120,20 +119,7 @@ def best_of(state: State, train: Sequence[Frame], settings: Settings) -> Potenti
     return oriented(best, train, settings.device)
 
 
-def check_species(train: Sequence[Frame], used: Sequence[Frame], part: str) -> None:
-    """Refuse frames of another part with elements that no training frame has."""
-    known, needed = (
-        {int(z) for f in frames for z in f.system.numbers.unique()} for frames in (train, used)
-    )
-    if needed - known:
-        names = ", ".join(chemical_symbols[z] for z in sorted(needed - known))
-        raise ValueError(
-            f"the {part} frames have {names}, which no training frame has; train on frames "
-            "with it, or leave those frames out"
-        )
-
-
-def labels_used(train: Sequence[Frame], settings: Settings) -> list[str]:
+def labels_used(train: Sequence[Frame], settings: TrainingSettings) -> list[str]:
     """Labels that a training learns from, for the card."""
     stress = settings.stress_weight > 0 and any(f.stress is not None for f in train)
     return ["energy", "forces", *(["stress"] if stress else [])]
@@ -152,7 +138,10 @@ def oriented(potential: Potential, train: Sequence[Frame], device: str) -> Poten
 
 
 def _start(
-    train: Sequence[Frame], config: dict[str, Any], settings: Settings, metadata: dict[str, Any]
+    train: Sequence[Frame],
+    config: dict[str, Any],
+    settings: TrainingSettings,
+    metadata: dict[str, Any],
 ) -> State:
     species = tuple(sorted({int(z) for f in train for z in f.system.numbers.tolist()}))
     with torch.random.fork_rng(devices=[]):
@@ -178,7 +167,7 @@ def _start(
     return State(potential, average, optimizer, progress)
 
 
-def _epoch(state: State, train: Sequence[Frame], settings: Settings) -> dict[str, float]:
+def _epoch(state: State, train: Sequence[Frame], settings: TrainingSettings) -> dict[str, float]:
     potential, progress = state.potential, state.progress
     total_steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
     late = progress["epoch"] >= 0.75 * settings.epochs
@@ -246,7 +235,9 @@ def learning_rate(step: int, total: int, peak: float, warmup: int = 50) -> float
     return peak * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction)))
 
 
-def _shuffled(train: Sequence[Frame], settings: Settings, epoch: int) -> Iterator[list[Frame]]:
+def _shuffled(
+    train: Sequence[Frame], settings: TrainingSettings, epoch: int
+) -> Iterator[list[Frame]]:
     generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch)
     order = torch.randperm(len(train), generator=generator).tolist()
     for start in range(0, len(order), settings.batch_size):
@@ -262,7 +253,7 @@ def _update_average(state: State, decay: float) -> None:
 
 
 def validate(
-    potential: Potential, frames: Sequence[Frame], settings: Settings, shifts: Tensor
+    potential: Potential, frames: Sequence[Frame], settings: TrainingSettings, shifts: Tensor
 ) -> dict[str, float]:
     """Root mean square errors over ``frames`` (eV/atom, eV/Å, eV/Å³)."""
     measured = Accumulator()
@@ -277,7 +268,7 @@ def validate(
 def _keep_best(
     state: State,
     row: dict[str, float],
-    settings: Settings,
+    settings: TrainingSettings,
     output: Path,
     train: Sequence[Frame],
 ) -> None:
@@ -303,7 +294,9 @@ def _keep_best(
         progress["stale"] += 1
 
 
-def _rewrite(state: State, output: Path, train: Sequence[Frame], settings: Settings) -> None:
+def _rewrite(
+    state: State, output: Path, train: Sequence[Frame], settings: TrainingSettings
+) -> None:
     """Write the model and its learning curve again: its card may say something new by now."""
     if state.progress["best_errors"]:
         save(best_of(state, train, settings), output)

@@ -6,8 +6,19 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from lrcalc.units import BOHR, COULOMB
 
-class Settings(NamedTuple):
+POLARIZABILITY_KEYS = ("REF_polarizability", "polarizability")
+"""Entries of `Atoms.info` that hold a polarizability: nine numbers or (3, 3)."""
+
+POLARIZABILITY_UNITS = {"eA2/V": 1.0, "A3": 1.0 / COULOMB, "bohr3": BOHR**3 / COULOMB}
+"""Units of a polarizability in e Å²/V; volumes stand for ``α/(4π ε0)``."""
+
+LOCAL_FIELDS = ("none", "clausius-mossotti")
+"""Of polarizabilities in a file: see `lrcalc.training.polarizability.reference_polarizability`."""
+
+
+class TrainingSettings(NamedTuple):
     """How to train.
 
     Attributes
@@ -45,6 +56,32 @@ class Settings(NamedTuple):
     patience: int = 100
     seed: int = 0
     device: str = "cpu"
+
+
+class SurfaceSettings(NamedTuple):
+    """How to fit a polarizability surface.
+
+    Attributes
+    ----------
+    hidden : int
+        Width of the hidden layer.
+    epochs : int
+    batch_size : int
+        Structures per step.
+    learning_rate : float
+        Peak; a cosine down to zero.
+    weight_decay : float
+        Decoupled weight decay of AdamW.
+    seed : int
+        Of the initial weights and of the order of the frames.
+    """
+
+    hidden: int = 64
+    epochs: int = 200
+    batch_size: int = 8
+    learning_rate: float = 1e-2
+    weight_decay: float = 0.01
+    seed: int = 0
 
 
 class Rule(NamedTuple):

@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from lrcalc.checkpoint import read_tensors, write_tensors
 from lrcalc.models.potential import Potential
 from lrcalc.training.data import Frame, frame_hash
-from lrcalc.training.settings import Settings
+from lrcalc.training.settings import TrainingSettings
 
 FORMAT = "lrcalc-training-2"
 
@@ -31,7 +31,7 @@ class State(NamedTuple):
 
 
 def identity(
-    potential: Potential, settings: Settings, train: Sequence[Frame], valid: Sequence[Frame]
+    potential: Potential, settings: TrainingSettings, train: Sequence[Frame], valid: Sequence[Frame]
 ) -> Identity:
     """Collect what must not change in a run: model, settings, elements, frames in their order.
 

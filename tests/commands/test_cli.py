@@ -1,8 +1,17 @@
 """The command line itself; what commands do is tested with what they are for."""
 
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+
 import pytest
 
 from lrcalc.cli import main, plain
+from lrcalc.commands._parser import command_parser
+from lrcalc.commands._table import COMMANDS
+from lrcalc.commands.completion import script
 
 
 @pytest.mark.parametrize(
@@ -18,3 +27,118 @@ def test_a_field_may_be_written_with_an_exponent(tmp_path, capsys):
     missing = str(tmp_path / "missing.xyz")
     assert main(["md", "water", missing, "--field", "0", "0", "-1e-3"]) == 2
     assert "missing.xyz" in capsys.readouterr().err  # and not: expected 3 arguments
+
+
+def test_help_and_version_import_nothing():
+    code = (
+        "import sys; from lrcalc.cli import main; main(['--help']); main(['--version']); "
+        "heavy = {'torch', 'e3nn', 'ase', 'numpy', 'tqdm'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "fit-polarizability  " in done.stdout
+    assert re.search(r"lrcalc \d\S+ \(torch \d\S+, Python 3\.\d+", done.stdout)
+
+
+def test_no_parser_needs_torch():
+    code = (
+        "import sys; from lrcalc.commands import _parser; "
+        "from lrcalc.commands._table import COMMANDS; "
+        "[_parser.command_parser(name) for name in COMMANDS]; assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_is_a_module_too():
+    done = subprocess.run([sys.executable, "-m", "lrcalc"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "usage: lrcalc COMMAND" in done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_means_and_what_it_is(name):
+    parser = command_parser(name)
+    formatter = parser._get_formatter()
+    for action in parser._actions:
+        assert action.help, f"{action.option_strings or action.dest} has no help"
+        if action.help is argparse.SUPPRESS:
+            continue
+        default = action.default
+        if default not in (None, "", argparse.SUPPRESS, []) and default is not False:
+            shown = f"{default:g}" if isinstance(default, float) else f"{default}"
+            assert shown in formatter._expand_help(action), action.option_strings
+    assert parser.epilog.startswith(f"example: lrcalc {name} ")
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("trian --train missing.xyz", "no command trian; did you mean train?"),
+        ("spectrum", "no command spectrum\nall commands: lrcalc --help"),
+        ("--verison", "no option --verison; did you mean --version?"),
+        ("train --epoch5 3", "no option --epoch5; did you mean --epochs?"),
+        ("train --lr=1", "no option --lr; did you mean --learning-rate?"),
+        ("md water missing.xyz --temprature 3", "no option --temprature; did you mean --temperat"),
+        ("md --xyzzy", "no option --xyzzy\nall options: lrcalc md --help"),
+        ("ir missing -x", "no option -x"),
+        ("train", "are required: --train, --out\nexample: lrcalc train --train"),
+        ("md water water64 --ensemble nvtt", "invalid choice: 'nvtt' (choose from"),
+    ],
+)
+def test_what_is_wrong_is_answered_with_the_nearest_before_anything_else(given, answer, capsys):
+    try:
+        status = main(given.split())
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    assert answer in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["--temp", "--temp=300", "-o", "-owater", "--"])
+def test_what_argparse_takes_is_left_to_it(given):
+    assert not command_parser("ir")._is_unknown(given)
+
+
+SHELLS = {"bash": ["bash", "--norc"], "zsh": ["zsh", "-f"]}
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered", "not_offered"),
+    [
+        (["tr"], {"train"}, {"md"}),
+        ([""], {"train", "modes", "--version"}, set()),
+        (["md", "--th"], {"--thermostat-time"}, {"--field"}),
+        (["md", "water", "wat"], {"water", "water64", "waterfall.xyz"}, set()),
+        (["md", "water", "x", "--ensemble", ""], {"nve", "nvt", "npt"}, {"water"}),
+        (["completion", ""], {"bash", "zsh"}, {"water"}),
+        (["modes", "--from", "a"], {"a folder"}, {"water"}),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_completes(shell, typed, offered, not_offered, tmp_path, completions):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "waterfall.xyz").touch()
+    words = " ".join(f"'{word}'" for word in ["lrcalc", *typed])
+    # as bashcompinit calls functions
+    like_bash = "emulate sh; setopt ksharrays shwordsplit" if shell == "zsh" else ""
+    test = (
+        f"{completions[shell]}\n{like_bash}\nCOMP_WORDS=({words}); COMP_CWORD={len(typed)}\n"
+        "_lrcalc\nprintf '%s\\n' \"${COMPREPLY[@]}\"\n"
+    )
+    done = subprocess.run(
+        SHELLS[shell], input=test, capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    # zsh itself drops what does not begin like the word
+    found = {word for word in done.stdout.splitlines() if word.startswith(typed[-1])}
+    assert offered <= found, done.stderr
+    assert not not_offered & found
+
+
+@pytest.fixture(scope="module")
+def completions():
+    return {shell: script(shell) for shell in SHELLS}

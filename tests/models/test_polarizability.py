@@ -15,13 +15,12 @@ from lrcalc.cli import main
 from lrcalc.evaluation import polarizability_parts
 from lrcalc.models.potential import Potential
 from lrcalc.training.polarizability import (
-    Settings,
-    fit_surface,
-    make_samples,
     permittivities,
     reference_polarizability,
     warn_implausible,
 )
+from lrcalc.training.settings import SurfaceSettings
+from lrcalc.training.surface import fit_surface, make_samples
 from lrcalc.units import COULOMB, EPSILON_0
 from tests.conftest import random_potential
 from tests.sample_structures import cluster, water_box
@@ -100,7 +99,7 @@ def test_fit_learns_what_a_surface_can_say(level):
     student = random_potential(structures[0], level=level)
     student.load_state_dict(teacher.state_dict(), strict=False)
     samples = make_samples(student, structures, labels)
-    settings = Settings(hidden=8, epochs=80, weight_decay=1e-4)
+    settings = SurfaceSettings(hidden=8, epochs=80, weight_decay=1e-4)
     rows = []
     fitted = fit_surface(student, samples[:70], samples[70:80], settings, rows.append)
     assert student.surface is None  # the model that was given stays as it was

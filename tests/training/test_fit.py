@@ -17,8 +17,9 @@ from lrcalc.training.data import (
     read_structures,
     reference_energies,
 )
-from lrcalc.training.fit import Settings, fit, learning_rate, oriented
+from lrcalc.training.fit import fit, learning_rate, oriented
 from lrcalc.training.loss import residuals
+from lrcalc.training.settings import TrainingSettings
 from tests.conftest import random_potential
 from tests.sample_structures import water_box
 from tests.training.labelled import labelled
@@ -102,7 +103,7 @@ def test_learning_rate_warms_up_and_falls():
 
 def test_training_learns_and_repeats_itself(tmp_path):
     frames = make_frames(labelled(8), "file.xyz", 3.0)
-    settings = Settings(epochs=12, batch_size=2, learning_rate=1e-2)
+    settings = TrainingSettings(epochs=12, batch_size=2, learning_rate=1e-2)
     rows = {}
     for run in ("a", "b"):
         rows[run] = []
@@ -117,7 +118,7 @@ def test_training_learns_and_repeats_itself(tmp_path):
 
 def test_killed_run_resumes_to_the_same_model(tmp_path):
     frames = make_frames(labelled(4), "file.xyz", 3.0)
-    settings = Settings(epochs=5, batch_size=2)
+    settings = TrainingSettings(epochs=5, batch_size=2)
     fit(frames[:3], frames[3:], SMALL, settings, tmp_path / "whole.pt")
 
     def kill(row):
@@ -141,7 +142,7 @@ def test_killed_run_resumes_to_the_same_model(tmp_path):
 def test_offset_between_files_is_taken_up(tmp_path):
     frames = make_frames(labelled(6), "a.xyz", 3.0, 0)
     other = make_frames(labelled(6, offset=0.9), "b.xyz", 3.0, 1)
-    settings = Settings(epochs=15, batch_size=4, learning_rate=1e-2)
+    settings = TrainingSettings(epochs=15, batch_size=4, learning_rate=1e-2)
     fit(frames[:5] + other, frames[5:], SMALL, settings, tmp_path / "m.pt")
     state = torch.load(tmp_path / "m.state.pt", weights_only=True)
     assert float(state["progress"]["shifts"][0]) == 0.0

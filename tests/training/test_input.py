@@ -10,16 +10,11 @@ from ase.io import write
 
 from lrcalc import load
 from lrcalc.cli import main
-from lrcalc.training.data import (
-    assign,
-    check_parts,
-    describe_outliers,
-    make_frames,
-    read_structures,
-)
+from lrcalc.training.data import make_frames, read_structures
 from lrcalc.training.fit import fit
 from lrcalc.training.labels import LabelKeys
-from lrcalc.training.settings import RULES, Settings, check_numbers
+from lrcalc.training.settings import RULES, TrainingSettings, check_numbers
+from lrcalc.training.split import assign, check_parts, describe_outliers
 from tests.training.labelled import labelled
 
 SMALL = ["--channels", "4", "--hidden", "8", "--cutoff", "3", "--valid-every", "3", "--level", "q"]
@@ -35,12 +30,12 @@ def data(tmp_path):
 def test_settings_of_a_run_are_checked_where_it_starts(tmp_path):
     frames = make_frames(labelled(2), "file.xyz", 3.0)
     with pytest.raises(ValueError, match="`ema` is 2 but must be at least 0 and below 1"):
-        fit(frames[:1], frames[1:], {}, Settings(ema=2), tmp_path / "m.pt")
+        fit(frames[:1], frames[1:], {}, TrainingSettings(ema=2), tmp_path / "m.pt")
     card = {"epsilon_infinity": 0.5}
     with pytest.raises(ValueError, match="`epsilon_infinity` is 0.5"):
-        fit(frames[:1], frames[1:], {}, Settings(), tmp_path / "m.pt", metadata=card)
+        fit(frames[:1], frames[1:], {}, TrainingSettings(), tmp_path / "m.pt", metadata=card)
     with pytest.raises(ValueError, match="smaller --valid-every"):
-        fit(frames, [], {}, Settings(), tmp_path / "m.pt")
+        fit(frames, [], {}, TrainingSettings(), tmp_path / "m.pt")
     assert not list(tmp_path.iterdir())
 
 
@@ -48,7 +43,7 @@ def test_no_rule_lets_nan_pass():
     for key in RULES:
         with pytest.raises(ValueError, match=f"`{key}` is nan"):
             check_numbers({key: float("nan")})
-    check_numbers(Settings()._asdict())
+    check_numbers(TrainingSettings()._asdict())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from lrcalc.models.sign import fix_sign
 from lrcalc.neighbors import build_pairs
 from lrcalc.training.data import make_frames, read_structures
 from lrcalc.training.fit import fit
-from lrcalc.training.settings import Settings
+from lrcalc.training.settings import TrainingSettings
 from tests.conftest import random_potential
 from tests.training.sets import SETS, frames_of, label, shaken
 
@@ -26,7 +26,7 @@ TENSORS = [(level, anisotropic) for level in LEVELS for anisotropic in (False, T
 KINDS = [(*kind, charges) for kind, charges in itertools.product(TENSORS, ("local", "atomic"))]
 """Level, tensor polarizabilities, charges; local charges respond in pairs, atomic ones alone."""
 
-SETTINGS = Settings(epochs=4, batch_size=3, learning_rate=1e-2, energy_boost=1.0)
+SETTINGS = TrainingSettings(epochs=4, batch_size=3, learning_rate=1e-2, energy_boost=1.0)
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 

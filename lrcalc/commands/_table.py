@@ -1,0 +1,87 @@
+"""What `lrcalc --help` says of each command, so that none has to be imported for it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lrcalc.commands.spectra import ROWS
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes
+    ----------
+    module : str
+        Of this package; it has ``add_arguments(parser)`` and ``run(options)``, or ``ROWS`` by
+        command that have them.
+    help : str
+        One line.
+    example : str
+        A command line that works.
+    """
+
+    module: str
+    help: str
+    example: str
+
+
+COMMANDS = {
+    "demo": Command(
+        "demo",
+        "64 waters, bundled model: i-PI runs, path integrals, infrared spectrum",
+        "lrcalc demo --output demo-output",
+    ),
+    "info": Command(
+        "info",
+        "print the card of a model: what it is, its data, errors and licence",
+        "lrcalc info water",
+    ),
+    "evaluate": Command(
+        "evaluate",
+        "errors of a model on an extended xyz file: energy, forces, stress, Born charges, …",
+        "lrcalc evaluate water frames.xyz.gz --json errors.json",
+    ),
+    "train": Command(
+        "train",
+        "train a potential on energies, forces and stresses of an extended xyz file",
+        "lrcalc train --train water.xyz --level u --epochs 100 --out water.pt",
+    ),
+    "fit-polarizability": Command(
+        "fit_polarizability",
+        "teach a model the polarizability of structures for which it was computed",
+        "lrcalc fit-polarizability --model water --data alpha.xyz --unit A3 --out water-raman.pt",
+    ),
+    "md": Command(
+        "md",
+        "molecular dynamics (NVE, NVT, NPT) at constant field, displacement or voltage",
+        "lrcalc md water water64 --ensemble nvt --field 0 0 0.1 --steps 2000 --out run",
+    ),
+    "ipi": Command(
+        "ipi",
+        "serve energies and forces to an i-PI that listens on a socket",
+        "lrcalc ipi --unix --address lrcalc --model water --template init.xyz",
+    ),
+    "ipi-input": Command(
+        "ipi_input",
+        "write a commented i-PI input: NVE, NVT, NPT, path integrals, fields, pulses",
+        "lrcalc ipi-input --kind trpmd --beads 8 --structure water64 --workdir run",
+    ),
+    "ipi-run": Command(
+        "ipi_run",
+        "run i-PI with the model: progress, Ctrl-C, resume",
+        "lrcalc ipi-run --kind nvt --structure water64 --steps 2000 --workdir run",
+    ),
+    **{name: Command("spectra", row.help, row.example) for name, row in ROWS.items()},
+    "modes": Command(
+        "modes",
+        "modes at Γ with infrared intensities, ε(ω), LO–TO, from DFT files or a model",
+        "lrcalc modes --from quartz/ --json quartz.json",
+    ),
+    "completion": Command(
+        "completion",
+        "print a script that completes commands, options and names in bash or zsh",
+        "lrcalc completion bash > ~/.local/share/bash-completion/completions/lrcalc",
+    ),
+}
+"""What can follow `lrcalc`, in the order of its help."""

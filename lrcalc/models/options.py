@@ -1,0 +1,35 @@
+"""What may be chosen of a model: plain values, for which nothing has to be imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LEVELS = {
+    "sr": frozenset[str](),
+    "q": frozenset({"q"}),
+    "u": frozenset({"q", "u"}),
+    "uQ": frozenset({"q", "u", "Q"}),
+    "uiq": frozenset({"q", "u", "iq"}),
+    "uiu": frozenset({"q", "u", "iu"}),
+    "uiqiu": frozenset({"q", "u", "iq", "iu"}),
+    "uQiqiu": frozenset({"q", "u", "Q", "iq", "iu"}),
+}
+"""What each level of the theory reads out; the paper's names, and `sr` for none."""
+
+DEFAULTS: dict[str, Any] = {
+    "level": "u",
+    "charges": "local",
+    "transfer_cutoff": 3.5,
+    "transfer_channels": 4,
+    "anisotropic": False,
+    "smearing": 1.0,
+    "k_cutoff": None,
+    "accuracy": 1e-4,
+    "iterations": 0,
+    "surface": 0,
+}
+"""Options of every potential, beside the settings of its backbone: plain values, stored in its
+file."""
+
+NATIVE_DEFAULTS: dict[str, Any] = {"cutoff": 5.0, "channels": 32, "n_basis": 8, "hidden": 64}
+"""Settings of our own backbone."""

@@ -1,0 +1,146 @@
+"""Which frames of which files are trained on, validate, or are kept out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ase import Atoms
+
+from lrcalc.hashing import structure_hash
+from lrcalc.training.data import (
+    Frame,
+    check_boundaries,
+    check_species,
+    make_frames,
+    read_structures,
+)
+from lrcalc.training.labels import LabelKeys
+from lrcalc.training.permittivity import stated_permittivities
+from lrcalc.training.remarks import describe_labels
+from lrcalc.training.scales import describe_scales
+
+LARGE_FORCE = 50.0
+"""eV/Å; a larger component is reported as an outlier."""
+
+
+def read_split(
+    train: list[str],
+    valid: list[str],
+    cutoff: float,
+    valid_every: int,
+    test_every: int,
+    *,
+    allow_images: bool = False,
+    keys: LabelKeys | None = None,
+    level: str = "u",
+) -> dict[str, Any]:
+    """Read all files and split their frames.
+
+    Returns
+    -------
+    dict
+        Frames for training, validation, test; hashes of those used; warnings; what the training
+        files state of ε_∞.
+    """
+    split: dict[str, Any] = {
+        "training": [], "validation": [], "test": [], "hashes": [], "warnings": [], "stated": [],
+    }  # fmt: skip
+    parts: list[str] = []
+    sizes: list[int] = []
+    keys = keys or LabelKeys()
+
+    def add(path: str, source: int, uses: Callable[[int], list[str]]) -> list[Atoms]:
+        structures = read_structures(path, keys)
+        check_boundaries(structures, path, level)
+        frames = make_frames(structures, path, cutoff, source, allow_images=allow_images)
+        used = uses(len(frames))
+        for atoms, frame, part in zip(structures, frames, used, strict=True):
+            split[part].append(frame)
+            if part != "test":
+                split["hashes"].append(structure_hash(atoms))
+        outliers = describe_outliers(frames, used)
+        lines = [*describe_labels(structures, keys), *describe_scales(structures)]
+        split["warnings"] += [f"{path}: {x}" for x in (*lines, outliers) if x]
+        parts.extend(used)
+        sizes.append(len(used) - used.count("test"))
+        return structures
+
+    for source, path in enumerate(train):
+        structures = add(
+            path, source, lambda n: assign(n, None if valid else valid_every, test_every)
+        )
+        split["stated"] += stated_permittivities(structures, path)
+    for path in valid:
+        add(path, 0, lambda n: ["validation"] * n)
+    check_parts(sizes, parts, valid_every)
+    for part in ("validation", "test"):
+        check_species(split["training"], split[part], part)
+    return split
+
+
+def assign(n_frames: int, valid_every: int | None, test_every: int) -> list[str]:
+    """Part of each frame of a file: training, validation or test.
+
+    Parameters
+    ----------
+    n_frames : int
+    valid_every : int or None
+        Every K-th frame that is not kept out validates; None for none.
+    test_every : int
+        Every K-th frame is kept out, from the middle of the first K on; 0 for none.
+    """
+    parts = []
+    kept = 0
+    for index in range(n_frames):
+        if test_every and index % test_every == test_every // 2:
+            parts.append("test")
+            continue
+        kept += 1
+        parts.append("validation" if valid_every and kept % valid_every == 0 else "training")
+    return parts
+
+
+def check_parts(sizes: Sequence[int], parts: Sequence[str], valid_every: int) -> None:
+    """Refuse a split without validation or training frames.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Frames of each file that are not kept out.
+    parts : sequence of str
+        Of all frames (`assign`).
+    valid_every : int
+    """
+    if "training" not in parts:
+        raise ValueError("no training frames; --test-every keeps all of them out: give more frames")
+    if "validation" not in parts:
+        raise ValueError(
+            f"no validation frames: --valid-every is {valid_every}, but no file leaves more than "
+            f"{max(sizes)} frames to choose from; give a smaller --valid-every"
+        )
+
+
+def describe_outliers(frames: Sequence[Frame], parts: Sequence[str] = ()) -> str | None:
+    """One line on frames with a force component above `LARGE_FORCE`, or None.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        Of one file, in its order.
+    parts : sequence of str, optional
+        What each frame is used for (`assign`).
+    """
+    large = [i for i, f in enumerate(frames) if float(f.forces.abs().max()) > LARGE_FORCE]
+    if not large:
+        return None
+    worst = max(float(frames[i].forces.abs().max()) for i in large)
+    uses = Counter(parts[i] for i in large) if parts else {}
+    return (
+        f"{len(large)} of {len(frames)} frames have a force above {LARGE_FORCE:g} eV/Å "
+        f"(largest {worst:.0f} eV/Å; first: frame {large[0]}"
+        + "".join(f"; {n} in {part}" for part, n in uses.items())
+        + "); consider removing them"
+        + (": the best epoch would be chosen by them" if "validation" in uses else "")
+    )
