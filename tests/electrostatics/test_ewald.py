@@ -1,0 +1,213 @@
+"""`Ewald`: plans on the host that are remembered, evaluation that looks at no value, own sums."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+import lrcalc
+from lrcalc.electrostatics import Ewald, Geometry, Sites, electrostatic_energy
+from lrcalc.electrostatics import ewald as ewald_module
+from lrcalc.electrostatics.kernels import smeared_coulomb
+from lrcalc.multipoles import Multipoles, PairResponse
+from tests.electrostatics.test_energy import CELL, energy_and_forces, system
+
+D = torch.float64
+PBC = {
+    "direct": [[True] * 3] * 2,
+    "mesh": [[True] * 3] * 2,
+    "open": [[False] * 3] * 2,
+    "slab": [[True, True, False], [False, True, True]],
+    "mixed": [[True, True, False], [False] * 3],
+}
+
+
+def batch_of_two():
+    """Two structures of 5 and 3 interleaved atoms with everything that sums and responses know."""
+    r, m = system("uQiqiu", atoms=8)
+    i, j = torch.tensor([0, 2, 1]), torch.tensor([4, 6, 5])
+    pair = PairResponse(i, j, r[j] - r[i], torch.full((3,), 0.01, dtype=D))
+    batch = torch.tensor([0, 1, 0, 0, 0, 1, 0, 1])
+    return r, torch.stack([CELL, 1.1 * CELL]), m._replace(pair=pair), batch
+
+
+def planned(boundary, iterations, cell_gradient):
+    r, cell, m, batch = batch_of_two()
+    method = "auto" if boundary == "mixed" else boundary
+    ewald = Ewald(k_cutoff=3.0, accuracy=1e-3, method=method, iterations=iterations)
+    cell = cell.requires_grad_(cell_gradient)
+    geometry = Geometry(r, cell, batch, 2, torch.tensor(PBC[boundary]))
+    return ewald, ewald.plan(geometry, m, with_field=True), r, cell, m
+
+
+def gradients(ewald, plan, r, cell, m):
+    """Everything that is asked of the sums: values, first and second derivatives."""
+    leaves = [r.requires_grad_(), m.charge.requires_grad_(), m.dipole.requires_grad_()]
+    leaves += [cell] if cell.requires_grad else []
+    result = ewald.evaluate(plan, r, cell, m)
+    first = torch.autograd.grad(result.energy.sum(), leaves, create_graph=True, allow_unused=True)
+    second = torch.autograd.grad(first[0].square().sum(), leaves, allow_unused=True)
+    return [x.detach() for x in (*result[:7], *first, *second) if x is not None]
+
+
+class NoLookAtValues(TorchDispatchMode):
+    """Refuse what makes the host wait for a device, or a device for the host."""
+
+    FORBIDDEN = (
+        "_local_scalar_dense", "item", "nonzero", "nonzero_static", "masked_select", "unique",
+        "_unique2", "bincount", "is_nonzero", "equal", "lift_fresh", "_linalg_check_errors",
+        "_assert_async",
+    )  # fmt: skip
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        name = function._schema.name.split("::")[-1]
+        assert name not in self.FORBIDDEN, f"{name} looks at values"
+        if name in ("index", "index_put", "index_put_"):
+            chosen = [x for x in arguments[1] if x is not None]
+            assert all(x.dtype != torch.bool for x in chosen), "a mask picks elements by value"
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize("cell_gradient", [False, True])
+@pytest.mark.parametrize("iterations", [0, 1])
+@pytest.mark.parametrize("boundary", PBC)
+def test_evaluate_looks_at_no_value(boundary, iterations, cell_gradient):
+    parts = planned(boundary, iterations, cell_gradient)
+    expected = gradients(*parts)
+    with NoLookAtValues():
+        found = gradients(*parts)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("boundary", PBC)
+def test_evaluate_runs_on_tensors_without_values(boundary):
+    ewald, *parts = planned(boundary, 1, True)
+    shapes = [x.shape for x in gradients(ewald, *parts)]
+    fake = FakeTensorMode()
+    plan, r, cell, m = tree_map_only(
+        torch.Tensor, lambda x: fake.from_tensor(x.detach()), tuple(parts)
+    )
+    with fake:
+        assert [x.shape for x in gradients(ewald, plan, r, cell.requires_grad_(), m)] == shapes
+
+
+@pytest.mark.parametrize("blocks", ["direct.BLOCK_BYTES", "open.BLOCK_PAIRS", "mesh.SORT_ABOVE"])
+def test_blocks_and_sorting_look_at_no_value(blocks, monkeypatch):
+    monkeypatch.setattr(f"lrcalc.electrostatics.{blocks}", 5)
+    parts = planned(blocks.split(".")[0], 0, True)
+    with NoLookAtValues():
+        gradients(*parts)
+
+
+def test_the_forbidden_is_noticed():
+    x = torch.ones(3)
+    for look in (lambda: x.sum().item(), lambda: bool(x.any()), lambda: x[x > 0], x.nonzero,
+                 lambda: torch.tensor(2.0), lambda: torch.linalg.inv(x[:1, None])):  # fmt: skip
+        with pytest.raises(AssertionError), NoLookAtValues():
+            look()
+
+
+# ---- plans -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["direct", "mesh"])
+def test_a_plan_is_remembered_while_cell_and_sizes_stay(method, monkeypatch):
+    r, m = system("uQiqiu")
+    made = []
+    plan = ewald_module.plan_groups
+    monkeypatch.setattr(ewald_module, "plan_groups", lambda *a: made.append(a) or plan(*a))
+    ewald = Ewald(method=method, accuracy=1e-6)
+    cell = CELL.clone()
+    batch = torch.zeros(6, dtype=torch.long)
+
+    def agrees(positions, box, parts, expected, **options):
+        found = ewald(positions, box, parts, **options)
+        exact = electrostatic_energy(positions, box, parts, method=method, accuracy=1e-6, **options)
+        made.pop()  # of the other call
+        assert len(made) == expected
+        torch.testing.assert_close(found.energy, exact.energy, rtol=1e-12, atol=1e-12)
+
+    agrees(r, cell, m, 1)
+    agrees(r + 0.3, cell, m, 1)
+    agrees(r, cell.clone(), m, 1, batch=batch)
+    cell[0, 1] += 0.2  # written into by its owner
+    agrees(r, cell, m, 2)
+    agrees(r, cell, m._replace(quadrupole=None), 3)
+    agrees(r, cell.clone().requires_grad_(), m, 4)
+    agrees(r[:5], cell, Multipoles(m.charge[:5]), 5)
+    agrees(r.float(), cell.float(), Multipoles(m.charge.float()), 6)
+    agrees(r, torch.stack([cell] * 2), m, 7, batch=torch.tensor([0, 1] * 3))
+    agrees(r, torch.stack([cell] * 2), m, 8, batch=torch.tensor([0, 0, 0, 1, 1, 1]))
+    open_ = torch.tensor([[False] * 3, [True] * 3])
+    agrees(r, torch.stack([cell] * 2), m, 9, batch=torch.tensor([0, 1] * 3), pbc=open_)
+
+
+def test_the_plan_of_a_slab_follows_its_thickness():
+    r, m = system("uQ")
+    ewald = Ewald(accuracy=1e-9)
+    for stretch in (1.0, 2.5, 1.0):
+        positions = r * r.new_tensor([1.0, 1.0, stretch])
+        found = ewald(positions, CELL, m, pbc=[True, True, False])
+        exact = electrostatic_energy(positions, CELL, m, pbc=[True, True, False], accuracy=1e-9)
+        assert float(found.energy) == float(exact.energy)
+
+
+@pytest.mark.parametrize("method", ["direct", "mesh"])
+def test_weights_of_a_plan_are_those_of_a_gradient_by_the_cell(method):
+    r, m = system("uQ")
+    ewald = Ewald(method=method)
+    without = ewald(r, CELL, m).energy
+    cell = CELL.clone().requires_grad_()
+    energy = ewald(r, cell, m).energy
+    assert float(energy.detach()) == float(without)
+    assert torch.autograd.grad(energy.sum(), cell)[0].abs().max() > 0.1
+    # plans made without gradients, or in inference mode, do not get in the way afterwards
+    with torch.inference_mode():
+        ewald(r, CELL, m)
+    _, forces = energy_and_forces(r, CELL, m, method=method)
+    x = r.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(ewald(x, CELL, m).energy.sum(), x)
+    torch.testing.assert_close(slope, -forces, rtol=1e-12, atol=1e-12)
+
+
+def test_bad_settings_are_refused_when_made():
+    for settings, named in (({"smearing": -1.0}, "smearing"), ({"iterations": 1.5}, "iterations")):
+        with pytest.raises(ValueError, match=named):
+            lrcalc.Ewald(**settings)
+    assert lrcalc.Electrostatics is lrcalc.ElectrostaticsResult
+
+
+# ---- a sum of one's own ------------------------------------------------------------------------
+
+
+class Cluster:
+    """The plain pair sum of charges in one open structure."""
+
+    contains_self = False
+    looks_at_positions = False
+
+    def plan(self, geometry):
+        return ~torch.eye(len(geometry.positions), dtype=torch.bool)
+
+    def evaluate(self, plan, positions, cell):
+        r2 = (positions[:, None] - positions).square().sum(-1)
+        matrix = smeared_coulomb(r2, 0.9, 0)[0] * plan
+
+        def interaction(source, derivatives):
+            potential = matrix @ source.charge
+            energy = 0.5 * (source.charge * potential).sum(0, keepdim=True)
+            return energy, Sites(potential) if derivatives >= 0 else None
+
+        return interaction
+
+
+def test_a_sum_of_ones_own():
+    r, m = system("uiq")
+    m = m._replace(dipole=None)
+    for options in ({}, {"iterations": 3}, {"remove_self_interaction": False}):
+        own, forces = energy_and_forces(r, None, m, method=Cluster(), smearing=0.9, **options)
+        ours, expected = energy_and_forces(r, None, m, smearing=0.9, **options)
+        torch.testing.assert_close(own.energy, ours.energy, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(own.induced_charge, ours.induced_charge)
+        torch.testing.assert_close(forces, expected, rtol=1e-11, atol=1e-12)
