@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import Field as Number
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from math import cos, exp, isfinite, pi, sin
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -21,12 +21,48 @@ from lrcalc.units import WAVENUMBER_TO_ANGULAR
 
 Vector = tuple[float, float, float]
 
-KINDS = {"electric_field": "V/Å", "electric_displacement": "e/Å²", "reduced_field": "V"}
-"""What can be held, and its unit; the reduced field is the voltage E·a along each lattice vector
-a."""
+FIELD, DISPLACEMENT, VOLTAGE = "electric_field", "electric_displacement", "reduced_field"
+"""What can be held; the reduced field is the voltage E·a along each lattice vector a."""
 
-SYMBOLS = {"electric_field": "E", "electric_displacement": "D", "reduced_field": "voltage"}
-"""What people call them."""
+
+class Kind(NamedTuple):
+    """What is known of a kind of field.
+
+    Attributes
+    ----------
+    unit : str
+    symbol, name : str
+        For people: in an equation, in a sentence.
+    option : str
+        Of commands, without its dashes.
+    axes : str
+        Along which its components are: "xyz", which do not turn with a structure, or "abc".
+    meaning : str
+        For the help of commands.
+    """
+
+    unit: str
+    symbol: str
+    name: str
+    option: str
+    axes: str
+    meaning: str
+
+
+TABLE = {
+    FIELD: Kind("V/Å", "E", "field E", "field", "xyz", "electric field E"),
+    DISPLACEMENT: Kind(
+        "e/Å²", "D", "electric displacement D", "displacement", "xyz", "electric displacement D"
+    ),
+    VOLTAGE: Kind(
+        "V", "voltage", "voltage", "voltage", "abc",
+        "E·a along each lattice vector a; what to hold when the cell changes (npt)",
+    ),
+}  # fmt: skip
+"""Name → what is known of it."""
+
+KINDS = {name: kind.unit for name, kind in TABLE.items()}
+"""Name → unit."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -93,8 +129,8 @@ class Field:
         given = [cls(kind, v) for kind, v in zip(KINDS, values, strict=True) if v is not None]
         if len(given) > 1:
             raise ValueError(
-                f"`{given[1].kind}` and `{given[0].kind}` are both set; they exclude each other, "
-                "set one of them to None first"
+                f"`{given[0].kind}` and `{given[1].kind}` are both given, but exclude each other: "
+                "keep one of them and leave the other out (None)"
             )
         return given[0] if given else None
 
@@ -141,13 +177,27 @@ class Field:
             return self.source.amplitude
         return None if callable(self.source) else self.source
 
+    def turned(self, rotation: np.ndarray) -> Field:
+        """Return the field as it is for a structure turned by ``rotation`` (3, 3): new = R old.
+
+        Voltages turn with the structure and stay as they are.
+        """
+        if TABLE[self.kind].axes == "abc":
+            return self
+        if isinstance(self.source, Course):
+            return Field(self.kind, self.source.turned(rotation))
+        if callable(self.source):
+            function = self.source
+            return Field(self.kind, lambda time: rotation @ np.asarray(function(time)))
+        return Field(self.kind, rotation @ self.array)
+
     def __str__(self) -> str:
         """For people: symbol, value, unit and course."""
         if self.amplitude is None:
-            return f"{SYMBOLS[self.kind]} = a function of time, {self.unit}"
+            return f"{TABLE[self.kind].symbol} = a function of time, {self.unit}"
         vector = ", ".join(f"{x:g}" for x in self.amplitude)
         course = f", {self.source}" if self.varies else ""
-        return f"{SYMBOLS[self.kind]} = ({vector}) {self.unit}{course}"
+        return f"{TABLE[self.kind].symbol} = ({vector}) {self.unit}{course}"
 
     def __repr__(self) -> str:
         """As it is made."""
@@ -218,6 +268,10 @@ class Course:
         factor = self.shape(time)
         x, y, z = self.amplitude
         return (x * factor, y * factor, z * factor)
+
+    def turned(self, rotation: np.ndarray) -> Self:
+        """Return the course with its amplitude turned by a matrix (3, 3)."""
+        return replace(self, amplitude=tuple((rotation @ np.array(self.amplitude)).tolist()))
 
     @classmethod
     def name(cls) -> str:
@@ -315,5 +369,5 @@ class Pulse(Course):
             )
 
 
-COURSES: dict[str, type[Course]] = {course.name(): course for course in (Ramp, Cycle, Pulse)}
+COURSES: dict[str, type[Course]] = {course.name(): course for course in (Pulse, Ramp, Cycle)}
 """Name → course."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import lrcalc
-from lrcalc.fields import COURSES, KINDS, SYMBOLS, Course, Cycle, Field, Pulse, Ramp
+from lrcalc.fields import COURSES, KINDS, Course, Cycle, Field, Pulse, Ramp
 
 Z = (0.0, 0.0, 0.1)
 EXAMPLES = {"ramp": Ramp(Z, 100.0), "cycle": Cycle(Z, 20.0), "pulse": Pulse(Z, 3400.0, 15.0, 5.0)}
@@ -45,8 +45,13 @@ def test_what_people_read(kind, text):
     assert "a function of time" in str(Field(kind, lambda time: Z))
 
 
-def test_every_kind_has_unit_and_symbol():
-    assert set(KINDS) == set(SYMBOLS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_fields_turn_and_voltages_do_not(kind):
+    rotation = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    turned = (0.1, 0.0, 0.0) if kind != "reduced_field" else Z
+    assert Field(kind, Z).turned(rotation) == Field(kind, turned)
+    assert Field(kind, Ramp(Z, 8.0)).turned(rotation) == Field(kind, Ramp(turned, 8.0))
+    assert Field(kind, lambda time: Z).turned(rotation).at(1.0) == Field(kind, turned)
 
 
 def test_functions_of_time_are_taken_at_a_time():
@@ -82,7 +87,7 @@ def test_one_of_three_arguments():
     assert Field.from_arguments() is None
     for kind in KINDS:
         assert Field.from_arguments(**{kind: Z}) == Field(kind, Z)
-    with pytest.raises(ValueError, match="`reduced_field` and `electric_field` are both set"):
+    with pytest.raises(ValueError, match="`electric_field` and `reduced_field` are both given"):
         Field.from_arguments(electric_field=Z, reduced_field=Z)
 
 

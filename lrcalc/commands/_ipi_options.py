@@ -1,14 +1,15 @@
 """What the commands of i-PI share: which options were given, and errors that name options."""
 
 import argparse
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lrcalc.commands._naming import flag, naming
+from lrcalc.fields import KINDS, VOLTAGE
+
 SPECIAL = {
     "restart": "--restart-from",
-    "reduced_field": "--voltage",
     "pulse": "--amplitude",
     "pulse.amplitude": "--amplitude",
     "pulse.frequency": "--frequency",
@@ -27,37 +28,20 @@ SPECIAL = {
 
 SAME = (
     "kind", "structure", "workdir", "steps", "beads", "temperature", "pressure", "timestep",
-    "ensemble", "seed", "velocities", "transport", "model", "device", "dtype", "electric_field",
-    "electric_displacement", "epsilon_infinity", "extras", "atoms_per_call", "max_force",
+    "ensemble", "seed", "velocities", "transport", "model", "device", "dtype", "epsilon_infinity",
+    "extras", "atoms_per_call", "max_force", *KINDS,
 )  # fmt: skip
 """Arguments whose option is spelt like them."""
 
 
-def flag(name: str) -> str:
-    """Return the option that sets `name`."""
-    return "--" + name.replace("_", "-")
-
-
-OPTIONS = SPECIAL | {name: flag(name) for name in SAME}
-
-
-def translate(text: str, more: tuple[str, ...] = ()) -> str:
-    """Name options where a message names arguments of functions (in backticks)."""
-    known = OPTIONS | {name: flag(name) for name in more}
-    return re.sub(r"`([a-z_.]+)`", lambda found: f"`{known.get(found[1], found[1])}`", text)
+OPTIONS = {name: flag(name) for name in SAME} | SPECIAL | {VOLTAGE: "--voltage"}
 
 
 @contextmanager
 def naming_options(*more: str) -> Iterator[None]:
     """Let errors of the user name options, not arguments; `more` are further names to translate."""
-    try:
+    with naming(OPTIONS | {name: flag(name) for name in more}):
         yield
-    except FileNotFoundError as error:
-        if error.filename is not None:  # of the operating system
-            raise
-        raise FileNotFoundError(translate(str(error), more)) from error
-    except ValueError as error:
-        raise ValueError(translate(str(error), more)) from error
 
 
 def given_options(

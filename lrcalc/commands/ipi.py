@@ -3,7 +3,9 @@
 import argparse
 from typing import Any
 
+from lrcalc.commands._field_options import add_field_arguments
 from lrcalc.commands._ipi_options import naming_options
+from lrcalc.commands._naming import flag
 from lrcalc.ipi.settings import DriverSettings
 
 SETTINGS = {
@@ -11,9 +13,6 @@ SETTINGS = {
     "template": "structure file that i-PI starts from: names the species, in order",
     "device": "torch device (default cpu)",
     "dtype": "float32 (default) or float64",
-    "electric_field": "constant E, three numbers, V/Å (in i-PI's frame)",
-    "electric_displacement": "constant D, three numbers, e/Å²",
-    "reduced_field": "constant voltage along each lattice vector, E·a, three numbers, V",
     "epsilon_infinity": "electronic permittivity instead of the model's",
     "extras": "what to send beside forces: dipole, polarizability, BEC, charges",
     "atoms_per_call": "largest number of atoms in one model call; 0: no limit (CPU: 1000)",
@@ -31,16 +30,9 @@ def add_settings(parser: argparse.ArgumentParser, *, template: bool = True) -> N
     for name, text in SETTINGS.items():
         if name == "template" and not template:
             continue
-        option = "--" + name.replace("_", "-")
-        if name == "reduced_field":
-            group.add_argument("--voltage", dest=name, nargs=3, type=float,
-                               metavar=("A", "B", "C"), help=text)  # fmt: skip
-        elif name in ("electric_field", "electric_displacement"):
-            group.add_argument(option, nargs=3, type=float, metavar=("X", "Y", "Z"), help=text)
-        elif name == "extras":
-            group.add_argument(option, nargs="*", metavar="NAME", help=text)
-        else:
-            group.add_argument(option, help=text)
+        several: Any = {"nargs": "*", "metavar": "NAME"} if name == "extras" else {}
+        group.add_argument(flag(name), help=text, **several)
+    add_field_arguments(group, " (constant, in i-PI's frame)")
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from lrcalc.commands._ipi_options import given_options, naming_options, refuse
 from lrcalc.commands._md_files import has_more_frames
 from lrcalc.commands.ipi import add_settings, given_settings
+from lrcalc.fields import FIELD
 from lrcalc.ipi.kinds import KINDS, Kind
 from lrcalc.ipi.start import VELOCITIES, Start
 
@@ -67,7 +68,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         help="to start with (default: those of the structure where it has some and there is one"
         " bead, else thermal)",
     )
-    add("--pressure", type=float, help="MPa (npt only; default 0.1)")
+    add("--pressure", type=float, help="GPa (npt only; default 0.0001)")
     add("--timestep", type=float, help="fs (default: of the kind)")
     add(
         "--ensemble",
@@ -148,7 +149,7 @@ def input_arguments(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _pulse(args: argparse.Namespace) -> Any:
-    from lrcalc.ipi.kinds import Pulse
+    from lrcalc.fields import Pulse
 
     if args.amplitude is None:
         return None
@@ -209,7 +210,7 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
         beads, ensemble = args.beads or kind.beads, args.ensemble or kind.ensemble
         for warning in card_warnings(settings.model, potential.metadata, beads, ensemble):
             print(warning, file=sys.stderr)
-        if ensemble == "npt" and settings.electric_field is not None:
+        if ensemble == "npt" and settings.field and settings.field.kind == FIELD:
             print(BRANCH_WARNING, file=sys.stderr)
     return path
 

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lrcalc.commands._ipi_options import flag, given_options, naming_options
+from lrcalc.commands._ipi_options import given_options, naming_options
+from lrcalc.commands._naming import flag
 from lrcalc.commands.ipi_input import add_input_arguments, kinds_help, write
 from lrcalc.ipi.kinds import KINDS
 from lrcalc.ipi.run import (

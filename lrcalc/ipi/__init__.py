@@ -1,8 +1,9 @@
 """lrcalc behind i-PI: a driver in process or over sockets, inputs, runs and readers."""
 
+from lrcalc.fields import Pulse
 from lrcalc.ipi.input_checks import Transport
 from lrcalc.ipi.inputs import PES_FILE, write_input
-from lrcalc.ipi.kinds import KINDS, Pulse
+from lrcalc.ipi.kinds import KINDS
 from lrcalc.ipi.outputs import Outputs
 from lrcalc.ipi.run import IPIError, RunSummary, run_ipi
 from lrcalc.ipi.settings import DriverSettings

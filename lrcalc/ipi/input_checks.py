@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
+from lrcalc.fields import Pulse
 from lrcalc.ipi.conversions import EXTRAS
-from lrcalc.ipi.kinds import Kind, Pulse, check_pulse
-from lrcalc.ipi.settings import DriverSettings, held_by
-from lrcalc.run_conditions import HELD
+from lrcalc.ipi.kinds import Kind, check_pulse
+from lrcalc.ipi.settings import DriverSettings
 
 if TYPE_CHECKING:
     from lrcalc.models.potential import Potential
@@ -42,7 +42,7 @@ def check_numbers(given: dict[str, Any]) -> None:
     Parameters
     ----------
     given : dict
-        Any of steps, beads, seed, temperature (K), timestep (fs), pressure (MPa), by name.
+        Any of steps, beads, seed, temperature (K), timestep (fs), pressure (GPa), by name.
     """
     for name in ("steps", "beads", "seed"):
         value = given.get(name, 1)
@@ -55,7 +55,7 @@ def check_numbers(given: dict[str, Any]) -> None:
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"`{name}` is {value} {unit} but must be positive and finite")
     if not np.isfinite(given.get("pressure", 0.0)):
-        raise ValueError(f"`pressure` is {given['pressure']} MPa but must be finite")
+        raise ValueError(f"`pressure` is {given['pressure']} GPa but must be finite")
 
 
 def check_transport(transport: Transport, sockets: int) -> None:
@@ -84,17 +84,15 @@ def check_transport(transport: Transport, sockets: int) -> None:
 
 def check_field(kind: str, plan: Kind, settings: DriverSettings, pulse: Pulse | None) -> None:
     """Refuse a field that is missing, given twice, or that this kind does not use."""
-    given = {name: name in held_by(settings) for name in HELD} | {"pulse": pulse is not None}
-    # a constant field may also be held as voltages along the lattice vectors
-    instead = {"electric_field": "reduced_field"}.get(plan.needs_field, plan.needs_field)
-    if plan.needs_field and not (given[plan.needs_field] or given[instead]):
-        other = f" (or `{instead}`)" if instead != plan.needs_field else ""
-        raise ValueError(f"kind {kind!r} needs `{plan.needs_field}`{other}")
-    if sum(given.values()) > 1:
-        names = " and ".join(name for name, is_given in given.items() if is_given)
-        raise ValueError(f"the field is given twice, by {names}: keep one of them")
+    given = [] if settings.field is None else [settings.field.kind]
+    given += ["pulse"] * (pulse is not None)
+    if plan.needs_field and not set(given) & set(plan.needs_field):
+        needed, *others = (f"`{name}`" for name in plan.needs_field)
+        raise ValueError(f"kind {kind!r} needs {needed}{''.join(f' (or {x})' for x in others)}")
+    if len(given) > 1:
+        raise ValueError(f"the field is given twice, by {' and '.join(given)}: keep one of them")
     if pulse is not None:
-        if plan.needs_field != "pulse":
+        if "pulse" not in plan.needs_field:
             raise ValueError(f"`pulse` is not used by kind {kind!r}: use kind 'pulse'")
         check_pulse(pulse)
 
@@ -138,7 +136,7 @@ def check_model(settings: DriverSettings, atoms: Atoms) -> None:
         )
     from lrcalc.models.requests import check_request
 
-    held = set(held_by(settings))
+    held = set() if settings.field is None else {settings.field.kind}
     wanted = {"energy", "forces", *(EXTRAS[name] for name in settings.extras)}
     check_request(potential, [atoms], wanted, held=held, allow_net_charge=False)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from lrcalc.fields import Pulse
 from lrcalc.files import replacing
 from lrcalc.ipi import kinds
 from lrcalc.ipi.input_checks import (
@@ -16,9 +17,10 @@ from lrcalc.ipi.input_checks import (
     check_transport,
     here,
 )
-from lrcalc.ipi.kinds import KINDS, Kind, Pulse, indent
+from lrcalc.ipi.input_text import document, forcefield
+from lrcalc.ipi.kinds import KINDS
 from lrcalc.ipi.outputs import Outputs, check_outputs, output_block
-from lrcalc.ipi.settings import DriverSettings, check_init, format_parameters, make_settings
+from lrcalc.ipi.settings import DriverSettings, make_settings
 from lrcalc.ipi.start import constraint_block, plan_start, restart_block, start_block
 from lrcalc.ipi.structures import (
     continued,
@@ -32,12 +34,8 @@ from lrcalc.structures import total_charge
 PES_FILE = Path(__file__).with_name("lrcalc_pes.py")
 """The file that i-PI loads in process."""
 
-PRESSURE = 0.1
-"""MPa, unless given: one atmosphere, nearly."""
-
-SAFE_STRIDE = 10
-"""Steps between the states that a soft stop can write: 192 atoms, one bead: 0.84 ms a step beside
-the model when noted at each, 0.37 ms at each tenth."""
+PRESSURE = 1e-4
+"""GPa, unless given: one atmosphere, nearly."""
 
 
 def write_input(
@@ -75,7 +73,7 @@ def write_input(
     workdir : path
         Folder to write into and to run i-PI in; made if it does not exist.
     steps, temperature, pressure, timestep, beads, ensemble
-        Number of steps, K, MPa (constant pressure only; 0.1), fs, beads and "nve", "nvt" or
+        Number of steps, K, GPa (constant pressure only; 1e-4), fs, beads and "nve", "nvt" or
         "npt"; None takes the default of the kind.
     velocities : str, optional
         "structure" or "thermal"; by default those of the structure, where it has some and there
@@ -123,7 +121,7 @@ def write_input(
     timestep = plan.timestep if timestep is None else timestep
     if pressure is not None and plan.ensemble != "npt":
         raise ValueError(
-            f"`pressure` is {pressure} MPa, but the cell is fixed in ensemble"
+            f"`pressure` is {pressure} GPa, but the cell is fixed in ensemble"
             f" {plan.ensemble!r}: leave it out, or choose npt"
         )
     pressure = PRESSURE if pressure is None else pressure
@@ -160,9 +158,10 @@ def write_input(
         restarted=restart is not None,
     )
     oriented = orient(atoms)
-    settings = _turn(settings, oriented.rotation)
+    if settings.field is not None:
+        settings = settings.holding(settings.field.turned(oriented.rotation))
     if pulse is not None:
-        pulse = pulse._replace(amplitude=_turned(pulse.amplitude, oriented.rotation))
+        pulse = pulse.turned(oriented.rotation)
     workdir = Path(workdir)
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"`workdir` is {str(workdir)!r}, which is a file: give a folder")
@@ -219,7 +218,7 @@ def write_input(
         begins = start_block(oriented.atoms, structure_file, velocities_file, beads, temperature)
     else:
         begins = restart_block(str(restart), beads)
-    text = _document(
+    text = document(
         kind=kind,
         plan=plan,
         beads=beads,
@@ -243,22 +242,6 @@ def write_input(
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
-
-
-def _turned(vector: tuple[float, float, float], rotation: np.ndarray) -> tuple[float, float, float]:
-    x, y, z = (float(c) for c in rotation @ np.array(vector))
-    return (x, y, z)
-
-
-def _turn(settings: DriverSettings, rotation: np.ndarray) -> DriverSettings:
-    """Fields in the frame of i-PI."""
-    if np.array_equal(rotation, np.eye(3)):
-        return settings
-    field, displacement = settings.electric_field, settings.electric_displacement
-    return settings._replace(
-        electric_field=None if field is None else _turned(field, rotation),
-        electric_displacement=None if displacement is None else _turned(displacement, rotation),
-    )
 
 
 def _find_restart(restart: str | Path, workdir: Path) -> Path:
@@ -296,95 +279,3 @@ def _with_suffix(transport: Transport, suffix: str) -> Transport:
 def _lazy_settings(settings: DriverSettings) -> DriverSettings:
     names = settings.extras or ("dipole",)
     return settings._replace(extras=("dipole", *(n for n in names if n != "dipole")), virial=False)
-
-
-def forcefield(
-    name: str, settings: DriverSettings, transport: Transport, beads: int, pes: Path
-) -> str:
-    """Return the ``<ffdirect>`` or ``<ffsocket>`` that gives i-PI the model."""
-    batch = beads if transport.batch else 1
-    if transport.mode != "ffdirect":
-        check_init(settings)
-    parameters = f"<parameters> {format_parameters(settings)} </parameters>"
-    if set("<>&") & set(str(pes)):
-        raise ValueError(
-            f"`pes_file` is {str(pes)!r}, but i-PI cannot write < > & into a RESTART: install"
-            " lrcalc in a folder without them, or copy the file to one and pass its path"
-        )
-    if transport.mode == "ffdirect":
-        return "\n".join(
-            [
-                f"<ffdirect name='{name}' pbc='false'>",
-                f"  <pes> custom </pes> <pes_path> {pes} </pes_path>",
-                "  <!-- as many structures as beads, in one model call -->",
-                f"  <batch_size> {batch} </batch_size>",
-                f"  {parameters}",
-                "</ffdirect>",
-            ]
-        )
-    port = f" <port> {transport.port} </port>" if transport.mode == "inet" else ""
-    return "\n".join(
-        [
-            "<!-- pbc false: atoms stay on their branch, so that the dipole does not jump -->",
-            f"<ffsocket name='{name}' mode='{transport.mode}' pbc='false'>",
-            f"  <address> {transport.address} </address>{port}",
-            f"  <latency> 1e-4 </latency> <timeout> {transport.timeout:g} </timeout>",
-            f"  <batch_size> {batch} </batch_size>",
-            "  <!-- reach the client in i-PI's INIT message -->",
-            f"  {parameters}",
-            "</ffsocket>",
-        ]
-    )
-
-
-def _document(
-    *,
-    kind: str,
-    plan: Kind,
-    beads: int,
-    steps: int,
-    seed: int,
-    temperature: float,
-    pressure: float,
-    start: str,
-    forcefields: list[str],
-    forces: list[str],
-    motion: str,
-    output: str,
-) -> str:
-    ensemble = f"<temperature units='kelvin'> {temperature:g} </temperature>"
-    if plan.ensemble == "npt":
-        ensemble += f"\n<pressure units='megapascal'> {pressure:g} </pressure>"
-    modes = ""
-    if plan.frequencies is not None and beads > 1:
-        modes = indent(
-            "\n<!-- internal modes at one frequency far above the spectrum -->\n"
-            "<normal_modes>\n"
-            f"  <frequencies style='pa-cmd' units='inversecm'> [ {plan.frequencies:g} ]"
-            " </frequencies>\n"
-            "</normal_modes>",
-            4,
-        )
-    return f"""\
-<!-- {kind}: {plan.about}.
-     Written by `lrcalc ipi-input`. Run in this folder: `lrcalc ipi-run` or `i-pi input.xml`.
-     `touch EXIT` stops the run and leaves a RESTART. -->
-<!-- safe_stride: how often the state is noted that a stop by a signal writes to RESTART; noting it
-     at each step took half of i-PI's own time. Steps since then are done, and written, again. -->
-<simulation verbosity='low' safe_stride='{SAFE_STRIDE}' floatformat='%20.12e'>
-{indent(output, 2)}
-  <total_steps> {steps} </total_steps>
-  <prng> <seed> {seed} </seed> </prng>
-{indent(chr(10).join(forcefields), 2)}
-  <system>
-{indent(start, 4)}
-    <forces>
-{indent(chr(10).join(forces), 6)}
-    </forces>
-    <ensemble>
-{indent(ensemble, 6)}
-    </ensemble>{modes}
-{indent(motion, 4)}
-  </system>
-</simulation>
-"""

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-import numpy as np
+from lrcalc.fields import DISPLACEMENT, FIELD, VOLTAGE, Field, Pulse
 
 
 class Kind(NamedTuple):
@@ -20,7 +20,7 @@ class Kind(NamedTuple):
     tau: float = 100.0
     pile_lambda: float = 0.5
     frequencies: float | None = None
-    needs_field: str = ""
+    needs_field: tuple[str, ...] = ()
 
 
 KINDS: dict[str, Kind] = {
@@ -56,16 +56,14 @@ KINDS: dict[str, Kind] = {
     "efield": Kind(
         "dynamics in a constant electric field E, or at constant voltage E·a along each lattice"
         " vector a",
-        needs_field="electric_field",
+        needs_field=(FIELD, VOLTAGE),
     ),
-    "dfield": Kind(
-        "dynamics at constant electric displacement D", needs_field="electric_displacement"
-    ),
+    "dfield": Kind("dynamics at constant electric displacement D", needs_field=(DISPLACEMENT,)),
     "pulse": Kind(
         "dynamics driven by a field pulse E(t) through Born charges",
         ensemble="nve",
         timestep=0.25,
-        needs_field="pulse",
+        needs_field=("pulse",),
     ),
 }
 
@@ -115,50 +113,16 @@ def motion(kind: Kind, beads: int, timestep: float, constraint: str = HELD_TOGET
     )
 
 
-class Pulse(NamedTuple):
-    """E(t) = amplitude cos(2π frequency t + phase) exp(-(t - peak)²/(2 width²)).
-
-    Amplitude in V/Å, frequency as a wavenumber in cm⁻¹, times in fs. With a `width` the field is
-    a pulse around `peak`, which must be positive: i-PI drops the envelope if it is zero. Without
-    a `width` the field has no envelope and stays on for the whole run.
-    """
-
-    amplitude: tuple[float, float, float]
-    frequency: float = 0.0
-    peak: float = 0.0
-    width: float | None = None
-
-
 def check_pulse(pulse: Pulse) -> None:
-    """Refuse a pulse that i-PI would take for something else.
+    """Refuse a pulse that makes no sense, or that i-PI would take for something else.
 
     Raises
     ------
     ValueError
-        For numbers that are not finite, a `width` or `peak` that is not positive, or a `peak`
-        without `width`.
+        As a `Field`, and for a peak that is not positive where there is a width.
     """
-    if len(pulse.amplitude) != 3 or not np.all(np.isfinite(pulse.amplitude)):
-        raise ValueError(
-            f"`pulse.amplitude` is {pulse.amplitude!r} but must be three finite numbers, V/Å"
-        )
-    if not (np.isfinite(pulse.frequency) and pulse.frequency >= 0):
-        raise ValueError(
-            f"`pulse.frequency` is {pulse.frequency} but must be a wavenumber in cm⁻¹, 0 or more"
-        )
-    if pulse.width is None:
-        if pulse.peak != 0.0:
-            raise ValueError(
-                f"`pulse.peak` is {pulse.peak:g} fs, but without `pulse.width` the field has no"
-                " envelope and no peak: give a width, or leave the peak out"
-            )
-        return
-    if not (np.isfinite(pulse.width) and pulse.width > 0):
-        raise ValueError(
-            f"`pulse.width` is {pulse.width:g} fs but must be positive and finite; leave it out"
-            " for a field that stays on"
-        )
-    if not (np.isfinite(pulse.peak) and pulse.peak > 0):
+    Field(FIELD, pulse)
+    if pulse.width is not None and not pulse.peak > 0:
         # i-PI: envelope on = peak > 0 and sigma finite
         raise ValueError(
             f"`pulse.peak` is {pulse.peak:g} fs but must be positive and finite with"

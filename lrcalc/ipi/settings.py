@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from lrcalc.fields import KINDS, Field
 from lrcalc.ipi.conversions import EXTRAS
-from lrcalc.run_conditions import HELD
 from lrcalc.structures import describe_intake, read_structure, total_charge
 
 
@@ -41,6 +41,24 @@ class DriverSettings(NamedTuple):
     exit_file: str = ""
     max_force: float = 50.0
     atoms_per_call: int | None = None
+
+    @property
+    def field(self) -> Field | None:
+        """What is held.
+
+        Raises
+        ------
+        ValueError
+            If two kinds are given.
+        """
+        return Field.from_arguments(**{name: getattr(self, name) for name in KINDS})
+
+    def holding(self, field: Field | None) -> "DriverSettings":
+        """Return the settings with another field."""
+        held: dict[str, Any] = dict.fromkeys(KINDS)
+        if field is not None:
+            held[field.kind] = field.value
+        return self._replace(**held)
 
 
 DTYPES = ("float32", "float64")
@@ -118,7 +136,7 @@ def make_settings(values: Mapping[str, Any]) -> DriverSettings:
             f"unknown setting {unknown[0]!r} of the lrcalc driver:"
             f" the choice is {', '.join(DriverSettings._fields)}"
         )
-    for name in HELD:
+    for name in KINDS:
         if name in given:
             given[name] = parse_vector(name, given[name])
     if "extras" in given:
@@ -136,18 +154,8 @@ def make_settings(values: Mapping[str, Any]) -> DriverSettings:
     if given.get("dtype", "float32") not in DTYPES:
         raise ValueError(f"`dtype` is {given['dtype']!r}, but the choice is {' or '.join(DTYPES)}")
     settings = DriverSettings(**given)
-    held = held_by(settings)
-    if len(held) > 1:
-        raise ValueError(
-            f"`{held[0]}` and `{held[1]}` are both given: one of them can be held constant, not"
-            " both; remove one"
-        )
+    _ = settings.field  # refuses two kinds
     return settings
-
-
-def held_by(settings: DriverSettings) -> list[str]:
-    """Names of what is held constant; more than one is refused by `make_settings`."""
-    return [name for name in HELD if getattr(settings, name) is not None]
 
 
 def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> DriverSettings:

@@ -70,8 +70,8 @@ def test_orientation():
         ("nve", {"temperature": np.inf}, "`temperature` is inf"),
         ("nve", {"timestep": np.nan}, "`timestep` is nan"),
         ("npt", {"pressure": np.nan}, "`pressure` is nan"),
-        ("nvt", {"pressure": 100.0}, "`pressure` is 100.0 MPa, but the cell is fixed"),
-        ("npt", {"pressure": 1.0, "ensemble": "nvt"}, "`pressure` is 1.0 MPa, but the cell"),
+        ("nvt", {"pressure": 100.0}, "`pressure` is 100.0 GPa, but the cell is fixed"),
+        ("npt", {"pressure": 1.0, "ensemble": "nvt"}, "`pressure` is 1.0 GPa, but the cell"),
         ("nve", {"pulse": Pulse(FIELD)}, "`pulse` is not used by kind 'nve'"),
         # i-PI: the envelope is on if peak > 0 and sigma is finite, and off without a word
         ("pulse", {"pulse": Pulse(FIELD, width=5.0)}, "peak` is 0 fs.*never ends.*15 fs"),

@@ -3,7 +3,8 @@
 import pytest
 
 from lrcalc.cli import main
-from lrcalc.commands._ipi_options import OPTIONS, translate
+from lrcalc.commands._ipi_options import OPTIONS
+from lrcalc.commands._naming import flag, translate
 from lrcalc.commands.ipi_input import add_input_arguments
 from tests.ipi.helpers import address, environment, waters
 
@@ -42,7 +43,7 @@ REFUSED = [
     ("ipi-input --kind nve BASE --amplitude 0 0 0.1 --frequency 3400", "`--amplitude` is not used"),
     ("ipi-input --kind nve BASE --frequency 3400", "`--frequency` has no effect without"),
     ("ipi-input --kind nve BASE --peak 0", "`--peak` has no effect without"),
-    ("ipi-input --kind nvt BASE --pressure 0.1", "`--pressure` is 0.1 MPa, but the cell"),
+    ("ipi-input --kind nvt BASE --pressure 0.1", "`--pressure` is 0.1 GPa, but the cell"),
     ("ipi-input --kind nve BASE --restart-from done/RESTART --temperature 300", "`--temperature`"),
     ("ipi-input --kind nvt BASE --address here", "`--address` has no effect"),
     ("ipi-input --kind nvt BASE --port 31415", "`--port` has no effect"),
@@ -98,11 +99,11 @@ def test_errors_of_the_operating_system_name_the_file(folder, capsys):
 
 
 def test_translation():
-    assert translate("`restart` and `outputs.checkpoint`") == (
+    assert translate("`restart` and `outputs.checkpoint`", OPTIONS) == (
         "`--restart-from` and `--checkpoint-stride`"
     )
-    assert translate("`template` of `x`") == "`template` of `x`"
-    assert translate("`template`", ("template",)) == "`--template`"
+    assert translate("`template` of `x`", OPTIONS) == "`template` of `x`"
+    assert translate("`template`", {"template": flag("template")}) == "`--template`"
 
 
 def test_every_translation_is_an_option():
@@ -119,7 +120,8 @@ def test_help_says_defaults(capsys):
         main(["ipi-input", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     for part in (
-        "K (default 300)", "default 0.1", "default 31415", "positions (default 20",
+        "K (default 300)", "GPa (npt only; default 0.0001)", "default 31415",
+        "positions (default 20",
         "velocities (default 0", "default 100)", "extras (1 or more; default 1)", "default 1000",
         "tau, the time constant in fs", "[nvt, 32 beads, 0.25 fs, tau 1000 fs]",
         "three widths let the field rise",
