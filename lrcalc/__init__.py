@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lrcalc.models.potential import Potential
     from lrcalc.multipoles import Multipoles
     from lrcalc.neighbors import NeighborList
+    from lrcalc.prediction import predict
+    from lrcalc.properties import Property
     from lrcalc.system import System, from_ase
     from lrcalc.trajectory import read_extxyz, write_extxyz
 
@@ -38,6 +40,8 @@ _WHERE = {
     "Potential": "models.potential",
     "Multipoles": "multipoles",
     "NeighborList": "neighbors",
+    "Property": "properties",
+    "predict": "prediction",
     "System": "system",
     "from_ase": "system",
     "read_extxyz": "trajectory",
@@ -46,9 +50,8 @@ _WHERE = {
 
 __all__ = [
     "Electrostatics", "ElectrostaticsResult", "Evaluator", "Ewald", "Field", "LRCalculator",
-    "Multipoles", "NeighborList",
-    "Potential", "System", "analysis", "bundled", "electrostatic_energy", "from_ase",
-    "load", "read_extxyz", "save", "write_extxyz",
+    "Multipoles", "NeighborList", "Potential", "Property", "System", "analysis", "bundled",
+    "electrostatic_energy", "from_ase", "load", "predict", "read_extxyz", "save", "write_extxyz",
 ]  # fmt: skip
 
 

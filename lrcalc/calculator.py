@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes, all_properties, compare_atoms
 from ase.outputs import Properties
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from lrcalc.evaluator import Evaluator
-from lrcalc.fields import KINDS, at_time
-from lrcalc.models.branch import Past, follow, on_branch, worked
+from lrcalc.fields import KINDS, Field, FieldView
+from lrcalc.models.branch import Past, evaluate_on_branch
 from lrcalc.models.potential import Potential
-from lrcalc.models.requests import as_names
+from lrcalc.properties import PROPERTIES, as_names, needing
 from lrcalc.structures import total_charge
 
 if TYPE_CHECKING:
@@ -26,11 +27,19 @@ if TYPE_CHECKING:
 STILL = 20
 """Structures in a row at one time after which a time-dependent field warns."""
 
-SETTABLE = (*KINDS, "time", "also", "follow_branch")
+SETTABLE = ("field", *KINDS, "time", "also", "follow_branch")
 """What may be changed between calls."""
 
 FIXED = ("model", "device", "dtype", "epsilon_infinity", "asr_projection", "allow_net_charge")
 """Arguments that cannot be changed: an attribute of that name would be set and have no effect."""
+
+
+class Implemented:
+    """ASE's ``implemented_properties``: all that there are when it is looked at."""
+
+    def __get__(self, owner: Any, owner_type: type) -> list[str]:
+        """Names, with ASE's other one for the energy."""
+        return ["energy", "free_energy", *(name for name in PROPERTIES if name != "energy")]
 
 
 class LRCalculator(Calculator):
@@ -42,6 +51,8 @@ class LRCalculator(Calculator):
         Bundled name (``lrcalc.bundled()``), model file, or potential.
     device, dtype, epsilon_infinity, asr_projection, allow_net_charge
         As in `lrcalc.Evaluator`.
+    field : Field, optional
+        What is held, constant or a function of `time`; or one of the next three instead.
     electric_field : array-like (3,) or callable, V/Å, optional
         Constant E, or a function of `time` (fs) that returns (3,): the macroscopic field; of a
         molecule, and along the normal of a slab, the one applied from outside. ASE's own dynamics
@@ -62,6 +73,9 @@ class LRCalculator(Calculator):
 
     Attributes
     ----------
+    field : Field or None
+        What is held; settable, as are its views electric_field, electric_displacement and
+        reduced_field, which show the value (3,) of the last evaluation if it depends on time.
     also : tuple of str
         Settable between steps.
     time : float
@@ -77,7 +91,8 @@ class LRCalculator(Calculator):
     [atom, field, displacement], polarizability (3, 3) e Å²/V, polarizability_derivative
     (N, 3, 3, 3) e Å/V as [atom, displacement, a, b], charges (N,) e, current (3,) e Å/fs,
     dielectric_tensor (3, 3), the electronic permittivity that the forces hold
-    (`Evaluator.enthalpy_permittivity`; for optics see `Evaluator.optical_permittivity`). In a
+    (`Evaluator.enthalpy_permittivity`; for optics see `Evaluator.optical_permittivity`),
+    quadrupole (3, 3) e Å² (`lrcalc.models.quadrupole`). In a
     field the energy is the electric enthalpy, forces and stress are its derivatives (stress at
     constant E with ``electric_field``, at constant voltage with ``reduced_field``), and
     ``results["electric_field"]`` is the field of that moment. Energy and forces come together,
@@ -105,11 +120,11 @@ class LRCalculator(Calculator):
     (3, 3, 3)
     """
 
-    implemented_properties: ClassVar[list[str]] = [
-        "energy", "free_energy", "forces", "stress", "dipole", "polarization",
-        "born_effective_charges", "polarizability", "polarizability_derivative", "charges",
-        "current", "electric_field", "dielectric_tensor",
-    ]  # fmt: skip
+    implemented_properties = Implemented()
+
+    electric_field = FieldView("electric_field")
+    electric_displacement = FieldView("electric_displacement")
+    reduced_field = FieldView("reduced_field")
 
     atoms: Atoms | None  # what `results` are of
     results: dict[str, Any]
@@ -120,6 +135,7 @@ class LRCalculator(Calculator):
         *,
         device: str = "cpu",
         dtype: str = "float32",
+        field: Field | None = None,
         electric_field: Any = None,
         electric_displacement: Any = None,
         reduced_field: Any = None,
@@ -143,12 +159,11 @@ class LRCalculator(Calculator):
         self._residual = float("nan")
         self._past = Past()
         self._follow_branch = follow_branch
-        self._source: dict[str, Callable[[float], Any]] = {}
         self._last_time = self.time
         self._unmoved = 0  # structures in a row that a time-dependent field saw at one time
-        self.electric_field = electric_field
-        self.electric_displacement = electric_displacement
-        self.reduced_field = reduced_field
+        self.field = Field.from_arguments(
+            electric_field, electric_displacement, reduced_field, field=field
+        )
 
     @property
     def also(self) -> tuple[str, ...]:
@@ -157,45 +172,28 @@ class LRCalculator(Calculator):
 
     @also.setter
     def also(self, names: Sequence[str]) -> None:
-        allowed = [name for name in self.implemented_properties if name != "current"]
+        names_ = self.implemented_properties
+        allowed = [name for name in names_ if name not in needing("velocities", PROPERTIES)]
         if isinstance(names, str) or set(names) - set(allowed):
             raise ValueError(f"`also` is {names!r} but must be a list of names among {allowed}")
         self._also = tuple(names)
 
-    def _set(self, name: str, value: Any) -> None:
-        setattr(self.evaluator, name, at_time(name, value, self.time) if callable(value) else value)
-        self._source.pop(name, None)
-        if callable(value):
-            self._source[name] = value
+    @property
+    def field(self) -> Field | None:
+        """What is held, constant or a function of `time`; None for nothing."""
+        return self._field
+
+    @field.setter
+    def field(self, value: Field | None) -> None:
+        self.evaluator.field = None if value is None else value.at(self.time)
+        self._field = value
         self._unmoved = 0
         self.reset()
 
     @property
-    def electric_field(self) -> np.ndarray | None:
-        """Constant field (3,), V/Å, or None; of the last evaluation if it depends on time."""
-        return self.evaluator.electric_field
-
-    @electric_field.setter
-    def electric_field(self, value: Any) -> None:
-        self._set("electric_field", value)
-
-    @property
-    def electric_displacement(self) -> np.ndarray | None:
-        """Constant electric displacement (3,), e/Å², or None."""
-        return self.evaluator.electric_displacement
-
-    @electric_displacement.setter
-    def electric_displacement(self, value: Any) -> None:
-        self._set("electric_displacement", value)
-
-    @property
-    def reduced_field(self) -> np.ndarray | None:
-        """Constant voltage (3,) along the lattice vectors, V, or None."""
-        return self.evaluator.reduced_field
-
-    @reduced_field.setter
-    def reduced_field(self, value: Any) -> None:
-        self._set("reduced_field", value)
+    def field_now(self) -> Field | None:
+        """What was held in the last evaluation."""
+        return self.evaluator.field
 
     @property
     def follow_branch(self) -> bool:
@@ -218,7 +216,7 @@ class LRCalculator(Calculator):
     @property
     def varies(self) -> bool:
         """Whether a field depends on time."""
-        return bool(self._source)
+        return self._field is not None and self._field.varies
 
     @property
     def charge_work(self) -> float:
@@ -269,27 +267,25 @@ class LRCalculator(Calculator):
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise ValueError("`atoms` is None and this calculator has no structure yet; give one")
-        moved = "positions" in self._forget_unless_of(atoms)
-        self._take_field(moved=moved)
-        self._forget_unless_of(atoms)
-        wanted = as_names(properties or "energy")
-        if wanted & {"energy", "free_energy", "forces", "stress"}:
+        changes = self._forget_unless_of(atoms)
+        if self.varies:
+            self._take_field(moved="positions" in changes)
+            self._forget_unless_of(atoms)
+        wanted = {"energy" if name == "free_energy" else name for name in properties or ["energy"]}
+        if wanted & {"energy", "forces", "stress"}:
             wanted |= {"energy", "forces", *self.also}
-        wanted.discard("free_energy")
         if self.evaluator.in_field:
             wanted.add("electric_field")
-        past = follow(self._past, atoms)
-        branch = on_branch(past, atoms)
-        (result,) = self.evaluator([branch if self.follow_branch else atoms], wanted)
+        result, self._past = evaluate_on_branch(
+            self.evaluator, self._past, atoms, as_names(wanted), follow=self.follow_branch
+        )
         if "energy" in result:
-            past = worked(past, branch.positions, self.evaluator.charge_forces)
-            result["energy"] -= past.work
             result["free_energy"] = result["energy"]
         if "stress" in result:
-            result["stress"] = voigt(result["stress"])
+            result["stress"] = full_3x3_to_voigt_6_stress(result["stress"])
         if "born_effective_charges" in result:
             self._residual = self.evaluator.sum_rule_residual
-        self._past, self._conditions = past, self._now()
+        self._conditions = self._now()
         self._see(atoms)
         self.results.update(locked(result))
 
@@ -323,11 +319,9 @@ class LRCalculator(Calculator):
         return changes
 
     def _take_field(self, *, moved: bool) -> None:
-        """Evaluate time-dependent fields."""
-        for name, function in self._source.items():
-            setattr(self.evaluator, name, at_time(name, function, self.time))
-        if not self._source:
-            return
+        """Evaluate a field that depends on time; warn of a clock that stands still."""
+        assert self._field is not None
+        self.evaluator.field = self._field.at(self.time)
         self._unmoved = self._unmoved + moved if self.time == self._last_time else 0
         self._last_time = self.time
         if self._unmoved == STILL:
@@ -340,11 +334,10 @@ class LRCalculator(Calculator):
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """Tell what results depend on beside the structure: ASE's files and databases keep it."""
-        held: dict[str, Any] = {
-            name: "function of time" if name in self._source else value.tolist()
-            for name in KINDS
-            if (value := getattr(self, name)) is not None
-        }
+        held: dict[str, Any] = {}
+        if self._field is not None:
+            now = "function of time" if self.varies else list(self._field.value)
+            held[self._field.kind] = now
         evaluator = self.evaluator
         return {
             "model": self._model, "dtype": str(evaluator.potential.dtype).removeprefix("torch."),
@@ -379,7 +372,6 @@ class LRCalculator(Calculator):
         """Of a copy or a pickle: nothing that changes is shared with the original."""
         self.__dict__.update(state)
         self.evaluator = copy(self.evaluator)
-        self._source = dict(self._source)
         self.results = locked(dict(self.results))
 
 
@@ -397,8 +389,3 @@ def _charge(atoms: Atoms) -> float:
         return total_charge(atoms)
     except ValueError:
         return float("nan")
-
-
-def voigt(stress: np.ndarray) -> np.ndarray:
-    """(3, 3) → (6,) in ASE's order xx, yy, zz, yz, xz, xy."""
-    return stress.reshape(9)[[0, 4, 8, 5, 2, 1]]

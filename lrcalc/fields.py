@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field as Number
 from dataclasses import dataclass, field, fields, replace
 from math import cos, exp, isfinite, pi, sin
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self, overload
 
 import numpy as np
 
@@ -117,8 +117,10 @@ class Field:
         electric_field: Any = None,
         electric_displacement: Any = None,
         reduced_field: Any = None,
+        *,
+        field: Field | None = None,
     ) -> Field | None:
-        """Return the one that is given, None if none is.
+        """Return the one that is given, perhaps as a `Field` already; None if none is.
 
         Raises
         ------
@@ -127,6 +129,8 @@ class Field:
         """
         values = (electric_field, electric_displacement, reduced_field)
         given = [cls(kind, v) for kind, v in zip(KINDS, values, strict=True) if v is not None]
+        if field is not None:
+            given.insert(0, check_field(field))
         if len(given) > 1:
             raise ValueError(
                 f"`{given[0].kind}` and `{given[1].kind}` are both given, but exclude each other: "
@@ -202,6 +206,60 @@ class Field:
     def __repr__(self) -> str:
         """As it is made."""
         return f"Field({self.kind!r}, {self.source!r})"
+
+
+def check_field(field: Any) -> Field:
+    """Return ``field``; refuse what is no `Field`."""
+    if not isinstance(field, Field):
+        raise ValueError(
+            f"`field` is {field!r} but must be a lrcalc.Field, such as "
+            "Field('electric_field', (0, 0, 0.1)), or None"
+        )
+    return field
+
+
+class HoldsField(Protocol):
+    """Whoever has a `FieldView`."""
+
+    field: Any
+
+    @property
+    def field_now(self) -> Field | None:
+        """Constant field of this moment."""
+
+
+class FieldView:
+    """One kind of the ``field`` of its owner as an attribute: a read-only array (3,), or None.
+
+    Setting it sets the field, and None takes it away; a field of another kind is refused.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.__doc__ = f"{kind} (3,), {KINDS[kind]}, or None; settable, see `field`."
+
+    @overload
+    def __get__(self, owner: None, owner_type: type) -> FieldView: ...
+
+    @overload
+    def __get__(self, owner: HoldsField, owner_type: type) -> np.ndarray | None: ...
+
+    def __get__(self, owner: HoldsField | None, owner_type: type) -> FieldView | np.ndarray | None:
+        """Value of this moment."""
+        if owner is None:
+            return self
+        now = owner.field_now
+        return now.array if now is not None and now.kind == self.kind else None
+
+    def __set__(self, owner: HoldsField, value: Any) -> None:
+        """Hold a vector or a function of time, or nothing."""
+        held = owner.field
+        if value is None:
+            if held is None or held.kind == self.kind:
+                owner.field = None
+            return
+        other = None if held is None or held.kind == self.kind else {held.kind: held.source}
+        owner.field = Field.from_arguments(**{self.kind: value}, **(other or {}))
 
 
 def as_vector(value: Any, name: str, unit: str) -> Vector:

@@ -101,13 +101,14 @@ class Remembering(Evaluator):
 
     def __call__(self, structures, properties):
         self.charge_forces, self.sum_rule_residual = None, float("nan")
-        held = {k for k, v in self._held.items() if v is not None}
-        check_request(self.potential, structures, set(properties), held=held,
+        field = self.field
+        check_request(self.potential, structures, set(properties),
+                      held=set() if field is None else {field.kind},
                       allow_net_charge=self.allow_net_charge)  # fmt: skip
         for atoms in structures:
             if not np.isfinite(atoms.positions).all():
                 return super().__call__(structures, properties)
-        values = tuple(self.conditions[-3:])
+        values = tuple(field.value if field and field.kind == k else None for k in HELD)
         (atoms,) = structures
         result, forces, residual = truth(self.potential, atoms, values, self.asr_projection)
         if "forces" in properties or "stress" in properties:

@@ -10,13 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVEL = {
     "units": 0, "zoo": 0, "memory": 0, "run_conditions": 0, "hashing": 0, "files": 0,
-    "progress": 0,
+    "progress": 0, "properties": 0,
     "fields": 1, "structures": 1,
     "system": 2,
     "neighbors": 3, "multipoles": 3,
     "electrostatics": 4,
     "models": 5,
-    "checkpoint": 6,
+    "checkpoint": 6, "prediction": 6,
     "training": 7, "evaluator": 7,
     "calculator": 8, "evaluation": 8, "trajectory": 8, "run_identity": 8, "field_work": 8,
     "velocities": 8,

@@ -1,8 +1,12 @@
-"""Follow a structure from call to call: the branch of its dipole, and work that has no energy."""
+"""Follow a structure from call to call: the branch of its dipole, and work that has no energy.
+
+`evaluate_on_branch` wraps an evaluator; the rest says what it does.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,7 +19,7 @@ ANOTHER = 0.5
 
 
 class Past(NamedTuple):
-    """What is known of the structures before; never changed, only replaced (`follow`, `worked`).
+    """What is known of the structures before; never changed, only replaced (`take_up`, `worked`).
 
     Attributes
     ----------
@@ -40,7 +44,46 @@ class Past(NamedTuple):
     forces: np.ndarray | None = None
 
 
-def follow(past: Past, atoms: Atoms) -> Past:
+class Evaluates(Protocol):
+    """What is wrapped (`lrcalc.Evaluator`)."""
+
+    charge_forces: np.ndarray | None
+
+    def __call__(
+        self, structures: Sequence[Atoms], properties: Iterable[str]
+    ) -> list[dict[str, Any]]:
+        """Properties of each structure."""
+
+
+def evaluate_on_branch(
+    evaluator: Evaluates, past: Past, atoms: Atoms, wanted: set[str], *, follow: bool
+) -> tuple[dict[str, Any], Past]:
+    """Evaluate the next structure on the branch of the last; return results and what is known now.
+
+    The energy contains the work, negative, of forces that have none.
+
+    Parameters
+    ----------
+    evaluator : Evaluates
+    past : Past
+        Of the structures before.
+    atoms : Atoms
+        Wrapped or not.
+    wanted : set of str
+        Names of properties.
+    follow : bool
+        Evaluate ``atoms`` on the branch; otherwise as it is, and only the work follows.
+    """
+    past = take_up(past, atoms)
+    branch = on_branch(past, atoms)
+    (result,) = evaluator([branch if follow else atoms], wanted)
+    if "energy" in result:
+        past = worked(past, branch.positions, evaluator.charge_forces)
+        result["energy"] -= past.work
+    return result, past
+
+
+def take_up(past: Past, atoms: Atoms) -> Past:
     """Take up the next structure.
 
     An atom that moved by more than half a lattice vector since the last call is taken to have

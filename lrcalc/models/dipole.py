@@ -116,39 +116,28 @@ def _square(vectors: Tensor) -> Tensor:
     return vectors[:, :, None] * vectors[:, None, :]
 
 
-def lattice_born(
-    potential: Potential,
-    system: System,
-    pairs: Pairs,
-    terms: Terms,
-    dipole: Tensor,
-    positions: Tensor,
-    coupling: Tensor | None = None,
-) -> Tensor:
-    """Latent Born charges ``born[i, a, b] = ∂M_lat,a/∂r_ib`` (N, 3, 3), e; keeps the graph.
+def gradient_born(dipole: Tensor, positions: Tensor) -> Tensor:
+    """Born charges ``born[i, a, b] = ∂M_a/∂r_ib`` (N, 3, 3), e, of a dipole; keeps the graph.
 
     Three backward passes for the whole batch, through the dipole only.
 
     Parameters
     ----------
-    potential : Potential
-    system : System
-    pairs : Pairs
-    terms : Terms
     dipole : Tensor, shape (S, 3)
-        ``lattice_dipole(..., coupled=True)``.
     positions : Tensor, shape (N, 3)
         The leaf to differentiate with respect to.
-    coupling : Tensor or None, shape (S, 3, 3)
-        ``dipole`` is not the latent one but this matrix times it (`boundary.coupling`), and what
-        is returned are the Born charges of that.
     """
     rows = jacobian(dipole.sum(0), positions, retain_graph=True)
-    born = rows.transpose(0, 1)  # (field, atom, displacement) → (atom, field, displacement)
+    return rows.transpose(0, 1)  # (field, atom, displacement) → (atom, field, displacement)
+
+
+def lattice_born(
+    potential: Potential, system: System, pairs: Pairs, terms: Terms, positions: Tensor
+) -> Tensor:
+    """Latent Born charges (N, 3, 3), e, with the levers of atomic charges; keeps the graph."""
+    born = gradient_born(lattice_dipole(system, pairs, terms, coupled=True), positions)
     lever = lever_born(potential, system, pairs, terms)
-    if lever is None:
-        return born
-    return born + (lever if coupling is None else coupling[system.batch] @ lever)
+    return born if lever is None else born + lever
 
 
 def lever_born(potential: Potential, system: System, pairs: Pairs, terms: Terms) -> Tensor | None:

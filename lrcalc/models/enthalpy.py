@@ -35,30 +35,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lrcalc.fields import Field
 from lrcalc.models.boundary import coupling, depolarised
 from lrcalc.models.dipole import lattice_dipole, lattice_polarizability
 from lrcalc.models.potential import Terms
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, volumes
 from lrcalc.units import EPSILON_0
-
-
-class Conditions(NamedTuple):
-    """What is held constant; at most one entry is set, none of them means no field.
-
-    Attributes
-    ----------
-    field : Tensor or None, shape (3,), V/Å
-        Macroscopic field E.
-    reduced_field : Tensor or None, shape (3,), V
-        Voltage ``E·a`` along each lattice vector a: the field follows the cell.
-    displacement : Tensor or None, shape (3,), e/Å²
-        Electric displacement D.
-    """
-
-    field: Tensor | None = None
-    reduced_field: Tensor | None = None
-    displacement: Tensor | None = None
 
 
 class Enthalpy(NamedTuple):
@@ -70,21 +53,21 @@ class Enthalpy(NamedTuple):
         ``E - s E·M_lat - ½ s² E·α·E``, or ``U(D)``, or the energy without a field.
     dipole : Tensor or None, shape (S, 3), e Å
         ``s M_lat + α·E``: minus the derivative of the enthalpy with respect to the field; at
-        constant D all of the polarization, ``V (D - ε0 E)``.
-    polarizability : Tensor or None, shape (S, 3, 3), e Å²/V
-        ``s² α + A``: minus its second derivative.
+        constant D all of the polarization, ``V (D - ε0 E)``. None without a field.
     field : Tensor or None, shape (S, 3), V/Å
         Instantaneous field; None without one.
     response : Tensor or None, shape (S, 3, 3), e Å²/V
         What the field is multiplied by in ``dipole``: the polarizability, and at constant D
         ``ε0 V (ε_r - 1)``. None without a field.
+    polarizability : Tensor or None, shape (S, 3, 3), e Å²/V
+        ``s² α + A``, minus the second derivative, where it was needed.
     """
 
     value: Tensor
-    dipole: Tensor | None
-    polarizability: Tensor | None
-    field: Tensor | None
+    dipole: Tensor | None = None
+    field: Tensor | None = None
     response: Tensor | None = None
+    polarizability: Tensor | None = None
 
 
 def mean_susceptibility(system: System, terms: Terms) -> float:
@@ -136,44 +119,37 @@ def optical_permittivity(system: System, terms: Terms, screening: float) -> Tens
 
 
 def electric_enthalpy(
-    system: System,
-    pairs: Pairs,
-    terms: Terms,
-    conditions: Conditions,
-    screening: float,
-    *,
-    electric: bool = True,
+    system: System, pairs: Pairs, terms: Terms, field: Field | None, screening: float
 ) -> Enthalpy:
-    """Return the enthalpy of positions, cell and what ``conditions`` hold.
+    """Return the enthalpy of positions, cell and what is held.
 
     Parameters
     ----------
     system, pairs, terms
         Of the model.
-    conditions : Conditions
+    field : Field or None
+        Constant.
     screening : float
         s.
-    electric : bool
-        Without a field: also return dipole and polarizability.
     """
-    if conditions.field is not None:
-        field = conditions.field.double().expand(system.n_structures, 3)
-        return constant_field(system, pairs, terms, field, screening)
-    if conditions.reduced_field is not None:
-        voltage = conditions.reduced_field.double().expand(system.n_structures, 3)
-        field = torch.linalg.solve(system.cell.double(), voltage)
-        return constant_field(system, pairs, terms, field, screening)
-    if conditions.displacement is not None:
-        return constant_displacement(system, pairs, terms, conditions.displacement, screening)
-    if not electric:
-        return Enthalpy(terms.energy, None, None, None)
-    dipole = _couple(system, lattice_dipole(system, pairs, terms), screening)
-    return Enthalpy(terms.energy, dipole, polarizability(system, terms, screening), None)
+    if field is None:
+        return Enthalpy(terms.energy)
+    value = torch.tensor(field.value, dtype=torch.float64, device=system.positions.device)
+    vectors = value.expand(system.n_structures, 3)
+    if field.kind == "electric_displacement":
+        return constant_displacement(system, pairs, terms, vectors, screening)
+    if field.kind == "reduced_field":
+        vectors = torch.linalg.solve(system.cell.double(), vectors)
+    return constant_field(system, pairs, terms, vectors, screening)
 
 
-def _couple(system: System, dipole: Tensor, screening: float) -> Tensor:
-    """Dipole (S, 3), e Å, that the applied field couples to, from the latent one."""
-    return torch.einsum("sab,sb->sa", coupling(system, screening), dipole)
+def dipole(system: System, pairs: Pairs, terms: Terms, screening: float) -> Tensor:
+    """Dipole (S, 3), e Å, that an applied field couples to: without a field, all of it."""
+    return _couple(system, lattice_dipole(system, pairs, terms), screening)
+
+
+def _couple(system: System, latent: Tensor, screening: float) -> Tensor:
+    return torch.einsum("sab,sb->sa", coupling(system, screening), latent)
 
 
 def constant_field(
@@ -188,16 +164,16 @@ def constant_field(
     alpha = polarizability(system, terms, screening)
     induced = torch.einsum("sab,sb->sa", alpha, field)
     value = terms.energy - (field * (coupled + 0.5 * induced)).sum(1)
-    dipole = coupled
+    moment = coupled
     if terms.readout.bare_charge is not None:
-        dipole = _couple(system, lattice_dipole(system, pairs, terms), screening)
-    return Enthalpy(value, dipole + induced, alpha, field, alpha)
+        moment = dipole(system, pairs, terms, screening)
+    return Enthalpy(value, moment + induced, field, alpha, alpha)
 
 
 def constant_displacement(
     system: System, pairs: Pairs, terms: Terms, displacement: Tensor, screening: float
 ) -> Enthalpy:
-    """Enthalpy at constant electric displacement ``D`` (3,), e/Å².
+    """Enthalpy at constant electric displacement ``D`` (S, 3), e/Å².
 
     Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009). With the background that screens
     latent charges, ``-½ ε0 V (s² - 1) E²``, added to the enthalpy 𝓕 of a model without surface,
@@ -211,13 +187,12 @@ def constant_displacement(
     follows the atoms is screened as their forces are.
     """
     volume = volumes(system.cell).double()
-    displacement = displacement.double().expand(system.n_structures, 3)
     ionic = screening * lattice_dipole(system, pairs, terms) / volume[:, None]
     difference = displacement - ionic
     permittivity = enthalpy_permittivity(system, terms, screening)
     field = torch.linalg.solve(EPSILON_0 * permittivity, difference)
     value = terms.energy + 0.5 * volume * (difference * field).sum(1)
-    dipole = volume[:, None] * (displacement - EPSILON_0 * field)
+    moment = volume[:, None] * (displacement - EPSILON_0 * field)
     unit = torch.eye(3, dtype=torch.float64, device=volume.device)
     response = EPSILON_0 * volume[:, None, None] * (permittivity - unit)
-    return Enthalpy(value, dipole, polarizability(system, terms, screening), field, response)
+    return Enthalpy(value, moment, field, response)

@@ -1,4 +1,4 @@
-"""What may be asked of a model: names of properties, and checks that name what cannot be had."""
+"""What may be asked of a model: checks that name what cannot be had, and the way out."""
 
 from __future__ import annotations
 
@@ -8,26 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lrcalc.fields import Field
 from lrcalc.models.potential import Potential
+from lrcalc.properties import as_names, needing
 from lrcalc.structures import total_charge
+from lrcalc.system import System
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-PROPERTIES = (
-    "energy", "forces", "stress", "dipole", "polarization", "born_effective_charges",
-    "polarizability", "polarizability_derivative", "charges", "current", "electric_field",
-    "dielectric_tensor",
-)  # fmt: skip
-"""What can be asked for."""
-
-NEED_CHARGES = {
-    "dipole", "polarization", "born_effective_charges", "charges", "current", "polarizability",
-    "polarizability_derivative", "dielectric_tensor",
-}  # fmt: skip
-
-FULLY_PERIODIC = {"stress", "polarization", "dielectric_tensor"}
-"""What only a structure with three periodic directions has."""
 
 
 def check_request(
@@ -47,7 +35,7 @@ def check_request(
     wanted : set of str
         Names of properties.
     held : set of str
-        Which of electric_field, electric_displacement, reduced_field is set.
+        Kind of the field that is held (`lrcalc.fields.KINDS`), if there is one.
     allow_net_charge : bool
         A field on a charged periodic cell has been acknowledged.
 
@@ -56,53 +44,56 @@ def check_request(
     ValueError
         Naming the property, the structure and the way out.
     """
-    unknown = wanted - set(PROPERTIES)
-    if unknown:
-        raise ValueError(f"unknown properties {sorted(unknown)}; known: {list(PROPERTIES)}")
+    wanted = as_names(wanted)
     if not structures:
         raise ValueError("`structures` is empty; give at least one")
     check_model(potential, wanted, held)
     for index, atoms in enumerate(structures):
-        check_structure(potential, atoms, index, wanted, held)
+        pbc = atoms.pbc.tolist()
+        check_boundary(potential, pbc, index, wanted, held)
         charge = total_charge(atoms, f"structure {index}")
-        charged = abs(charge) > 1e-9 and atoms.pbc.any()
-        moments = sorted(wanted & {"dipole", "born_effective_charges", "current"})
-        if charged and atoms.pbc.sum() == 2 and (held or moments):
-            raise ValueError(
-                f"structure {index} is a slab with a net charge of {charge:g} e: along its normal "
-                f"{', '.join(sorted(held) or moments)} cannot be had, since a charge has no dipole "
-                "and is driven away by a field; neutralise it"
-            )
-        if held and charged and not allow_net_charge:
-            raise ValueError(
-                f"structure {index} is periodic with a net charge of {charge:g} e: in "
-                "a field it accelerates as a whole and its energy falls without limit; neutralise "
-                "it, or say allow_net_charge=True and leave the drift out of the analysis"
-            )
+        check_charge(charge, pbc, index, wanted, held, allow_net_charge=allow_net_charge)
+
+
+def check_system(
+    potential: Potential,
+    system: System,
+    wanted: set[str],
+    *,
+    field: Field | None,
+    allow_net_charge: bool,
+) -> None:
+    """`check_request` of tensors, whose boundaries and charges are read back from the device."""
+    held = set() if field is None else {field.kind}
+    check_model(potential, wanted, held)
+    pbc, charges = system.pbc.tolist(), system.total_charge.tolist()
+    for index, (directions, charge) in enumerate(zip(pbc, charges, strict=True)):
+        check_boundary(potential, directions, index, wanted, held)
+        check_charge(charge, directions, index, wanted, held, allow_net_charge=allow_net_charge)
 
 
 def check_model(potential: Potential, wanted: set[str], held: set[str]) -> None:
     """Refuse what no structure could have with this model."""
     level = potential.config["level"]
-    electric = wanted & NEED_CHARGES
+    electric = needing("charges", wanted)
     if level == "sr" and (electric or held):
         raise ValueError(
             "this model is short-ranged (level 'sr') and has no charges: "
             f"{', '.join(sorted(electric | held))} cannot be had; use a model of level 'q' or above"
         )
-    response = wanted & {"polarizability", "polarizability_derivative"}
-    if potential.config.get("iterations", 0) != 0 and "dielectric_tensor" in wanted:
-        held = held | {"dielectric_tensor"}
+    response = needing("response", wanted)
     if response and not has_response(potential):
         raise ValueError(
             f"this model (level {level!r}) has no response, so no {sorted(response)[0]}; teach it "
             "one from computed polarizabilities (`lrcalc fit-polarizability`), or use a model of "
             "level 'uiu', 'uiqiu' or 'uQiqiu', or ε_∞ for a uniform estimate"
         )
-    if potential.config.get("iterations", 0) != 0 and (held or response):
+    iterations = potential.config.get("iterations", 0)
+    linear = sorted(held | needing("linear response", wanted))
+    if iterations != 0 and linear:
         raise ValueError(
-            f"this model iterates its response (iterations={potential.config['iterations']}); "
-            f"{', '.join(sorted(held | response))} needs the linear response, iterations=0"
+            f"this model iterates its response (iterations={iterations}); {', '.join(linear)} "
+            "needs the linear response, iterations=0"
         )
 
 
@@ -111,23 +102,34 @@ def has_response(potential: Potential) -> bool:
     return potential.surface is not None or "i" in potential.config["level"]
 
 
-def check_structure(
-    potential: Potential, atoms: Atoms, index: int, wanted: set[str], held: set[str]
+def check_boundary(
+    potential: Potential, pbc: Sequence[bool], index: int, wanted: set[str], held: set[str]
 ) -> None:
-    """Refuse what this structure cannot have."""
-    where = f"structure {index} has pbc {atoms.pbc.tolist()}"
-    full = bool(atoms.pbc.all())
-    if not full and wanted & FULLY_PERIODIC:
-        names = " and ".join(sorted(wanted & FULLY_PERIODIC))
+    """Refuse what a structure of these periodic directions cannot have."""
+    where = f"structure {index} has pbc {list(pbc)}"
+    periodic = needing("periodic", wanted)
+    if periodic and not all(pbc):
+        names = " and ".join(sorted(periodic))
         raise ValueError(f"{where}: {names} needs three periodic directions")
+    alone = sorted(needing("open", wanted))
+    if alone and any(pbc):
+        raise ValueError(
+            f"{where}: {alone[0]} is a property of a structure without periodic directions; set "
+            "pbc=False, for a molecule in one piece"
+        )
+    if alone and held:
+        raise ValueError(
+            f"structure {index}: {alone[0]} in a field is not known; ask for it without "
+            f"`{sorted(held)[0]}`"
+        )
     for name in held & {"electric_displacement", "reduced_field"}:
-        if not full:
+        if not all(pbc):
             raise ValueError(
                 f"{where}: constant {name.replace('_', ' ')} needs three periodic directions; use "
                 "`electric_field` for an open system"
             )
     atomic = potential.config["charges"] == "atomic" and potential.config["level"] != "sr"
-    if not (atomic and atoms.pbc.any()):
+    if not (atomic and any(pbc)):
         return
     remedy = "use a model with local charges (charges='local')"
     if held and "stress" in wanted:
@@ -136,9 +138,36 @@ def check_structure(
         raise ValueError(
             f"{where}: atomic charges have no polarization to hold {sorted(held)[0]} at; {remedy}"
         )
-    if "iq" in potential.config["level"] and (held or wanted & (NEED_CHARGES - {"charges"})):
+    if "iq" in potential.config["level"] and (held or needing("moments", wanted)):
         raise ValueError(
             f"{where}: charges induced on single atoms have no dipole in a periodic cell; {remedy}"
+        )
+
+
+def check_charge(
+    charge: float,
+    pbc: Sequence[bool],
+    index: int,
+    wanted: set[str],
+    held: set[str],
+    *,
+    allow_net_charge: bool,
+) -> None:
+    """Refuse what a structure with a net charge (e) cannot have."""
+    if abs(charge) <= 1e-9 or not any(pbc):
+        return
+    moments = sorted(needing("moments", wanted) - needing("response", wanted))
+    if sum(pbc) == 2 and (held or moments):
+        raise ValueError(
+            f"structure {index} is a slab with a net charge of {charge:g} e: along its normal "
+            f"{', '.join(sorted(held) or moments)} cannot be had, since a charge has no dipole "
+            "and is driven away by a field; neutralise it"
+        )
+    if held and not allow_net_charge:
+        raise ValueError(
+            f"structure {index} is periodic with a net charge of {charge:g} e: in "
+            "a field it accelerates as a whole and its energy falls without limit; neutralise "
+            "it, or say allow_net_charge=True and leave the drift out of the analysis"
         )
 
 
@@ -156,11 +185,6 @@ def as_structures(structures: Any) -> list[Atoms]:
         if not isinstance(atoms, Atoms):
             raise ValueError(f"`structures[{index}]` is {type(atoms).__name__}, not ase.Atoms")
     return out
-
-
-def as_names(properties: Any) -> set[str]:
-    """Return the set of property names; one string is one name."""
-    return {properties} if isinstance(properties, str) else set(properties)
 
 
 def check_device(device: str) -> str:

@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from lrcalc.derivatives import strained
-from lrcalc.models.dipole import lattice_born, lattice_dipole
+from lrcalc.models.dipole import lattice_born
 from lrcalc.models.enthalpy import mean_susceptibility
 from lrcalc.models.potential import Potential, Terms
 from lrcalc.neighbors import Pairs
@@ -62,8 +62,7 @@ def fix_sign(potential: Potential, system: System, pairs: Pairs) -> str:
     leaves = strained(system, stress=False)
     with torch.enable_grad():
         terms = _with_dipole(potential(leaves.system, pairs, surface=False), system)
-        dipole = lattice_dipole(leaves.system, pairs, terms, coupled=True)
-        born = lattice_born(potential, leaves.system, pairs, terms, dipole, leaves.positions)
+        born = lattice_born(potential, leaves.system, pairs, terms, leaves.positions)
     trained = potential.charge_screening
     potential.metadata["susceptibility"] = mean_susceptibility(leaves.system, terms)
     if not math.isclose(trained, potential.charge_screening):

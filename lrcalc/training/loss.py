@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lrcalc.derivatives import forces_and_stress, strained
 from lrcalc.models.potential import Potential
+from lrcalc.prediction import predict
 from lrcalc.training.data import Batch
 
 
@@ -63,16 +63,16 @@ def residuals(
     stress : bool
         Whether stresses are compared.
     """
-    use_stress = stress and bool(batch.has_stress.any())
-    leaves = strained(batch.system, stress=use_stress)
-    terms = potential(leaves.system, batch.pairs, surface=False)
-    forces, model_stress = forces_and_stress(terms.energy, leaves, create_graph=training)
-    energy = (batch.energy - terms.energy) / batch.n_atoms - shifts[batch.source]
-    empty = batch.stress[:0]
-    stress_error = empty if model_stress is None else (batch.stress - model_stress)
-    if model_stress is not None:
-        stress_error = stress_error[batch.has_stress]
-    return Errors(energy, batch.forces - forces, stress_error)
+    names = ["energy", "forces"]
+    names += ["stress"] if stress and bool(batch.has_stress.any()) else []
+    found = predict(
+        potential, batch.system, batch.pairs, None, names, create_graph=training, check=False
+    )
+    energy = (batch.energy - found["energy"]) / batch.n_atoms - shifts[batch.source]
+    stress_error = batch.stress[:0]
+    if "stress" in found:
+        stress_error = (batch.stress - found["stress"])[batch.has_stress]
+    return Errors(energy, batch.forces - found["forces"], stress_error)
 
 
 def loss(errors: Errors, weights: Weights) -> Tensor:

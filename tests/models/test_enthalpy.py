@@ -297,7 +297,7 @@ def total_charge_gradient(evaluator, atoms):
     """∂ Σ q_i /∂r before charges are made neutral, by central differences, (N, 3)."""
 
     def total(atom, axis, by):
-        evaluation = evaluator.evaluate([moved(atoms, atom, axis, by)], gradient=False)
+        evaluation = evaluator.evaluate([moved(atoms, atom, axis, by)])
         return float(evaluation.terms.readout.bare_charge.sum()) * evaluator.screening
 
     return np.array([

@@ -221,7 +221,7 @@ def test_polarizability_normal_to_a_slab(normal):
     evaluator = evaluator_for(atoms, "u" + SURFACE)
     evaluator.potential.surface.unit *= 20
     alpha = ask(evaluator, slab, "polarizability") / (EPSILON_0 * slab.get_volume())
-    terms = evaluator.evaluate([slab], gradient=False).terms
+    terms = evaluator.evaluate([slab]).terms
     whole = terms.surface[0].numpy() / (EPSILON_0 * slab.get_volume())
     assert whole[normal, normal] > 1
     assert alpha[normal, normal] == pytest.approx(1 - 1 / (1 + whole[normal, normal]), rel=1e-9)
@@ -451,7 +451,7 @@ def test_sio2_cut_open_answers_the_field_outside(shared):
     evaluator = Evaluator("SiO2", dtype="float64", asr_projection=False)
     alpha = ask(evaluator, slab, "polarizability")[2, 2] / (EPSILON_0 * slab.get_volume())
     assert alpha == pytest.approx(0.613, abs=0.002)
-    inside = evaluator.evaluate([slab], gradient=False).terms.surface[0, 2, 2]
+    inside = evaluator.evaluate([slab]).terms.surface[0, 2, 2]
     assert float(inside) / (EPSILON_0 * slab.get_volume()) == pytest.approx(1.587, abs=0.002)
     slab.center(vacuum=8.0, axis=2)
     boxed = slab.copy()
