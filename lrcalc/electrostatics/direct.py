@@ -113,7 +113,6 @@ class Direct:
     smearing: float
     k_cutoff: float
     contains_self: ClassVar[bool] = True
-    looks_at_positions: ClassVar[bool] = False
 
     def plan(self, geometry: Geometry, height: float | None = None) -> DirectPlan:
         """Waves within the cutoff, their blocks and, if no gradient by the cell is wanted, weights.
@@ -135,6 +134,10 @@ class Direct:
         inverse = 2.0 * pi * torch.linalg.inv(cell)
         weights = tuple(self._weight(plan, cell, inverse, *ends) for ends in _blocks(plan))
         return plan._replace(weights=weights)
+
+    def still_holds(self, plan: DirectPlan, positions: Tensor) -> bool:
+        """Say yes: positions have no part in the plan."""
+        return True
 
     def evaluate(self, plan: DirectPlan, positions: Tensor, cell: Tensor | None) -> Interaction:
         """Phases of the atoms, and the waves if they are kept."""

@@ -13,7 +13,7 @@ from lrcalc.electrostatics.direct import Direct
 from lrcalc.electrostatics.kernels import Source, converged_cutoff, interaction_energy
 from lrcalc.electrostatics.mesh import Mesh
 from lrcalc.electrostatics.open import Open
-from lrcalc.electrostatics.operator import Groups, apply, bind, plan_groups
+from lrcalc.electrostatics.operator import Groups, apply, bind, plan_groups, still_hold
 from lrcalc.electrostatics.response import induce, response_derivatives
 from lrcalc.electrostatics.slab import Slab
 from lrcalc.electrostatics.solver import Solution
@@ -256,8 +256,7 @@ class Ewald(nn.Module):
         groups = plan_groups(
             geometry, self.method, self._choose, self.smearing, not self.remove_self_interaction
         )
-        if not any(group.sum.looks_at_positions for group in groups.groups):
-            self._remembered = _remember(geometry, groups)
+        self._remembered = _remember(geometry, groups)
         return EwaldPlan(groups, derivatives, with_field)
 
     def evaluate(
@@ -327,10 +326,12 @@ class _Remembered(NamedTuple):
 
     def fits(self, geometry: Geometry) -> bool:
         """Whether the plan is also that of this geometry."""
-        return self.key == _key(geometry) and all(
-            a is b or (a is not None and b is not None and torch.equal(a, b))
-            for a, b in zip(self.tensors, _tensors(geometry), strict=True)
-        )
+        if self.key != _key(geometry):
+            return False
+        for a, b in zip(self.tensors, _tensors(geometry), strict=True):
+            if a is not b and (a is None or b is None or not torch.equal(a, b)):
+                return False
+        return still_hold(self.groups, geometry.positions)
 
 
 def _remember(geometry: Geometry, groups: Groups) -> _Remembered:

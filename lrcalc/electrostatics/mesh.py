@@ -126,7 +126,6 @@ class Mesh:
     k_cutoff: float
     accuracy: float
     contains_self: ClassVar[bool] = True
-    looks_at_positions: ClassVar[bool] = False
 
     def plan(self, geometry: Geometry) -> MeshPlan:
         """Mesh of one size for all structures; the filter if no gradient by the cell is wanted."""
@@ -153,6 +152,10 @@ class Mesh:
         if geometry.cell.requires_grad:
             return plan
         return plan._replace(green=self._green(plan, cell, torch.linalg.inv(cell)))
+
+    def still_holds(self, plan: MeshPlan, positions: Tensor) -> bool:
+        """Say yes: positions have no part in the plan."""
+        return True
 
     def evaluate(self, plan: MeshPlan, positions: Tensor, cell: Tensor | None) -> Interaction:
         """Splines of the atoms, and the filter where the plan has none."""

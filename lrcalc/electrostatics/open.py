@@ -37,11 +37,14 @@ class Open:
 
     smearing: float
     contains_self: ClassVar[bool] = False
-    looks_at_positions: ClassVar[bool] = False
 
     def plan(self, geometry: Geometry) -> Layout:
         """Only the padded block that the structures fill."""
         return make_layout(geometry.batch, geometry.structures)
+
+    def still_holds(self, plan: Layout, positions: Tensor) -> bool:
+        """Say yes: positions have no part in the plan."""
+        return True
 
     def evaluate(self, plan: Layout, positions: Tensor, cell: Tensor | None) -> Interaction:
         """Positions are all that pairs need; ``cell`` is not looked at."""

@@ -112,6 +112,16 @@ def plan_groups(
     return Groups(tuple(groups), geometry.batch, geometry.structures, back, smearing, with_self)
 
 
+def still_hold(plan: Groups, positions: Tensor) -> bool:
+    """Whether the plans, for the same cells and sizes, are also those of these positions (N, 3)."""
+    return all(
+        group.sum.still_holds(
+            group.plan, positions if group.atoms is None else positions[group.atoms]
+        )
+        for group in plan.groups
+    )
+
+
 def bind(plan: Groups, positions: Tensor, cell: Tensor | None) -> Operator:
     """Prepare the interaction at positions (N, 3) and in cells (S, 3, 3), in Å."""
     interactions = []

@@ -28,14 +28,18 @@ class SlabPlan(NamedTuple):
 
     Attributes
     ----------
+    batch : Tensor, shape (N,)
     axes : Tensor, shape (B, 2)
         The periodic cell vectors.
+    normal : Tensor, shape (B, 3)
     height : float, Å
         Length of the third cell vector, common to the batch.
     direct : DirectPlan
     """
 
+    batch: Tensor
     axes: Tensor
+    normal: Tensor
     height: float
     direct: DirectPlan
 
@@ -52,7 +56,6 @@ class Slab:
     k_cutoff: float
     accuracy: float
     contains_self: ClassVar[bool] = True
-    looks_at_positions: ClassVar[bool] = True
 
     def plan(self, geometry: Geometry) -> SlabPlan:
         """Choose the repeat length by the thickness, then the waves as `Direct` does."""
@@ -61,18 +64,25 @@ class Slab:
         closed = geometry.pbc.logical_not().to(torch.uint8)
         axes = torch.argsort(closed, dim=1, stable=True)[:, :2]
         _, normal = _plane(geometry.cell.detach(), axes)
-        z = (geometry.positions.detach() * normal[geometry.batch]).sum(-1)
-        bounds = z.new_full((2, geometry.structures), float("inf"))
-        low = bounds[0].scatter_reduce(0, geometry.batch, z, "amin")
-        high = (-bounds[1]).scatter_reduce(0, geometry.batch, z, "amax")
+        height = self._height(geometry.positions, normal, geometry.batch)
+        inside = geometry._replace(cell=_closed_cell(geometry.cell, axes, height))
+        choose_sum("direct", inside, self.smearing, self.k_cutoff, self.accuracy)
+        direct = Direct(self.smearing, self.k_cutoff).plan(inside, height)
+        return SlabPlan(geometry.batch, axes, normal, height, direct)
+
+    def still_holds(self, plan: SlabPlan, positions: Tensor) -> bool:
+        """Whether the repeat length is still the same."""
+        return self._height(positions, plan.normal, plan.batch) == plan.height
+
+    def _height(self, positions: Tensor, normal: Tensor, batch: Tensor) -> float:
+        z = (positions.detach() * normal[batch]).sum(-1)
+        bounds = z.new_full((2, len(normal)), float("inf"))
+        low = bounds[0].scatter_reduce(0, batch, z, "amin")
+        high = (-bounds[1]).scatter_reduce(0, batch, z, "amax")
         thickness = float((high - low).max())
         height = 2.0 * (thickness + self.smearing * sqrt(-2.0 * log(self.accuracy)))
         # in steps of a twentieth, so that the repeat length hardly ever changes along a trajectory
-        height = 1.05 ** ceil(log(height) / log(1.05))
-        cell = _closed_cell(geometry.cell, axes, height)
-        inside = geometry._replace(cell=cell)
-        choose_sum("direct", inside, self.smearing, self.k_cutoff, self.accuracy)
-        return SlabPlan(axes, height, Direct(self.smearing, self.k_cutoff).plan(inside, height))
+        return float(1.05 ** ceil(log(height) / log(1.05)))
 
     def evaluate(self, plan: SlabPlan, positions: Tensor, cell: Tensor | None) -> Interaction:
         """`Direct` in the cell closed by a third vector along the normal."""

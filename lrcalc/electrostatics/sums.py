@@ -60,18 +60,17 @@ class Sum(Protocol):
     contains_self : bool
         Whether the interaction of a site with itself is part of what `evaluate` gives. Whether
         it is wanted is the business of `Ewald`, which adds or takes off the analytic term.
-    looks_at_positions : bool
-        Whether a plan depends on positions too and is made anew for each call.
     """
 
     @property
     def contains_self(self) -> bool: ...  # noqa: D102
 
-    @property
-    def looks_at_positions(self) -> bool: ...  # noqa: D102
-
     def plan(self, geometry: Geometry) -> Any:
         """Settle sizes and indices on the host; any plain data, also tensors."""
+        ...
+
+    def still_holds(self, plan: Any, positions: Tensor) -> bool:
+        """Whether a plan for the same cells and sizes is also that of these positions (N, 3)."""
         ...
 
     def evaluate(self, plan: Any, positions: Tensor, cell: Tensor | None) -> Interaction:
