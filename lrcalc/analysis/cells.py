@@ -126,7 +126,9 @@ def _ase_cells(path: Path) -> Iterator[np.ndarray]:
 
 
 def read_cell(path: str | Path) -> np.ndarray:
-    """Cell (3, 3), rows in Å, of the first structure of a file; i-PI's xyz comment is understood.
+    """Cell (3, 3), rows in Å, of the first structure of a file, or of a bundled one by its name.
+
+    I-PI's xyz comment is understood.
 
     Raises
     ------
@@ -135,11 +137,9 @@ def read_cell(path: str | Path) -> np.ndarray:
     ValueError
         If it cannot be read, or has no three-dimensional cell.
     """
-    from lrcalc.structures.formats import frames_of
+    from lrcalc.structures.formats import find, frames_of
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
+    path = find(path, "cell")
     if kind_of(path) in (".xyz", ".extxyz"):
         found = next(cells_of(path), None)
         if found is not None:

@@ -8,7 +8,9 @@ from typing import Any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("model", nargs="?", help="bundled name or model file; none lists them")
+    parser.add_argument(
+        "model", nargs="?", help="bundled name or model file; none lists what is bundled"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -17,9 +19,12 @@ def run(args: argparse.Namespace) -> int:
 
     from lrcalc.checkpoint import bundled, load, model_path
     from lrcalc.models.card import CONSTANT_PRESSURE, pressure_warning
+    from lrcalc.zoo import structures
 
     if args.model is None:
-        print("bundled models: " + (", ".join(bundled()) or "none"))
+        print(f"bundled models: {', '.join(bundled())}")
+        print(f"bundled structures: {', '.join(structures())}")
+        print("Their names stand for files; `lrcalc info MODEL` prints a card.")
         return 0
     potential = load(args.model)
     path = model_path(args.model)

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from lrcalc import zoo
 from lrcalc.fields import KINDS, Field
 from lrcalc.ipi.conversions import EXTRAS
 from lrcalc.structures import describe_intake, read_structure, total_charge
@@ -237,7 +238,7 @@ def read_template(settings: DriverSettings) -> Atoms:
             "`template` is missing: i-PI does not tell a driver which atoms it has, so give the"
             " structure file that i-PI starts from"
         )
-    if not Path(settings.template).exists():
+    if not Path(settings.template).exists() and settings.template not in zoo.structures():
         raise FileNotFoundError(
             f"`template` {settings.template!r} does not exist in {Path.cwd()}:"
             " give the path of the structure file that i-PI starts from"

@@ -20,7 +20,7 @@ from torch import Tensor
 from lrcalc import structures as structure_files
 from lrcalc.hashing import hash_of
 from lrcalc.neighbors import Pairs, build_pairs
-from lrcalc.structures.formats import XYZ, kind_of
+from lrcalc.structures.formats import XYZ, find, kind_of
 from lrcalc.system import System, from_ase
 from lrcalc.training.labels import LabelKeys, check_labels, take_labels
 
@@ -82,18 +82,19 @@ def read_structures(path: str | Path, keys: LabelKeys | None = None) -> list[Ato
     FileNotFoundError, ValueError
         For a missing, empty or unreadable file, or labels that are there twice.
     """
-    if Path(path).is_file() and Path(path).stat().st_size == 0:
+    path = find(path, "data")
+    if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty: it holds no structures")
-    extended = _is_extended(Path(path))
+    extended = _is_extended(path)
     frames = structure_files.read_structures(path, argument="data", extended=extended)
     if extended:
-        check_entries(Path(path))
+        check_entries(path)
     return take_labels(frames, keys or LabelKeys(), path)
 
 
 def _is_extended(path: Path) -> bool:
     """Whether a file is extended xyz, which is what a file of no known format is taken for."""
-    if not path.is_file() or kind_of(path) in XYZ:
+    if kind_of(path) in XYZ:
         return True
     try:
         return filetype(str(path)) in ("xyz", "extxyz")
