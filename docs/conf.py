@@ -124,13 +124,18 @@ def skip(app, what, name, obj, skipped, options):  # noqa: ANN001, ANN201
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
-def link_physics(app, what, name, obj, options, lines):  # noqa: ANN001, ANN201
-    """Let "physics §4" of a docstring lead to the section of the theory."""
-    lines[:] = [re.sub(r"hysics §(\d)", r"hysics :ref:`§\1 <physics-\1>`", line) for line in lines]
+def prose(app, what, name, obj, options, lines):  # noqa: ANN001, ANN201
+    """Let "physics §4" lead to the theory, and |k| be a length and no substitution."""
+    for number, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            parts = line.split("``")
+            parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
+            line = "``".join(parts)
+        lines[number] = re.sub(r"hysics §(\d)", r"hysics :ref:`§\1 <physics-\1>`", line)
 
 
 def setup(app):  # noqa: ANN001, ANN201
     """Write the API pages before anything is read."""
     write_api_pages()
     app.connect("autodoc-skip-member", skip)
-    app.connect("autodoc-process-docstring", link_physics)
+    app.connect("autodoc-process-docstring", prose)
