@@ -6,13 +6,25 @@ here and runs with `make test-long`, and so do the commands, with few steps.
 
 import argparse
 import contextlib
+import os
 import re
+import runpy
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+from ase.spacegroup import crystal
 
+from lrcalc import LRCalculator
 from lrcalc.cli import COMMANDS, main
+from lrcalc.structures import read_structure
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -101,3 +113,79 @@ def test_files_that_are_named_exist(page):
 @pytest.mark.parametrize("page", with_blocks("python"))
 def test_all_python(page, tmp_path):
     run_blocks(page, tmp_path, long=True)
+
+
+def shortened(words):
+    """A command whose runs are of few steps and small models."""
+    few = {"--steps": 200, "--epochs": 2, "--beads": 2}
+    for place, word in enumerate(words[:-1]):
+        if word in few:
+            words[place + 1] = str(min(few[word], int(words[place + 1])))
+    return words
+
+
+def other_peoples_files(folder, phonons):
+    """What the commands read that a user would have."""
+    water = read_structure("water64")
+    water.calc = LRCalculator("water")
+    random = np.random.default_rng(0)
+    frames = []
+    for _ in range(12):
+        frame = water.copy()
+        frame.positions += 0.05 * random.normal(size=(192, 3))
+        frame.calc = water.calc
+        results = {"energy": frame.get_potential_energy(), "forces": frame.get_forces()}
+        alpha = water.calc.get_property("polarizability", frame) / 0.0694462
+        frame.info["polarizability"] = alpha.ravel()
+        frame.calc = SinglePointCalculator(frame, **results)
+        frames.append(frame)
+    write(folder / "frames.xyz", frames)
+    write(folder / "alpha.xyz", frames)
+    write(folder / "Cu.vasp", bulk("Cu", cubic=True))
+    ions = [(0, 0, 0), (0.5, 0.5, 0.51), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
+    perovskite = crystal(["Ba", "Ti", "O", "O", "O"], ions, cellpar=[4, 4, 4.02, 90, 90, 90])
+    write(folder / "batio3.cif", perovskite.repeat((2, 2, 2)))
+    shutil.copy(phonons / "quartz" / "POSCAR", folder / "POSCAR")
+    shutil.copytree(phonons / "quartz", folder / "FOLDER")
+    (folder / "my_module.py").write_text(
+        "from ase.calculators.emt import EMT as make\nfrom lrcalc import LRCalculator\n\n"
+        "def make_calculator():\n    return LRCalculator('SiO2', dtype='float64')\n"
+    )
+    np.savetxt(folder / "top.pol_0", random.normal(size=(4000, 9)))
+    np.savetxt(folder / "top.dip_0", random.normal(size=(4000, 3)))
+    ids = np.column_stack([np.arange(1, 193), np.where(water.numbers == 8, 1, 2)])
+    with (folder / "dump.lammpstrj").open("w") as dump:
+        for step in range(400):
+            dump.write(f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n192\n")
+            dump.write("ITEM: BOX BOUNDS pp pp pp\n" + 3 * "0.0 12.42\n")
+            dump.write("ITEM: ATOMS id type vx vy vz\n")
+            velocities = random.normal(size=(192, 3))
+            np.savetxt(dump, np.hstack([ids, velocities]), fmt="%d %d %.5f %.5f %.5f")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_commands_run(tmp_path, shared):
+    other_peoples_files(tmp_path, shared / "data" / "phonons")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "MPLBACKEND": "Agg"}
+    failed = []
+    for page in PAGES:
+        for words in commands(page):
+            if words[0] != "lrcalc" or words[1] in ("demo", "ipi"):  # `ipi` waits for an i-PI
+                continue
+            done = subprocess.run(
+                [sys.executable, "-m", "lrcalc.cli", *shortened(words[1:])],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode:
+                failed.append(f"{page.name}: {shlex.join(words)}\n{done.stderr[-600:]}")
+    assert not failed, "\n\n".join(failed)
+
+
+def test_picture_of_the_rooms_is_that_of_the_house():
+    namespace = runpy.run_path(str(ROOT / "docs" / "rooms.py"))
+    picture = (ROOT / "docs" / "pictures" / "rooms.svg").read_text()
+    assert picture == namespace["draw"](), "run `python docs/rooms.py`"

@@ -157,7 +157,7 @@ class InfraredSpectrum(_Infrared, AnalysisResult):
         measured
             (n, 2) wavenumber in cm⁻¹ and n·α in 10³ cm⁻¹, drawn with the calculation.
         ranges
-            Named bands, e.g. :data:`WATER_BANDS`: what their table names is marked, nothing else.
+            Named bands, e.g. ``WATER_BANDS``: what their table names is marked, nothing else.
         """
         from lrcalc.analysis import plots
 
