@@ -125,11 +125,11 @@ def skip(app, what, name, obj, skipped, options):  # noqa: ANN001, ANN201
 
 
 def prose(app, what, name, obj, options, lines):  # noqa: ANN001, ANN201
-    """Let "physics §4" lead to the theory, and |k| be a length and no substitution."""
+    """Let "physics §4" lead to the theory, |k| be a length, (N, *shape) a shape."""
     for number, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             parts = line.split("``")
-            parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
+            parts[::2] = [re.sub(r"(\||\*(?=\w+\)))", r"\\\1", part) for part in parts[::2]]
             line = "``".join(parts)
         lines[number] = re.sub(r"hysics §(\d)", r"hysics :ref:`§\1 <physics-\1>`", line)
 
