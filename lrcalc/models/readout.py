@@ -232,7 +232,8 @@ class Readout(nn.Module):
         distance = torch.linalg.vector_norm(vectors.index_select(0, rows), dim=1)
         basis = radial_basis(distance, self.transfer_cutoff, self.n_transfer_basis)
         basis = torch.cat([basis, torch.ones_like(distance)[:, None]], dim=1)
-        learned = torch.einsum("tb,tbm->tm", basis, self.transfer_weight[species[i], species[j]])
+        # so many products of small matrices cost more than their terms
+        learned = (basis[:, :, None] * self.transfer_weight[species[i], species[j]]).sum(1)
         decay = self.transfer_decay.to(distance.dtype)  # type: ignore[operator]
         exponent = learned - (distance[:, None] - 1.0) / decay
         weight = envelope(distance, self.transfer_cutoff)[:, None] * torch.exp(exponent)

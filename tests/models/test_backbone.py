@@ -13,7 +13,7 @@ from lrcalc.models.radial import radial_basis
 from lrcalc.testing import check_backbone
 from lrcalc.training.data import make_frames
 from lrcalc.training.fit import fit
-from lrcalc.training.settings import Settings
+from lrcalc.training.settings import TrainingSettings
 from tests.conftest import random_potential
 from tests.sample_structures import water_box
 from tests.training.sets import frames_of
@@ -155,7 +155,7 @@ def test_a_toy_is_trained_saved_loaded_and_run(name, level, tmp_path):
     frames = make_frames(frames_of("water", 5), "frames.xyz", 4.0)
     path = tmp_path / "toy.pt"
     config = {"backbone": name, "level": level, "width": 6, "accuracy": 1e-9}
-    settings = Settings(epochs=3, batch_size=3, learning_rate=1e-2, energy_boost=1.0)
+    settings = TrainingSettings(epochs=3, batch_size=3, learning_rate=1e-2, energy_boost=1.0)
     losses = []
     trained = fit(
         frames[1:],

@@ -5,8 +5,8 @@ harmonics; channels mixed from it are multiplied with one another (Clebsch-Gorda
 that invariants of up to five bodies reach the readout. One layer means that a feature depends on
 atoms within the cutoff only, and that Born charges are exact from pair vectors (physics §3).
 
-All per-atom work runs on atoms sorted by species and padded, so that weights of each species act
-in one batched matrix product whatever the number of species.
+All per-atom work runs on atoms sorted by species, so that each species' weights act in one matrix
+product; components (ℓ, m) come first, so that Clebsch-Gordan coefficients act in another.
 """
 
 from __future__ import annotations
@@ -24,32 +24,63 @@ from lrcalc.models.radial import radial_basis
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
 
+WIDTHS = [2 * ell + 1 for ell in range(L_MAX + 1)]
+"""Components of each ℓ."""
 
-class SpeciesLayout(NamedTuple):
-    """Atoms sorted by species into ``n_species × length`` padded slots.
+
+class SpeciesOrder(NamedTuple):
+    """Atoms sorted by species.
 
     Attributes
     ----------
-    slot : Tensor, shape (N,), int64
-        Slot of each atom.
-    length : int
-        Slots per species.
+    species : Tensor, shape (N,), int64
+        Of the atoms in their own order, counted from 0.
+    place : Tensor, shape (N,), int64
+        Where each atom is in the sorted order.
+    counts : list of int
+        Atoms of each species.
     """
 
-    slot: Tensor
-    length: int
+    species: Tensor
+    place: Tensor
+    counts: list[int]
 
 
-def species_layout(species_index: Tensor, n_species: int) -> SpeciesLayout:
-    """Sort atoms by species; ``species_index`` (N,) counts from 0."""
-    counts = torch.bincount(species_index, minlength=n_species)
-    length = int(counts.max())
-    order = torch.argsort(species_index, stable=True)
+def sort_by_species(species: Tensor, n_species: int) -> SpeciesOrder:
+    """Sort atoms by ``species`` (N,), which counts from 0."""
+    counts = torch.bincount(species, minlength=n_species).tolist()
+    order = torch.argsort(species, stable=True)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    return SpeciesOrder(species, place, counts)
+
+
+def sum_outer(one: Tensor, two: Tensor, group: Tensor, n_groups: int) -> Tensor:
+    """Sum of ``one ⊗ two`` over the rows of each group: (E, a), (E, b) → (n_groups, a, b).
+
+    Rows are seated group by group, as many seats for each as the largest needs, and the sum is a
+    matrix product: no outer product of any row is stored.
+    """
+    counts = torch.bincount(group, minlength=n_groups)
+    seats = int(counts.max())
+    order = torch.argsort(group, stable=True)
     starts = torch.cumsum(counts, 0) - counts
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device)
-    slot = species_index * length + rank - starts[species_index]
-    return SpeciesLayout(slot, length)
+    seat = torch.empty_like(group)
+    seat[order] = torch.arange(len(group), device=group.device)
+    seat = seat + group * seats - starts[group]
+    one, two = (
+        x.new_zeros(n_groups * seats, x.shape[1])
+        .index_copy(0, seat, x)
+        .view(n_groups, seats, x.shape[1])
+        for x in (one, two)
+    )
+    return torch.bmm(one.transpose(1, 2), two)
+
+
+def mix(values: Tensor, weight: Tensor, counts: list[int]) -> Tensor:
+    """Matrix product of sorted ``values`` (N, ..., a) with each species' ``weight`` (S, a, b)."""
+    parts = zip(values.split(counts), weight.unbind(), strict=True)
+    return torch.cat([part @ own for part, own in parts if len(part)])
 
 
 class LocalBackbone(nn.Module):
@@ -76,6 +107,7 @@ class LocalBackbone(nn.Module):
     n_channels: int
     first: Tensor
     second: Tensor
+    ell_of_component: Tensor
     species_of_number: Tensor
     density_scale: Tensor
     product_scale: Tensor
@@ -101,6 +133,8 @@ class LocalBackbone(nn.Module):
         first, second, cg, self.paths = coupling(symmetric=True)
         self.register_buffer("first", first, persistent=False)
         self.register_buffer("second", second, persistent=False)
+        ell_of_component = torch.repeat_interleave(torch.arange(L_MAX + 1), torch.tensor(WIDTHS))
+        self.register_buffer("ell_of_component", ell_of_component, persistent=False)
         norm = torch.zeros(L_MAX + 1, N_LM, dtype=torch.float64)
         for ell in range(L_MAX + 1):
             norm[ell, ell * ell : (ell + 1) ** 2] = (2 * ell + 1) ** -0.5
@@ -147,42 +181,36 @@ class LocalBackbone(nn.Module):
     def _features(
         self, system: System, pairs: Pairs, vectors: Tensor, *, calibrate: bool
     ) -> Features:
-        index = self.species_of_number[system.numbers]
-        layout = species_layout(index, len(self.species))
-        density = self._densities(index, layout, pairs, vectors)
+        species = self.species_of_number[system.numbers]
+        atoms = sort_by_species(species, len(self.species))
+        density = self._densities(atoms, pairs, vectors)
         if calibrate:
-            self.density_scale.copy_(_scale(density, by_ell=True))
-        density = density * _expand(self.density_scale)
-        product, invariants_2 = self._products(density, calibrate)
+            density = density * self._set_scale(self.density_scale, density, atoms)
+        by_ell = density.split(WIDTHS)
+        mixed, invariants_2 = self._products(density, by_ell, atoms)
+        product = torch.cat(mixed)
+        if calibrate:
+            product = product * self._set_scale(self.product_scale, product, atoms)
+            mixed = list(product.split(WIDTHS))
         norm = self._constant("norm", density)
-        invariants = torch.cat(
-            [
-                density[:, :, 0],
-                invariants_2.flatten(2),
-                torch.matmul(norm, product * density).flatten(2),
-                torch.matmul(norm, product * product).flatten(2),
-            ],
-            dim=2,
-        )
+        squares = [torch.tensordot(norm, product * x, 1) for x in (density, product)]
+        invariants = torch.cat([by_ell[0], invariants_2, *squares])
+        invariants = invariants.transpose(0, 1).flatten(1)
         if calibrate:
-            self.invariant_scale.copy_(_scale(invariants, by_ell=False))
-        scaled = invariants * self.invariant_scale[:, None]
-        hidden = torch.nn.functional.silu(torch.bmm(scaled, self.layer1))
-        hidden = hidden + torch.nn.functional.silu(torch.bmm(hidden, self.layer2))
-        vector = torch.cat([density[:, :, 1:4], product[:, :, 1:4]], dim=3)
-        tensor = torch.cat([density[:, :, 4:9], product[:, :, 4:9]], dim=3)
-        pick = layout.slot
+            self.invariant_scale.copy_(_scale(invariants, atoms.counts))
+        layer1 = self.layer1 * self.invariant_scale[:, :, None]
+        hidden = torch.nn.functional.silu(mix(invariants, layer1, atoms.counts))
+        hidden = hidden + torch.nn.functional.silu(mix(hidden, self.layer2, atoms.counts))
+        vector, tensor = (torch.cat([by_ell[ell], mixed[ell]], dim=2) for ell in (1, 2))
         return Features(
-            hidden.flatten(0, 1).index_select(0, pick),
-            vector.flatten(0, 1).index_select(0, pick).transpose(1, 2),
-            tensor.flatten(0, 1).index_select(0, pick).transpose(1, 2),
+            hidden.index_select(0, atoms.place),
+            vector.index_select(1, atoms.place).permute(1, 2, 0),
+            tensor.index_select(1, atoms.place).permute(1, 2, 0),
         )
 
-    def _densities(
-        self, index: Tensor, layout: SpeciesLayout, pairs: Pairs, vectors: Tensor
-    ) -> Tensor:
-        """Mixed neighbour densities, shape (species, slots, lm, channels)."""
-        n_species = len(self.species)
+    def _densities(self, atoms: SpeciesOrder, pairs: Pairs, vectors: Tensor) -> Tensor:
+        """Mixed neighbour densities of sorted atoms, shape (lm, N, channels)."""
+        n, n_species = len(atoms.species), len(self.species)
         distance = torch.linalg.vector_norm(vectors, dim=1)
         # waves of order n weigh 1/n: a prior for smooth radial functions, few data need it
         order = torch.arange(1, self.n_basis + 1, dtype=distance.dtype, device=distance.device)
@@ -193,55 +221,49 @@ class LocalBackbone(nn.Module):
             normalize=False,
             normalization="component",
         )
-        target = layout.slot[pairs.i] * n_species + index[pairs.j]
-        outer = (angular[:, :, None] * radial[:, None, :]).flatten(1)
-        rows = outer.new_zeros((n_species * layout.length * n_species, N_LM * self.n_basis))
-        rows = rows.index_add(0, target, outer)
-        rows = rows.view(n_species, layout.length, n_species, N_LM, self.n_basis)
-        rows = rows.permute(0, 3, 1, 2, 4).reshape(n_species, N_LM, layout.length, -1)
-        mix = self.density_mix.repeat_interleave(
-            torch.tensor([2 * ell + 1 for ell in range(L_MAX + 1)], device=rows.device), dim=0
-        )
-        mixed = torch.matmul(rows, mix.transpose(0, 1))
-        return mixed.transpose(1, 2)
+        group = atoms.place[pairs.i] * n_species + atoms.species[pairs.j]
+        rows = sum_outer(angular, radial, group, n * n_species)
+        rows = rows.view(n, n_species, N_LM, self.n_basis).permute(2, 0, 1, 3).flatten(2)
+        weight = self._by_component(self.density_mix * self.density_scale.T[:, :, None, None])
+        parts = zip(rows.split(atoms.counts, dim=1), weight.unbind(1), strict=True)
+        return torch.cat([torch.bmm(part, own) for part, own in parts], dim=1)
 
-    def _products(self, density: Tensor, calibrate: bool) -> tuple[Tensor, Tensor]:
-        """Second-order densities mixed to channels, and the invariants among the products."""
-        pairs = density.index_select(2, self.first) * density.index_select(2, self.second)
-        rows = torch.matmul(self._constant("cg", density), pairs)
-        n_species, slots, _, channels = rows.shape
+    def _products(
+        self, density: Tensor, by_ell: tuple[Tensor, ...], atoms: SpeciesOrder
+    ) -> tuple[list[Tensor], Tensor]:
+        """Second-order densities mixed to channels, for each ℓ (2ℓ+1, N, channels), and invariants.
+
+        The latter are the products with ℓ = 0, shape (paths, N, channels).
+        """
+        pairs = density.index_select(0, self.first) * density.index_select(0, self.second)
+        rows = torch.tensordot(self._constant("cg", density), pairs, 1)
+        blocks = rows.split([p * width for p, width in zip(self.paths, WIDTHS, strict=True)])
         mixed = []
-        start = 0
-        invariants = rows[:, :, : self.paths[0]]
-        for ell, n_paths in enumerate(self.paths):
-            width = 2 * ell + 1
-            block = rows[:, :, start : start + n_paths * width]
-            start += n_paths * width
-            block = block.reshape(n_species, slots, n_paths, width, channels)
-            own = density[:, :, None, ell * ell : (ell + 1) ** 2]
-            block = torch.cat([block, own], dim=2).transpose(2, 3)
-            flat = block.reshape(n_species, slots * width, (n_paths + 1) * channels)
-            out = torch.bmm(flat, self.product_mix[ell])
-            mixed.append(out.view(n_species, slots, width, channels))
-        product = torch.cat(mixed, dim=2)
-        if calibrate:
-            self.product_scale.copy_(_scale(product, by_ell=True))
-        return product * _expand(self.product_scale), invariants
+        for ell, (block, own) in enumerate(zip(blocks, by_ell, strict=True)):
+            paths = torch.cat([block.view(self.paths[ell], *own.shape), own[None]])
+            channels = paths.permute(2, 1, 0, 3).flatten(2)
+            weight = self.product_mix[ell] * self.product_scale[:, ell, None, None]
+            mixed.append(mix(channels, weight, atoms.counts).transpose(0, 1))
+        return mixed, blocks[0]
+
+    def _by_component(self, values: Tensor) -> Tensor:
+        """(ℓ, ...) → (lm, ...)."""
+        return values.index_select(0, self.ell_of_component)
+
+    def _set_scale(self, scale: Tensor, values: Tensor, atoms: SpeciesOrder) -> Tensor:
+        """Set a scale (species, ℓ) by ``values`` (lm, N, channels); return what they are to get."""
+        scale.copy_(_scale(values.transpose(0, 1), atoms.counts, by_ell=True))
+        counts = torch.tensor(atoms.counts, device=scale.device)
+        return self._by_component(scale.T).repeat_interleave(counts, dim=1)[:, :, None]
 
 
-def _expand(scale: Tensor) -> Tensor:
-    """(species, ℓ) → (species, 1, lm, 1)."""
-    repeats = torch.tensor([2 * ell + 1 for ell in range(L_MAX + 1)], device=scale.device)
-    return scale.repeat_interleave(repeats, dim=1)[:, None, :, None]
-
-
-def _scale(values: Tensor, *, by_ell: bool) -> Tensor:
-    """One over the root mean square over the occupied slots of each species."""
-    occupied = values.flatten(2).abs().amax(2) > 0
-    count = occupied.sum(1).clamp(min=1)
-    mean_square = (values * values).sum(1) / count.view(-1, *[1] * (values.dim() - 2))
-    if by_ell:
-        mean_square = torch.stack(
-            [mean_square[:, ell * ell : (ell + 1) ** 2].mean((1, 2)) for ell in range(L_MAX + 1)], 1
-        )
-    return torch.where(mean_square > 0, mean_square.clamp(min=1e-20).rsqrt(), 1.0)
+def _scale(values: Tensor, counts: list[int], *, by_ell: bool = False) -> Tensor:
+    """One over the root mean square over the atoms of each species that have neighbours."""
+    scales = []
+    for part in values.split(counts):
+        heard = part.flatten(1).abs().amax(1) > 0
+        mean_square = (part * part).sum(0) / heard.sum().clamp(min=1)
+        if by_ell:
+            mean_square = torch.stack([x.mean() for x in mean_square.split(WIDTHS)])
+        scales.append(mean_square.clamp(min=1e-20).rsqrt().where(mean_square > 0, 1.0))
+    return torch.stack(scales)
