@@ -77,8 +77,7 @@ def choose_sum(
     ValueError
         If no permitted sum fits into memory, naming the cell.
     """
-    assert geometry.cell is not None
-    shape, dtype, device = _shape(geometry), geometry.cell.dtype, geometry.cell.device
+    shape, dtype, device = _shape(geometry), geometry.cells.dtype, geometry.cells.device
     multipole, atoms = geometry.multipole, shape.atoms
     density = float(f"{atoms / (shape.structures * shape.volume):.1e}")
     waves = shape.structures * shape.volume * k_cutoff**3 / (6.0 * pi**2)
@@ -103,8 +102,7 @@ def choose_sum(
 
 
 def _shape(geometry: Geometry) -> Shape:
-    assert geometry.cell is not None
-    cell = geometry.cell.detach()
+    cell = geometry.cells.detach()
     lengths = cell.norm(dim=-1).amax(0)
     volume = torch.linalg.det(cell).abs().amax(0, keepdim=True)
     # one transfer from the device for all of them

@@ -120,8 +120,7 @@ class Direct:
         ``height`` is the length of the third cell vector of slabs, which is normal to the other
         two.
         """
-        assert geometry.cell is not None
-        cell = geometry.cell.detach()
+        cell = geometry.cells.detach()
         layout = make_layout(geometry.batch, geometry.structures)
         first, second, limits = _index_box(cell, self.k_cutoff)
         top = max(geometry.multipole, geometry.derivatives)
@@ -129,7 +128,7 @@ class Direct:
         kept = len(first) * each <= BLOCK_BYTES
         block = PIECE_BYTES if kept and cell.device.type == "cpu" else BLOCK_BYTES
         plan = DirectPlan(layout, first, second, limits, height, max(1, block // each), kept)
-        if not kept or geometry.cell.requires_grad:
+        if not kept or geometry.cells.requires_grad:
             return plan
         inverse = 2.0 * pi * torch.linalg.inv(cell)
         weights = tuple(self._weight(plan, cell, inverse, *ends) for ends in _blocks(plan))

@@ -37,17 +37,6 @@ def electrostatic_energy(
     others those of its constructor. Whoever calls many times keeps an `Ewald`, which checks its
     settings once and remembers what depends on the cell alone.
 
-    Returns
-    -------
-    ElectrostaticsResult
-        Differentiable at least twice in positions, cell and multipoles, with any method.
-
-    Raises
-    ------
-    ValueError
-        Naming the argument that is wrong, a polarization catastrophe, an iterated response that
-        diverges, or a cell too large for its sum over waves.
-
     Notes
     -----
     Not for tracing by ``torch.compile``: index sets, mesh sizes and the choice of method depend

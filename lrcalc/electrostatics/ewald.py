@@ -13,7 +13,8 @@ from lrcalc.electrostatics.direct import Direct
 from lrcalc.electrostatics.kernels import Source, converged_cutoff, interaction_energy
 from lrcalc.electrostatics.mesh import Mesh
 from lrcalc.electrostatics.open import Open
-from lrcalc.electrostatics.operator import Groups, apply, bind, plan_groups, still_hold
+from lrcalc.electrostatics.operator import Groups, apply, bind, plan_groups
+from lrcalc.electrostatics.remembered import Remembered, remember
 from lrcalc.electrostatics.response import induce, response_derivatives
 from lrcalc.electrostatics.slab import Slab
 from lrcalc.electrostatics.solver import Solution
@@ -152,7 +153,7 @@ class Ewald(nn.Module):
         self.tolerance = tolerance
         self.maximum_iterations = maximum_iterations
         self.remove_self_interaction = remove_self_interaction
-        self._remembered: _Remembered | None = None
+        self._remembered: Remembered | None = None
 
     def extra_repr(self) -> str:
         """Return the settings, as they are given to the constructor."""
@@ -256,7 +257,7 @@ class Ewald(nn.Module):
         groups = plan_groups(
             geometry, self.method, self._choose, self.smearing, not self.remove_self_interaction
         )
-        self._remembered = _remember(geometry, groups)
+        self._remembered = remember(geometry, groups)
         return EwaldPlan(groups, derivatives, with_field)
 
     def evaluate(
@@ -315,47 +316,3 @@ class Ewald(nn.Module):
             return Slab(*settings, self.accuracy)
         kind = choose_sum(kind, geometry, *settings, self.accuracy)
         return Mesh(*settings, self.accuracy) if kind == "mesh" else Direct(*settings)
-
-
-class _Remembered(NamedTuple):
-    """A plan, and copies of what it was made for."""
-
-    groups: Groups
-    key: tuple[Any, ...]
-    tensors: tuple[Tensor | None, ...]
-
-    def fits(self, geometry: Geometry) -> bool:
-        """Whether the plan is also that of this geometry."""
-        if self.key != _key(geometry):
-            return False
-        for a, b in zip(self.tensors, _tensors(geometry), strict=True):
-            if a is not b and (a is None or b is None or not torch.equal(a, b)):
-                return False
-        return still_hold(self.groups, geometry.positions)
-
-
-def _remember(geometry: Geometry, groups: Groups) -> _Remembered:
-    # copies: a caller may write into his tensors
-    tensors = tuple(None if x is None else x.clone() for x in _tensors(geometry))
-    return _Remembered(groups, _key(geometry), tensors)
-
-
-def _key(geometry: Geometry) -> tuple[Any, ...]:
-    cell, positions = geometry.cell, geometry.positions
-    return (
-        len(positions),
-        positions.dtype,
-        positions.device,
-        geometry.structures,
-        geometry.multipole,
-        geometry.derivatives,
-        # weights are part of the plan only of cells that want no gradient
-        cell is not None and cell.requires_grad,
-        # tensors made in inference mode are of no use outside
-        torch.is_inference_mode_enabled(),
-    )
-
-
-def _tensors(geometry: Geometry) -> tuple[Tensor | None, ...]:
-    cell = geometry.cell
-    return (None if cell is None else cell.detach(), geometry.batch, geometry.pbc)

@@ -14,7 +14,7 @@ class Layout(NamedTuple):
     Attributes
     ----------
     slot : Tensor or None, shape (N,)
-        Flat position of each atom in the block; None if the block is full and in order.
+        Flat position of each atom in the block; None if the block is full and sorted.
     batch : Tensor, shape (N,)
         Structure of each atom.
     structures, width : int
@@ -33,14 +33,14 @@ def make_layout(batch: Tensor, structures: int) -> Layout:
         return Layout(None, batch, 1, len(batch))
     counts = torch.bincount(batch, minlength=structures)
     width = int(counts.max()) if len(batch) else 0
-    in_order = bool((batch[1:] >= batch[:-1]).all())
-    if in_order and width * structures == len(batch):
+    ascending = bool((batch[1:] >= batch[:-1]).all())
+    if ascending and width * structures == len(batch):
         return Layout(None, batch, structures, width)
-    order = torch.argsort(batch, stable=True)
+    sorting = torch.argsort(batch, stable=True)
     starts = torch.cumsum(counts, 0) - counts
-    rank = torch.arange(len(batch), device=batch.device) - starts[batch[order]]
+    rank = torch.arange(len(batch), device=batch.device) - starts[batch[sorting]]
     slot = torch.empty_like(batch)
-    slot[order] = batch[order] * width + rank
+    slot[sorting] = batch[sorting] * width + rank
     return Layout(slot, batch, structures, width)
 
 

@@ -129,8 +129,7 @@ class Mesh:
 
     def plan(self, geometry: Geometry) -> MeshPlan:
         """Mesh of one size for all structures; the filter if no gradient by the cell is wanted."""
-        assert geometry.cell is not None
-        cell = geometry.cell.detach()
+        cell = geometry.cells.detach()
         lengths = [float(x) for x in cell.norm(dim=-1).amax(0)]
         volume = float(torch.linalg.det(cell).abs().max())
         # two digits are enough to balance costs, and let the choice be remembered
@@ -149,7 +148,7 @@ class Mesh:
         plan = MeshPlan(
             geometry.batch, (k1, k2, k3), points, order, derivatives, matrix, (w1, w2, w3)
         )
-        if geometry.cell.requires_grad:
+        if geometry.cells.requires_grad:
             return plan
         return plan._replace(green=self._green(plan, cell, torch.linalg.inv(cell)))
 

@@ -59,13 +59,12 @@ class Slab:
 
     def plan(self, geometry: Geometry) -> SlabPlan:
         """Choose the repeat length by the thickness, then the waves as `Direct` does."""
-        assert geometry.cell is not None
         assert geometry.pbc is not None
         closed = geometry.pbc.logical_not().to(torch.uint8)
         axes = torch.argsort(closed, dim=1, stable=True)[:, :2]
-        _, normal = _plane(geometry.cell.detach(), axes)
+        _, normal = _plane(geometry.cells.detach(), axes)
         height = self._height(geometry.positions, normal, geometry.batch)
-        inside = geometry._replace(cell=_closed_cell(geometry.cell, axes, height))
+        inside = geometry._replace(cell=_closed_cell(geometry.cells, axes, height))
         choose_sum("direct", inside, self.smearing, self.k_cutoff, self.accuracy)
         direct = Direct(self.smearing, self.k_cutoff).plan(inside, height)
         return SlabPlan(geometry.batch, axes, normal, height, direct)

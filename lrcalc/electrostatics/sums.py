@@ -50,6 +50,12 @@ class Geometry(NamedTuple):
     multipole: int = 0
     derivatives: int = 0
 
+    @property
+    def cells(self) -> Tensor:
+        """``cell``, for sums that cannot do without."""
+        assert self.cell is not None
+        return self.cell
+
 
 @runtime_checkable
 class Sum(Protocol):

@@ -1,0 +1,56 @@
+"""A plan kept between calls, and what tells whether it still is the right one."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lrcalc.electrostatics.operator import Groups, still_hold
+from lrcalc.electrostatics.sums import Geometry
+
+
+class Remembered(NamedTuple):
+    """A plan, and copies of what it was made for."""
+
+    groups: Groups
+    key: tuple[Any, ...]
+    tensors: tuple[Tensor | None, ...]
+
+    def fits(self, geometry: Geometry) -> bool:
+        """Whether the plan is also that of this geometry."""
+        if self.key != _key(geometry):
+            return False
+        for a, b in zip(self.tensors, _tensors(geometry), strict=True):
+            if a is not b and (a is None or b is None or not torch.equal(a, b)):
+                return False
+        return still_hold(self.groups, geometry.positions)
+
+
+def remember(geometry: Geometry, groups: Groups) -> Remembered:
+    """Keep a plan, with what it was made for."""
+    # copies: a caller may write into his tensors
+    tensors = tuple(None if x is None else x.clone() for x in _tensors(geometry))
+    return Remembered(groups, _key(geometry), tensors)
+
+
+def _key(geometry: Geometry) -> tuple[Any, ...]:
+    cell, positions = geometry.cell, geometry.positions
+    return (
+        len(positions),
+        positions.dtype,
+        positions.device,
+        geometry.structures,
+        geometry.multipole,
+        geometry.derivatives,
+        # weights are part of the plan only of cells that want no gradient
+        cell is not None and cell.requires_grad,
+        # tensors made in inference mode are of no use outside
+        torch.is_inference_mode_enabled(),
+    )
+
+
+def _tensors(geometry: Geometry) -> tuple[Tensor | None, ...]:
+    cell = geometry.cell
+    return (None if cell is None else cell.detach(), geometry.batch, geometry.pbc)
