@@ -24,6 +24,9 @@ from ase.spacegroup import crystal
 
 from lrcalc import LRCalculator
 from lrcalc.cli import COMMANDS, main
+from lrcalc.fields import COURSES
+from lrcalc.models.backbone import BACKBONES
+from lrcalc.properties import PROPERTIES
 from lrcalc.structures import read_structure
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +70,16 @@ def run_blocks(page, folder, *, long):
             compiled = compile(code, str(page), "exec")
             if long or not costs_time:
                 exec(compiled, names)
+
+
+@pytest.fixture(autouse=True)
+def registers():
+    """What a page registers, the next page does not know."""
+    kept = [(register, dict(register)) for register in (PROPERTIES, BACKBONES, COURSES)]
+    yield
+    for register, before in kept:
+        register.clear()
+        register.update(before)
 
 
 @pytest.mark.parametrize("page", with_blocks("python"))
@@ -117,7 +130,7 @@ def test_all_python(page, tmp_path):
 
 def shortened(words):
     """A command whose runs are of few steps and small models."""
-    few = {"--steps": 200, "--epochs": 2, "--beads": 2}
+    few = {"--steps": 100, "--epochs": 2, "--beads": 2}
     for place, word in enumerate(words[:-1]):
         if word in few:
             words[place + 1] = str(min(few[word], int(words[place + 1])))
