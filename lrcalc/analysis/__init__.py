@@ -15,6 +15,7 @@ from lrcalc.analysis.raman import raman
 
 _LATER = {
     "vdos": "states",
+    "msd": "diffusion",
     "conductivity": "transport",
     "sum_frequency": "sfg",
     "cepstral_zero": "cepstral",

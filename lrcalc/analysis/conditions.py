@@ -42,21 +42,33 @@ class Formula(NamedTuple):
     """What an analysis asks of its data."""
 
     name: str
-    thermal: bool = True
-    """It relates fluctuations to a response, in equilibrium."""
+    longitudinal: str = ""
+    """What it gives at constant electric displacement."""
     timed: bool = True
     """It correlates in time."""
     charge_flows: bool = False
     """It needs charge that may flow for ever."""
 
 
+_LO = "polar modes stand at their longitudinal frequencies (LO)"
+
 FORMULAS = {
-    "infrared": Formula("the infrared spectrum"),
-    "raman": Formula("the Raman spectrum"),
-    "dielectric": Formula("the dielectric function"),
+    "infrared": Formula(
+        "the infrared spectrum",
+        "this is the longitudinal response, ω/c·Im(−1/ε), whose peaks are LO and not TO; "
+        "`lrcalc dielectric` turns it into ε(ω)",
+    ),
+    "raman": Formula("the Raman spectrum", _LO),
+    "dielectric": Formula(
+        "the dielectric function",
+        "ε is one over 1/ε = 1/ε_∞ − [⟨δM²⟩ + iω∫…]/(3 ε0 V k_BT)",
+    ),
     "conductivity": Formula("the conductivity", charge_flows=True),
-    "sfg": Formula("the sum-frequency spectrum"),
-    "vdos": Formula("the vibrational density of states"),
+    "sfg": Formula("the sum-frequency spectrum", _LO),
+    "vdos": Formula("the vibrational density of states", _LO),
+    "msd": Formula(
+        "the mean-square displacement", "ions are held back by what their motion does to D"
+    ),
 }
 
 
@@ -250,7 +262,7 @@ def _damped(conditions: RunConditions) -> str | None:
 def _notes(conditions: RunConditions, analysis: str) -> Iterable[str]:
     held = field_of(conditions)[0]
     if held == "electric_displacement":
-        yield f"made {said(conditions)}: {_LONGITUDINAL[analysis]}"
+        yield f"made {said(conditions)}: {FORMULAS[analysis].longitudinal}"
     elif held:
         yield (
             f"made {said(conditions)}: means are removed, this is the response about the "
@@ -261,17 +273,6 @@ def _notes(conditions: RunConditions, analysis: str) -> Iterable[str]:
             "at constant pressure: the barostat moves the cell and the dipole too, and the mean "
             "volume is used"
         )
-
-
-_LONGITUDINAL = {
-    "infrared": "this is the longitudinal response, ω/c·Im(−1/ε), whose peaks are LO and not TO; "
-    "`lrcalc dielectric` turns it into ε(ω)",
-    "dielectric": "ε is one over 1/ε = 1/ε_∞ − [⟨δM²⟩ + iω∫…]/(3 ε0 V k_BT)",
-    "raman": "polar modes stand at their longitudinal frequencies (LO)",
-    "vdos": "polar modes stand at their longitudinal frequencies (LO)",
-    "sfg": "polar modes stand at their longitudinal frequencies (LO)",
-    "conductivity": "",
-}
 
 
 def _ensemble(mode: str) -> str:

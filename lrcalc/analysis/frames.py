@@ -140,6 +140,8 @@ def _frame_value(atoms: Any, quantity: str, unit: str | None, path: Path) -> np.
     """Quantity of one ASE frame in e, Å, fs, V, None where it is missing."""
     from ase.units import fs
 
+    if quantity == "positions":
+        return np.asarray(atoms.positions).reshape(-1)
     if quantity == "current":
         given = _from_frame(atoms, ("current",))
         if given is not None:
@@ -169,6 +171,7 @@ def _momenta(atoms: Any, unit: str | None, path: Path) -> None:
 
 
 _NEEDED = {
+    "positions": "",
     "velocities": "which need momenta, or a column vel or velocities",
     "current": f"which needs Born charges ({', '.join(_ASE_KEYS['born'])}) and momenta",
     "dipole": f"looked for {', '.join(_ASE_KEYS['dipole'])}",
@@ -177,29 +180,34 @@ _NEEDED = {
 
 
 def read_ipi_velocities(path: str | Path) -> tuple[Series, list[str]]:
-    """Read velocities of an i-PI or extended xyz trajectory; the species as well.
+    """Read velocities of an i-PI or extended xyz trajectory; the species as well."""
+    return read_ipi_frames(path, "velocities")
+
+
+def read_ipi_frames(path: str | Path, quantity: str) -> tuple[Series, list[str]]:
+    """Read velocities or positions of an i-PI or extended xyz trajectory; the species as well.
 
     i-PI's comment must name the unit (``velocities{atomic_unit}``). Another extended xyz file has
-    momenta, which ASE reads.
+    momenta and positions, which ASE reads.
     """
     path = Path(path)
     if not is_ipi_xyz(path):
         species = next(frames_in(path)).get_chemical_symbols()
-        return read_ase(path, "velocities", 1.0), species
+        return read_ase(path, quantity, 1.0), species
     with open_text(path) as file:
         count = _atoms(file.readline(), path)
         comment = file.readline()
         species = [line.split()[0] for _ in range(count) if (line := file.readline()).strip()]
     header = parse_header(comment)
-    if DIMENSION[header.quantity] != "velocity":
+    if DIMENSION[header.quantity] != DIMENSION[quantity]:
         raise ValueError(
-            f"{path} holds {header.quantity}, not velocities: let i-PI write velocities"
+            f"{path} holds {header.quantity}, not {quantity}: let i-PI write {quantity}"
         )
     try:
         unit_factor(header)
     except ValueError:
         raise ValueError(
-            f"{path}: velocities in {header.unit!r}; write them in atomic_unit"
+            f"{path}: {quantity} in {header.unit!r}; write them in atomic_unit"
         ) from None
     steps = [frame.step for frame in islice(stream(path), 2)] if header.step is not None else []
     stride = steps[1] - steps[0] if len(steps) == 2 else None

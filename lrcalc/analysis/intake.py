@@ -17,6 +17,8 @@ from lrcalc.ipi_files.folder import output_of, run_of
 from lrcalc.progress import progress_bar
 from lrcalc.run_conditions import RunConditions
 
+CONSTANT = 1e-6
+"""A volume that varies by less than this part of itself is constant."""
 PREFERRED = 20.0
 """Resolution where the data allow it, cm⁻¹."""
 
@@ -85,6 +87,12 @@ class Data(NamedTuple):
         if self.cell is None:
             raise ValueError("no i-PI run tells the cell: give `area` in Å²")
         return float(np.linalg.norm(np.cross(self.cell.vectors[0], self.cell.vectors[1])))
+
+    @property
+    def constant_cell(self) -> np.ndarray | None:
+        """(3, 3) Å rows; None where it changes or nothing tells it."""
+        changes = self.cell is None or self.cell.spread > CONSTANT
+        return None if self.cell is None or changes else self.cell.vectors
 
     def temperature(self) -> float:
         """Temperature in K, given or of the i-PI runs."""

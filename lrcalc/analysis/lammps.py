@@ -163,8 +163,10 @@ def dump_labels(frame: DumpFrame, types: Mapping[int, str], path: object) -> lis
     return [types[int(number)] for number in frame.types]
 
 
-def read_dump_velocities(path: str | Path, *, units: str | None = None) -> Series:
-    """Velocities (T, 3N) in Å/fs.
+def read_dump_velocities(
+    path: str | Path, *, units: str | None = None, quantity: str = "velocities"
+) -> Series:
+    """Velocities (T, 3N) in Å/fs, or ``positions`` in Å, unwrapped where the dump has that.
 
     The time between frames is known where the dump has times (``dump_modify … time yes``), and
     the stride in steps always.
@@ -179,9 +181,10 @@ def read_dump_velocities(path: str | Path, *, units: str | None = None) -> Serie
     head = list(islice(read_dump(path, units=units), 2))
     if not head:
         raise ValueError(f"{path} has no whole frame")
-    if head[0].velocities is None:
+    if getattr(head[0], quantity) is None:
+        wanted = "vx vy vz" if quantity == "velocities" else "xu yu zu"
         raise ValueError(
-            f"{path} has no columns vx vy vz: write them by `dump custom … id element vx vy vz`"
+            f"{path} has no columns {wanted}: write them by `dump custom … id element {wanted}`"
         )
     stride = head[1].step - head[0].step if len(head) == 2 else None
     first, last = head[0], head[-1]
@@ -203,8 +206,7 @@ def read_dump_velocities(path: str | Path, *, units: str | None = None) -> Serie
                     f"({len(frame.ids)} and {len(first.ids)}): lost atoms, or a dump of a group "
                     "that changes"
                 )
-            assert frame.velocities is not None
-            yield frame.velocities.reshape(-1)
+            yield getattr(frame, quantity).reshape(-1)
 
     def chunks() -> Iterator[np.ndarray]:
         remaining = frames()

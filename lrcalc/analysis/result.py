@@ -32,8 +32,12 @@ class Quantity(NamedTuple):
         """Value, error, unit and remark in one line."""
         known = not np.isnan(self.error)
         number = plus_minus(self.value, self.error) if known else f"{self.value:.5g}"
+        if self.unit[:1].isdigit():  # 10⁻⁹ m²/s
+            number, unit = f"({number})·{self.unit}", ""
+        else:
+            unit = self.unit
         remark = f"({self.remark})" if self.remark else ""
-        return " ".join(part for part in (self.symbol, "=", number, self.unit, remark) if part)
+        return " ".join(part for part in (self.symbol, "=", number, unit, remark) if part)
 
 
 class AnalysisResult:

@@ -36,6 +36,7 @@ UNITS: dict[str, dict[str, float]] = {
         "atomic": units.BOHR**2 / units.HARTREE,
         "angstrom^3": 4.0 * np.pi * units.EPSILON_0,
     },
+    "positions": {"angstrom": 1.0, "nm": 10.0, "bohr": units.BOHR},
     "velocities": {
         "angstrom/fs": 1.0,
         "angstrom/ps": 1e-3,
@@ -60,6 +61,7 @@ WANTED = {
     "--extras dipole polarizability`, with a model that has one",
     "current": "A conductivity needs a current Σ Z*·v, or a dipole",
     "velocities": "Let i-PI write them: `lrcalc ipi-input --velocities-stride 4`",
+    "positions": "Let i-PI write them: `lrcalc ipi-input --positions-stride 4`",
 }
 """What to do where a quantity is missing."""
 
@@ -114,9 +116,11 @@ def read_series(
         return read_npz(path, key or quantity, factor)
     if kind in (".h5", ".hdf5"):
         return read_hdf5(path, key or quantity, factor)
-    if quantity == "velocities" and (kind in ASE_KINDS or is_dump(path)):
+    if quantity in ("velocities", "positions") and (kind in ASE_KINDS or is_dump(path)):
+        if quantity == "positions" and unit is not None:
+            raise ValueError(f"`unit` is {unit!r} but {path} says its own unit: leave it out")
         named = "atomic_unit" if unit == "atomic" else unit
-        moving = read_velocities(path, unit=named, lammps_units=lammps_units)
+        moving = read_velocities(path, unit=named, lammps_units=lammps_units, quantity=quantity)
         return moving if moving.conditions else moving._replace(conditions=beside(path))
     if is_dump(path):
         raise ValueError(f"{path} is a dump of LAMMPS, of which velocities are read, no {quantity}")

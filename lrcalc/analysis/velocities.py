@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrcalc.analysis.correlator import Series
-from lrcalc.analysis.frames import frames_in, read_ase, read_ipi_velocities
+from lrcalc.analysis.frames import frames_in, read_ase, read_ipi_frames
 from lrcalc.analysis.lammps import (
     dump_labels,
     is_dump,
@@ -46,9 +46,15 @@ class Particles(NamedTuple):
 
 
 def read_velocities(
-    path: str | Path, *, unit: str | None = None, lammps_units: str | None = None
+    path: str | Path,
+    *,
+    unit: str | None = None,
+    lammps_units: str | None = None,
+    quantity: str = "velocities",
 ) -> Series:
-    """Velocities (T, 3N) in Å/fs of a trajectory of i-PI, ASE, GPUMD or LAMMPS.
+    """Velocities (T, 3N) in Å/fs, or positions in Å, of a trajectory.
+
+    It may be one of i-PI, ASE, GPUMD or LAMMPS.
 
     Parameters
     ----------
@@ -56,6 +62,8 @@ def read_velocities(
         Of a column of velocities whose name does not say it.
     lammps_units
         Of a LAMMPS dump.
+    quantity
+        ``velocities`` or ``positions``.
 
     Raises
     ------
@@ -69,10 +77,10 @@ def read_velocities(
     if unit is not None and (dump or is_ipi_xyz(path)):
         raise ValueError(f"`unit` is {unit!r} but {path} says its own unit: leave it out")
     if dump:
-        return read_dump_velocities(path, units=lammps_units)
+        return read_dump_velocities(path, units=lammps_units, quantity=quantity)
     if is_ipi_xyz(path):
-        return read_ipi_velocities(path)[0]
-    return read_ase(path, "velocities", 1.0, unit=unit)
+        return read_ipi_frames(path, quantity)[0]
+    return read_ase(path, quantity, 1.0, unit=unit)
 
 
 def particles(

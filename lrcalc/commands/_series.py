@@ -80,6 +80,9 @@ FILES = (
 )
 SURFACE = "files of the molecules at one surface"
 EXPERIMENT = "measured curve, drawn beside: cm⁻¹ and "
+STRUCTURE = option(
+    "--structure", metavar="FILE", help="species and masses, where the files have none"
+)
 OUTPUT = (
     option("-o", "--output", default="spectrum", metavar="PREFIX",
            help="beginning of the names of the files written (default spectrum)"),

@@ -11,11 +11,20 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lrcalc.commands._series import EXPERIMENT, SHARED, SURFACE, add_options, in_options, option
+from lrcalc.commands._series import (
+    EXPERIMENT,
+    SHARED,
+    STRUCTURE,
+    SURFACE,
+    add_options,
+    in_options,
+    option,
+)
 
 if TYPE_CHECKING:
     from lrcalc.analysis.intake import Data, Reading
     from lrcalc.analysis.result import AnalysisResult
+    from lrcalc.analysis.velocities import Particles
 
 Found = tuple["AnalysisResult", "Data", dict[str, Any]]
 """A result, what it was made of, and the keywords of its figure."""
@@ -173,18 +182,40 @@ def _dielectric(args: argparse.Namespace) -> Found:
     return result, data, {}
 
 
-def _vdos(args: argparse.Namespace) -> Found:
-    from lrcalc.analysis import intake, states, velocities
+def atoms_of(args: argparse.Namespace, quantity: str) -> Particles:
+    """Species and masses of the atoms of a trajectory."""
+    from lrcalc.analysis import intake, velocities
 
-    atoms = velocities.of_run(
-        *intake.locate(args.files, "velocities"),
-        structure=args.structure,
-        types=args.types,
-        lammps_units=args.lammps_units,
-    )
-    data = read(args, "velocities")
-    result = states.vdos(
-        data.series, masses=atoms.masses, species=atoms.species, **spectral(args, data)
+    told = {"types": args.types, "lammps_units": args.lammps_units}
+    return velocities.of_run(*intake.locate(args.files, quantity), structure=args.structure, **told)
+
+
+def _vdos(args: argparse.Namespace) -> Found:
+    from lrcalc.analysis.states import vdos
+
+    atoms, data = atoms_of(args, "velocities"), read(args, "velocities")
+    result = vdos(data.series, masses=atoms.masses, species=atoms.species, **spectral(args, data))
+    data.notes.append(f"masses from {atoms.source}")
+    return result, data, {}
+
+
+def _msd(args: argparse.Namespace) -> Found:
+    from lrcalc.analysis.diffusion import msd
+
+    atoms, data = atoms_of(args, "positions"), read(args, "positions")
+    hot = None if args.viscosity is None else data.temperature()
+    times = None if args.fit is None else tuple(args.fit)
+    result = msd(
+        data.series,
+        species=atoms.species,
+        masses=atoms.masses,
+        timestep=data.timestep,
+        cell=data.constant_cell,
+        longest=args.longest,
+        fit=times,
+        drift=args.drift,
+        temperature=hot,
+        viscosity=args.viscosity,
     )
     data.notes.append(f"masses from {atoms.source}")
     return result, data, {}
@@ -295,11 +326,27 @@ ROWS = {
         "vdos",
         ("velocities",),
         ("files", "reading", "spectrum"),
-        (
-            option("--structure", metavar="FILE",
-                   help="species and masses, where the files have none"),
-        ),
+        (STRUCTURE,),
         _vdos,
+    ),
+    "msd": Row(
+        "mean-square displacement and diffusion coefficient of each species, with error bars",
+        "lrcalc msd demo-output/2-nve --viscosity 0.9 -o water",
+        "msd",
+        ("positions",),
+        ("files", "reading", "cell", "temperature", "output"),
+        (
+            STRUCTURE,
+            option("--longest", type=float, metavar="FS",
+                   help="longest time, fs (default: a twentieth of all runs)"),
+            option("--fit", type=float, nargs=2, metavar="FS",
+                   help="first and last time of the fit, fs (default: the last three quarters)"),
+            option("--drift", default="remove", choices=("remove", "keep"),
+                   help="motion of the centre of mass (default remove)"),
+            option("--viscosity", type=float, metavar="MPAS",
+                   help="of the liquid, mPa s: adds D of an infinite cell (default: only a note)"),
+        ),
+        _msd,
     ),
     "conductivity": Row(
         "ionic conductivity (S/m) with a cepstral error bar, from a current",

@@ -57,3 +57,16 @@ def ornstein_uhlenbeck(rng, frames, decay, size=3):
     kicks = rng.normal(size=(frames, size)) * np.sqrt(1 - decay**2)
     kicks[0] = rng.normal(size=size)
     return lfilter([1.0], [1.0, -decay], kicks, axis=0)
+
+
+def free_langevin(rng, frames, timestep, tau, sigma, size):
+    """Positions (frames, size) of free particles, sampled exactly: ⟨v(0)v(t)⟩ = σ² e^{−t/τ}."""
+    c = np.exp(-timestep / tau)
+    vv, xv = sigma**2 * (1 - c**2), sigma**2 * tau * (1 - c) ** 2
+    xx = (sigma * tau) ** 2 * (2 * timestep / tau - 3 + 4 * c - c**2)
+    noise = np.linalg.cholesky([[vv, xv], [xv, xx]])
+    kick_v, kick_x = np.einsum("ab,bnc->anc", noise, rng.normal(size=(2, frames - 1, size)))
+    start = sigma * rng.normal(size=(1, size))
+    v = lfilter([1.0], [1.0, -c], np.concatenate([start, kick_v]), axis=0)
+    steps = tau * (1 - c) * v[:-1] + kick_x
+    return np.concatenate([np.zeros((1, size)), np.cumsum(steps, axis=0)])
