@@ -22,70 +22,28 @@ cells have no such energy: there 𝓕 contains minus the work that the field has
 from __future__ import annotations
 
 import warnings
-import zipfile
-import zlib
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.md.bussi import Bussi
-from ase.md.nose_hoover_chain import IsotropicMTKNPT
-from ase.md.verlet import VelocityVerlet
 
 from lrcalc.calculator import LRCalculator
 from lrcalc.field_work import branch_warning, properties_needed, source, work
 from lrcalc.fields import KINDS
-from lrcalc.files import replacing
+from lrcalc.integrators import (
+    THERMOSTATS,
+    RunSettings,
+    check_settings,
+    integrator_state,
+    make_integrator,
+    restore_integrator,
+)
 from lrcalc.run_conditions import RunConditions, to_info
-from lrcalc.run_identity import OUTPUT, check_same, describe, fingerprint, pack
+from lrcalc.run_identity import check_same, describe, fingerprint, pack
+from lrcalc.run_state import generator_state, generator_words
 from lrcalc.structures import degrees_of_freedom, fixed_atoms, moves_as_a_whole, total_charge
 from lrcalc.system import validate_atoms
 from lrcalc.velocities import draw_velocities
-
-THERMOSTATS = {"nve": "none", "nvt": "bussi", "npt": "nose-hoover"}
-"""Ensemble → thermostat."""
-
-ENSEMBLES = tuple(THERMOSTATS)
-
-NPT_STATE = (("", "_p_eps"), ("_thermostat", "_eta"), ("_thermostat", "_p_eta"),
-             ("_barostat", "_xi"), ("_barostat", "_p_xi"))  # fmt: skip
-"""Where ASE's integrator keeps the momenta of cell, thermostat and barostat."""
-
-
-UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError,
-              AttributeError, RuntimeError)  # fmt: skip
-"""What numpy raises for a damaged or foreign file, depending on where it breaks."""
-
-
-class RunSettings(NamedTuple):
-    """How to integrate.
-
-    Attributes
-    ----------
-    ensemble : str
-        nve (velocity Verlet), nvt (stochastic velocity rescaling, Bussi et al. 2007) or npt
-        (isotropic Martyna-Tobias-Klein with Nosé-Hoover chains).
-    timestep : float
-        fs.
-    temperature : float
-        K; of the thermostat, and of the initial velocities where there are none.
-    pressure : float
-        GPa.
-    thermostat_time, barostat_time : float
-        fs.
-    seed : int
-        Of initial velocities and stochastic thermostat.
-    """
-
-    ensemble: str = "nve"
-    timestep: float = 0.5
-    temperature: float = 300.0
-    pressure: float = 0.0
-    thermostat_time: float = 100.0
-    barostat_time: float = 500.0
-    seed: int = 0
-
 
 Settings = RunSettings
 """Earlier name."""
@@ -226,18 +184,13 @@ class Simulation:
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything a continued run needs, as arrays."""
-        integrator = self.integrator
         state: dict[str, Any] = {
             "steps": self.steps, "field_work": self.field_work,
             "charge_work": self.calculator.charge_work, "positions": self.atoms.positions,
             "momenta": self.atoms.get_momenta(), "cell": np.asarray(self.atoms.cell),
-            "rng": _words(self.rng), "run": pack(self.identity),
+            "rng": generator_words(self.rng), "run": pack(self.identity),
+            **integrator_state(self.integrator),
         }  # fmt: skip
-        if self.settings.ensemble == "nvt":
-            state["transferred"] = integrator.transferred_energy
-        if self.settings.ensemble == "npt":
-            for owner, name in NPT_STATE:
-                state[name] = getattr(getattr(integrator, owner) if owner else integrator, name)
         return {key: np.array(value) for key, value in state.items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
@@ -257,68 +210,11 @@ class Simulation:
         self.calculator.reset_branch()  # what it saw before is not where this run comes from
         self.calculator.charge_work = float(state["charge_work"])
         self.calculator.time = self.time
-        self.rng.bit_generator.state = _generator(state["rng"])
+        self.rng.bit_generator.state = generator_state(state["rng"])
         self.integrator = make_integrator(
             self.atoms, self.settings, self.rng, self.degrees_of_freedom
         )
-        if self.settings.ensemble == "nvt":
-            self.integrator.transferred_energy = float(state["transferred"])
-        if self.settings.ensemble == "npt":
-            for owner, name in NPT_STATE:
-                target = getattr(self.integrator, owner) if owner else self.integrator
-                value = state[name]
-                setattr(target, name, float(value) if value.ndim == 0 else value.copy())
-
-
-def make_integrator(
-    atoms: Atoms, settings: RunSettings, rng: np.random.Generator, degrees: int
-) -> Any:
-    """ASE's integrator for an ensemble, with a thermostat of so many degrees of freedom."""
-    step = settings.timestep * units.fs
-    if settings.ensemble == "nve":
-        return VelocityVerlet(atoms, timestep=step)
-    if settings.ensemble == "nvt":
-        bussi = Bussi(
-            atoms, timestep=step, temperature_K=settings.temperature,
-            taut=settings.thermostat_time * units.fs, rng=rng,
-        )  # fmt: skip
-        # ASE counts the motion of the whole, which stays at rest
-        bussi.ndof = degrees
-        bussi.target_kinetic_energy = 0.5 * degrees * units.kB * settings.temperature
-        return bussi
-    npt = IsotropicMTKNPT(
-        atoms, timestep=step, temperature_K=settings.temperature,
-        pressure_au=settings.pressure * units.GPa, tdamp=settings.thermostat_time * units.fs,
-        pdamp=settings.barostat_time * units.fs,
-    )  # fmt: skip
-    for part in (npt, npt._thermostat, npt._barostat):
-        part._num_atoms_global = degrees / 3
-    return npt
-
-
-def check_settings(settings: RunSettings, atoms: Atoms) -> None:
-    """Refuse settings that make no sense, naming them."""
-    if settings.ensemble not in ENSEMBLES:
-        raise ValueError(f"`ensemble` is {settings.ensemble!r} but must be one of {ENSEMBLES}")
-    for name in ("timestep", "thermostat_time", "barostat_time"):
-        value = getattr(settings, name)
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"`{name}` is {value} fs but must be positive and finite")
-    if not (np.isfinite(settings.temperature) and settings.temperature >= 0):
-        raise ValueError(f"`temperature` is {settings.temperature} K but must be zero or more")
-    if not np.isfinite(settings.pressure):
-        raise ValueError(f"`pressure` is {settings.pressure} GPa but must be a finite number")
-    if settings.seed < 0:
-        raise ValueError(f"`seed` is {settings.seed} but must be zero or more")
-    if settings.ensemble != "nve" and settings.temperature == 0:
-        raise ValueError("`temperature` is 0 K: a thermostat needs a positive one; use nve")
-    if settings.ensemble == "npt" and not atoms.pbc.all():
-        raise ValueError("`ensemble` is npt but the structure is not periodic in all directions")
-    if settings.ensemble == "npt" and atoms.constraints:
-        raise ValueError(
-            "`ensemble` is npt but the structure has constraints, which a changing cell cannot "
-            "keep; use nvt, or remove them"
-        )
+        restore_integrator(self.integrator, state)
 
 
 def check_start(atoms: Atoms) -> np.ndarray:
@@ -350,44 +246,3 @@ def start(
     if not fixed.any() and moves_as_a_whole(atoms):
         notes.append("the structure moves as a whole, which its temperature and thermostat count")
     return notes
-
-
-def save_state(path: Path, state: dict[str, np.ndarray]) -> None:
-    """Write a state atomically."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **state)  # type: ignore[arg-type]
-
-
-def load_state(path: Path) -> dict[str, np.ndarray]:
-    """Read what `save_state` wrote.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged.
-    """
-    try:
-        with path.open("rb") as opened, np.load(opened) as file:
-            return {key: file[key] for key in file.files}
-    except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is not a readable state ({reason}); {OUTPUT}") from error
-
-
-def _words(rng: np.random.Generator) -> np.ndarray:
-    """State of the generator as eight 32-bit words and a buffered half word."""
-    state: Any = rng.bit_generator.state
-    numbers = [state["state"]["state"], state["state"]["inc"]]
-    words = [(number >> (32 * k)) & 0xFFFFFFFF for number in numbers for k in range(4)]
-    return np.array([*words, state["has_uint32"], state["uinteger"]], dtype=np.uint64)
-
-
-def _generator(words: np.ndarray) -> dict[str, Any]:
-    values = [int(w) for w in words]
-    numbers = [sum(values[4 * n + k] << (32 * k) for k in range(4)) for n in range(2)]
-    return {
-        "bit_generator": "PCG64",
-        "state": {"state": numbers[0], "inc": numbers[1]},
-        "has_uint32": values[8],
-        "uinteger": values[9],
-    }

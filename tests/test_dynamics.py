@@ -7,7 +7,8 @@ from ase.constraints import FixAtoms
 from ase.md.bussi import Bussi
 
 from lrcalc import LRCalculator
-from lrcalc.dynamics import RunSettings, Simulation, load_state, save_state
+from lrcalc.dynamics import RunSettings, Simulation
+from lrcalc.run_state import load_state, save_state
 
 
 def barium_titanate():

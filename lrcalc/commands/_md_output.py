@@ -1,0 +1,96 @@
+"""What `lrcalc md` writes of a step: which properties, a row of the table, the picture."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+COLUMNS = ("step", "time_fs", "temperature_K", "enthalpy_eV", "conserved_eV", "volume_A3",
+           "Mx_eA", "My_eA", "Mz_eA", "Ex_V/A", "Ey_V/A", "Ez_V/A")  # fmt: skip
+"""Of the table; at constant pressure also "pressure_GPa"."""
+
+
+def columns(ensemble: str) -> tuple[str, ...]:
+    """Name the columns of the table."""
+    return (*COLUMNS, "pressure_GPa") if ensemble == "npt" else COLUMNS
+
+
+def wanted(simulation: Any, step: int, args: argparse.Namespace) -> list[str]:
+    """Properties beside energy and forces that the frame of this step holds."""
+    if step % args.every:
+        return []
+    frame = step // args.every
+    strides = {"born_effective_charges": args.born_every,
+               "polarizability": args.polarizability_every}  # fmt: skip
+    names = [name for name, stride in strides.items() if stride and frame % stride == 0]
+    return ["dipole", *names] if has_dipole(simulation) else names
+
+
+def has_dipole(simulation: Any) -> bool:
+    """Whether there is a dipole to record: charges, and no charged slab."""
+    from lrcalc.structures import total_charge
+
+    pbc, charge = simulation.atoms.pbc, total_charge(simulation.atoms)
+    slab = pbc.any() and not pbc.all()
+    short = simulation.calculator.evaluator.potential.config["level"] == "sr"
+    return not (short or (slab and charge))
+
+
+def table_row(simulation: Any) -> dict[str, float]:
+    """Column → value of this moment; NaN where there is no dipole."""
+    atoms = simulation.atoms
+    energy = atoms.get_potential_energy()
+    results = simulation.calculator.results
+    values = [
+        simulation.steps, simulation.time, simulation.temperature, energy, simulation.conserved(),
+        abs(float(np.linalg.det(atoms.cell))), *results.get("dipole", np.full(3, np.nan)),
+        *results.get("electric_field", np.zeros(3)),
+    ]  # fmt: skip
+    names = columns(simulation.settings.ensemble)
+    if "pressure_GPa" in names:
+        values.append(simulation.pressure)
+    return {name: float(value) for name, value in zip(names, values, strict=True)}
+
+
+def append_row(table: Path, row: Mapping[str, float]) -> None:
+    """Write a row, to the last digit."""
+    with table.open("a") as file:
+        file.write(",".join(f"{value:.15g}" for value in row.values()) + "\n")
+
+
+def plot(table: Path, picture: Path, n_atoms: int) -> None:
+    """Draw conserved quantity, temperature and dipole against time; in npt volume and pressure.
+
+    The pressure of a moment fluctuates by much more than its mean, which is drawn as it settles.
+    """
+    from matplotlib.figure import Figure
+
+    data = np.atleast_1d(np.genfromtxt(table, delimiter=",", names=True, deletechars=""))
+    time = data["time_fs"] / 1e3
+    npt = "pressure_GPa" in (data.dtype.names or ())
+    figure = Figure(figsize=(7, 9 if npt else 6), layout="constrained")
+    axes = list(figure.subplots(5 if npt else 3, 1, sharex=True))
+    conserved = data["conserved_eV"]
+    axes[0].plot(time, 1e3 * (conserved - conserved[0]) / n_atoms)
+    axes[0].set(ylabel="conserved\n(meV/atom)")
+    axes[1].plot(time, data["temperature_K"])
+    axes[1].set(ylabel="temperature (K)")
+    for axis in "xyz":
+        axes[2].plot(time, data[f"M{axis}_eA"], label=f"$M_{axis}$")
+    axes[2].set(ylabel="dipole (e Å)")
+    axes[2].legend(frameon=False, ncols=3)
+    if npt:
+        axes[3].plot(time, data["volume_A3"])
+        axes[3].set(ylabel="volume (Å³)")
+        pressure = data["pressure_GPa"]
+        mean = np.cumsum(pressure) / np.arange(1, len(pressure) + 1)
+        axes[4].plot(time, pressure, alpha=0.5)
+        axes[4].plot(time, mean, color="black", label="mean so far")
+        axes[4].set(ylabel="pressure (GPa)")
+        axes[4].legend(frameon=False)
+    axes[-1].set(xlabel="time (ps)")
+    figure.savefig(picture, dpi=120)
