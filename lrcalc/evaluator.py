@@ -13,16 +13,24 @@ from torch import Tensor
 
 from lrcalc.checkpoint import load
 from lrcalc.fields import Field, FieldView
+from lrcalc.frames import Frames
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.card import molecule_warning
 from lrcalc.models.enthalpy import optical_permittivity
 from lrcalc.models.potential import Potential
-from lrcalc.models.requests import as_structures, check_device, check_finite, check_request
+from lrcalc.models.requests import (
+    as_structures,
+    check_device,
+    check_finite,
+    check_model,
+    check_request,
+    check_structure,
+)
 from lrcalc.models.screening import screening_factor
 from lrcalc.neighbors import SKIN, NeighborList
 from lrcalc.prediction import Options, Prediction, call_model
 from lrcalc.properties import PROPERTIES, as_names, needing
-from lrcalc.system import System, from_ase
+from lrcalc.system import System, from_ase, from_frames
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -198,24 +206,42 @@ class Evaluator:
         """
         self.charge_forces = None
         structures, wanted = as_structures(structures), as_names(properties)
-        held = set() if self.field is None else {self.field.kind}
         check_request(
-            self.potential, structures, wanted, held=held, allow_net_charge=self.allow_net_charge
+            self.potential,
+            structures,
+            wanted,
+            held=self._held,
+            allow_net_charge=self.allow_net_charge,
         )
-        self._warn_of_molecules(structures, wanted)
-        system = from_ase(structures, device=self.device)
-        self.potential.check_species(system.numbers)
-        velocities = None
-        if needing("velocities", wanted):
-            velocities = torch.as_tensor(velocities_of(structures), device=self.device)
-        out = self.of_system(system, wanted, velocities)
+        self._warn_of_molecules(wanted, any(not atoms.pbc.any() for atoms in structures))
+        velocities = velocities_of(structures) if needing("velocities", wanted) else None
+        out = self._evaluate(from_ase(structures, device=self.device), wanted, velocities)
         check_finite(out)
         return out
 
-    def of_system(
-        self, system: System, properties: set[str], velocities: Tensor | None = None
+    def of_frames(self, frames: Frames, properties: Iterable[str]) -> list[dict[str, Any]]:
+        """As a call, for structures of the same atoms, in arrays; nothing that needs velocities.
+
+        Whether results are finite is for the caller to see.
+        """
+        self.charge_forces = None
+        wanted, pbc = as_names(properties), frames.pbc.tolist()
+        check_model(self.potential, wanted, self._held)
+        check_structure(
+            self.potential, pbc, frames.charge, 0, wanted, self._held,
+            allow_net_charge=self.allow_net_charge,
+        )  # fmt: skip
+        self._warn_of_molecules(wanted, not any(pbc))
+        return self._evaluate(from_frames(frames, device=self.device), wanted, None)
+
+    @property
+    def _held(self) -> set[str]:
+        return set() if self._field is None else {self._field.kind}
+
+    def _evaluate(
+        self, system: System, properties: set[str], velocities: np.ndarray | None
     ) -> list[dict[str, Any]]:
-        """As a call, for structures that are tensors; nothing is checked (`predict` does)."""
+        self.potential.check_species(system.numbers)
         prediction = self._call_model(system, properties, velocities)
         values = prediction.results(properties)
         if "born_effective_charges" in properties:
@@ -232,19 +258,22 @@ class Evaluator:
         self.potential.check_species(system.numbers)
         return self._call_model(system, as_names(properties), None)
 
-    def _call_model(self, system: System, names: set[str], velocities: Tensor | None) -> Prediction:
-        options = Options(self.screening, self.asr_projection, velocities)
+    def _call_model(
+        self, system: System, names: set[str], velocities: np.ndarray | None
+    ) -> Prediction:
+        given = None if velocities is None else torch.as_tensor(velocities, device=self.device)
+        options = Options(self.screening, self.asr_projection, given)
         if self._pairs.cutoff != self.potential.cutoff:  # another potential was put in its place
             self._pairs = NeighborList(self.potential.cutoff, SKIN)
         pairs = self._pairs(system)
         return call_model(self.potential, system, pairs, self.field, names, options)
 
-    def _warn_of_molecules(self, structures: Sequence[Atoms], wanted: set[str]) -> None:
+    def _warn_of_molecules(self, wanted: set[str], molecules: bool) -> None:
         """Warn once if a surface of condensed matter is asked for the response of a molecule."""
-        if self._warned or self.potential.surface is None or not needing("response", wanted):
+        if self._warned or self.potential.surface is None or not molecules:
             return
-        told = molecule_warning(self.potential.metadata)
-        if told and any(not atoms.pbc.any() for atoms in structures):
+        told = molecule_warning(self.potential.metadata) if needing("response", wanted) else None
+        if told:
             self._warned = True
             warnings.warn(told, stacklevel=3)
 

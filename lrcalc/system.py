@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrcalc.frames import Frames
 from lrcalc.structures import total_charge
 
 if TYPE_CHECKING:
@@ -121,7 +122,35 @@ def from_ase(
     )
 
 
+def from_frames(frames: Frames, *, device: str = "cpu") -> System:
+    """Build a `System`, float64, from structures of the same atoms; as `from_ase`.
+
+    Raises
+    ------
+    ValueError
+        As `from_ase`.
+    """
+    count, size = frames.positions.shape[:2]
+    for index, (positions, cell) in enumerate(zip(frames.positions, frames.cells, strict=True)):
+        validate(positions, cell, frames.numbers, frames.pbc, f"structure {index}")
+    return System(
+        positions=torch.as_tensor(frames.positions.reshape(-1, 3), device=device),
+        cell=torch.as_tensor(frames.cells, device=device),
+        numbers=torch.as_tensor(np.tile(frames.numbers, count), dtype=torch.int64, device=device),
+        pbc=torch.as_tensor(np.tile(frames.pbc, (count, 1)), device=device),
+        batch=torch.arange(count, device=device).repeat_interleave(size),
+        total_charge=torch.full((count,), frames.charge, dtype=torch.float64, device=device),
+    )
+
+
 def validate_atoms(atoms: Atoms, name: str = "atoms") -> None:
+    """Refuse a structure that no potential can handle: see `validate`."""
+    validate(atoms.positions, np.asarray(atoms.cell), atoms.numbers, atoms.pbc, name)
+
+
+def validate(
+    positions: np.ndarray, cell: np.ndarray, numbers: np.ndarray, pbc: np.ndarray, name: str
+) -> None:
     """Refuse a structure that no potential can handle, naming what is wrong.
 
     Raises
@@ -130,23 +159,22 @@ def validate_atoms(atoms: Atoms, name: str = "atoms") -> None:
         For no atoms, NaN or infinite positions or cell, dummy atoms (atomic number 0), or a
         periodic direction whose lattice vector is missing or lies in the plane of the others.
     """
-    if len(atoms) == 0:
+    if len(numbers) == 0:
         raise ValueError(f"`{name}` has no atoms")
-    bad = ~np.isfinite(atoms.positions).all(axis=1)
+    bad = ~np.isfinite(positions).all(axis=1)
     if bad.any():
         raise ValueError(
             f"`{name}` has NaN or infinite positions (first: atom {int(np.argmax(bad))}); "
             "the run that made them diverged, go back to an earlier frame"
         )
-    cell = np.asarray(atoms.cell)
     if not np.isfinite(cell).all():
         raise ValueError(f"`{name}` has a NaN or infinite cell: {cell.tolist()}")
-    if (atoms.numbers < 1).any():
+    if (numbers < 1).any():
         raise ValueError(f"`{name}` has atoms of atomic number 0 (X); replace or remove them")
-    lengths = np.linalg.norm(cell[atoms.pbc], axis=1)
-    if atoms.pbc.any() and periodic_volume(cell, atoms.pbc) <= max(1e-3, 1e-6 * lengths.prod()):
+    lengths = np.linalg.norm(cell[pbc], axis=1)
+    if pbc.any() and periodic_volume(cell, pbc) <= max(1e-3, 1e-6 * lengths.prod()):
         raise ValueError(
-            f"`{name}` is periodic along {atoms.pbc.tolist()} but its cell {cell.tolist()} "
+            f"`{name}` is periodic along {pbc.tolist()} but its cell {cell.tolist()} "
             "spans no volume; set a cell or pbc=False"
         )
 

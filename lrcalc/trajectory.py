@@ -25,6 +25,7 @@ from ase.io.trajectory import Trajectory
 from ase.spacegroup import Spacegroup
 
 from lrcalc.files import replacing
+from lrcalc.properties import PROPERTIES, Property
 from lrcalc.structures.formats import find, frames_of
 
 STANDARD = (
@@ -32,22 +33,25 @@ STANDARD = (
 )  # fmt: skip
 """Results that ASE's extended xyz carries itself."""
 
-HEADER = {
-    "polarizability": (3, 3), "polarization": (3,), "electric_field": (3,), "current": (3,),
-    "dielectric_tensor": (3, 3),
-}  # fmt: skip
-"""Results kept in the header, and their shapes."""
-
-COLUMNS = {
-    "born": ("born_effective_charges", (3, 3)),
-    "dpol": ("polarizability_derivative", (3, 3, 3)),
-}
-"""Columns that hold a flattened tensor of each atom: the result, and its shape."""
-
 KNOWN_TO_TRAJ = {
     "numbers", "positions", "momenta", "masses", "tags", "initial_charges", "initial_magmoms",
 }  # fmt: skip
 """Columns that an ASE trajectory keeps."""
+
+
+def _header() -> dict[str, Property]:
+    """Results kept in the header, by their names there."""
+    return {name: p for name, p in _ours().items() if not p.per_atom}
+
+
+def _columns() -> dict[str, Property]:
+    """Results kept as a column, a flattened tensor of each atom, by the names of the columns."""
+    return {name: p for name, p in _ours().items() if p.per_atom}
+
+
+def _ours() -> dict[str, Property]:
+    """Properties that ASE's extended xyz does not carry itself."""
+    return {p.column or p.name: p for p in PROPERTIES.values() if p.name not in STANDARD}
 
 
 def write_extxyz(
@@ -132,7 +136,7 @@ def extxyz_to_traj(path: str | os.PathLike[str], target: str | os.PathLike[str])
         for atoms in iread(path, index=":", format="extxyz"):
             frame = _restored(atoms)
             results = frame.calc.results
-            for name in (set(HEADER) | {"polarizability_derivative"}) - set(all_properties):
+            for name in {p.name for p in _ours().values()} - set(all_properties):
                 if name in results:
                     frame.info[name] = results.pop(name)
             lost = [f"the column {name}" for name in set(frame.arrays) - KNOWN_TO_TRAJ]
@@ -149,17 +153,17 @@ def _flat(atoms: Atoms) -> Atoms:
     copy = atoms.copy()
     if atoms.calc is not None and not isinstance(atoms.calc, SinglePointCalculator):
         # what ASE's reader left here is of the frame that was read, not of one that was computed
-        for name in HEADER:
+        for name in _header():
             copy.info.pop(name, None)
-        for name in COLUMNS:
+        for name in _columns():
             copy.arrays.pop(name, None)
     _say_lost(_take_off(copy), "extended xyz", 5)
-    for name in HEADER:
-        if name in results:
-            copy.info[name] = np.asarray(results[name]).reshape(-1)
-    for column, (name, _) in COLUMNS.items():
-        if name in results:
-            copy.arrays[column] = np.asarray(results[name]).reshape(len(atoms), -1)
+    for name, entry in _header().items():
+        if entry.name in results:
+            copy.info[name] = np.asarray(results[entry.name]).reshape(-1)
+    for name, entry in _columns().items():
+        if entry.name in results:
+            copy.arrays[name] = np.asarray(results[entry.name]).reshape(len(atoms), -1)
     known = {name: results[name] for name in STANDARD if name in results}
     if known:
         copy.calc = SinglePointCalculator(copy, **known)
@@ -233,14 +237,14 @@ def _restored(atoms: Atoms) -> Atoms:
     if atoms.calc is None:
         atoms.calc = SinglePointCalculator(atoms)
     results = atoms.calc.results
-    for name, shape in HEADER.items():
-        found = atoms.info.pop(name, results.get(name))  # among the results if ASE knows it
+    for name, entry in _header().items():
+        found = atoms.info.pop(name, results.get(entry.name))  # among the results if ASE knows it
         if found is not None:
-            results[name] = np.asarray(found, dtype=float).reshape(shape)
-    for column, (name, shape) in COLUMNS.items():
-        if column in atoms.arrays:
-            flat = np.asarray(atoms.arrays.pop(column), dtype=float)
-            results[name] = flat.reshape(len(atoms), *shape)
+            results[entry.name] = np.asarray(found, dtype=float).reshape(entry.shape)
+    for name, entry in _columns().items():
+        if name in atoms.arrays:
+            flat = np.asarray(atoms.arrays.pop(name), dtype=float)
+            results[entry.name] = flat.reshape(len(atoms), *entry.shape)
     # the calculator remembers the structure without what was taken off it
     atoms.calc.atoms = atoms.copy()
     return atoms

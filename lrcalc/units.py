@@ -52,3 +52,9 @@ VOLT_PER_ANGSTROM_IN_ATOMIC = BOHR / HARTREE
 """1 V/Å in atomic units of field (Hartree/(e bohr))."""
 
 SQRT_2_OVER_PI = sqrt(2.0 / pi)
+
+ATOMIC = {
+    "": 1.0, "e": 1.0, "e Å": BOHR, "e Å²": BOHR**2, "e/Å²": BOHR**-2, "V/Å": HARTREE / BOHR,
+    "e Å²/V": BOHR**2 / HARTREE, "e Å/V": BOHR / HARTREE,
+}  # fmt: skip
+"""Units of `lrcalc.properties`: what one atomic unit of the quantity is in each."""

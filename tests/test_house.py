@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVEL = {
     "units": 0, "zoo": 0, "memory": 0, "hashing": 0, "files": 0, "progress": 0, "properties": 0,
+    "frames": 0,
     "fields": 1, "structures": 1,
     "run_conditions": 2, "system": 2,
     "neighbors": 3, "multipoles": 3,
@@ -26,7 +27,7 @@ LEVEL = {
     "__main__": 13,
 }  # fmt: skip
 ONLY = {
-    "derivatives": {"system", "units"}, "ipi_files": {"units"},
+    "derivatives": {"system", "units"}, "ipi_files": {"units", "properties"},
     "analysis": {
         "fields", "progress", "files", "units", "ipi_files", "run_conditions", "structures",
     },

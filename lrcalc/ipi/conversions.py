@@ -13,17 +13,12 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from lrcalc.ipi_files.extras import POLARIZABILITY_UNIT
+from lrcalc.frames import Frames
+from lrcalc.properties import extras
 from lrcalc.structures import total_charge
-from lrcalc.units import BOHR, HARTREE
+from lrcalc.units import ATOMIC, BOHR, HARTREE
 
-EXTRAS: dict[str, str] = {
-    "dipole": "dipole",
-    "polarizability": "polarizability",
-    "BEC": "born_effective_charges",
-    "charges": "charges",
-}
-"""Name in the extras string -> property of the evaluator."""
+Array = NDArray[np.float64]
 
 BEC_DIGITS = 8
 """Born charges as text cost more than the model: eight decimals are enough for a force."""
@@ -38,18 +33,16 @@ class ForceMessage(NamedTuple):
     extras: str
 
 
-def atoms_from_ipi(
-    template: Atoms, cell: NDArray[np.float64], positions: NDArray[np.float64]
-) -> Atoms:
-    """One structure as ASE atoms.
+def frames_from_ipi(template: Atoms, cells: Sequence[Array], positions: Sequence[Array]) -> Frames:
+    """Structures in Å.
 
     Parameters
     ----------
     template : Atoms
         Gives the species, in i-PI's order, the periodic directions and the total charge.
-    cell : array, shape (3, 3)
+    cells : sequence of arrays, shape (3, 3)
         Lattice vectors as columns, bohr.
-    positions : array, shape (N, 3)
+    positions : sequence of arrays, shape (N, 3)
         bohr, unwrapped.
 
     Raises
@@ -57,25 +50,22 @@ def atoms_from_ipi(
     ValueError
         If the number of atoms is not that of `template`.
     """
-    positions = np.asarray(positions, dtype=float).reshape(-1, 3)
-    if len(positions) != len(template):
-        raise ValueError(
-            f"i-PI sent {len(positions)} atoms, but `template` has {len(template)}"
-            f" ({template.get_chemical_formula()}): give the structure file that i-PI starts from"
-        )
-    charge = total_charge(template, "template")
-    return Atoms(
-        numbers=template.numbers,
-        positions=positions * BOHR,
-        cell=np.asarray(cell, dtype=float).reshape(3, 3).T * BOHR,
-        pbc=template.pbc,
-        info={"charge": charge} if charge else {},
+    places = [np.asarray(x, dtype=float).reshape(-1, 3) for x in positions]
+    for x in places:
+        if len(x) != len(template):
+            raise ValueError(
+                f"i-PI sent {len(x)} atoms, but `template` has {len(template)}"
+                f" ({template.get_chemical_formula()}): give the structure file that i-PI starts"
+                " from"
+            )
+    columns = np.asarray(cells, dtype=float).reshape(-1, 3, 3)
+    return Frames(
+        template.numbers,
+        template.pbc,
+        total_charge(template, "template"),
+        columns.transpose(0, 2, 1) * BOHR,
+        np.stack(places) * BOHR,
     )
-
-
-def dipole_to_ipi(dipole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn e Å into e bohr."""
-    return dipole / BOHR
 
 
 def bec_to_ipi(born: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,26 +73,22 @@ def bec_to_ipi(born: NDArray[np.float64]) -> NDArray[np.float64]:
     return born.transpose(0, 2, 1).reshape(-1, 3)
 
 
-def extras_to_ipi(
-    result: Mapping[str, Any], wanted: Sequence[str]
-) -> dict[str, float | list[float] | list[list[float]]]:
+def extras_to_ipi(result: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
     """Extras of one structure as JSON-able values in atomic units.
 
-    `wanted` holds keys of `EXTRAS`. The polarizability is nine numbers in a row, because i-PI
-    cannot print a 3x3 array for more than one bead.
+    `wanted` holds keys of `lrcalc.properties.extras`. Tensors of a structure are numbers in a row,
+    because i-PI cannot print a 3x3 array for more than one bead.
     """
-    extras: dict[str, Any] = {}
+    known, values = extras(), {}
     for name in wanted:
-        value = np.asarray(result[EXTRAS[name]], dtype=float)
-        if name == "dipole":
-            extras[name] = dipole_to_ipi(value).tolist()
-        elif name == "polarizability":
-            extras[name] = (value / POLARIZABILITY_UNIT).reshape(-1).tolist()
-        elif name == "BEC":
-            extras[name] = np.round(bec_to_ipi(value), BEC_DIGITS).tolist()
+        entry = known[name]
+        value = np.asarray(result[entry.name], dtype=float) / ATOMIC[entry.unit]
+        if name == "BEC":
+            value = np.round(bec_to_ipi(value), BEC_DIGITS)
         else:
-            extras[name] = value.tolist()
-    return extras
+            value = value.reshape((len(value), -1) if entry.per_atom and entry.shape else -1)
+        values[name] = value.tolist()
+    return values
 
 
 def torque_virial(field: NDArray[np.float64], dipole: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,21 +103,21 @@ def torque_virial(field: NDArray[np.float64], dipole: NDArray[np.float64]) -> ND
 
 
 def message_to_ipi(
-    atoms: Atoms, result: Mapping[str, Any], extras: Sequence[str] = ()
+    volume: float, result: Mapping[str, Any], wanted: Sequence[str] = ()
 ) -> ForceMessage:
-    """Energy (eV), forces (eV/Å), stress (eV/Å³) and extras of one structure, for i-PI.
+    """Energy (eV), forces (eV/Å), stress (eV/Å³) and extras of one structure of a volume (Å³).
 
     Without "stress" in `result` the virial is zero. With "electric_field" and "dipole" it gets the
     part that a symmetric stress leaves out: see `torque_virial`.
     """
     virial = np.zeros((3, 3))
     if "stress" in result:
-        virial = -np.array(result["stress"], dtype=float) * atoms.get_volume() / HARTREE
+        virial = -np.array(result["stress"], dtype=float) * volume / HARTREE
         if "electric_field" in result:
             virial += torque_virial(result["electric_field"], result["dipole"]) / HARTREE
     return ForceMessage(
         potential=float(result["energy"]) / HARTREE,
         force=np.array(result["forces"], dtype=float) * (BOHR / HARTREE),
         virial=virial,
-        extras=json.dumps(extras_to_ipi(result, extras)) if extras else "",
+        extras=json.dumps(extras_to_ipi(result, wanted)) if wanted else "",
     )

@@ -12,9 +12,11 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from lrcalc.ipi.conversions import EXTRAS, ForceMessage, atoms_from_ipi, message_to_ipi
+from lrcalc.frames import Frames
+from lrcalc.ipi.conversions import ForceMessage, frames_from_ipi, message_to_ipi
 from lrcalc.ipi.frame_checks import check_finite, check_first_frame, check_forces
-from lrcalc.ipi.settings import DriverSettings, as_array, make_settings, read_template
+from lrcalc.ipi.settings import DriverSettings, make_settings, read_template
+from lrcalc.properties import extras
 
 Array = NDArray[np.float64]
 
@@ -23,7 +25,11 @@ CPU_ATOMS = 1000
 
 
 class Evaluates(Protocol):
-    """What a driver needs of a model: one call for several structures (`lrcalc.evaluator`)."""
+    """What a driver needs of a model: one call for several structures.
+
+    An evaluator that has a method ``of_frames(frames, properties)`` as well, as `lrcalc.Evaluator`,
+    is given the arrays themselves (`lrcalc.frames.Frames`).
+    """
 
     def __call__(
         self, structures: Sequence[Atoms], properties: Sequence[str]
@@ -39,9 +45,7 @@ def make_evaluator(settings: DriverSettings) -> Evaluates:
         settings.model,
         device=settings.device,
         dtype=settings.dtype,
-        electric_field=as_array(settings.electric_field),
-        electric_displacement=as_array(settings.electric_displacement),
-        reduced_field=as_array(settings.reduced_field),
+        field=settings.field,
         epsilon_infinity=settings.epsilon_infinity,
     )
 
@@ -70,10 +74,10 @@ class Engine:
     @property
     def properties(self) -> list[str]:
         """What is asked of the evaluator; a virial in a field needs the torque of the field."""
-        names = ["energy", "forces"]
+        names, known = ["energy", "forces"], extras()
         if self.settings.virial and np.any(self.template.pbc):
             names += ["stress", "electric_field", "dipole"] if self._turned else ["stress"]
-        return list(dict.fromkeys([*names, *(EXTRAS[name] for name in self.settings.extras)]))
+        return list(dict.fromkeys([*names, *(known[name].name for name in self.settings.extras)]))
 
     def __call__(self, cells: Sequence[Array], positions: Sequence[Array]) -> list[ForceMessage]:
         """All structures, in one model call or a few (see `DriverSettings.atoms_per_call`).
@@ -90,34 +94,34 @@ class Engine:
         ValueError
             If the atoms are not those of the template, or a result is not finite.
         """
-        structures = [
-            atoms_from_ipi(self.template, cell, position)
-            for cell, position in zip(cells, positions, strict=True)
-        ]
+        frames = frames_from_ipi(self.template, cells, positions)
         if self._first:
-            check_first_frame(self.template, structures[0], has_field=self._turned)
+            check_first_frame(self.template, frames.atoms()[0], has_field=self._turned)
         wanted = self.properties
-        results = [
-            result for part in self._parts(structures) for result in self.evaluator(part, wanted)
-        ]
+        ask = getattr(self.evaluator, "of_frames", self._of_atoms)
+        results = [result for part in self._parts(frames) for result in ask(part, wanted)]
         check_finite(results)
         if self._first:
             check_forces(results, self.settings.max_force)
             self._first = False
+        volumes = np.abs(np.linalg.det(frames.cells))
         return [
-            message_to_ipi(atoms, result, self.settings.extras)
-            for atoms, result in zip(structures, results, strict=True)
+            message_to_ipi(volume, result, self.settings.extras)
+            for volume, result in zip(volumes, results, strict=True)
         ]
 
-    def _parts(self, structures: list[Atoms]) -> list[list[Atoms]]:
+    def _of_atoms(self, frames: Frames, properties: Sequence[str]) -> list[dict[str, Any]]:
+        """Ask an evaluator that knows nothing but ASE's structures."""
+        return self.evaluator(frames.atoms(), properties)
+
+    def _parts(self, frames: Frames) -> list[Frames]:
         """Structures that go into one model call together."""
         limit = self.settings.atoms_per_call
         if limit is None:
             limit = CPU_ATOMS if self.settings.device == "cpu" else 0
         if limit <= 0:
-            return [structures]
-        count = max(1, limit // len(self.template))
-        return [structures[i : i + count] for i in range(0, len(structures), count)]
+            return [frames]
+        return frames.parts(max(1, limit // len(self.template)))
 
 
 def stop_ipi(message: str) -> None:

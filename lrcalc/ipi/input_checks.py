@@ -8,9 +8,9 @@ import numpy as np
 from ase import Atoms
 
 from lrcalc.fields import Pulse
-from lrcalc.ipi.conversions import EXTRAS
 from lrcalc.ipi.kinds import Kind, check_pulse
 from lrcalc.ipi.settings import DriverSettings
+from lrcalc.properties import extras
 
 if TYPE_CHECKING:
     from lrcalc.models.potential import Potential
@@ -137,7 +137,7 @@ def check_model(settings: DriverSettings, atoms: Atoms) -> None:
     from lrcalc.models.requests import check_request
 
     held = set() if settings.field is None else {settings.field.kind}
-    wanted = {"energy", "forces", *(EXTRAS[name] for name in settings.extras)}
+    wanted = {"energy", "forces", *(extras()[name].name for name in settings.extras)}
     check_request(potential, [atoms], wanted, held=held, allow_net_charge=False)
 
 

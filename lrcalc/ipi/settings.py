@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
 from lrcalc import zoo
 from lrcalc.fields import KINDS, Field
-from lrcalc.ipi.conversions import EXTRAS
+from lrcalc.properties import extras
 from lrcalc.structures import describe_intake, read_structure, total_charge
 
 
@@ -96,9 +95,10 @@ def parse_extras(value: Any) -> tuple[str, ...]:
     """Names of extras from ``"dipole BEC"`` or a sequence."""
     words = value.replace(";", " ").replace(",", " ").split() if isinstance(value, str) else value
     names = tuple(word for word in words or () if word != "none")
-    unknown = [name for name in names if name not in EXTRAS]
+    known = extras()
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"`extras` has {unknown[0]!r}, but the choice is {', '.join(EXTRAS)}")
+        raise ValueError(f"`extras` has {unknown[0]!r}, but the choice is {', '.join(known)}")
     return names
 
 
@@ -251,8 +251,3 @@ def describe_template(template: Atoms) -> list[str]:
     charge = total_charge(template, "`template`")
     bare = Atoms(template.numbers, cell=template.cell, pbc=template.pbc, info={"charge": charge})
     return describe_intake(bare)
-
-
-def as_array(vector: tuple[float, float, float] | None) -> NDArray[np.float64] | None:
-    """Turn a vector into an array, None into None."""
-    return None if vector is None else np.array(vector)

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from lrcalc.ipi_files.branches import kept, replaced
 from lrcalc.ipi_files.cells import Array
 from lrcalc.ipi_files.text import open_text
-from lrcalc.units import BOHR, HARTREE
-
-POLARIZABILITY_UNIT = BOHR**2 / HARTREE
-"""1 e² bohr²/hartree of polarizability in e Å²/V."""
+from lrcalc.properties import extras
+from lrcalc.units import ATOMIC
 
 _HEADER = re.compile(
     r"#EXTRAS\w*\(([^()#\n]*)\)#[ \t]*Step:[ \t]*(\d+)(?:[ \t]*Bead:[ \t]*\d+)?[ \t]*$",
@@ -47,7 +45,7 @@ class Layout(NamedTuple):
 class Extras(NamedTuple):
     """Extras of one file: `name`, `steps` (T,) and `values` (T, …).
 
-    dipole (T, 3) in e Å; polarizability (T, 3, 3) in e Å²/V; BEC (T, N, 3, 3) in e, ordered
+    Those of `lrcalc.properties` in its units and shapes, (T, *shape) or (T, N, *shape), BEC ordered
     [atom, field, displacement] as everywhere in lrcalc; others as printed.
     """
 
@@ -139,14 +137,13 @@ def read_extras(path: str | Path) -> Extras:
 
 def shaped(name: str, values: Array) -> Array:
     """Shapes and units of lrcalc for numbers (T, words) as i-PI writes them."""
-    count = len(values)
-    if name == "dipole":
-        return values * BOHR
-    if name == "polarizability":
-        return values.reshape(count, 3, 3) * POLARIZABILITY_UNIT
-    if name == "BEC":
-        return values.reshape(count, -1, 3, 3).transpose(0, 1, 3, 2)
-    return values
+    entry = extras().get(name)
+    if entry is None:
+        return values
+    values = values * ATOMIC[entry.unit]
+    atoms = (-1,) if entry.per_atom else ()
+    shaped = values.reshape(len(values), *atoms, *entry.shape)
+    return shaped.transpose(0, 1, 3, 2) if name == "BEC" else shaped
 
 
 def _body(text: str) -> list[str]:

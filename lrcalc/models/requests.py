@@ -49,10 +49,11 @@ def check_request(
         raise ValueError("`structures` is empty; give at least one")
     check_model(potential, wanted, held)
     for index, atoms in enumerate(structures):
-        pbc = atoms.pbc.tolist()
-        check_boundary(potential, pbc, index, wanted, held)
         charge = total_charge(atoms, f"structure {index}")
-        check_charge(charge, pbc, index, wanted, held, allow_net_charge=allow_net_charge)
+        check_structure(
+            potential, atoms.pbc.tolist(), charge, index, wanted, held,
+            allow_net_charge=allow_net_charge,
+        )  # fmt: skip
 
 
 def check_system(
@@ -68,8 +69,9 @@ def check_system(
     check_model(potential, wanted, held)
     pbc, charges = system.pbc.tolist(), system.total_charge.tolist()
     for index, (directions, charge) in enumerate(zip(pbc, charges, strict=True)):
-        check_boundary(potential, directions, index, wanted, held)
-        check_charge(charge, directions, index, wanted, held, allow_net_charge=allow_net_charge)
+        check_structure(
+            potential, directions, charge, index, wanted, held, allow_net_charge=allow_net_charge
+        )
 
 
 def check_model(potential: Potential, wanted: set[str], held: set[str]) -> None:
@@ -102,7 +104,22 @@ def has_response(potential: Potential) -> bool:
     return potential.surface is not None or "i" in potential.config["level"]
 
 
-def check_boundary(
+def check_structure(
+    potential: Potential,
+    pbc: Sequence[bool],
+    charge: float,
+    index: int,
+    wanted: set[str],
+    held: set[str],
+    *,
+    allow_net_charge: bool,
+) -> None:
+    """Refuse what a structure of these periodic directions and net charge (e) cannot have."""
+    _check_boundary(potential, pbc, index, wanted, held)
+    _check_charge(charge, pbc, index, wanted, held, allow_net_charge=allow_net_charge)
+
+
+def _check_boundary(
     potential: Potential, pbc: Sequence[bool], index: int, wanted: set[str], held: set[str]
 ) -> None:
     """Refuse what a structure of these periodic directions cannot have."""
@@ -144,7 +161,7 @@ def check_boundary(
         )
 
 
-def check_charge(
+def _check_charge(
     charge: float,
     pbc: Sequence[bool],
     index: int,
