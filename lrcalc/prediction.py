@@ -32,6 +32,10 @@ LAST = ("stress", "forces")
 """Their backward pass frees the graph, so what else needs it comes before."""
 
 
+WITH_GHOSTS = {"energy", "forces", "stress"}
+"""Properties that count owned atoms alone, see `System.owned`."""
+
+
 def predict(
     model: Potential,
     system: System,
@@ -55,6 +59,8 @@ def predict(
         On the device of the model; positions in float64, also for a model in float32.
     pairs : Pairs or None
         Within ``model.cutoff`` at least: farther ones contribute nothing. None: they are found.
+        To be given with ghosts (`System.owned`), whose halo is as deep as the model looks: its
+        rounds of messages times the cutoff, and the reach of transfers for local charges.
     field : Field or None
         What is held: constant, the same for all structures. Energy is then the electric enthalpy,
         and forces and stress are its derivatives (`lrcalc.models.enthalpy`).
@@ -87,6 +93,8 @@ def predict(
         Naming the property, the structure and the way out.
     """
     names = as_names(properties)
+    if system.owned is not None:
+        _check_ghosts(names, pairs, field)
     if check:
         check_system(model, system, names, field=field, allow_net_charge=allow_net_charge)
         model.check_species(system.numbers)
@@ -96,6 +104,21 @@ def predict(
         screening_factor(model.metadata, epsilon_infinity), asr_projection, velocities, create_graph
     )
     return call_model(model, system, pairs, field, names, options).results(names)
+
+
+def _check_ghosts(names: set[str], pairs: Pairs | None, field: Field | None) -> None:
+    """Refuse what would count ghosts; their forces go back to their owners, whom others know."""
+    if pairs is None:
+        raise ValueError(
+            "`system.owned` marks ghosts, but `pairs` is None: give the pairs of atoms and ghosts, "
+            "for instance build_pairs(system._replace(pbc=torch.zeros_like(system.pbc)), cutoff)"
+        )
+    if field is not None or names - WITH_GHOSTS:
+        what = f"a field ({field})" if field is not None else f"{sorted(names - WITH_GHOSTS)}"
+        raise ValueError(
+            f"`system.owned` marks ghosts, with which {what} cannot be had, only "
+            f"{sorted(WITH_GHOSTS)}: use periodic pairs instead of ghosts (`owned=None`)"
+        )
 
 
 class Options(NamedTuple):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lrcalc.electrostatics.choice import choose_sum
 from lrcalc.electrostatics.direct import Direct
+from lrcalc.electrostatics.ghosts import owned_rows, spread
 from lrcalc.electrostatics.kernels import Source, converged_cutoff, interaction_energy
 from lrcalc.electrostatics.mesh import Mesh
 from lrcalc.electrostatics.open import Open
@@ -64,6 +65,10 @@ class ElectrostaticsResult(NamedTuple):
     transfer: Tensor | None = None
     solution: Solution | None = None
     atomic_energy: Tensor | None = None
+
+
+PER_ATOM = ("potential", "field", "induced_charge", "induced_dipole", "atomic_energy")
+"""Entries of an `ElectrostaticsResult` with one row for each atom."""
 
 
 class EwaldPlan(NamedTuple):
@@ -168,6 +173,7 @@ class Ewald(nn.Module):
         *,
         batch: Tensor | None = None,
         pbc: Tensor | Sequence[Any] | bool | None = None,
+        owned: Tensor | None = None,
         with_field: bool = False,
         check: bool = True,
     ) -> ElectrostaticsResult:
@@ -189,6 +195,9 @@ class Ewald(nn.Module):
             Periodic directions of each structure: none, two (a slab) or three. None means three
             if there is a cell, whatever the ``method``. Different boundaries may be mixed in a
             batch.
+        owned : Tensor or None, shape (N,), bool
+            Atoms to sum over; None: all. The others are ghosts, copies of owned atoms, and have
+            zeros in the result. Charge flow between pairs (``multipoles.pair``) is refused then.
         with_field : bool
             Return potential, field and atomic energies also where the response does not need
             them.
@@ -206,6 +215,17 @@ class Ewald(nn.Module):
             Naming the argument that is wrong, a polarization catastrophe, an iterated response
             that diverges, or a cell too large for its sum over waves.
         """
+        if owned is not None:
+            rows, multipoles = owned_rows(owned, multipoles, len(positions))
+            batch = None if batch is None else batch[rows]
+            result = self(
+                positions[rows], cell, multipoles,
+                batch=batch, pbc=pbc, with_field=with_field, check=check,
+            )  # fmt: skip
+            atomic: dict[str, Any] = {
+                name: spread(getattr(result, name), rows, len(positions)) for name in PER_ATOM
+            }
+            return result._replace(**atomic)  # type: ignore[no-any-return]
         if check:
             check_types(positions, cell, multipoles, batch)
         structures = count_structures(positions, cell, batch, check)

@@ -194,6 +194,8 @@ class Potential(nn.Module):
             raise
         features, readings = self.read(system, pairs, vectors)
         local = readings.energies.double() + reference
+        if system.owned is not None:
+            local = torch.where(system.owned, local, 0.0)
         energy = sum_by_structure(local, system.batch, system.n_structures)
         if self.ewald is None:
             return Terms(energy, readings, None, vectors)
@@ -203,6 +205,7 @@ class Potential(nn.Module):
             readings.multipoles,
             batch=None if system.n_structures == 1 else system.batch,
             pbc=system.pbc,
+            owned=system.owned,
             # structures were checked where they came in (`from_ase`); what the readout makes of
             # them is not the user's input, and rounding in it is no error
             check=False,

@@ -243,9 +243,12 @@ class Readout(nn.Module):
 
 
 def neutral(values: Tensor, system: System) -> Tensor:
-    """Shift per-atom charges (N,) so that each structure has its total charge."""
+    """Shift per-atom charges (N,) so that the owned ones of each structure sum to its charge."""
     n = system.n_structures
-    sums = sum_by_structure(torch.stack([values, torch.ones_like(values)], 1), system.batch, n)
+    counted = torch.stack([values, torch.ones_like(values)], 1)
+    if system.owned is not None:
+        counted = counted * system.owned[:, None]
+    sums = sum_by_structure(counted, system.batch, n)
     shift = (sums[:, 0] - system.total_charge.to(values.dtype)) / sums[:, 1]
     return values - shift.index_select(0, system.batch)
 

@@ -80,22 +80,29 @@ def test_evaluate_looks_at_no_value(boundary, iterations, cell_gradient):
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("boundary", PBC)
+@pytest.mark.parametrize("boundary", ["mesh", "mixed"])
 def test_evaluate_runs_on_tensors_without_values(boundary):
-    ewald, *parts = planned(boundary, 1, True)
-    shapes = [x.shape for x in gradients(ewald, *parts)]
+    """Energies and forces; all other derivatives are looked at above, in a tenth of the time."""
+    ewald, *parts = planned(boundary, 0, True)
     fake = FakeTensorMode()
     plan, r, cell, m = tree_map_only(
         torch.Tensor, lambda x: fake.from_tensor(x.detach()), tuple(parts)
     )
     with fake:
-        assert [x.shape for x in gradients(ewald, plan, r, cell.requires_grad_(), m)] == shapes
+        r.requires_grad_()
+        energy = ewald.evaluate(plan, r, cell, m).energy
+        (slope,) = torch.autograd.grad(energy.sum(), r)
+    assert energy.shape == (2,)
+    assert slope.shape == r.shape
 
 
-@pytest.mark.parametrize("blocks", ["direct.BLOCK_BYTES", "open.BLOCK_PAIRS", "mesh.SORT_ABOVE"])
-def test_blocks_and_sorting_look_at_no_value(blocks, monkeypatch):
-    monkeypatch.setattr(f"lrcalc.electrostatics.{blocks}", 5)
-    parts = planned(blocks.split(".")[0], 0, True)
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [("direct.BLOCK_BYTES", 100_000), ("open.BLOCK_PAIRS", 40), ("mesh.SORT_ABOVE", 4)],
+)
+def test_blocks_and_sorting_look_at_no_value(limit, value, monkeypatch):
+    monkeypatch.setattr(f"lrcalc.electrostatics.{limit}", value)
+    parts = planned(limit.split(".")[0], 0, True)
     with NoLookAtValues():
         gradients(*parts)
 
