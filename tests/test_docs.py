@@ -53,7 +53,7 @@ def commands(page):
     found = []
     for _, code in blocks(page, "sh"):
         for line in code.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
+            words = shlex.split(line.split(" > ")[0], comments=True)
             if words:
                 found.append(words)
     return found
@@ -118,7 +118,7 @@ def test_files_that_are_named_exist(page):
         assert (ROOT / name).exists(), name
     for name in re.findall(r"\bexamples/(\d\d)\b", text):
         assert list((ROOT / "examples").glob(f"{name}_*.py")), name
-    for name in re.findall(r"`lrcalc ([a-z-]+)", text):
+    for name in re.findall(r"`lrcalc ([a-z][a-z-]+)", text):
         assert name in COMMANDS, name
 
 
