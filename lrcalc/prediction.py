@@ -32,8 +32,8 @@ LAST = ("stress", "forces")
 """Their backward pass frees the graph, so what else needs it comes before."""
 
 
-WITH_GHOSTS = {"energy", "forces", "stress"}
-"""Properties that count owned atoms alone, see `System.owned`."""
+WITHOUT_GHOSTS = {"quadrupole"}
+"""Properties that count all atoms, see `System.owned`."""
 
 
 def predict(
@@ -59,8 +59,8 @@ def predict(
         On the device of the model; positions in float64, also for a model in float32.
     pairs : Pairs or None
         Within ``model.cutoff`` at least: farther ones contribute nothing. None: they are found.
-        To be given with ghosts (`System.owned`), whose halo is as deep as the model looks: its
-        rounds of messages times the cutoff, and the reach of transfers for local charges.
+        To be given with ghosts (`System.owned`), whose halo is ``model.reach`` deep; forces and
+        Born charges on them belong to the atoms that they are copies of (`lrcalc.models.ghosts`).
     field : Field or None
         What is held: constant, the same for all structures. Energy is then the electric enthalpy,
         and forces and stress are its derivatives (`lrcalc.models.enthalpy`).
@@ -94,7 +94,7 @@ def predict(
     """
     names = as_names(properties)
     if system.owned is not None:
-        _check_ghosts(names, pairs, field)
+        _check_ghosts(names, pairs)
     if check:
         check_system(model, system, names, field=field, allow_net_charge=allow_net_charge)
         model.check_species(system.numbers)
@@ -106,18 +106,17 @@ def predict(
     return call_model(model, system, pairs, field, names, options).results(names)
 
 
-def _check_ghosts(names: set[str], pairs: Pairs | None, field: Field | None) -> None:
+def _check_ghosts(names: set[str], pairs: Pairs | None) -> None:
     """Refuse what would count ghosts; their forces go back to their owners, whom others know."""
     if pairs is None:
         raise ValueError(
             "`system.owned` marks ghosts, but `pairs` is None: give the pairs of atoms and ghosts, "
             "for instance build_pairs(system._replace(pbc=torch.zeros_like(system.pbc)), cutoff)"
         )
-    if field is not None or names - WITH_GHOSTS:
-        what = f"a field ({field})" if field is not None else f"{sorted(names - WITH_GHOSTS)}"
+    if names & WITHOUT_GHOSTS:
         raise ValueError(
-            f"`system.owned` marks ghosts, with which {what} cannot be had, only "
-            f"{sorted(WITH_GHOSTS)}: use periodic pairs instead of ghosts (`owned=None`)"
+            f"`system.owned` marks ghosts, with which {sorted(names & WITHOUT_GHOSTS)} cannot be "
+            "had: use periodic pairs instead of ghosts (`owned=None`)"
         )
 
 
@@ -254,7 +253,7 @@ class Prediction:
         if lever is None or not self.options.asr_projection:
             return lever
         levers_only = (~is_exact(system, self.terms)).double()[:, None, None]
-        return lever - (levers_only * sum_rule_residual(lever, system))[system.batch]
+        return subtract(lever, levers_only * sum_rule_residual(lever, system), system)
 
     @cached_property
     def _bare_levers(self) -> Tensor | None:
@@ -303,7 +302,7 @@ class Prediction:
         """Born charges ``[atom, field, displacement]``, (N, 3, 3), e."""
         if not self.options.asr_projection:
             return self.raw_born
-        return self.raw_born - self.born_residual[self.system.batch]
+        return subtract(self.raw_born, self.born_residual, self.system)
 
     @cached_property
     def polarizability(self) -> Tensor:
@@ -356,7 +355,15 @@ class Prediction:
 def sum_rule_residual(born: Tensor, system: System) -> Tensor:
     """Violation of the acoustic sum rule per atom, ``(Σ_i born_i - Q 1)/N``, (S, 3, 3), e."""
     n = system.n_structures
-    count = sum_by_structure(torch.ones_like(born[:, 0, 0]), system.batch, n)
+    ones = torch.ones_like(born[:, 0, 0])
+    counted = ones if system.owned is None else ones * system.owned
+    count = sum_by_structure(counted, system.batch, n)
     unit = torch.eye(3, dtype=torch.float64, device=born.device)
     charge = system.total_charge.double()[:, None, None] * unit
     return (sum_by_structure(born, system.batch, n) - charge) / count[:, None, None]
+
+
+def subtract(born: Tensor, residual: Tensor, system: System) -> Tensor:
+    """Take the residual (S, 3, 3) off each atom's Born charge, ghosts excepted."""
+    each = residual[system.batch]
+    return born - (each if system.owned is None else each * system.owned[:, None, None])

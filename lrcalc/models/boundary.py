@@ -80,10 +80,12 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
     finite = ~system.pbc.any(1) if volume_per_atom is not None else torch.zeros_like(slab)
     if not bool((slab | finite).any()):
         return alpha
+    counted = slice(None) if system.owned is None else system.owned
+    batch, positions = system.batch[counted], system.positions[counted]
     total = list(alpha)
     unit = torch.eye(3, dtype=alpha.dtype, device=alpha.device)
     if bool(finite.any()) and volume_per_atom is not None:
-        atoms = torch.bincount(system.batch, minlength=system.n_structures).tolist()
+        atoms = torch.bincount(batch, minlength=system.n_structures).tolist()
         for k in torch.nonzero(finite)[:, 0].tolist():
             inside = unit + alpha[k] / (3.0 * EPSILON_0 * atoms[k] * volume_per_atom)
             total[k] = torch.linalg.solve(inside, alpha[k])
@@ -92,7 +94,7 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
         for k in torch.nonzero(slab)[:, 0].tolist():
             n = normal[k]
             height = (third[k] * n).sum().abs()
-            filled = thickness(system.positions[system.batch == k].double() @ n, height)
+            filled = thickness(positions[batch == k].double() @ n, height)
             along = alpha[k] @ n
             stiffness = EPSILON_0 * area[k] * filled + n @ along
             total[k] = alpha[k] - along[:, None] * along[None, :] / stiffness

@@ -18,6 +18,7 @@ from lrcalc.models.backbone import (
     species_table,
 )
 from lrcalc.models.card import VOLUME_PER_ATOM
+from lrcalc.models.ghosts import owned_readings
 from lrcalc.models.options import DEFAULTS
 from lrcalc.models.readout import Readings, Readout
 from lrcalc.models.screening import charge_screening, screening_factor
@@ -150,6 +151,13 @@ class Potential(nn.Module):
         return self.backbone.cutoff
 
     @property
+    def reach(self) -> float:
+        """How far what an owned atom feels depends on others, Å: ghosts are needed so far."""
+        local = self.readout.charges == "local" and self.ewald is not None
+        handed = self.readout.transfer_cutoff if local else 0.0
+        return self.backbone.layers * self.cutoff + handed
+
+    @property
     def screening(self) -> float:
         """Screening factor of the card: physical over latent charges."""
         return screening_factor(self.metadata)
@@ -172,7 +180,8 @@ class Potential(nn.Module):
         system : System
             Positions may be float64 with a float32 model: pair vectors are formed first.
         pairs : Pairs
-            Within `cutoff` at least; farther pairs contribute nothing.
+            Within `cutoff` at least; farther pairs contribute nothing. Of a system with ghosts
+            (`System.owned`) those of the ghosts too, see `lrcalc.models.ghosts`.
         surface : bool
             Evaluate the polarizability surface, if there is one; energies do not need it.
 
@@ -193,9 +202,10 @@ class Potential(nn.Module):
             self.check_species(system.numbers)
             raise
         features, readings = self.read(system, pairs, vectors)
-        local = readings.energies.double() + reference
         if system.owned is not None:
-            local = torch.where(system.owned, local, 0.0)
+            readings = owned_readings(readings, system.owned, pairs)
+            reference = reference * system.owned
+        local = readings.energies.double() + reference
         energy = sum_by_structure(local, system.batch, system.n_structures)
         if self.ewald is None:
             return Terms(energy, readings, None, vectors)
@@ -212,7 +222,8 @@ class Potential(nn.Module):
         )
         alpha = None
         if surface and self.surface is not None:
-            alpha = self.surface(features, species, system.batch, system.n_structures)
+            sizes = (system.batch, system.n_structures)
+            alpha = self.surface(features, species, *sizes, system.owned)
         total = energy + electrostatics.energy.double()
         volume = self.metadata.get("polarizability", {}).get(VOLUME_PER_ATOM)
         return Terms(total, readings, electrostatics, vectors, alpha, volume)

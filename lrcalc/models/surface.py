@@ -51,7 +51,12 @@ class PolarizabilitySurface(nn.Module):
         self.register_buffer("unit", torch.ones(()))
 
     def forward(
-        self, features: Features, species: Tensor, batch: Tensor, n_structures: int
+        self,
+        features: Features,
+        species: Tensor,
+        batch: Tensor,
+        n_structures: int,
+        owned: Tensor | None = None,
     ) -> Tensor:
         """Return the polarizability of each structure, shape (S, 3, 3), e Å²/V, float64.
 
@@ -64,6 +69,8 @@ class PolarizabilitySurface(nn.Module):
             Structure of each atom.
         n_structures : int
             S.
+        owned : Tensor or None, shape (N,), bool
+            Atoms that count (`System.owned`).
         """
         hidden = torch.nn.functional.silu(torch.matmul(features.scalars, self.layer1))
         atoms = torch.arange(len(species), device=species.device)
@@ -73,5 +80,7 @@ class PolarizabilitySurface(nn.Module):
         scalar = out[:, 0] + self.constant[species]
         unit = torch.eye(3, dtype=scalar.dtype, device=scalar.device)
         tensor = scalar[:, None, None] * unit + quadrupole_from_spherical(spherical)
+        if owned is not None:
+            tensor = tensor * owned[:, None, None]
         total = sum_by_structure(tensor.double(), batch, n_structures)
         return self.unit.double() * total

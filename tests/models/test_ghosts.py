@@ -1,73 +1,117 @@
-"""Ghosts instead of periodic pairs: energies of owned atoms, forces handed back to owners."""
+"""A periodic cell, and the same with its images given as ghosts and pairs from outside."""
 
 import pytest
 import torch
 
-from lrcalc import from_ase, predict
+from lrcalc import Field, from_ase, predict
 from lrcalc.electrostatics import electrostatic_energy
-from lrcalc.fields import Field
+from lrcalc.models import backbone as backbones
+from lrcalc.models.backbone import register_backbone
 from lrcalc.models.explicit_images import explicit_images
 from lrcalc.neighbors import build_pairs
 from tests.conftest import random_potential
-from tests.electrostatics.test_energy import CELL, system
+from tests.electrostatics.test_energy import CELL
+from tests.electrostatics.test_energy import system as electrostatic_system
+from tests.models.test_backbone import Messages
 from tests.sample_structures import cluster, water_box
 
+WANTED = ("energy", "forces", "stress", "dipole", "polarization", "charges",
+          "born_effective_charges")  # fmt: skip
 
-def with_ghosts(system, reach):
-    """The same structures with the images within reach as atoms, and whose they are."""
+
+def with_ghosts(system, potential, reach):
+    """The system with images as ghosts, their pairs, and whose images they are."""
     images = explicit_images(system, reach)
-    positions = images.system.positions.detach()
-    owned = torch.zeros(len(positions), dtype=torch.bool)
+    owned = torch.zeros(len(images.origin), dtype=torch.bool)
     owned[images.primary] = True
-    ghosts = images.system._replace(
-        positions=positions, cell=system.cell, pbc=system.pbc, owned=owned
-    )
-    return ghosts, images
+    pairs = build_pairs(images.system, potential.cutoff)
+    ghosts = images.system._replace(cell=system.cell, pbc=system.pbc, owned=owned)
+    return ghosts, pairs, images
 
 
-@pytest.mark.parametrize("charges", ["local", "atomic"])
-@pytest.mark.parametrize("level", ["sr", "u", "uQ", "uiu"])
-def test_ghosts_give_what_periodic_pairs_give(level, charges):
+def folded(values, images):
+    """Add rows of ghosts to the atoms that they are images of."""
+    total = values.new_zeros((len(images.primary), *values.shape[1:]))
+    return total.index_add(0, images.origin, values)
+
+
+@pytest.mark.parametrize("field", [None, Field("electric_field", (0.02, -0.01, 0.03))])
+@pytest.mark.parametrize(
+    ("level", "options"),
+    [
+        ("sr", {}),
+        ("uQ", {}),
+        ("u", {"charges": "atomic"}),
+        ("uiu", {"anisotropic": True, "surface": 4}),
+        ("u", {"backbone": "messages", "width": 6}),
+    ],
+    ids=str,
+)
+def test_ghosts_are_the_images_of_a_periodic_cell(level, options, field, monkeypatch):
+    monkeypatch.setattr(backbones, "BACKBONES", dict(backbones.BACKBONES))
+    register_backbone("messages", Messages, {"cutoff": 4.0, "width": 8})
+    system = from_ase(water_box(n=3))
+    cutoff = {"cutoff": 3.0, "transfer_cutoff": 2.5}
+    potential = random_potential(water_box(n=3), level=level, **cutoff, **options)
+    names = {"energy", "forces"} if level == "sr" else set(WANTED)
+    if level == "uiu":
+        names |= {"polarizability", "dielectric_tensor"}
+    if options.get("charges") == "atomic":
+        names -= {"stress", "dipole", "polarization"}  # not in a field, or by wrapped positions
+    if level == "sr" and field is not None:
+        return
+    given = {"field": field, "properties": names}
+    expected = predict(potential, system, build_pairs(system, potential.cutoff), **given)
+    ghosts, pairs, images = with_ghosts(system, potential, potential.reach + 0.01)
+    result = predict(potential, ghosts, pairs, **given)
+    for name in ("forces", "born_effective_charges"):
+        if name in result:
+            result[name] = folded(result[name], images)
+    if "charges" in result:
+        assert not result["charges"][~ghosts.owned].any()
+        result["charges"] = result["charges"][images.primary]
+    for name in names:
+        torch.testing.assert_close(result[name], expected[name], rtol=0, atol=1e-10, msg=name)
+    assert expected["forces"].abs().max() > 1e-2
+    if "charges" in names:
+        # ghosts out to the cutoff alone do not hear all that decides what they hand out
+        ghosts, pairs, images = with_ghosts(system, potential, potential.cutoff)
+        poor = predict(potential, ghosts, pairs, field=field, properties="energy")["energy"]
+        enough = options.get("charges") == "atomic"
+        assert bool((poor - expected["energy"]).abs().max() < 1e-10) == enough
+
+
+def test_ghosts_of_a_batch():
+    """A box and a cluster, which has no images, in one call."""
     box = water_box(n=3)
-    potential = random_potential(box, level=level, charges=charges, accuracy=1e-6)
-    for structures in ([box], [box, cluster()]):
-        system = from_ase(structures)
-        asked = ["energy", "forces"] + (["stress"] if len(structures) == 1 else [])
-        expected = predict(potential, system, properties=asked)
-        ghosts, images = with_ghosts(system, potential.cutoff + 3.5)
-        assert len(ghosts.numbers) > 4 * len(system.numbers)
-        pairs = build_pairs(images.system, potential.cutoff)
-        found = predict(potential, ghosts, pairs, properties=asked)
-        torch.testing.assert_close(found["energy"], expected["energy"], rtol=1e-10, atol=1e-9)
-        if "stress" in asked:
-            torch.testing.assert_close(found["stress"], expected["stress"], rtol=1e-8, atol=1e-9)
-        forces = torch.zeros_like(expected["forces"])
-        forces.index_add_(0, images.origin, found["forces"])
-        torch.testing.assert_close(forces, expected["forces"], rtol=1e-8, atol=1e-8)
+    potential = random_potential(box, level="u", cutoff=3.0, transfer_cutoff=2.5)
+    system = from_ase([box, cluster()])
+    expected = predict(potential, system)
+    ghosts, pairs, images = with_ghosts(system, potential, potential.reach + 0.01)
+    result = predict(potential, ghosts, pairs)
+    torch.testing.assert_close(result["energy"], expected["energy"], rtol=0, atol=1e-10)
+    forces = folded(result["forces"], images)
+    torch.testing.assert_close(forces, expected["forces"], rtol=0, atol=1e-10)
 
 
 def test_what_ghosts_cannot_have_is_refused():
     box = water_box(n=3)
-    potential = random_potential(box, level="u")
-    ghosts, images = with_ghosts(from_ase(box), potential.cutoff)
-    pairs = build_pairs(images.system, potential.cutoff)
+    potential = random_potential(box, level="uiq", cutoff=3.0)
+    ghosts, pairs, _ = with_ghosts(from_ase(box), potential, potential.cutoff)
     with pytest.raises(ValueError, match="`pairs` is None"):
         predict(potential, ghosts)
-    with pytest.raises(ValueError, match="'dipole'"):
-        predict(potential, ghosts, pairs, properties="dipole")
-    with pytest.raises(ValueError, match="a field"):
-        predict(potential, ghosts, pairs, Field("electric_field", (0.1, 0.0, 0.0)))
-    flowing = random_potential(box, level="uiq")
+    with pytest.raises(ValueError, match="'quadrupole'"):
+        predict(potential, ghosts, pairs, properties="quadrupole")
     with pytest.raises(ValueError, match=r"multipoles.pair.*ghost"):
-        predict(flowing, ghosts, pairs)
-    r, m = system("u")
+        predict(potential, ghosts, pairs)
+    r, m = electrostatic_system("u")
     with pytest.raises(ValueError, match=r"`owned` is .* \(5,\)"):
-        flowing.ewald(r, CELL, m, owned=torch.ones(5, dtype=torch.bool))
+        potential.ewald(r, CELL, m, owned=torch.ones(5, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("iterations", [0, None])
 def test_the_sum_runs_over_owned_atoms(iterations):
-    r, m = system("uQiqiu")
+    r, m = electrostatic_system("uQiqiu")
     ewald = random_potential(water_box(n=3), level="u").ewald
     ewald.iterations, ewald.method = iterations, "direct"
     twice = type(m)(*(x.repeat_interleave(2, 0) for x in m[:5]))
