@@ -93,8 +93,9 @@ class Bound(NamedTuple):
     plan : DirectPlan
     cell : Tensor, shape (B, 3, 3), Å
     phases : Phases
-    tables : tuple of Tensor, shape (B, width, M)
-        Complex phases over n₁ and over n₂, from the most negative index.
+    tables : tuple of Tensor, shape (M, B, width)
+        Complex phases over n₁ and over n₂, from the most negative index: first, so that whole
+        rows are picked.
     waves : tuple of Waves
         All of them, if they are kept.
     """
@@ -195,8 +196,9 @@ class Direct:
         # complex numbers pass half as often through memory as their parts, which the matrix
         # products want
         one, two = plan.limits[:2]
-        phases = bound.tables[0][..., first + one] * bound.tables[1][..., second + two]
-        plane = torch.cat([phases.real, phases.imag], 1)
+        left, right = bound.tables
+        phases = left.index_select(0, first + one) * right.index_select(0, second + two)
+        plane = torch.cat([phases.real, phases.imag], -1).permute(1, 2, 0)
         n1, n2 = first.to(weight.dtype), second.to(weight.dtype)
         powers = torch.stack([torch.ones_like(n1), n1, n2, n1 * n1, n1 * n2, n2 * n2])
         return Waves(plane, weight, powers)
@@ -287,7 +289,7 @@ def _index_box(cell: Tensor, k_cutoff: float) -> tuple[Tensor, Tensor, tuple[int
 def _table(coordinate: Tensor, limit: int) -> Tensor:
     """Calculate exp(2πi n s) for each n from -limit to limit."""
     grid = torch.arange(-limit, limit + 1, device=coordinate.device).to(coordinate.dtype)
-    angle = 2.0 * pi * coordinate[..., None] * grid
+    angle = 2.0 * pi * grid[:, None, None] * coordinate
     return torch.complex(angle.cos(), angle.sin())
 
 
