@@ -11,6 +11,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from lrcalc.evaluator import Evaluator
 from lrcalc.models.potential import Potential
+from lrcalc.training.composition import composition_part
 
 BORN_KEYS = ("REF_born", "born_effective_charges", "born")
 """Columns (N, 9) or (N, 3, 3) in which files keep ``born[atom, field, displacement]``."""
@@ -136,9 +137,13 @@ def polarizability_parts(model: np.ndarray, data: np.ndarray) -> dict[str, Error
     return {"isotropic": errors(iso, data_iso), "anisotropic": errors(aniso, data_aniso)}
 
 
-def summarise(values: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Errors]:
+def summarise(
+    values: dict[str, tuple[np.ndarray, np.ndarray]], numbers: Sequence[np.ndarray] = ()
+) -> dict[str, Errors]:
     """Error statistics of what `collect` returned.
 
+    With atomic ``numbers`` of the structures that have energies, R² of energies is that of what
+    the composition leaves of them (NaN where it leaves nothing, as of a single structure).
     ``energy_shifted`` leaves out a constant offset between the data's and the model's energies;
     Born charges come as ``born``, ``born_diagonal`` and ``born_offdiagonal``, polarizabilities as
     ``polarizability_isotropic`` and ``polarizability_anisotropic``.
@@ -153,8 +158,13 @@ def summarise(values: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Err
         elif name == "polarizability":
             parts = polarizability_parts(model, data)
             out |= {f"polarizability_{part}": e for part, e in parts.items()}
+        elif name == "energy":
+            sizes = np.array([len(one) for one in numbers])
+            part = composition_part(data * sizes, numbers) / sizes if len(sizes) else 0.0
+            out["energy"] = errors(model - part, data - part)
+            if len(data) > 1:
+                shift = (model - data).mean()
+                out["energy_shifted"] = errors(model - shift - part, data - part)
         else:
             out[name] = errors(model, data)
-        if name == "energy" and len(data) > 1:
-            out["energy_shifted"] = errors(model - (model - data).mean(), data)
     return out

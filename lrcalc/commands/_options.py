@@ -76,6 +76,21 @@ def add_split_arguments(group: Group, valid_every: int, note: str = "") -> None:
     )
 
 
+def frames_of(text: str) -> slice:
+    """'3::7' → slice(3, None, 7); '5' → the one frame: ASE's index syntax."""
+    try:
+        parts = [int(p) if p else None for p in text.split(":")]
+    except ValueError:
+        raise ValueError(f"`--frames` is {text!r} but must look like 3, 3:10 or 3::7") from None
+    if len(parts) == 1 and parts[0] is not None:
+        return slice(parts[0], parts[0] + 1 or None)
+    if parts[2:] == [0]:
+        raise ValueError(f"`--frames` is {text!r}: a step of 0 never moves on; give 1 or more")
+    if not 2 <= len(parts) <= 3:
+        raise ValueError(f"`--frames` is {text!r} but must look like 3, 3:10 or 3::7")
+    return slice(*parts)
+
+
 def kept_out(args: argparse.Namespace) -> str:
     """Say in the card which frames were kept out."""
     return f"every {args.test_every}th frame of each file" if args.test_every else "none"

@@ -61,9 +61,10 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.evaluator import Evaluator
     from lrcalc.hashing import structure_hash
     from lrcalc.training.data import read_structures
+    from lrcalc.training.labels import has_label
     from lrcalc.training.remarks import describe_labels
 
-    steps = parse_slice(args.frames)
+    steps = _options.frames_of(args.frames)
     if args.local_field and not args.polarizability_unit:
         raise ValueError(
             f"`--local-field` {args.local_field} is about polarizabilities, which are compared "
@@ -106,10 +107,11 @@ def run(args: argparse.Namespace) -> int:
                 lambda: bar.update() or None,
                 lambda atoms: alphas.get(id(atoms)),
             )
+            numbers = [a.numbers for k in members if has_label(a := structures[k], "energy")]
             misfits |= set(unlike_model(values, [structures[k] for k in members]))
             report[group] = {
                 "frames": members,
-                **{k: v._asdict() for k, v in summarise(values).items()},
+                **{k: v._asdict() for k, v in summarise(values, numbers).items()},
             }
     print(table(report))
     for line in sorted(misfits):
@@ -270,19 +272,6 @@ def table(report: dict[str, Any]) -> str:
                 )
     if any("energy_shifted" in report.get(group, {}) for group in ("kept_out", "training")):
         lines.append("energy_shifted leaves out a constant offset between data and model")
+    if any("energy" in report.get(group, {}) for group in ("kept_out", "training")):
+        lines.append("R² of energies: of what the composition (an energy a species) leaves of them")
     return "\n".join(lines)
-
-
-def parse_slice(text: str) -> slice:
-    """'3::7' → slice(3, None, 7); '5' → the one frame."""
-    try:
-        parts = [int(p) if p else None for p in text.split(":")]
-    except ValueError:
-        raise ValueError(f"`--frames` is {text!r} but must look like 3, 3:10 or 3::7") from None
-    if len(parts) == 1 and parts[0] is not None:
-        return slice(parts[0], parts[0] + 1 or None)
-    if parts[2:] == [0]:
-        raise ValueError(f"`--frames` is {text!r}: a step of 0 never moves on; give 1 or more")
-    if not 2 <= len(parts) <= 3:
-        raise ValueError(f"`--frames` is {text!r} but must look like 3, 3:10 or 3::7")
-    return slice(*parts)

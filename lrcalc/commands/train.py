@@ -16,6 +16,9 @@ from lrcalc.progress import progress_bar
 from lrcalc.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lrcalc.models.potential import Potential
     from lrcalc.training.data import Frame
 
 FITTED = tuple(key for key in TrainingSettings._fields if key != "energy_boost")
@@ -29,6 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--valid", nargs="+", default=[], metavar="F", help="validation files")
     _options.add_split_arguments(data, 20, "without --valid: ")
     _options.add_label_arguments(data)
+    data.add_argument(
+        "--frames",
+        default=":",
+        metavar="INDEX",
+        help="frames of each training file to use, as in ASE: 3, :100, 3::7",
+    )
+    data.add_argument(
+        "--max-force",
+        type=float,
+        metavar="F",
+        help="leave out frames with a larger force on an atom, eV/Å (default: none)",
+    )
     data.add_argument(
         "--allow-images", action="store_true", help="accept cells smaller than the cutoff"
     )
@@ -73,11 +88,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, report, and write model, learning curve (CSV, PNG) and card."""
+    """Train, report, and write model, learning curve (CSV, PNG), parity plots and card."""
     from lrcalc.models.requests import check_device
     from lrcalc.training.afterwards import describe_model_stress
     from lrcalc.training.fit import fit, labels_used, validate
+    from lrcalc.training.history import describe_overfitting, read_history
     from lrcalc.training.permittivity import permittivity_of
+    from lrcalc.training.pictures import curve_picture
     from lrcalc.training.split import read_split
 
     check_device(args.device)
@@ -91,9 +108,12 @@ def run(args: argparse.Namespace) -> int:
     split = read_split(
         args.train, args.valid, args.cutoff, args.valid_every, args.test_every,
         allow_images=args.allow_images, keys=_options.label_keys(args), level=args.level,
+        frames=_options.frames_of(args.frames),
+        max_force=math.inf if args.max_force is None else args.max_force,
     )  # fmt: skip
     epsilon = permittivity_of(split["stated"], args.epsilon_infinity, args.level)
-    for line in [*(f"warning: {w}" for w in split["warnings"]), *epsilon.lines]:
+    warnings = [f"warning: {w}" for w in split["warnings"]]
+    for line in [*split["notes"], *warnings, *epsilon.lines]:
         print(line)
     print(f"{len(split['training'])} training, {len(split['validation'])} validation, "
           f"{len(split['test'])} test frames")  # fmt: skip
@@ -122,22 +142,23 @@ def run(args: argparse.Namespace) -> int:
                 f"E {1e3 * row['valid_energy']:.2f} meV/atom"
             )
             if int(row["epoch"]) % 10 == 0 or int(row["epoch"]) == settings.epochs:
-                plot_curve(output)
+                curve_picture(output)
 
         best = fit(
             split["training"], split["validation"], config, settings, output,
             metadata=metadata, report=report, note=bar.write, restart=args.restart,
         )  # fmt: skip
-    plot_curve(output)
+    pictures = [curve_picture(output), parity(best, split["validation"], args.device, output)]
     misfit = describe_model_stress(best, [*split["validation"], *split["training"]], args.device)
-    if misfit:
-        print(f"\nwarning: {misfit}")
+    overfitted = describe_overfitting(read_history(output.with_suffix(".csv")))
+    for warning in filter(None, [misfit, overfitted]):
+        print(f"\nwarning: {warning}")
     minutes = (time.perf_counter() - started) / 60
     done = f"{epochs} epochs in {minutes:.1f} min"
     if not epochs:
         done = "nothing left to train: give more --epochs or --patience, or --restart"
     print(f"\n{output} ({output.stat().st_size / 1e3:.0f} kB): {done}; "
-          f"curve in {output.with_suffix('.csv')} and {output.with_suffix('.png')}")  # fmt: skip
+          f"curve in {output.with_suffix('.csv')}; {' and '.join(map(str, pictures))}")  # fmt: skip
     if split["test"]:
         errors = validate(best, split["test"], settings, _no_shift(split["test"]))
         print(
@@ -146,6 +167,23 @@ def run(args: argparse.Namespace) -> int:
             + " (meV/atom, meV/Å, meV/Å³; energies without file shift)"
         )
     return 0
+
+
+def parity(best: Potential, frames: Sequence[Frame], device: str, output: Path) -> Path:
+    """Print the errors of the validation frames; draw model against labels beside the model."""
+    from lrcalc.evaluation import errors
+    from lrcalc.training.afterwards import predictions
+    from lrcalc.training.pictures import parity_picture
+
+    values = predictions(best, frames, device)
+    found = {name: errors(*pair) for name, pair in values.items()}
+    energy, forces = found["energy"], found["forces"]
+    print(
+        f"\nvalidation ({len(frames)} frames): energy {1e3 * energy.rmse:.3g} meV/atom (R² "
+        f"{energy.r2:.4f} of what the composition leaves), forces {1e3 * forces.rmse:.3g} meV/Å "
+        f"(R² {forces.r2:.4f})"
+    )
+    return parity_picture(values, found, output.with_name(f"{output.stem}-parity.png"))
 
 
 def _no_shift(frames: list[Frame]) -> Any:
@@ -170,24 +208,3 @@ def command_line(args: argparse.Namespace) -> str:
         else:
             words.append(f"{flag} {json.dumps(value) if ' ' in str(value) else value}")
     return " ".join(words)
-
-
-def plot_curve(output: Path) -> None:
-    """Draw the learning curve next to the model."""
-    import numpy as np
-    from matplotlib.figure import Figure
-
-    table = np.genfromtxt(output.with_suffix(".csv"), delimiter=",", names=True)
-    table = np.atleast_1d(table)
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for axis, key, unit in ((left, "forces", "meV/Å"), (right, "energy", "meV/atom")):
-        curves = {"training": table[f"train_{key}"], "validation": table[f"valid_{key}"]}
-        for label, values in curves.items():
-            axis.plot(table["epoch"], 1e3 * values, label=label)
-        if any((values > 0).any() for values in curves.values()):
-            axis.set_yscale("log")
-        axis.set(xlabel="epoch", ylabel=f"{key} RMSE ({unit})")
-        axis.grid(True, which="both", alpha=0.3)
-    left.legend(frameon=False)
-    figure.savefig(output.with_suffix(".png"), dpi=120)

@@ -9,6 +9,7 @@ import torch
 
 from lrcalc.models.potential import Potential
 from lrcalc.system import volumes
+from lrcalc.training.composition import counts_of
 from lrcalc.training.data import Frame, batch_to, collate
 from lrcalc.training.loss import residuals
 from lrcalc.training.scales import Slope, describe_stress_ratio, slope
@@ -42,6 +43,38 @@ def stress_slope(potential: Potential, frames: Sequence[Frame], device: str) -> 
     pair = [np.concatenate(x) for x in (labels, made)]
     varying = [x - x.mean(0) if len(frames) > 2 else x for x in pair]
     return slope(*varying)
+
+
+def predictions(
+    potential: Potential, frames: Sequence[Frame], device: str
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Model and labels: ``energy`` (eV/atom) without the composition's part, ``forces`` (eV/Å).
+
+    That part is the reference energies of the model, which were fitted to the training frames.
+    Energies of files after the first are compared without the mean offset to the model's.
+    """
+    made: dict[str, list[np.ndarray]] = {"energy": [], "forces": []}
+    data: dict[str, list[np.ndarray]] = {"energy": [], "forces": []}
+    reference = potential.reference_energy.cpu().numpy()
+    for frame in frames:
+        batch = batch_to(collate([frame]), device)
+        shifts = torch.zeros(1 + frame.source, dtype=torch.float64, device=device)
+        left = residuals(potential, batch, shifts, training=False, stress=False)
+        counts = counts_of([frame.system.numbers.numpy()], potential.species)
+        targets = {
+            "energy": (frame.energy - counts @ reference) / len(frame.system.numbers),
+            "forces": frame.forces.numpy(),
+        }
+        for name, label in targets.items():
+            data[name].append(label)
+            made[name].append(label - getattr(left, name).detach().cpu().numpy())
+    pairs = {name: (np.concatenate(made[name]), np.concatenate(data[name])) for name in made}
+    energies, labels = pairs["energy"]
+    sources = np.array([frame.source for frame in frames])
+    for source in set(sources.tolist()) - {0}:
+        own = sources == source
+        energies[own] += (labels[own] - energies[own]).mean()
+    return pairs
 
 
 def describe_model_stress(potential: Potential, frames: Sequence[Frame], device: str) -> str | None:

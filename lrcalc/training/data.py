@@ -22,6 +22,7 @@ from lrcalc.hashing import hash_of
 from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.structures.formats import XYZ, find, kind_of
 from lrcalc.system import System, from_ase
+from lrcalc.training.composition import composition_fit
 from lrcalc.training.labels import LabelKeys, check_labels, take_labels
 
 ENTRY = re.compile(r"(?:^|\s)([A-Za-z_][\w.\-]*)\s*=")
@@ -133,6 +134,7 @@ def make_frames(
     source: int = 0,
     *,
     allow_images: bool = False,
+    numbers: Sequence[int] | None = None,
 ) -> list[Frame]:
     """Label, validate and find the neighbours of all structures of one file.
 
@@ -148,10 +150,13 @@ def make_frames(
     allow_images : bool
         Accept cells so small that an atom sees its own periodic image, whose forces cancel and
         cannot be learned from.
+    numbers : sequence of int, optional
+        Which frames of the file they are, for errors; the first ones by default.
     """
-    has_stress = check_labels(structures, path)
+    numbers = range(len(structures)) if numbers is None else numbers
+    has_stress = check_labels(structures, path, numbers)
     frames = []
-    for index, atoms in enumerate(structures):
+    for index, atoms in zip(numbers, structures, strict=True):
         try:
             system = from_ase(atoms)
             if not allow_images:
@@ -170,9 +175,11 @@ def make_frames(
     return frames
 
 
-def check_boundaries(structures: Sequence[Atoms], path: str | Path, level: str) -> None:
+def check_boundaries(
+    structures: Sequence[Atoms], path: str | Path, level: str, numbers: Sequence[int]
+) -> None:
     """Refuse one periodic direction, for which there is no electrostatic sum, naming the frame."""
-    for index, atoms in enumerate(structures):
+    for index, atoms in zip(numbers, structures, strict=True):
         if level != "sr" and int(np.sum(atoms.pbc)) == 1:
             raise ValueError(
                 f"{path}: frame {index} has pbc {atoms.pbc.tolist()}: one periodic direction is "
@@ -214,16 +221,10 @@ def frame_hash(frame: Frame) -> str:
 
 
 def reference_energies(frames: Sequence[Frame], species: tuple[int, ...]) -> Tensor:
-    """Per-species energies (eV, float64) that fit the totals by least squares.
-
-    Where compositions do not determine them (all frames alike), the smallest ones that do the job.
-    """
-    counts = torch.stack(
-        [torch.stack([(f.system.numbers == z).sum() for z in species]) for f in frames]
-    ).double()
-    energy = torch.tensor([f.energy for f in frames], dtype=torch.float64)
-    solution = np.linalg.lstsq(counts.numpy(), energy.numpy(), rcond=1e-10)[0]
-    return torch.from_numpy(solution)
+    """Per-species energies (eV, float64) that fit the totals (`composition_fit`)."""
+    energies = np.array([f.energy for f in frames])
+    numbers = [f.system.numbers.numpy() for f in frames]
+    return torch.from_numpy(composition_fit(energies, numbers, species))
 
 
 def collate(frames: Sequence[Frame]) -> Batch:

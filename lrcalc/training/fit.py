@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
 import math
 import os
 import time
@@ -15,19 +14,14 @@ import torch
 from torch import Tensor
 
 from lrcalc.checkpoint import save
-from lrcalc.files import replacing
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.potential import Potential
 from lrcalc.models.sign import fix_sign
 from lrcalc.training.data import Frame, batch_to, check_species, collate, reference_energies
+from lrcalc.training.history import COLUMNS, write_history
 from lrcalc.training.loss import Accumulator, Weights, gradient_is_finite, loss, residuals
 from lrcalc.training.settings import TrainingSettings, check_numbers
-from lrcalc.training.state import State, identity, resume, write_state
-
-COLUMNS = [
-    "epoch", "learning_rate", "loss", "train_energy", "train_forces", "valid_energy",
-    "valid_forces", "valid_stress", "seconds",
-]  # fmt: skip
+from lrcalc.training.state import State, averaged_model, identity, resume, write_state
 
 
 def fit(
@@ -94,10 +88,13 @@ def fit(
     n_sources = 1 + max(f.source for f in [*train, *valid])
     if len(progress["shifts"]) != n_sources:
         progress["shifts"] = torch.zeros(n_sources, dtype=torch.float64)
+    sample = seen_sample(train, len(valid))
     while progress["epoch"] < settings.epochs and progress["stale"] < settings.patience:
         started = time.perf_counter()
         row = _epoch(state, train, settings)
-        row |= validate(state.average, valid, settings, progress["shifts"])
+        row |= validate(state.averaged, valid, settings, progress["shifts"])
+        seen = validate(state.averaged, sample, settings, progress["shifts"], stress=False)
+        row |= {f"seen_{key}": seen[f"valid_{key}"] for key in ("energy", "forces")}
         row["seconds"] = time.perf_counter() - started
         progress["epoch"] += 1
         row["epoch"] = progress["epoch"]
@@ -112,7 +109,7 @@ def fit(
 
 def best_of(state: State, train: Sequence[Frame], settings: TrainingSettings) -> Potential:
     """Return the averaged weights of the best epoch, with their errors in the card."""
-    best = copy.deepcopy(state.average)
+    best = copy.deepcopy(state.averaged)
     best.load_state_dict(state.progress["best_state"])
     if state.progress["best_errors"]:
         best.metadata["errors"] = state.progress["best_errors"]
@@ -152,7 +149,7 @@ def _start(
     potential.to(settings.device)
     sample = batch_to(collate(train[:: max(1, len(train) // 8)][:8]), settings.device)
     potential.calibrate(sample.system, sample.pairs)
-    average = copy.deepcopy(potential).requires_grad_(False)
+    average = averaged_model(potential, settings.ema)
     optimizer = torch.optim.AdamW(
         potential.parameters(),
         lr=settings.learning_rate,
@@ -161,7 +158,7 @@ def _start(
     )
     progress = {
         "epoch": 0, "step": 0, "best": math.inf, "stale": 0, "history": [],
-        "best_state": copy.deepcopy(average.state_dict()), "best_errors": {},
+        "best_state": copy.deepcopy(potential.state_dict()), "best_errors": {},
         "shifts": torch.zeros(0, dtype=torch.float64),
     }  # fmt: skip
     return State(potential, average, optimizer, progress)
@@ -200,7 +197,7 @@ def _epoch(state: State, train: Sequence[Frame], settings: TrainingSettings) -> 
         torch.nn.utils.clip_grad_norm_(potential.parameters(), 10.0)
         state.optimizer.step()
         progress["step"] += 1
-        _update_average(state, settings.ema)
+        state.average.update_parameters(potential)
         measured.add(errors)
         losses.append(float(value.detach()))
         for source, error in zip(
@@ -244,23 +241,29 @@ def _shuffled(
         yield [train[k] for k in order[start : start + settings.batch_size]]
 
 
-@torch.no_grad()
-def _update_average(state: State, decay: float) -> None:
-    # a young average must not remember the random start
-    decay = min(decay, (1 + state.progress["step"]) / (10 + state.progress["step"]))
-    for mean, new in zip(state.average.parameters(), state.potential.parameters(), strict=True):
-        mean.lerp_(new, 1.0 - decay)
+def seen_sample(train: Sequence[Frame], n_valid: int) -> Sequence[Frame]:
+    """Training frames from all over the data that tell what the averaged weights know of them.
+
+    As many as validate, but no more than a twentieth (or four), which costs next to nothing.
+    """
+    n = min(n_valid, max(4, len(train) // 20), len(train))
+    return [train[k * len(train) // n] for k in range(n)]
 
 
 def validate(
-    potential: Potential, frames: Sequence[Frame], settings: TrainingSettings, shifts: Tensor
+    potential: Potential,
+    frames: Sequence[Frame],
+    settings: TrainingSettings,
+    shifts: Tensor,
+    *,
+    stress: bool = True,
 ) -> dict[str, float]:
     """Root mean square errors over ``frames`` (eV/atom, eV/Å, eV/Å³)."""
     measured = Accumulator()
     for start in range(0, len(frames), settings.batch_size):
         batch = batch_to(collate(frames[start : start + settings.batch_size]), settings.device)
         measured.add(
-            residuals(potential, batch, shifts.to(settings.device), training=False, stress=True)
+            residuals(potential, batch, shifts.to(settings.device), training=False, stress=stress)
         )
     return {f"valid_{key}": value for key, value in measured.rmse().items()}
 
@@ -285,7 +288,7 @@ def _keep_best(
         )
     if score < progress["best"]:
         progress["best"], progress["stale"] = score, 0
-        progress["best_state"] = copy.deepcopy(state.average.state_dict())
+        progress["best_state"] = copy.deepcopy(state.averaged.state_dict())
         progress["best_errors"] = {
             k: v for k, v in row.items() if k.startswith("valid_") and math.isfinite(v)
         }
@@ -301,11 +304,3 @@ def _rewrite(
     if state.progress["best_errors"]:
         save(best_of(state, train, settings), output)
     write_history(state.progress["history"], output.with_suffix(".csv"))
-
-
-def write_history(history: Sequence[Sequence[float]], path: Path) -> None:
-    """Write the learning curve (RMSE in eV/atom, eV/Å, eV/Å³) atomically."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        writer.writerows([[f"{x:.8g}" for x in row] for row in history])

@@ -175,10 +175,11 @@ def shaped(name: str, value: Any, n_atoms: int) -> Any:
     raise ValueError(f"its shape is {array.shape} but it must be {wanted}")
 
 
-def check_labels(structures: Sequence[Atoms], path: str | Path) -> bool:
+def check_labels(structures: Sequence[Atoms], path: str | Path, numbers: Sequence[int]) -> bool:
     """Check that all frames of a file carry the same labels; return whether that includes stress.
 
     A stress needs three periodic directions: frames without them neither need nor use one.
+    ``numbers`` says which frames of the file they are.
 
     Raises
     ------
@@ -187,7 +188,7 @@ def check_labels(structures: Sequence[Atoms], path: str | Path) -> bool:
         of labels changes.
     """
     first: tuple[int, bool] | None = None
-    for index, atoms in enumerate(structures):
+    for index, atoms in zip(numbers, structures, strict=True):
         for key in ("energy", "forces"):
             if not has_label(atoms, key):
                 raise ValueError(

@@ -10,21 +10,17 @@ enough to tell a sign, a unit or an order of components.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
-from scipy.sparse import coo_matrix
 
-from lrcalc.neighbors import build_pairs, pair_vectors
-from lrcalc.system import from_ase
+from lrcalc.training.composition import composition_part
 from lrcalc.training.labels import has_label
-from lrcalc.units import BOHR
-
-REACH, FUNCTIONS = 5.0, 10
-"""Å and number of radial functions of the pair potential."""
+from lrcalc.training.pair_fit import PairFit
+from lrcalc.units import BOHR, EV_PER_A3_IN_GPA, HARTREE
 
 MOST_FRAMES, MOST_ATOMS = 10, 1500
 """What is looked at: a sign needs no more."""
@@ -32,11 +28,10 @@ MOST_FRAMES, MOST_ATOMS = 10, 1500
 FOLLOWS = 0.7
 """Correlation from which on a slope means something."""
 
-GPA = 160.21766208
-"""GPa in an eV/Å³."""
+GPA = EV_PER_A3_IN_GPA
 
-HARTREE, KCAL = 27.211386246, 0.0433641153
-"""eV."""
+KCAL = 0.0433641153
+"""kcal/mol in eV."""
 
 STRESS_FACTORS = {
     "GPa": GPA, "kbar": 10 * GPA, "bar": 1e4 * GPA, "Pa": 1e9 * GPA, "MPa": 1e3 * GPA,
@@ -151,80 +146,9 @@ def _choose(structures: Sequence[Atoms]) -> list[Atoms]:
     return chosen
 
 
-class PairFit:
-    """A pair potential that matches the forces, and what it makes of each structure.
-
-    Attributes
-    ----------
-    share : float
-        R² of the forces (about zero); 0 where there are fewer than two for each parameter.
-    energies : ndarray (S,), eV
-    stresses : ndarray (S, 6), eV/Å³, ASE's order
-        0 without three periodic directions.
-    """
-
-    def __init__(self, structures: Sequence[Atoms]) -> None:
-        species = sorted({int(z) for a in structures for z in a.numbers})
-        kinds = {pair: k for k, pair in enumerate(combinations_with_replacement(species, 2))}
-        rows = [_design(a, kinds) for a in structures]
-        matrix = np.concatenate([forces for _, forces, _ in rows])
-        data = np.concatenate([np.ravel(a.calc.results["forces"]) for a in structures])
-        scale = np.sqrt(np.square(matrix).mean(0)) + 1e-12
-        matrix /= scale
-        normal = matrix.T @ matrix + 1e-4 * len(matrix) * np.eye(len(scale))
-        weights = np.linalg.solve(normal, matrix.T @ data)
-        size = float(data @ data)
-        left = float(np.square(matrix @ weights - data).sum())
-        # few numbers are matched by any potential, which then says nothing
-        used = int((scale > 1e-9).sum())
-        self.share = 1.0 - left / size if size > 0 and len(data) >= 2 * used else 0.0
-        weights = weights / scale
-        self.energies = np.array([energy @ weights for energy, _, _ in rows])
-        self.stresses = np.array([weights @ virial for _, _, virial in rows])
-
-
-def _design(atoms: Atoms, kinds: dict[tuple[int, int], int]) -> tuple[np.ndarray, ...]:
-    """Energy (B,), forces (3N, B) and stress (B, 6) of each function of each kind of pair."""
-    system = from_ase(atoms)
-    pairs = build_pairs(system, REACH)
-    i, j = pairs.i.numpy(), pairs.j.numpy()
-    d = pair_vectors(system, pairs).numpy()
-    r = np.linalg.norm(d, axis=1)
-    z = atoms.numbers
-    table = np.zeros((119, 119), dtype=int)
-    for (a, b), kind in kinds.items():
-        table[a, b] = table[b, a] = kind
-    kind = table[z[i], z[j]]
-    wave = np.arange(1, FUNCTIONS + 1) * (np.pi / REACH)
-    sine, cosine = np.sin(r[:, None] * wave), np.cos(r[:, None] * wave)
-    fade, slope_of_fade = ((1 - r / REACH) ** 2)[:, None], (-2 * (1 - r / REACH) / REACH)[:, None]
-    value = sine / r[:, None]
-    derivative = (wave * cosine - value) / r[:, None] * fade + value * slope_of_fade
-    pull = derivative[:, :, None] * (d / r[:, None])[:, None, :]
-    pull = pull.reshape(len(r), 3 * FUNCTIONS)
-    rows = np.arange(len(r))
-    ones = np.ones(len(r))
-    n, k = len(atoms), len(kinds)
-    by_kind = coo_matrix((ones, (kind, rows)), shape=(k, len(r))).tocsr()
-    by_atom = coo_matrix((ones, (i * k + kind, rows)), shape=(n * k, len(r))).tocsr()
-    energy = 0.5 * (by_kind @ (value * fade)).ravel()
-    forces = (by_atom @ pull).reshape(n, k * FUNCTIONS, 3).transpose(0, 2, 1).reshape(3 * n, -1)
-    virial = np.zeros((k * FUNCTIONS, 6))
-    if atoms.pbc.all():
-        pulls = pull.reshape(len(r), FUNCTIONS, 3)
-        for c, (a, b) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
-            virial[:, c] = 0.5 * (by_kind @ (pulls[:, :, a] * d[:, b, None])).ravel()
-        virial /= atoms.get_volume()
-    return energy, forces, virial
-
-
 def _without_composition(values: np.ndarray, structures: Sequence[Atoms]) -> np.ndarray:
     """Take off an energy for each species."""
-    species = sorted({int(z) for a in structures for z in a.numbers})
-    counts = np.array([[(a.numbers == z).sum() for z in species] for a in structures], dtype=float)
-    fit = np.linalg.lstsq(counts, values, rcond=1e-10)[0]
-    rest: np.ndarray = values - counts @ fit
-    return rest if np.abs(rest).max() > 1e-7 * np.abs(values).max() else np.zeros_like(rest)
+    return values - composition_part(values, [a.numbers for a in structures])
 
 
 def _energy_line(structures: Sequence[Atoms], fitted: PairFit) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from lrcalc.hashing import structure_hash
@@ -24,6 +26,9 @@ from lrcalc.training.scales import describe_scales
 LARGE_FORCE = 50.0
 """eV/Å; a larger component is reported as an outlier."""
 
+FEW_FRAMES = 5
+"""Fewer frames of validation choose an epoch by chance."""
+
 
 def read_split(
     train: list[str],
@@ -35,32 +40,65 @@ def read_split(
     allow_images: bool = False,
     keys: LabelKeys | None = None,
     level: str = "u",
+    frames: slice = slice(None),
+    max_force: float = math.inf,
 ) -> dict[str, Any]:
     """Read all files and split their frames.
+
+    Parameters
+    ----------
+    train, valid : list of str
+        Files.
+    cutoff : float
+        Å.
+    valid_every, test_every : int
+        As for `assign`; without ``valid``.
+    allow_images : bool
+        As for `make_frames`.
+    keys : LabelKeys, optional
+        Names of the labels in the files.
+    level : str
+        Of the model.
+    frames : slice
+        Those of each training file that are looked at; the others may be anything.
+    max_force : float
+        eV/Å; frames with a larger force on an atom are left out, whatever part they would be.
 
     Returns
     -------
     dict
-        Frames for training, validation, test; hashes of those used; warnings; what the training
-        files state of ε_∞.
+        Frames for training, validation, test; hashes of those used; warnings and notes; what the
+        training files state of ε_∞.
     """
     split: dict[str, Any] = {
-        "training": [], "validation": [], "test": [], "hashes": [], "warnings": [], "stated": [],
+        "training": [], "validation": [], "test": [], "hashes": [], "warnings": [], "notes": [],
+        "stated": [],
     }  # fmt: skip
     parts: list[str] = []
     sizes: list[int] = []
     keys = keys or LabelKeys()
 
-    def add(path: str, source: int, uses: Callable[[int], list[str]]) -> list[Atoms]:
+    def add(path: str, source: int, chosen: slice, uses: Callable[[int], list[str]]) -> list[Atoms]:
         structures = read_structures(path, keys)
-        check_boundaries(structures, path, level)
-        frames = make_frames(structures, path, cutoff, source, allow_images=allow_images)
-        used = uses(len(frames))
-        for atoms, frame, part in zip(structures, frames, used, strict=True):
+        numbers = list(range(len(structures)))[chosen]
+        if not numbers:
+            raise ValueError(f"--frames selects none of the {len(structures)} frames of {path}")
+        used = uses(len(numbers))
+        strong = [k for k in numbers if largest_force(structures[k]) > max_force]
+        if strong:
+            split["notes"].append(describe_strong(strong, numbers, used, max_force, path))
+            used = [u for k, u in zip(numbers, used, strict=True) if k not in strong]
+            numbers = [k for k in numbers if k not in strong]
+        structures = [structures[k] for k in numbers]
+        check_boundaries(structures, path, level, numbers)
+        made = make_frames(
+            structures, path, cutoff, source, allow_images=allow_images, numbers=numbers
+        )
+        for atoms, frame, part in zip(structures, made, used, strict=True):
             split[part].append(frame)
             if part != "test":
                 split["hashes"].append(structure_hash(atoms))
-        outliers = describe_outliers(frames, used)
+        outliers = describe_outliers(made, used, numbers)
         lines = [*describe_labels(structures, keys), *describe_scales(structures)]
         split["warnings"] += [f"{path}: {x}" for x in (*lines, outliers) if x]
         parts.extend(used)
@@ -69,15 +107,39 @@ def read_split(
 
     for source, path in enumerate(train):
         structures = add(
-            path, source, lambda n: assign(n, None if valid else valid_every, test_every)
+            path, source, frames, lambda n: assign(n, None if valid else valid_every, test_every)
         )
         split["stated"] += stated_permittivities(structures, path)
     for path in valid:
-        add(path, 0, lambda n: ["validation"] * n)
+        add(path, 0, slice(None), lambda n: ["validation"] * n)
     check_parts(sizes, parts, valid_every)
     for part in ("validation", "test"):
         check_species(split["training"], split[part], part)
+    few = len(split["validation"])
+    if few < FEW_FRAMES:
+        split["warnings"].append(
+            f"{'one frame chooses' if few == 1 else f'{few} frames choose'} the epoch that is "
+            "kept, and by chance as much as by merit: give --valid, a smaller --valid-every or "
+            "more frames"
+        )
     return split
+
+
+def largest_force(atoms: Atoms) -> float:
+    """Largest labelled force on an atom, eV/Å; 0 where there is none."""
+    forces = None if atoms.calc is None else atoms.calc.results.get("forces")
+    return 0.0 if forces is None else float(np.linalg.norm(forces, axis=1).max(initial=0.0))
+
+
+def describe_strong(
+    strong: Sequence[int], numbers: Sequence[int], used: Sequence[str], limit: float, path: str
+) -> str:
+    """Say which frames (``strong``, among ``numbers``) are left out, and of what part they were."""
+    lost = Counter(use for k, use in zip(numbers, used, strict=True) if k in strong)
+    return (
+        f"{path}: {len(strong)} of {len(numbers)} frames left out for a force above {limit:g} eV/Å "
+        f"({', '.join(f'{n} of {part}' for part, n in lost.items())}; first: frame {strong[0]})"
+    )
 
 
 def assign(n_frames: int, valid_every: int | None, test_every: int) -> list[str]:
@@ -122,7 +184,9 @@ def check_parts(sizes: Sequence[int], parts: Sequence[str], valid_every: int) ->
         )
 
 
-def describe_outliers(frames: Sequence[Frame], parts: Sequence[str] = ()) -> str | None:
+def describe_outliers(
+    frames: Sequence[Frame], parts: Sequence[str] = (), numbers: Sequence[int] = ()
+) -> str | None:
     """One line on frames with a force component above `LARGE_FORCE`, or None.
 
     Parameters
@@ -131,6 +195,8 @@ def describe_outliers(frames: Sequence[Frame], parts: Sequence[str] = ()) -> str
         Of one file, in its order.
     parts : sequence of str, optional
         What each frame is used for (`assign`).
+    numbers : sequence of int, optional
+        Which of the file they are.
     """
     large = [i for i, f in enumerate(frames) if float(f.forces.abs().max()) > LARGE_FORCE]
     if not large:
@@ -139,8 +205,8 @@ def describe_outliers(frames: Sequence[Frame], parts: Sequence[str] = ()) -> str
     uses = Counter(parts[i] for i in large) if parts else {}
     return (
         f"{len(large)} of {len(frames)} frames have a force above {LARGE_FORCE:g} eV/Å "
-        f"(largest {worst:.0f} eV/Å; first: frame {large[0]}"
+        f"(largest {worst:.0f} eV/Å; first: frame {(numbers or range(len(frames)))[large[0]]}"
         + "".join(f"; {n} in {part}" for part, n in uses.items())
-        + "); consider removing them"
+        + "); consider --max-force, or removing them"
         + (": the best epoch would be chosen by them" if "validation" in uses else "")
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from ase.data import chemical_symbols
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lrcalc.checkpoint import read_tensors, write_tensors
 from lrcalc.models.potential import Potential
@@ -16,6 +18,9 @@ from lrcalc.training.data import Frame, frame_hash
 from lrcalc.training.settings import TrainingSettings
 
 FORMAT = "lrcalc-training-2"
+
+Weights = tuple[Tensor, ...] | list[Tensor]
+"""As `AveragedModel` hands them on."""
 
 Identity = dict[str, Any]
 """What makes a run: plain values that JSON gives back unchanged."""
@@ -25,9 +30,27 @@ class State(NamedTuple):
     """Everything a resumed run needs, updated in place."""
 
     potential: Potential
-    average: Potential
+    average: AveragedModel
     optimizer: torch.optim.Optimizer
     progress: dict[str, Any]
+
+    @property
+    def averaged(self) -> Potential:
+        """The potential with the averaged weights."""
+        return cast(Potential, self.average.module)
+
+
+def averaged_model(potential: Potential, decay: float) -> AveragedModel:
+    """Exponential average of the weights over steps, which decays faster while it is young."""
+
+    def average(mean: Weights, new: Weights, steps: Tensor | int) -> None:
+        # a young average must not remember the random start
+        now = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        get_ema_multi_avg_fn(now)(mean, new, steps)
+
+    averaged = AveragedModel(potential, multi_avg_fn=average)
+    averaged.n_averaged.fill_(1)  # else the first step would be copied
+    return averaged.requires_grad_(False)
 
 
 def identity(
@@ -60,7 +83,7 @@ def write_state(state: State, path: Path, run: Identity) -> None:
             "run": json.dumps(run),
             "card": json.dumps(state.potential.metadata),
             "potential": state.potential.state_dict(),
-            "average": state.average.state_dict(),
+            "average": state.averaged.state_dict(),
             "optimizer": state.optimizer.state_dict(),
             "progress": state.progress,
         },
@@ -87,9 +110,10 @@ def resume(state: State, path: Path, run: Identity) -> list[str]:
     if different:
         raise ValueError(f"{path} was left by another run: {'; '.join(different)}; {remedy}")
     state.potential.load_state_dict(saved["potential"])
-    state.average.load_state_dict(saved["average"])
+    state.averaged.load_state_dict(saved["average"])
     state.optimizer.load_state_dict(saved["optimizer"])
     state.progress.update(saved["progress"])
+    state.average.n_averaged.fill_(1 + state.progress["step"])
     return card_changes(json.loads(saved["card"]), state.potential.metadata)
 
 
