@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.spacegroup import crystal
@@ -196,6 +196,29 @@ def test_commands_run(tmp_path, shared):
             if done.returncode:
                 failed.append(f"{page.name}: {shlex.join(words)}\n{done.stderr[-600:]}")
     assert not failed, "\n\n".join(failed)
+
+
+def test_positions_walk_as_the_page_says():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    hops = re.findall(r"^\| \d \| \{\w+\}`([\w.]+)`", page, re.M)
+    assert 5 < len(hops) <= 9
+    water = molecule("H2O")
+    water.calc = LRCalculator("water")
+    called = []
+
+    def note(frame, event, _):
+        module = frame.f_globals.get("__name__", "")
+        if event == "call" and module.startswith("lrcalc."):
+            called.append(f"{module}.{frame.f_code.co_qualname}")
+
+    sys.setprofile(note)
+    try:
+        water.get_forces()
+    finally:
+        sys.setprofile(None)
+    walked = iter(called)
+    for hop in hops:
+        assert any(name == hop or name.startswith(hop + ".") for name in walked), hop
 
 
 def test_picture_of_the_rooms_is_that_of_the_house():
