@@ -21,9 +21,10 @@ from lrcalc.models.enthalpy import (
     enthalpy_permittivity,
     polarizability,
 )
-from lrcalc.models.potential import Potential, Terms
+from lrcalc.models.potential import Potential
 from lrcalc.models.requests import check_system
 from lrcalc.models.screening import screening_factor
+from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.properties import PROPERTIES, as_names, needing
 from lrcalc.system import System, sum_by_structure, volumes

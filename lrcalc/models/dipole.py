@@ -13,7 +13,8 @@ from torch import Tensor
 
 from lrcalc.derivatives import jacobian
 from lrcalc.models.explicit_images import image_lever
-from lrcalc.models.potential import Potential, Terms
+from lrcalc.models.potential import Potential
+from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, sum_by_structure
 

@@ -38,7 +38,7 @@ from torch import Tensor
 from lrcalc.fields import Field
 from lrcalc.models.boundary import coupling, depolarised
 from lrcalc.models.dipole import lattice_dipole, lattice_polarizability
-from lrcalc.models.potential import Terms
+from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, volumes
 from lrcalc.units import EPSILON_0

@@ -33,3 +33,27 @@ file."""
 
 NATIVE_DEFAULTS: dict[str, Any] = {"cutoff": 5.0, "channels": 32, "n_basis": 8, "hidden": 64}
 """Settings of our own backbone."""
+
+
+def complete_config(settings: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return all options: those of ``config`` over the defaults of the backbone and `DEFAULTS`.
+
+    Parameters
+    ----------
+    settings : dict
+        Defaults of the backbone.
+    config : dict
+
+    Raises
+    ------
+    ValueError
+        For an unknown option, or one that both backbone and potential have.
+    """
+    known = {**settings, **DEFAULTS}
+    if len(known) < len(settings) + len(DEFAULTS):
+        twice = sorted(set(settings) & set(DEFAULTS))
+        raise ValueError(f"settings {twice} of the backbone have names of options of the potential")
+    unknown = set(config) - set(known)
+    if unknown:
+        raise ValueError(f"unknown model options {sorted(unknown)}; known: {sorted(known)}")
+    return {**known, **config}

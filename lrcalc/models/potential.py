@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,40 +19,13 @@ from lrcalc.models.backbone import (
 )
 from lrcalc.models.card import VOLUME_PER_ATOM
 from lrcalc.models.ghosts import owned_readings
-from lrcalc.models.options import DEFAULTS
+from lrcalc.models.options import complete_config
 from lrcalc.models.readout import Readings, Readout
 from lrcalc.models.screening import charge_screening, screening_factor
 from lrcalc.models.surface import PolarizabilitySurface
+from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs, pair_vectors
 from lrcalc.system import System, sum_by_structure
-
-
-class Terms(NamedTuple):
-    """Everything that observables are made of, before any field or derivative.
-
-    Attributes
-    ----------
-    energy : Tensor, shape (S,), eV, float64
-        Field-free energy.
-    readout : Readings
-        Local energies, multipoles, charge transfers.
-    electrostatics : ElectrostaticsResult or None
-        Energy and, where the model responds, induced moments; None without charges.
-    vectors : Tensor, shape (E, 3), Å
-        Pair vectors.
-    surface : Tensor or None, shape (S, 3, 3), e Å²/V, float64
-        Polarizability that was learned from polarizabilities; None for a model without.
-    surface_volume : float or None, Å³
-        What an atom filled in the periodic matter that the surface was learned from; None where
-        that is not known, or where it was learned from molecules.
-    """
-
-    energy: Tensor
-    readout: Readings
-    electrostatics: ElectrostaticsResult | None
-    vectors: Tensor
-    surface: Tensor | None = None
-    surface_volume: float | None = None
 
 
 class Potential(nn.Module):
@@ -66,7 +39,7 @@ class Potential(nn.Module):
         Name in `lrcalc.models.backbone.BACKBONES`, or one that is made already: then the potential
         cannot be saved, for a file holds the name and the settings to make it from.
     **config
-        `DEFAULTS` and the settings of the backbone; missing entries are taken from there.
+        Options (`lrcalc.models.options.DEFAULTS`) and settings of the backbone; others by default.
 
     Attributes
     ----------
@@ -93,7 +66,7 @@ class Potential(nn.Module):
         super().__init__()
         self.species = tuple(sorted(int(z) for z in species))
         settings = dict(find_backbone(backbone).defaults) if isinstance(backbone, str) else {}
-        self.config = _complete(settings, config)
+        self.config = complete_config(settings, config)
         if isinstance(backbone, str):
             if backbone != NATIVE:
                 self.config["backbone"] = backbone
@@ -163,11 +136,6 @@ class Potential(nn.Module):
         return screening_factor(self.metadata)
 
     @property
-    def charge_screening(self) -> float:
-        """Physical over latent total charge of an ion."""
-        return charge_screening(self.metadata)
-
-    @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the parameters."""
         return self.readout.weight.dtype
@@ -231,7 +199,7 @@ class Potential(nn.Module):
     def read(self, system: System, pairs: Pairs, vectors: Tensor) -> tuple[Features, Readings]:
         """Features of the backbone and what is read out of them, from the pair vectors (E, 3)."""
         features = self.backbone(system, pairs, vectors)
-        latent = system._replace(total_charge=system.total_charge / self.charge_screening)
+        latent = system._replace(total_charge=system.total_charge / charge_screening(self.metadata))
         species = self.species_of_number[system.numbers]
         readings: Readings = self.readout(features, species, latent, pairs, vectors)
         return features, readings
@@ -250,15 +218,3 @@ class Potential(nn.Module):
                 f"the model knows the atomic numbers {list(self.species)} but the structure has "
                 f"{sorted(unknown)}; use or train a model for them"
             )
-
-
-def _complete(settings: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """All options: those of ``config``, and the defaults of the backbone and of `DEFAULTS`."""
-    known = {**settings, **DEFAULTS}
-    if len(known) < len(settings) + len(DEFAULTS):
-        twice = sorted(set(settings) & set(DEFAULTS))
-        raise ValueError(f"settings {twice} of the backbone have names of options of the potential")
-    unknown = set(config) - set(known)
-    if unknown:
-        raise ValueError(f"unknown model options {sorted(unknown)}; known: {sorted(known)}")
-    return {**known, **config}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.models.dipole import capacitance_lever
-from lrcalc.models.potential import Terms
+from lrcalc.models.terms import Terms
 from lrcalc.system import System, sum_by_structure
 
 

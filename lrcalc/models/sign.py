@@ -11,7 +11,9 @@ from torch import Tensor
 from lrcalc.derivatives import strained
 from lrcalc.models.dipole import lattice_born
 from lrcalc.models.enthalpy import mean_susceptibility
-from lrcalc.models.potential import Potential, Terms
+from lrcalc.models.potential import Potential
+from lrcalc.models.screening import charge_screening
+from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
 
@@ -63,9 +65,9 @@ def fix_sign(potential: Potential, system: System, pairs: Pairs) -> str:
     with torch.enable_grad():
         terms = _with_dipole(potential(leaves.system, pairs, surface=False), system)
         born = lattice_born(potential, leaves.system, pairs, terms, leaves.positions)
-    trained = potential.charge_screening
+    trained = charge_screening(potential.metadata)
     potential.metadata["susceptibility"] = mean_susceptibility(leaves.system, terms)
-    if not math.isclose(trained, potential.charge_screening):
+    if not math.isclose(trained, charge_screening(potential.metadata)):
         potential.metadata["charge_screening"] = trained
     symbol = most_electronegative(system.numbers)
     charge = potential.screening * born.detach().diagonal(dim1=1, dim2=2).mean(1)
