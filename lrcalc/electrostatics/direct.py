@@ -189,7 +189,7 @@ class Direct:
         plan = bound.plan
         start, stop = _blocks(plan)[block]
         first, second = plan.first[start:stop], plan.second[start:stop]
-        if plan.weights:
+        if plan.weights and not bound.cell.requires_grad:
             weight = plan.weights[block]
         else:
             weight = self._weight(plan, bound.cell, bound.phases.inverse, start, stop)

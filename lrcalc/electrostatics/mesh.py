@@ -176,7 +176,9 @@ class Mesh:
             mesh_position, scaled = mesh_position[sorting], scaled[sorting]
         weights = spline_weights(mesh_position - lowest - 0.5, plan.matrix, plan.derivatives)
         touched = _touched(lowest.long(), batch, plan)
-        green = self._green(plan, cell, inverse) if plan.green is None else plan.green
+        green = plan.green
+        if green is None or cell.requires_grad:
+            green = self._green(plan, cell, inverse)
         spread = Spread(plan.sizes, scaled, touched, weights, sorting, back, green)
         return partial(_interact, spread)
 

@@ -185,6 +185,22 @@ def test_weights_of_a_plan_are_those_of_a_gradient_by_the_cell(method):
     torch.testing.assert_close(slope, -forces, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("boundary", ["direct", "mesh", "slab", "mixed"])
+def test_a_plan_made_without_gradients_hides_none(boundary):
+    """Also where the cell wants one, and a plan is given by hand."""
+    method = "auto" if boundary == "mixed" else boundary
+    ewald, _, r, cell, m = planned(method, PBC[boundary], 0, True)
+    batch, pbc = torch.tensor([0, 1, 0, 0, 0, 1, 0, 1]), torch.tensor(PBC[boundary])
+    (exact,) = torch.autograd.grad(ewald(r, cell, m, batch=batch, pbc=pbc).energy.sum(), cell)
+    with torch.no_grad():
+        ewald(r, cell, m, batch=batch, pbc=pbc)
+    (after,) = torch.autograd.grad(ewald(r, cell, m, batch=batch, pbc=pbc).energy.sum(), cell)
+    plan = ewald.plan(Geometry(r, cell.detach(), batch, 2, pbc), m)
+    (by_hand,) = torch.autograd.grad(ewald.evaluate(plan, r, cell, m).energy.sum(), cell)
+    for found in (after, by_hand):
+        torch.testing.assert_close(found, exact, rtol=1e-10, atol=1e-12)
+
+
 def test_bad_settings_are_refused_when_made():
     for settings, named in (({"smearing": -1.0}, "smearing"), ({"iterations": 1.5}, "iterations")):
         with pytest.raises(ValueError, match=named):
