@@ -77,6 +77,18 @@ def test_each_room_imports_only_from_its_left(path):
             assert LEVEL[there] < LEVEL[here], f"{here} imports {module}, which stands to its right"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+def test_examples_use_the_library_and_no_command(path):
+    assert "lrcalc.commands" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tools").glob("*.py")), ids=lambda p: p.name)
+def test_tools_are_thin_mains(path):
+    text = path.read_text()
+    assert f'main(["{path.stem}", *sys.argv[1:]])' in text
+    assert len(text.splitlines()) < 10
+
+
 def test_there_is_one_hash():
     """Runs, frames and models are recognized by `lrcalc.hashing` alone."""
     found = [p.name for p in files() if "hashlib" in p.read_text()]

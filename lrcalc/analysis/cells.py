@@ -172,3 +172,48 @@ def common(cells: Sequence[Cell]) -> Cell | None:
     vectors = np.mean([one.vectors for one in cells], axis=0)
     source = ", ".join(dict.fromkeys(one.source for one in cells))
     return Cell(vectors, source, mean, max(one.spread for one in cells))
+
+
+def of_files(
+    paths: Sequence[Path],
+    runs: Sequence[IPIRun],
+    notes: list[str],
+    *,
+    given: str | None = None,
+    lammps_units: str | None = None,
+) -> Cell | None:
+    """Cell of a structure file that is given, of the i-PI runs or the trajectories; None if none.
+
+    Where the cell changes along a run its mean counts; runs with different cells are refused.
+
+    Parameters
+    ----------
+    paths, runs
+        Trajectories and the i-PI runs that they belong to.
+    notes
+        Gets where the cell is from, or why it is not known.
+    """
+    if given is not None:
+        return Cell(read_cell(given), given, cell_volume(given))
+    found = [one for run in runs if (one := run_cell(run)) is not None]
+    inside = {path for run in runs for files in run.outputs.values() for path in files}
+    found += [
+        one
+        for path in paths
+        if path not in inside and (one := file_cell(path, lammps_units=lammps_units)) is not None
+    ]
+    for run in runs:
+        if not found and run.mode.startswith(("npt", "nst", "np", "ns")):
+            notes.append(
+                f"the cell of {run.folder} moves ({run.mode}) and no output tells its mean: the "
+                "volume column of the properties would"
+            )
+    cell = common(found)
+    if cell is not None:
+        notes.append(cell.note)
+    return cell
+
+
+def cell_volume(path: str | Path) -> float:
+    """Volume of the first structure of a file; i-PI's own xyz comment is understood."""
+    return _volume(read_cell(path))

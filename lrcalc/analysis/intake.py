@@ -243,7 +243,13 @@ def read(files: Sequence[str | Path], quantity: str, reading: Reading) -> Data:
         for run in runs
         if run.ignored
     ]
-    cell = _cell(reading, paths, runs, notes) if reading.wants_cell else None
+    cell = None
+    if reading.volume is not None and reading.cell_from is not None:
+        raise ValueError("give only one of `volume` and `cell_from`")
+    if reading.wants_cell and reading.volume is None:
+        cell = cells.of_files(
+            paths, runs, notes, given=reading.cell_from, lammps_units=reading.lammps_units
+        )
     vectors = None if cell is None else cell.vectors
     undone: jumps.Record = {}
     guard = quantity == "dipole" and not reading.keep_jumps
@@ -322,42 +328,3 @@ def _progress(run: Series) -> Any:
                 yield chunk
 
     return chunks
-
-
-def _cell(
-    reading: Reading, paths: Sequence[Path], runs: Sequence[IPIRun], notes: list[str]
-) -> cells.Cell | None:
-    """Cell as told, of the i-PI runs or the trajectories; None with a volume or without any.
-
-    Where the cell changes along a run its mean counts; runs with different cells are refused.
-    """
-    if reading.volume is not None:
-        if reading.cell_from is not None:
-            raise ValueError("give only one of `volume` and `cell_from`")
-        return None
-    if reading.cell_from is not None:
-        vectors = cells.read_cell(reading.cell_from)
-        return cells.Cell(vectors, reading.cell_from, cell_volume(reading.cell_from))
-    found = [one for run in runs if (one := cells.run_cell(run)) is not None]
-    inside = {path for run in runs for files in run.outputs.values() for path in files}
-    found += [
-        one
-        for path in paths
-        if path not in inside
-        and (one := cells.file_cell(path, lammps_units=reading.lammps_units)) is not None
-    ]
-    for run in runs:
-        if not found and run.mode.startswith(("npt", "nst", "np", "ns")):
-            notes.append(
-                f"the cell of {run.folder} moves ({run.mode}) and no output tells its mean: the "
-                "volume column of the properties would"
-            )
-    cell = cells.common(found)
-    if cell is not None:
-        notes.append(cell.note)
-    return cell
-
-
-def cell_volume(path: str | Path) -> float:
-    """Volume of the first structure of a file; i-PI's own xyz comment is understood."""
-    return float(abs(np.linalg.det(cells.read_cell(path))))

@@ -28,7 +28,7 @@ Record = dict[str, list[int]]
 """Frames before which jumps were undone, by source."""
 
 
-def unfold(
+def undo_jumps(
     chunks: Iterable[np.ndarray],
     cell: np.ndarray | None = None,
     *,
@@ -75,6 +75,10 @@ def unfold(
         taken = shift[-1].copy() if len(shift) else taken
         unfolded = joined - shift
         yield unfolded[len(joined) - len(chunk) :]
+
+
+unfold = undo_jumps
+"""Its earlier name."""
 
 
 def nearest(steps: np.ndarray, cell: np.ndarray, part: float = 1.0) -> np.ndarray:
@@ -144,12 +148,12 @@ def _quantum(step: np.ndarray, typical: float, cell: np.ndarray | None, where: s
 def guarded(
     data: Any, cell: np.ndarray | None, record: Record | None = None, *, name: str = "dipole"
 ) -> list[Series]:
-    """Whatever holds dipoles as Series that :func:`unfold`."""
+    """Whatever holds dipoles as Series that :func:`undo_jumps`."""
     if isinstance(data, Series):
         if data.columns != 3:
             raise ValueError(wrong_columns(data.source, data.columns, 3, name))
         source, chunks = data.source, data.chunks
-        stream = lambda: unfold(chunks(), cell, source=source, record=record)  # noqa: E731
+        stream = lambda: undo_jumps(chunks(), cell, source=source, record=record)  # noqa: E731
         return [data._replace(chunks=stream)]
     if isinstance(data, list | tuple) and data and isinstance(data[0], Series):
         return [one for item in data for one in guarded(item, cell, record, name=name)]

@@ -124,7 +124,7 @@ def place_error(
     """Return the standard error (cm⁻¹) of the place of the maximum at index ``top``.
 
     Of the vertex of the parabola through the upper third of the line, to first order in what each
-    block deviates by (B, F).
+    block deviates by (B, F), and of the grid, on which the maximum is given.
     """
     below = np.flatnonzero(value < value[top] - abs(value[top]) / 3.0)
     left = int(below[below < top].max(initial=-1)) + 1
@@ -137,7 +137,8 @@ def place_error(
         return float("nan")
     vertex = -0.5 * slope / curve
     bent, tilted, _ = fit @ deviations[:, near].T
-    return float(standard_error(-(tilted + 2.0 * vertex * bent) / (2.0 * curve)))
+    moved = standard_error(-(tilted + 2.0 * vertex * bent) / (2.0 * curve))
+    return float(np.hypot(moved, (wavenumber[1] - wavenumber[0]) / np.sqrt(12.0)))
 
 
 def band_table(

@@ -12,7 +12,7 @@ from ase.units import fs
 
 from lrcalc import units
 from lrcalc.analysis import read_runs, read_series
-from lrcalc.analysis.intake import cell_volume
+from lrcalc.analysis.cells import cell_volume
 from lrcalc.analysis.output import read_curve, write_atomic
 from lrcalc.analysis.series import bead_groups, frame_spacing, read_ipi_velocities
 from lrcalc.commands.spectra import ROWS

@@ -11,7 +11,7 @@ from lrcalc.analysis.cells import read_cell, run_cell
 from lrcalc.analysis.correlation import affordable_resolution, lags_for
 from lrcalc.analysis.frames import read_ipi_velocities
 from lrcalc.analysis.ipi_folder import mean_temperature, read_run
-from lrcalc.analysis.jumps import notes, unfold
+from lrcalc.analysis.jumps import notes, undo_jumps
 from lrcalc.analysis.series import read_runs
 from tests.analysis.signals import langevin
 from tests.analysis.test_files import all_frames, extras, run
@@ -253,7 +253,7 @@ def test_jumps_by_a_lattice_vector_are_undone(size):
     moved, record = jumping(), {}
     pieces = [moved[i : i + size] for i in range(0, FRAMES, size)]
     # the whole lies on the branch of the first frame, in whatever pieces it comes
-    assert np.allclose(np.concatenate(list(unfold(pieces, CELL, record=record))), DIPOLE)
+    assert np.allclose(np.concatenate(list(undo_jumps(pieces, CELL, record=record))), DIPOLE)
     assert record == {"dipole": list(QUANTA)}
     assert "3 jumps" in notes(record)[0]
     assert "before frame 1500, 1501, 4000" in notes(record)[0]
@@ -285,16 +285,16 @@ def test_folded_partial_charges_cannot_be_undone(charge):
     moved = DIPOLE.copy()
     moved[2000:] += charge * CELL[0]
     with pytest.raises(ValueError, match="frame 2000.*no lattice vector times e"):
-        list(unfold([moved], CELL))
+        list(undo_jumps([moved], CELL))
 
 
 def test_large_steps_of_rare_frames_are_no_jumps():
     """Frames far apart: half a lattice vector is an ordinary step and must not be rounded away."""
     rare = np.random.default_rng(0).normal(size=(50_000, 3)) * 5.0
-    assert np.array_equal(np.concatenate(list(unfold([rare], CELL))), rare)
-    assert np.array_equal(np.concatenate(list(unfold([rare], None))), rare)
+    assert np.array_equal(np.concatenate(list(undo_jumps([rare], CELL))), rare)
+    assert np.array_equal(np.concatenate(list(undo_jumps([rare], None))), rare)
     still = np.zeros((100, 3))
-    assert np.array_equal(np.concatenate(list(unfold([still], None))), still)
+    assert np.array_equal(np.concatenate(list(undo_jumps([still], None))), still)
 
 
 def header_and_table(path):
@@ -359,7 +359,7 @@ def test_a_branch_of_its_own_in_every_frame_is_undone(size, quantum):
     random[0] = 0
     moved = DIPOLE + quantum * random @ CELL
     pieces = [moved[i : i + size] for i in range(0, FRAMES, size)]
-    assert np.allclose(np.concatenate(list(unfold(pieces, CELL))), DIPOLE, atol=1e-9)
+    assert np.allclose(np.concatenate(list(undo_jumps(pieces, CELL))), DIPOLE, atol=1e-9)
 
 
 def test_a_spectrum_of_random_branches():
