@@ -11,6 +11,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from lrcalc.evaluator import Evaluator
 from lrcalc.models.potential import Potential
+from lrcalc.properties import PROPERTIES, needing
 from lrcalc.training.composition import composition_part
 
 BORN_KEYS = ("REF_born", "born_effective_charges", "born")
@@ -58,6 +59,22 @@ def reference_born(atoms: Atoms) -> np.ndarray | None:
     return None
 
 
+def reference_moments(atoms: Atoms) -> dict[str, np.ndarray]:
+    """Moments of a structure without periodic directions that ``info["REF_…"]`` states.
+
+    Of `lrcalc.properties.PROPERTIES`, in their units: ``REF_dipole`` (3,), ``REF_quadrupole``
+    (3, 3).
+    """
+    if atoms.pbc.any():
+        return {}
+    moments = needing("moments", PROPERTIES) - needing("response", PROPERTIES)
+    return {
+        name: np.asarray(atoms.info[f"REF_{name}"], dtype=float).reshape(PROPERTIES[name].shape)
+        for name in moments - needing("gradient", PROPERTIES)
+        if f"REF_{name}" in atoms.info
+    }
+
+
 def collect(
     evaluator: Evaluator,
     structures: Sequence[Atoms],
@@ -70,7 +87,8 @@ def collect(
     ----------
     evaluator : Evaluator
     structures : sequence of Atoms
-        With energy, forces, stress in their calculator, Born charges in `BORN_KEYS`.
+        With energy, forces, stress in their calculator, Born charges in `BORN_KEYS`, moments
+        where `reference_moments` finds them.
     progress : callable, optional
         Called after each structure.
     polarizability : callable, optional
@@ -80,7 +98,7 @@ def collect(
     -------
     dict
         ``energy`` (eV/atom), ``forces`` (eV/Å), ``stress`` (eV/Å³), ``born`` (e, (n, 3, 3)),
-        ``polarizability`` (e Å²/V, (n, 3, 3)).
+        ``polarizability`` (e Å²/V, (n, 3, 3)), ``dipole`` (e Å), ``quadrupole`` (e Å²).
     """
     found: dict[str, tuple[list[Any], list[Any]]] = {}
 
@@ -97,6 +115,8 @@ def collect(
         wanted |= {"born_effective_charges"} if born is not None else set()
         alpha = polarizability(atoms)
         wanted |= {"polarizability"} if alpha is not None else set()
+        moments = reference_moments(atoms)
+        wanted |= set(moments)
         (result,) = evaluator([atoms], wanted)
         if "energy" in labels:
             add("energy", [result["energy"] / len(atoms)], [labels["energy"] / len(atoms)])
@@ -109,6 +129,8 @@ def collect(
             add("born", result["born_effective_charges"], born)
         if alpha is not None:
             add("polarizability", result["polarizability"][None], alpha[None])
+        for name, moment in moments.items():
+            add(name, result[name][None], moment[None])
         progress()
     return {
         name: (np.concatenate(model), np.concatenate(data)) for name, (model, data) in found.items()

@@ -14,6 +14,7 @@ import numpy as np
 from lrcalc.commands import _options
 from lrcalc.files import replacing
 from lrcalc.progress import progress_bar
+from lrcalc.properties import PROPERTIES
 from lrcalc.training.settings import LOCAL_FIELDS, POLARIZABILITY_KEYS, POLARIZABILITY_UNITS
 
 if TYPE_CHECKING:
@@ -263,7 +264,8 @@ def table(report: dict[str, Any]) -> str:
         shown = ", ".join(map(str, frames)) if len(frames) <= 15 else f"{len(frames)} frames"
         lines.append(f"\n{title}: {shown} of {report['data']}")
         lines.append(f"{'':27}{'n':>9}{'RMSE':>10}{'MAE':>10}{'R²':>11}")
-        for name, (factor, unit) in UNITS.items():
+        rest = {name: (1.0, p.unit) for name, p in PROPERTIES.items() if name not in UNITS}
+        for name, (factor, unit) in {**UNITS, **rest}.items():
             if name in report[group]:
                 e = report[group][name]
                 lines.append(
