@@ -29,7 +29,6 @@ from ase import Atoms, units
 
 from lrcalc.calculator import LRCalculator
 from lrcalc.field_work import branch_warning, properties_needed, source, work
-from lrcalc.fields import KINDS
 from lrcalc.integrators import (
     THERMOSTATS,
     RunSettings,
@@ -68,7 +67,7 @@ class Simulation:
         Done so far.
     identity : dict
         What must be the same for a saved state to be continued; saved with it. Add what else
-        decides: a function of time can only be told from a constant here.
+        decides: of a function of time only a `lrcalc.fields.Course` says here which one it is.
     field_work : float
         eV; what changing the field has added to the enthalpy (`lrcalc.field_work`).
     degrees_of_freedom : int
@@ -108,7 +107,7 @@ class Simulation:
         self.identity["degrees_of_freedom"] = self.degrees_of_freedom
         self.integrator = make_integrator(atoms, settings, self.rng, self.degrees_of_freedom)
         self.set_conditions()
-        warning = branch_warning(settings.ensemble, self.conditions.held)
+        warning = branch_warning(settings.ensemble, calculator.field)
         if warning:
             warnings.warn(warning, stacklevel=2)
 
@@ -118,19 +117,15 @@ class Simulation:
         Parameters
         ----------
         **known
-            Entries of `RunConditions` that a calculator does not know: the model's name, the
-            amplitude of a field that varies.
+            Entries of `RunConditions` that a calculator does not know: the model's name.
         """
         calculator, settings = self.calculator, self.settings
-        held = next((name for name in KINDS if getattr(calculator, name) is not None), "")
-        value = None
-        if held and not calculator.varies:
-            x, y, z = getattr(calculator, held)
-            value = (float(x), float(y), float(z))
+        held = calculator.field
         self.conditions = RunConditions(
             ensemble=settings.ensemble, thermostat=THERMOSTATS[settings.ensemble],
             temperature=self.temperature if settings.ensemble == "nve" else settings.temperature,
-            timestep=settings.timestep, held=held, value=value, varies=calculator.varies,
+            timestep=settings.timestep, held="" if held is None else held.kind,
+            value=None if held is None else held.amplitude, varies=calculator.varies,
             epsilon_infinity=calculator.evaluator.mean_permittivity(self.atoms),
             model=fingerprint(calculator.evaluator.potential),
         )._replace(**known)  # fmt: skip

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lrcalc.fields import DISPLACEMENT, TABLE, VOLTAGE, Field
 from lrcalc.models.boundary import coupling
 from lrcalc.system import from_ase
 
@@ -74,19 +75,21 @@ def source(calculator: LRCalculator, atoms: Atoms) -> Source:
         On the branch that the calculator follows: not wrapped.
     """
     dipole = np.array(calculator.get_property("dipole", atoms))
-    if calculator.electric_displacement is not None:
+    held = calculator.field_now
+    if held is None:
+        raise ValueError("`calculator` holds no field, so there is no source; set one")
+    if held.kind == DISPLACEMENT:
         field = np.array(calculator.get_property("electric_field", atoms))
-        return Source(np.array(calculator.electric_displacement), atoms.get_volume() * field)
-    if calculator.reduced_field is not None:
-        slope = -np.linalg.solve(np.asarray(atoms.cell).T, dipole)
-        return Source(np.array(calculator.reduced_field), slope)
+        return Source(held.array, atoms.get_volume() * field)
+    if held.kind == VOLTAGE:
+        return Source(held.array, -np.linalg.solve(np.asarray(atoms.cell).T, dipole))
     if _charges_do_work(calculator, atoms):
         # atomic charges in a periodic cell enter the energy by the work E·dM that they do, which
         # leaves nothing for the source: only the rest of the dipole is coupled by an energy
         screening = calculator.evaluator.screening
         matrix = coupling(from_ase(atoms), screening)[0].numpy() / screening
         dipole -= matrix @ (calculator.get_property("charges", atoms) @ atoms.positions)
-    return Source(np.array(calculator.electric_field), -dipole)
+    return Source(held.array, -dipole)
 
 
 def work(before: Source, after: Source) -> float:
@@ -100,21 +103,14 @@ def _charges_do_work(calculator: LRCalculator, atoms: Atoms) -> bool:
     return config["charges"] == "atomic" and config["level"] != "sr" and bool(atoms.pbc.any())
 
 
-def branch_warning(ensemble: str, held: str) -> str | None:
-    """Say that a pressure is ill-defined, and what to do; None where it is well-defined.
-
-    Parameters
-    ----------
-    ensemble : str
-    held : str
-        "electric_field", "electric_displacement", "reduced_field" or "".
-    """
-    if ensemble != "npt" or held not in ("electric_field", "electric_displacement"):
+def branch_warning(ensemble: str, held: Field | None) -> str | None:
+    """Say that a pressure is ill-defined, and what to do; None where it is well-defined."""
+    if ensemble != "npt" or held is None or not held.cartesian:
         return None
-    what = {"electric_field": "constant E", "electric_displacement": "constant D"}[held]
     return (
-        f"{what} in a changing cell: the pressure depends on the branch of the dipole (on the "
-        "lattice vector that an ion is counted at), so volume and stress are not those of one "
-        "crystal; hold the voltage instead (`--voltage`, `reduced_field`: E·a along each lattice "
+        f"constant {TABLE[held.kind].symbol} in a changing cell: the pressure depends on the "
+        "branch of the dipole (on the lattice vector that an ion is counted at), so volume and "
+        "stress are not those of one "
+        f"crystal; hold the voltage instead (`--voltage`, `{VOLTAGE}`: E·a along each lattice "
         "vector), or keep the cell (nvt)"
     )

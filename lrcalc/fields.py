@@ -148,6 +148,11 @@ class Field:
         """Whether it depends on time."""
         return callable(self.source)
 
+    @property
+    def cartesian(self) -> bool:
+        """Whether it is along x, y, z, and does not turn with a structure or follow its cell."""
+        return TABLE[self.kind].axes == "xyz"
+
     def at(self, time: float) -> Field:
         """Return the constant field of a time in fs.
 
@@ -186,7 +191,7 @@ class Field:
 
         Voltages turn with the structure and stay as they are.
         """
-        if TABLE[self.kind].axes == "abc":
+        if not self.cartesian:
             return self
         if isinstance(self.source, Course):
             return Field(self.kind, self.source.turned(rotation))

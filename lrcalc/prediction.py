@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.derivatives import Strained, directional, forces_and_stress, jacobian, strained
-from lrcalc.fields import Field
+from lrcalc.fields import DISPLACEMENT, Field
 from lrcalc.models.boundary import coupling
 from lrcalc.models.dipole import gradient_born, is_exact, lattice_dipole, lever_born
 from lrcalc.models.enthalpy import (
@@ -149,7 +149,7 @@ def call_model(
     options: Options,
 ) -> Prediction:
     """Call the model once, for what ``names`` need; nothing is checked."""
-    with_field = field is not None and field.kind != "electric_displacement"
+    with_field = field is not None and field.kind != DISPLACEMENT
     response = bool(needing("response", names))
     gradient = options.create_graph or bool(needing("gradient", names))
     with torch.set_grad_enabled(gradient):

@@ -11,11 +11,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from lrcalc.fields import DISPLACEMENT, KINDS
+
 KEY = "run_conditions"
 """Entry of a frame's ``info``: JSON, one line, so that every format that keeps text keeps it."""
-
-HELD = ("electric_field", "electric_displacement", "reduced_field")
-"""What may be held; V/Å, e/Å², V."""
 
 
 class RunConditions(NamedTuple):
@@ -36,7 +35,7 @@ class RunConditions(NamedTuple):
     timestep : float or None
         fs, of the integrator.
     held : str
-        "" for none (constant E = 0, tin-foil), or one of `HELD`.
+        "" for none (constant E = 0, tin-foil), or one of `lrcalc.fields.KINDS`.
     value : tuple of float or None, length 3
         Of what is held, in its unit; the amplitude if it varies.
     varies : bool
@@ -57,6 +56,11 @@ class RunConditions(NamedTuple):
     varies: bool = False
     epsilon_infinity: float | None = None
     model: str = ""
+
+    @property
+    def at_constant_d(self) -> bool:
+        """Whether D is held, or driven."""
+        return self.held == DISPLACEMENT
 
 
 def to_info(conditions: RunConditions) -> dict[str, str]:
@@ -96,7 +100,7 @@ def from_info(info: Mapping[str, Any]) -> RunConditions | None:
     except (TypeError, ValueError):
         told = {"": None}
     unknown = set(told) - set(RunConditions._fields)
-    if unknown or told.get("held", "") not in ("", *HELD):
+    if unknown or told.get("held", "") not in ("", *KINDS):
         raise ValueError(
             f"info[{KEY!r}] is {content!r}, which is not what lrcalc writes; delete it if the "
             "conditions of the run do not matter"

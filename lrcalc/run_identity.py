@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrcalc.fields import KINDS
+from lrcalc.fields import Course
 from lrcalc.hashing import hash_of
 from lrcalc.structures import total_charge
 
@@ -49,17 +49,15 @@ def describe(atoms: Atoms, calculator: LRCalculator, settings: Mapping[str, Any]
 
 
 def held(calculator: LRCalculator) -> str:
-    """Say what is held constant; of a function of time only that it is one."""
-    for name in KINDS:
-        value = getattr(calculator, name)
-        if value is not None:
-            return say_held(name, "a function of time" if calculator.varies else value.tolist())
-    return "nothing"
-
-
-def say_held(name: str, value: Any) -> str:
-    """``electric_field [0.0, 0.0, 0.1] V/Å``."""
-    return f"{name} {value}" + ("" if isinstance(value, str) else f" {KINDS[name]}")
+    """Say what is held, to the last digit; of a function of time only that it is one."""
+    field = calculator.field
+    if field is None:
+        return "nothing"
+    if not field.varies:
+        return f"{field.kind} {list(field.value)} {field.unit}"
+    if isinstance(field.source, Course):
+        return f"{field.kind} {field.source!r} {field.unit}"
+    return f"{field.kind} a function of time"
 
 
 def fingerprint(potential: Potential) -> str:

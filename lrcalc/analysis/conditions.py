@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 
 from lrcalc.analysis.correlator import Series
+from lrcalc.fields import DISPLACEMENT, FIELD, KINDS, TABLE
 from lrcalc.ipi_files.folder import IPIRun, run_of
 from lrcalc.ipi_files.simulation import DYNAMICS, Simulation, Thermostat
-from lrcalc.run_conditions import HELD, RunConditions
+from lrcalc.run_conditions import RunConditions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,9 +31,6 @@ WEAK = 5000.0
 
 FREE_CENTROID = 500.0
 """A ring polymer's centroid is nearly free with a thermostat at least so slow, fs."""
-
-UNIT = dict(zip(HELD, ("V/Å", "e/Å²", "V"), strict=True))
-NAME = dict(zip(HELD, ("field E", "electric displacement D", "voltage"), strict=True))
 
 LOSS = "ω/c·Im(−1/ε) (cm⁻¹), longitudinal"
 """What the formula of infrared absorption gives at constant D."""
@@ -135,7 +133,7 @@ def common(found: Sequence[RunConditions]) -> RunConditions | None:
 def field_of(conditions: RunConditions) -> tuple[Any, ...]:
     """Return what of the conditions decides the electric boundary condition."""
     held, value, varies = conditions.held, conditions.value, conditions.varies
-    if held != "electric_displacement" and not varies and value is not None and not any(value):
+    if held != DISPLACEMENT and not varies and value is not None and not any(value):
         return ("", None, False)
     return (held, value, varies)
 
@@ -145,14 +143,14 @@ def said(conditions: RunConditions) -> str:
     held, value, varies = field_of(conditions)
     if not held:
         return "without a field"
-    size = "" if value is None else f" of ({', '.join(f'{x:g}' for x in value)}) {UNIT[held]}"
-    return f"{'driven by a varying' if varies else 'at constant'} {NAME[held]}{size}"
+    size = "" if value is None else f" of ({', '.join(f'{x:g}' for x in value)}) {KINDS[held]}"
+    return f"{'driven by a varying' if varies else 'at constant'} {TABLE[held].name}{size}"
 
 
 def longitudinal(data: Any) -> bool:
     """Whether the data were made at constant electric displacement."""
     found = common(of_data(data))
-    return found is not None and found.held == "electric_displacement" and not found.varies
+    return found is not None and found.at_constant_d and not found.varies
 
 
 def check(conditions: RunConditions | None, analysis: str) -> list[str]:
@@ -230,7 +228,7 @@ def _refusals(conditions: RunConditions, formula: Formula) -> Iterable[str]:
             f"the run was made {said(conditions)}: "
             + (
                 "no charge can flow for ever at constant D, its direct current is zero"
-                if held == "electric_displacement"
+                if held == DISPLACEMENT
                 else "a conductor carries a current then, which is not its fluctuation"
             )
             + ". Run without a field"
@@ -261,7 +259,7 @@ def _damped(conditions: RunConditions) -> str | None:
 
 def _notes(conditions: RunConditions, analysis: str) -> Iterable[str]:
     held = field_of(conditions)[0]
-    if held == "electric_displacement":
+    if held == DISPLACEMENT:
         yield f"made {said(conditions)}: {FORMULAS[analysis].longitudinal}"
     elif held:
         yield (
@@ -323,9 +321,9 @@ def _held(told: Simulation) -> tuple[str, tuple[float, float, float] | None, boo
         varies = pulse.width is not None or pulse.frequency != 0
         amplitude = np.cos(pulse.phase) * np.array(pulse.amplitude)
         x, y, z = pulse.amplitude if varies else amplitude.tolist()
-        return "electric_field", (x, y, z), varies
+        return FIELD, (x, y, z), varies
     for parameters in told.parameters:
-        for name in HELD:
+        for name in KINDS:
             if parameters.get(name, "none").lower() not in ("none", ""):
                 words = parameters[name].replace(";", " ").strip("[]() ").split()
                 numbers = [_number(word) for word in islice(words, 3)]

@@ -103,7 +103,7 @@ def _whole_dipole(
     Less V D, a constant. Dipoles that lrcalc recorded before may lack the background's part.
     """
     field = _from_frame(atoms, ("electric_field",))
-    if conditions.held != "electric_displacement" or field is None or value is None:
+    if not conditions.at_constant_d or field is None or value is None:
         return value
     return np.asarray(-EPSILON_0 * atoms.get_volume() * field)
 

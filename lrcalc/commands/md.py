@@ -126,17 +126,16 @@ def make_simulation(
     from lrcalc.calculator import LRCalculator
     from lrcalc.dynamics import Simulation
 
-    held: Any = {} if field is None else {field.kind: field.source}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         calculator = LRCalculator(
             args.model, device=args.device, dtype=args.dtype,
-            epsilon_infinity=args.epsilon_infinity, **held,
+            epsilon_infinity=args.epsilon_infinity, field=field,
         )  # fmt: skip
         simulation = Simulation(atoms, calculator, settings)
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
-    simulation.set_conditions(model=args.model, value=None if field is None else field.amplitude)
+    simulation.set_conditions(model=args.model)
     return simulation
 
 

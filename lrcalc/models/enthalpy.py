@@ -35,7 +35,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lrcalc.fields import Field
+from lrcalc.fields import DISPLACEMENT, VOLTAGE, Field
 from lrcalc.models.boundary import coupling, depolarised
 from lrcalc.models.dipole import lattice_dipole, lattice_polarizability
 from lrcalc.models.terms import Terms
@@ -136,9 +136,9 @@ def electric_enthalpy(
         return Enthalpy(terms.energy)
     value = torch.tensor(field.value, dtype=torch.float64, device=system.positions.device)
     vectors = value.expand(system.n_structures, 3)
-    if field.kind == "electric_displacement":
+    if field.kind == DISPLACEMENT:
         return constant_displacement(system, pairs, terms, vectors, screening)
-    if field.kind == "reduced_field":
+    if field.kind == VOLTAGE:
         vectors = torch.linalg.solve(system.cell.double(), vectors)
     return constant_field(system, pairs, terms, vectors, screening)
 
