@@ -27,14 +27,13 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import units
-from ase.io import read
 from ase.md.bussi import Bussi
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from tqdm import tqdm
 
 from lrcalc import LRCalculator
-from lrcalc.commands.demo import starting_structure
+from lrcalc.structures import read_structure
 from lrcalc.units import EPSILON_0
 
 CASES = ("none", "field", "displacement")
@@ -54,7 +53,7 @@ def simulate(
     seed: int,
 ) -> Run:  # fmt: skip
     """NVE of `picoseconds` after `warm_up` ps; `timestep` in fs, `field` in V/Å."""
-    atoms = read(starting_structure())
+    atoms = read_structure("water64")
     settings = {
         "none": {},
         "field": {"electric_field": [0.0, 0.0, field]},
@@ -94,7 +93,7 @@ def simulate(
 
 def loop_work(model: str, field: float, amplitude: float, loops: int, seed: int) -> np.ndarray:
     """Work (meV/atom) of the field round ellipses through all coordinates, rms `amplitude` Å."""
-    atoms = read(starting_structure())
+    atoms = read_structure("water64")
     plain = LRCalculator(model, dtype="float64")
     driven = LRCalculator(model, dtype="float64", electric_field=[0.0, 0.0, field])
     rng = np.random.default_rng(seed)

@@ -8,14 +8,13 @@ the median over the rounds, a ratio the median of the ratios within a round.
 
 import argparse
 import time
-from importlib.resources import files
 
 import numpy as np
 import torch
-from ase.io import read
 
 from lrcalc import Evaluator
 from lrcalc.models.requests import has_response
+from lrcalc.structures import read_structure
 
 STEP = ["energy", "forces"]
 CASES = {
@@ -39,7 +38,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=12)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    atoms = read(str(files("lrcalc") / "zoo" / "water64.xyz"))
+    atoms = read_structure("water64")
     atoms.set_momenta(np.random.default_rng(0).normal(size=(len(atoms), 3)))
     potential = Evaluator(args.model).potential
     level = potential.config["level"]

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 import uuid
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +28,8 @@ PES = Path(__file__).with_name("ipi_pes.py")
 
 def box(waters):
     """Molecules on a lattice at the density of water; the bundled box if it has the same size."""
-    bundled = files("lrcalc") / "zoo" / "water64.xyz"
-    if waters == 64 and bundled.is_file():
-        return read_structure(str(bundled))
+    if waters == 64:
+        return read_structure("water64")
     rng = np.random.default_rng(0)
     edge = (waters * 29.9) ** (1 / 3)
     side = int(np.ceil(waters ** (1 / 3)))

@@ -9,10 +9,9 @@ import time
 
 import numpy as np
 import torch
-from ase.io import read
 
 from lrcalc import Evaluator
-from lrcalc.commands.demo import starting_structure
+from lrcalc.structures import read_structure
 
 
 def timings(function, repeats):
@@ -33,7 +32,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=30)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    atoms = read(starting_structure())
+    atoms = read_structure("water64")
     evaluator = Evaluator(args.model)
     plain = ["energy", "forces"]
     born = [*plain, "born_effective_charges"]

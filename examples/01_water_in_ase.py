@@ -5,18 +5,17 @@ Run: python examples/01_water_in_ase.py
 
 # %% A box of 64 waters and the bundled model
 import os
-from importlib.resources import files
 
 import numpy as np
 from ase import units
-from ase.io import read
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 import lrcalc
+from lrcalc.structures import read_structure
 
 quick = bool(os.environ.get("LRCALC_QUICK"))
-water = read(str(files("lrcalc") / "zoo" / "water64.xyz"))
+water = read_structure("water64")
 water.calc = lrcalc.LRCalculator("water")
 print(f"energy {water.get_potential_energy():.3f} eV, largest force "
       f"{np.abs(water.get_forces()).max():.2f} eV/Å")  # fmt: skip

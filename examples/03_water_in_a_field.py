@@ -10,15 +10,14 @@
 
 # %%
 import os
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from ase.io import read
 from matplotlib.figure import Figure
 
 from lrcalc import LRCalculator
 from lrcalc.dynamics import RunSettings, Simulation
+from lrcalc.structures import read_structure
 from lrcalc.units import EPSILON_0, EV_PER_AMU_A2_FS2
 
 here = Path(__file__).parent if "__file__" in globals() else Path()
@@ -27,7 +26,7 @@ output.mkdir(parents=True, exist_ok=True)
 
 field, timestep = 0.05, 0.5  # V/Å, fs
 steps = 100 if os.environ.get("LRCALC_QUICK") else 300
-start = read(str(files("lrcalc") / "zoo" / "water64.xyz"))
+start = read_structure("water64")
 calculator = LRCalculator("water")
 
 # %% [markdown]

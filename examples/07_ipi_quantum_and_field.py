@@ -18,12 +18,10 @@
 # %%
 import os
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import read
 from ase.optimize import FIRE
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,6 +37,7 @@ from lrcalc.ipi import (
     run_ipi,
     write_input,
 )
+from lrcalc.structures import read_structure
 from lrcalc.units import SPEED_OF_LIGHT
 
 QUICK = bool(os.environ.get("LRCALC_QUICK"))  # eight waters and few steps, only to see it run
@@ -72,7 +71,7 @@ def few_waters():
     return atoms
 
 
-water = few_waters() if QUICK else read(str(files("lrcalc") / "zoo" / "water64.xyz"))
+water = few_waters() if QUICK else read_structure("water64")
 water.calc = LRCalculator(MODEL)
 electronic = FIELD * water.calc.get_property("polarizability", water)[2, 2]
 water.calc = None

@@ -7,7 +7,7 @@
 # positions to some 30 cm⁻¹ and heights to 10-20 %; for the picture in the README a longer run was
 # made first and read:
 #
-#     lrcalc md water lrcalc/zoo/water64.xyz --ensemble nvt --steps 2000 --out warm
+#     lrcalc md water water64 --ensemble nvt --steps 2000 --out warm
 #     lrcalc md water warm.xyz --ensemble nve --steps 16000 --every 4 --polarizability-every 1 \
 #            --out run
 #     python examples/08_water_infrared_raman.py run.xyz
@@ -18,11 +18,9 @@
 # %%
 import os
 import sys
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from ase.io import read
 from matplotlib.figure import Figure
 
 from lrcalc import LRCalculator
@@ -30,6 +28,7 @@ from lrcalc.analysis.infrared import band_table, bands, infrared
 from lrcalc.analysis.output import read_curve
 from lrcalc.analysis.raman import raman
 from lrcalc.dynamics import RunSettings, Simulation
+from lrcalc.structures import read_structure
 from lrcalc.trajectory import read_extxyz
 
 QUICK = bool(os.environ.get("LRCALC_QUICK"))
@@ -55,7 +54,7 @@ def from_file(path):
 
 
 def simulate(steps, stride=4, timestep=0.5):
-    atoms = read(str(files("lrcalc") / "zoo" / "water64.xyz"))
+    atoms = read_structure("water64")
     calculator = LRCalculator("water")
     run = Simulation(atoms, calculator, RunSettings("nve", timestep, 300.0, seed=3))
     dipole, alpha, temperature = [], [], []

@@ -10,14 +10,13 @@ from lrcalc.memory import keep_freed_memory
 
 PROGRAM = """
 import resource, sys
-from ase.io import read
 from lrcalc import Evaluator
-from lrcalc.commands.demo import starting_structure
 from lrcalc.memory import keep_freed_memory
+from lrcalc.structures import read_structure
 
 print(keep_freed_memory())
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-water, evaluator = read(starting_structure()), Evaluator("water")
+water, evaluator = read_structure("water64"), Evaluator("water")
 for _ in range(5):
     evaluator([water], ["energy", "forces"])
 before = faults()

@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 from ase import units
-from ase.io import read
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 from lrcalc import LRCalculator
 from lrcalc.cli import main
-from lrcalc.commands.demo import energy_drift, starting_structure
+from lrcalc.commands.demo import energy_drift
+from lrcalc.structures import read_structure
 
 
 def test_forces_and_born_charges_are_derivatives_on_a_sheared_box():
-    atoms = read(starting_structure())
+    atoms = read_structure("water64")
     shear = np.array([[1.0, 0, 0], [0.08, 1.02, 0], [-0.05, 0.04, 0.98]])
     atoms.set_cell(np.asarray(atoms.cell) @ shear, scale_atoms=True)
     calc = LRCalculator("water", dtype="float64")
@@ -37,7 +37,7 @@ def test_forces_and_born_charges_are_derivatives_on_a_sheared_box():
 
 
 def nve(picoseconds):
-    atoms = read(starting_structure())
+    atoms = read_structure("water64")
     atoms.calc = LRCalculator("water")
     thermalize_momenta(atoms, temperature_K=300, rng=np.random.default_rng(2))
     dynamics = VelocityVerlet(atoms, 0.5 * units.fs)

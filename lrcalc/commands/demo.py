@@ -6,12 +6,14 @@ import argparse
 import time
 from collections.abc import Mapping
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from lrcalc.progress import progress_bar
+
+START = "water64"
+"""Equilibrated box of 64 waters that comes with lrcalc."""
 
 TEMPERATURE = 300.0
 TIMESTEP = 0.5
@@ -33,18 +35,18 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.checkpoint import load
     from lrcalc.ipi import DriverSettings, Outputs, bead_average, read_properties, write_input
     from lrcalc.models.requests import has_response
+    from lrcalc.structures import read_structure
 
     if not args.minutes > 0:
         raise ValueError(f"`--minutes` is {args.minutes} but must be positive")
     started = time.perf_counter()
     folder = Path(args.output)
-    start = starting_structure()
     settings = DriverSettings(model=args.model, extras=("dipole",), virial=False)
     print(f"64 water molecules, model {args.model!r}, {TEMPERATURE:g} K; results in {folder}/\n")
 
     prepare = partial(write_input, settings=settings, temperature=TEMPERATURE)
     outputs = Outputs(properties=2, dipole=0, positions=50, checkpoint=100)
-    thermal = prepare("nvt", start, folder / "1-nvt", steps=400, timestep=TIMESTEP, outputs=outputs)
+    thermal = prepare("nvt", START, folder / "1-nvt", steps=400, timestep=TIMESTEP, outputs=outputs)
     seconds = follow(thermal, "1 equilibration (NVT)")
     steps = affordable_steps(seconds / 400, 60.0 * args.minutes - seconds)
     outputs = Outputs(properties=2, dipole=STRIDE, positions=50, velocities=4, checkpoint=500)
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     recorded = settings._replace(extras=("dipole", "polarizability")) if responds else settings
     free = prepare(
         "nve",
-        start,
+        START,
         folder / "2-nve",
         steps=steps,
         timestep=TIMESTEP,
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     beads_model = "water-quantum" if args.model == "water" else args.model
     quantum = prepare(
         "pimd",
-        start,
+        START,
         folder / "3-pimd",
         steps=20,
         beads=4,
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
     dipoles = bead_average([folder / "2-nve" / "sim.dipole_0"]).values
     properties = read_properties(folder / "2-nve" / "sim.out").values
-    volume = abs(np.linalg.det(start_cell()))
+    volume = read_structure(START).get_volume()
     files = spectrum(dipoles, volume, float(properties["temperature"].mean()), folder)
     if responds:
         alpha = bead_average([folder / "2-nve" / "sim.polarizability_0"]).values
@@ -97,18 +99,6 @@ def run(args: argparse.Namespace) -> int:
         "between\nbands is that of a short run (the shaded band is one standard error)."
     )
     return 0
-
-
-def starting_structure() -> str:
-    """Path of the equilibrated box of 64 waters that comes with lrcalc."""
-    return str(resources.files("lrcalc") / "zoo" / "water64.xyz")
-
-
-def start_cell() -> np.ndarray:
-    """Cell of that box, Å."""
-    from ase.io import read
-
-    return np.asarray(read(starting_structure()).cell)
 
 
 def affordable_steps(seconds_per_step: float, budget: float) -> int:

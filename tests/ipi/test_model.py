@@ -10,7 +10,6 @@ import torch
 from ase.units import Bohr, Hartree
 
 from lrcalc import load, save
-from lrcalc.commands.demo import starting_structure
 from lrcalc.evaluator import Evaluator
 from lrcalc.ipi import (
     DriverSettings,
@@ -206,9 +205,7 @@ def test_bundled_model_in_a_field_is_born_charges_and_a_second_order():
 def water_run(folder, kind, steps, settings, **options):
     """The bundled model on 64 waters; properties of the run, and the state at its end."""
     options.setdefault("outputs", Outputs(properties=5, dipole=0, positions=0, checkpoint=1000))
-    path = write_input(
-        kind, starting_structure(), folder, steps=steps, settings=settings, **options
-    )
+    path = write_input(kind, "water64", folder, steps=steps, settings=settings, **options)
     assert run_ipi(path, timeout=2400).finished
     return read_properties(folder / "sim.out").values, folder / "RESTART"
 
@@ -237,7 +234,7 @@ def test_fields_on_64_waters_conserve(tmp_path):
     follows the temperature, and a field switched on heats the water by 40 K in the first ps.
     """
     steps = int(os.environ.get("LRCALC_TEST_STEPS", "2000"))
-    atoms = read_structure(starting_structure())
+    atoms = read_structure("water64")
     dipole = Evaluator("water")([atoms], ["dipole"])[0]["dipole"]
     displacement = dipole / atoms.get_volume() + EPSILON_0 * 1.78 * np.array([0.0, 0.0, 0.1])
     x, y, z = displacement
