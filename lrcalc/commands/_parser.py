@@ -44,6 +44,10 @@ def nearest(word: str, known: Collection[str]) -> str:
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help that ends in the default where there is one and the text does not say it."""
 
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        kind = action.type if isinstance(action.type, type) else str
+        return {int: "N", float: "X"}.get(kind) or action.dest.upper()
+
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
         nothing = action.default in (None, "", argparse.SUPPRESS) or action.default is False

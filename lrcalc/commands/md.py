@@ -41,13 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "frame, with its charge, masses, fixed atoms and velocities")  # fmt: skip
     parser.add_argument("--out", default="md", metavar="NAME", help="NAME.xyz, .csv, .png, .npz")
     parser.add_argument("--steps", type=int, default=1000, help="total, with those done before")
-    parser.add_argument("--timestep", type=float, default=0.5, help="fs")
+    parser.add_argument("--timestep", type=float, default=0.5, help="of the integrator, fs")
     parser.add_argument("--ensemble", default="nve", choices=["nve", "nvt", "npt"],
                         help="what is constant beside the number of atoms")  # fmt: skip
-    parser.add_argument("--temperature", type=float, default=300.0, help="K")
-    parser.add_argument("--pressure", type=float, default=0.0, help="GPa")
-    parser.add_argument("--thermostat-time", type=float, default=100.0, help="fs")
-    parser.add_argument("--barostat-time", type=float, default=500.0, help="fs")
+    parser.add_argument("--temperature", type=float, default=300.0,
+                        help="to hold (nvt, npt), and of first velocities, K")  # fmt: skip
+    parser.add_argument("--pressure", type=float, default=0.0, help="to hold (npt), GPa")
+    parser.add_argument("--thermostat-time", type=float, default=100.0,
+                        help="time constant of the thermostat, fs")  # fmt: skip
+    parser.add_argument("--barostat-time", type=float, default=500.0,
+                        help="time constant of the barostat, fs")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of velocities and thermostat")
     held = parser.add_argument_group("held constant (one of them)")
     add_field_arguments(held)
