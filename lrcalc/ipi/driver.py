@@ -67,9 +67,8 @@ class Engine:
     @property
     def _turned(self) -> bool:
         """Whether something is held that does not turn with the structure: E or D."""
-        fixed = ("electric_field", "electric_displacement")
-        held = (getattr(self.evaluator, k, getattr(self.settings, k)) for k in fixed)
-        return any(value is not None for value in held)
+        held = getattr(self.evaluator, "field", self.settings.field)
+        return held is not None and held.cartesian
 
     @property
     def properties(self) -> list[str]:
