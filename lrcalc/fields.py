@@ -432,5 +432,25 @@ class Pulse(Course):
             )
 
 
-COURSES: dict[str, type[Course]] = {course.name(): course for course in (Pulse, Ramp, Cycle)}
+@dataclass(frozen=True)
+class Chirp(Course):
+    """A wave that sweeps from one wavenumber to another, swelling and fading, over a time.
+
+    One run then sees the response at all frequencies between the two.
+    """
+
+    start: float = number("cm⁻¹", least=0.0)
+    stop: float = number("cm⁻¹", least=0.0)
+    duration: float = number("fs", positive=True)
+
+    def shape(self, time: float) -> float:
+        """``sin(2π c (ν_0 t + (ν_1 - ν_0) t²/2T)) sin²(π t/T)``, zero before 0 and after T."""
+        if not 0.0 < time < self.duration:
+            return 0.0
+        mean = self.start + (self.stop - self.start) * time / (2 * self.duration)
+        wave = sin(WAVENUMBER_TO_ANGULAR * mean * time)
+        return wave * sin(pi * time / self.duration) ** 2
+
+
+COURSES: dict[str, type[Course]] = {course.name(): course for course in (Chirp, Pulse, Ramp, Cycle)}
 """Name → course."""

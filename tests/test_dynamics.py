@@ -8,6 +8,7 @@ from ase.md.bussi import Bussi
 
 from lrcalc import LRCalculator
 from lrcalc.dynamics import RunSettings, Simulation
+from lrcalc.fields import Chirp, Field, Pulse
 from lrcalc.run_state import load_state, save_state
 
 
@@ -70,6 +71,23 @@ def test_the_conserved_quantity_is_conserved(monkeypatch, case, ensemble):
         errors.append(np.abs(values - values[0]).max())
     assert 3 < errors[0] / errors[1] < 5, errors
     assert errors[1] < 0.05 * simulation.atoms.get_kinetic_energy()
+
+
+@pytest.mark.parametrize(
+    ("kind", "course", "ensemble"),
+    [("electric_field", Pulse(FIELD, 800.0, 8.0, 3.0), "nve"),
+     ("reduced_field", Chirp((0.1, 0.0, 0.2), 200.0, 2000.0, 16.0), "npt")],
+)  # fmt: skip
+def test_energy_is_conserved_along_a_course(kind, course, ensemble):
+    """With the work of the source, which is not small; the error falls fourfold with half a step."""
+    errors = []
+    for step in (1.0, 0.5):
+        settings = RunSettings(ensemble, step, temperature=100.0, seed=3, barostat_time=300.0)
+        simulation, values = simulate({"field": Field(kind, course)}, settings, round(16 / step))
+        errors.append(np.abs(values - values[0]).max())
+    assert 3 < errors[0] / errors[1] < 5, errors
+    assert abs(simulation.field_work) > 20 * errors[1]
+    assert simulation.conditions.value == course.amplitude
 
 
 def test_work_of_a_changing_field_is_not_small():

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 
 import lrcalc
-from lrcalc.fields import COURSES, KINDS, Course, Cycle, Field, Pulse, Ramp
+from lrcalc.fields import COURSES, KINDS, Chirp, Course, Cycle, Field, Pulse, Ramp
 
 Z = (0.0, 0.0, 0.1)
-EXAMPLES = {"ramp": Ramp(Z, 100.0), "cycle": Cycle(Z, 20.0), "pulse": Pulse(Z, 3400.0, 15.0, 5.0)}
+EXAMPLES = {
+    "ramp": Ramp(Z, 100.0),
+    "cycle": Cycle(Z, 20.0),
+    "pulse": Pulse(Z, 3400.0, 15.0, 5.0),
+    "chirp": Chirp(Z, 0.0, 4000.0, 100.0),
+}
 
 
 def test_a_field_is_a_value():
@@ -106,7 +111,7 @@ def test_courses_are_values(name):
 
 
 def test_courses_are_what_they_say():
-    ramp, cycle, pulse = EXAMPLES.values()
+    ramp, cycle, pulse, _ = EXAMPLES.values()
     assert [ramp.shape(t) for t in (0, 50, 100, 500)] == [0, 0.5, 1, 1]
     np.testing.assert_allclose([cycle.shape(t) for t in (0, 5, 15)], [0, 1, -1], atol=1e-12)
     # a wave of 3400 cm⁻¹ has a period of 9.811 fs
@@ -119,6 +124,20 @@ def test_courses_are_what_they_say():
     )
     assert str(pulse) == "pulse (frequency 3400 cm⁻¹, peak 15 fs, width 5 fs)"
     assert str(waves) == "pulse (frequency 3400 cm⁻¹, peak 0 fs)"
+
+
+def test_a_chirp_sweeps_from_one_wavenumber_to_another():
+    chirp = Chirp(Z, 1000.0, 3000.0, 400.0)
+    time = np.arange(0.0, 400.0, 0.01)
+    wave = np.array([chirp.shape(t) for t in time])
+    assert wave[0] == chirp.shape(400.0) == chirp.shape(-1.0) == 0.0
+    crossings = time[1:][np.diff(np.sign(wave)) != 0]
+    periods = 2 * np.diff(crossings)
+    middle = (crossings[1:] + crossings[:-1]) / 2
+    # c = 2.998e-5 cm/fs; the wavenumber of this moment grows linearly
+    expected = 1 / ((1000.0 + 2000.0 * middle / 400.0) * 2.99792458e-5)
+    np.testing.assert_allclose(periods[1:], expected[1:], rtol=0.01)
+    assert np.abs(wave[np.abs(time - 200.0) < 20.0]).max() > 0.95
 
 
 @pytest.mark.parametrize(
