@@ -40,7 +40,8 @@ def electrostatic_energy(
     Notes
     -----
     Not for tracing by ``torch.compile``: index sets, mesh sizes and the choice of method depend
-    on values. In a compiled model call ``torch.compiler.disable(electrostatic_energy)``.
+    on values. In a compiled model call ``torch.compiler.disable(electrostatic_energy)``, or make
+    the plan outside (`Ewald.plan`): `Ewald.evaluate` with linear response is a single graph.
     """
     ewald = Ewald(
         smearing,
