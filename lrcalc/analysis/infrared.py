@@ -230,7 +230,7 @@ def infrared(
     resolution
         Full width of the instrument function in cm⁻¹; fixes the longest lag.
     window
-        Name in :data:`lrcalc.analysis.correlation.WINDOWS`.
+        Name in :data:`lrcalc.analysis.windows.WINDOWS`.
     maximum
         Highest wavenumber returned.
     quantum_correction
