@@ -224,6 +224,13 @@ def test_a_file_that_asks_for_what_is_not_there_says_so(tmp_path, monkeypatch):
     assert isinstance(load(path).backbone, Radial)
 
 
+def test_a_file_that_names_no_backbone_means_the_native_one():
+    """So that files, fingerprints and resumed runs from before names were there stay the same."""
+    potential = Potential((1, 8), channels=4, hidden=4)
+    assert "backbone" not in potential.config
+    assert type(potential.backbone).__name__ == "LocalBackbone"
+
+
 def test_what_cannot_be_a_backbone_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is a backbone 'native' already"):
         register_backbone("native", Radial, {})
