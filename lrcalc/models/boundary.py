@@ -30,7 +30,7 @@ import math
 import torch
 from torch import Tensor
 
-from lrcalc.system import System
+from lrcalc.system import System, sum_by_structure
 from lrcalc.units import EPSILON_0
 
 ATOM_WIDTH = 1.0
@@ -46,9 +46,14 @@ def is_slab(system: System) -> Tensor:
 
 
 def _slab_frame(system: System) -> tuple[Tensor, Tensor, Tensor]:
-    """Return unit normal (S, 3), area (S,) Å² and third vector (S, 3) Å; of use for slabs only."""
+    """Return unit normal (S, 3), area (S,) Å² and third vector (S, 3) Å; of use for slabs only.
+
+    Of the others they are those of a unit cube, which have harmless derivatives.
+    """
     order = torch.argsort(system.pbc.logical_not().to(torch.uint8), dim=1, stable=True)
     rows = system.cell.double().gather(1, order[:, :, None].expand(-1, -1, 3))
+    unit = torch.eye(3, dtype=rows.dtype, device=rows.device)
+    rows = torch.where(is_slab(system)[:, None, None], rows, unit)
     normal = torch.linalg.cross(rows[:, 0], rows[:, 1])
     area = normal.norm(dim=1)
     return normal / area[:, None], area, rows[:, 2]
@@ -57,12 +62,9 @@ def _slab_frame(system: System) -> tuple[Tensor, Tensor, Tensor]:
 def coupling(system: System, screening: float) -> Tensor:
     """Return what turns latent dipoles into those that the applied field couples to, (S, 3, 3)."""
     unit = torch.eye(3, dtype=torch.float64, device=system.positions.device)
-    matrix = screening * unit.expand(system.n_structures, 3, 3)
-    slab = is_slab(system)
-    if not bool(slab.any()):
-        return matrix
-    normal = torch.where(slab[:, None], _slab_frame(system)[0], 0.0)
-    return matrix + (1.0 / screening - screening) * normal[:, :, None] * normal[:, None, :]
+    normal = _slab_frame(system)[0]
+    change = (1.0 / screening - screening) * is_slab(system).double()[:, None, None]
+    return screening * unit + change * normal[:, :, None] * normal[:, None, :]
 
 
 def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) -> Tensor:
@@ -76,28 +78,26 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
     volume_per_atom : float or None
         Å³; None leaves structures without periodic directions as they are.
     """
+    if volume_per_atom is not None:
+        ones = torch.ones_like(system.positions[:, 0], dtype=alpha.dtype)
+        volume = volume_per_atom * sum_by_structure(ones, system.batch, system.n_structures)
+        unit = torch.eye(3, dtype=alpha.dtype, device=alpha.device)
+        inside = unit + alpha / (3.0 * EPSILON_0 * volume[:, None, None])
+        finite = ~system.pbc.any(1)[:, None, None]
+        inside = torch.where(finite, inside, unit)  # no derivative of what is left as it is
+        alpha = torch.linalg.inv_ex(inside)[0] @ alpha
     slab = is_slab(system)
-    finite = ~system.pbc.any(1) if volume_per_atom is not None else torch.zeros_like(slab)
-    if not bool((slab | finite).any()):
+    if not bool(slab.any()):  # read from the device: how thick a slab is, its atoms decide
         return alpha
-    counted = slice(None) if system.owned is None else system.owned
-    batch, positions = system.batch[counted], system.positions[counted]
     total = list(alpha)
-    unit = torch.eye(3, dtype=alpha.dtype, device=alpha.device)
-    if bool(finite.any()) and volume_per_atom is not None:
-        atoms = torch.bincount(batch, minlength=system.n_structures).tolist()
-        for k in torch.nonzero(finite)[:, 0].tolist():
-            inside = unit + alpha[k] / (3.0 * EPSILON_0 * atoms[k] * volume_per_atom)
-            total[k] = torch.linalg.solve(inside, alpha[k])
-    if bool(slab.any()):
-        normal, area, third = _slab_frame(system)
-        for k in torch.nonzero(slab)[:, 0].tolist():
-            n = normal[k]
-            height = (third[k] * n).sum().abs()
-            filled = thickness(positions[batch == k].double() @ n, height)
-            along = alpha[k] @ n
-            stiffness = EPSILON_0 * area[k] * filled + n @ along
-            total[k] = alpha[k] - along[:, None] * along[None, :] / stiffness
+    normal, area, third = _slab_frame(system)
+    for k in torch.nonzero(slab)[:, 0].tolist():
+        n = normal[k]
+        height = (third[k] * n).sum().abs()
+        filled = thickness(system.positions[system.batch == k].double() @ n, height)
+        along = alpha[k] @ n
+        stiffness = EPSILON_0 * area[k] * filled + n @ along
+        total[k] = alpha[k] - along[:, None] * along[None, :] / stiffness
     return torch.stack(total)
 
 

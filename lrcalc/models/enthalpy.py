@@ -139,8 +139,13 @@ def electric_enthalpy(
     if field.kind == DISPLACEMENT:
         return constant_displacement(system, pairs, terms, vectors, screening)
     if field.kind == VOLTAGE:
-        vectors = torch.linalg.solve(system.cell.double(), vectors)
+        vectors = _solve(system.cell.double(), vectors)
     return constant_field(system, pairs, terms, vectors, screening)
+
+
+def _solve(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """``matrix⁻¹ vectors``, (S, 3), without a look at values, also in derivatives."""
+    return torch.einsum("sab,sb->sa", torch.linalg.inv_ex(matrix)[0], vectors)
 
 
 def dipole(system: System, pairs: Pairs, terms: Terms, screening: float) -> Tensor:
@@ -190,7 +195,7 @@ def constant_displacement(
     ionic = screening * lattice_dipole(system, pairs, terms) / volume[:, None]
     difference = displacement - ionic
     permittivity = enthalpy_permittivity(system, terms, screening)
-    field = torch.linalg.solve(EPSILON_0 * permittivity, difference)
+    field = _solve(EPSILON_0 * permittivity, difference)
     value = terms.energy + 0.5 * volume * (difference * field).sum(1)
     moment = volume[:, None] * (displacement - EPSILON_0 * field)
     unit = torch.eye(3, dtype=torch.float64, device=volume.device)

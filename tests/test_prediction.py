@@ -1,0 +1,78 @@
+"""`predict`: the same as every caller's, with pairs from outside, and without a look at values."""
+
+import numpy as np
+import pytest
+import torch
+
+from lrcalc import Evaluator, Field, from_ase, predict
+from lrcalc.neighbors import build_pairs
+from lrcalc.prediction import Options, call_model
+from tests.conftest import random_potential
+from tests.electrostatics.test_ewald import NoLookAtValues
+from tests.sample_structures import cluster, water_box
+
+SMALL = {"channels": 4, "hidden": 4}
+FIELDS = [None, Field("electric_field", (0.02, -0.01, 0.03)),
+          Field("electric_displacement", (1e-3, 0.0, 2e-3)),
+          Field("reduced_field", (0.1, 0.2, -0.1))]  # fmt: skip
+NAMES = {
+    "energy", "forces", "stress", "dipole", "polarization", "born_effective_charges",
+    "polarizability", "polarizability_derivative", "charges", "current", "electric_field",
+    "dielectric_tensor",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def potential():
+    return random_potential(water_box(n=2), level="uiu", **SMALL)
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=str)
+def test_it_is_what_the_evaluator_says(potential, field):
+    structures = [water_box(n=1), water_box(n=2)]
+    evaluator = Evaluator(potential, field=field)
+    expected = evaluator(structures, ["energy", "forces", "born_effective_charges", "stress"])
+    system = from_ase(structures)
+    far = build_pairs(system, potential.cutoff + 1.0)  # from outside: those too far say nothing
+    found = predict(potential, system, far, field, expected[0])
+    for name, values in found.items():
+        right = [result[name] for result in expected]
+        right = np.concatenate(right) if len(values) == len(system.numbers) else np.array(right)
+        np.testing.assert_allclose(values, right, rtol=1e-9, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=str)
+def test_between_model_and_results_nobody_looks_at_values(potential, field):
+    """So that a GPU is not waited for; sums have their own such test. Excepted are levers of atomic
+    charges, which search images, and the thickness of a slab under a surface."""
+    system = from_ase([water_box(n=1), water_box(n=2)])
+    pairs = build_pairs(system, potential.cutoff)
+    options = Options(potential.screening, True, torch.ones_like(system.positions))
+    prediction = call_model(potential, system, pairs, field, NAMES, options)
+    with NoLookAtValues():
+        found = prediction.results(NAMES)
+    assert set(found) == NAMES
+
+
+def test_it_can_be_differentiated_further_if_asked(potential):
+    system = from_ase(cluster(n=1))
+    parameter = potential.readout.weight
+    parameter.requires_grad_()
+    found = predict(potential, system, create_graph=True)
+    (slope,) = torch.autograd.grad(found["forces"].square().sum(), parameter)
+    assert slope.abs().max() > 0
+    assert not predict(potential, system)["energy"].requires_grad
+    parameter.requires_grad_(False)
+
+
+def test_what_cannot_be_had_is_told(potential):
+    system = from_ase(cluster(n=1))
+    with pytest.raises(ValueError, match=r"unknown properties \['magic'\]; known: \['energy'"):
+        predict(potential, system, properties="magic")
+    with pytest.raises(ValueError, match="polarization needs three periodic directions"):
+        predict(potential, system, properties="polarization")
+    with pytest.raises(ValueError, match="the current needs them"):
+        predict(potential, system, properties="current")
+    with pytest.raises(ValueError, match="atomic numbers"):
+        predict(potential, from_ase(cluster(n=1)[:0] + water_box(n=1)[:1])._replace(
+            numbers=torch.tensor([3])))  # fmt: skip
