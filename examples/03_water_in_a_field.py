@@ -25,7 +25,7 @@ output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT") or here / "output")
 output.mkdir(parents=True, exist_ok=True)
 
 field, timestep = 0.05, 0.5  # V/Å, fs
-steps = 100 if os.environ.get("LRCALC_QUICK") else 300
+steps = 40 if os.environ.get("LRCALC_QUICK") else 300
 start = read_structure("water64")
 calculator = LRCalculator("water")
 

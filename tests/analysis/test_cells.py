@@ -108,8 +108,8 @@ def test_mean_volume_of_a_run_at_constant_pressure(tmp_path, capsys, unit):
 @pytest.mark.parametrize("suffix", [".extxyz", ".xyz.gz", ".traj"])
 def test_mean_volume_of_a_trajectory(tmp_path, capsys, suffix):
     frames = []
-    for i, moment in enumerate(DIPOLE[:1500]):
-        atoms = Atoms("O", positions=[[0, 0, 0]], cell=[10 + 0.001 * i] * 3, pbc=True)
+    for i, moment in enumerate(DIPOLE[:500]):
+        atoms = Atoms("O", positions=[[0, 0, 0]], cell=[10 + 0.003 * i] * 3, pbc=True)
         atoms.info["dipole"] = moment
         frames.append(atoms)
     path = tmp_path / f"a{suffix}"
