@@ -79,7 +79,7 @@ def test_the_conserved_quantity_is_conserved(monkeypatch, case, ensemble):
      ("reduced_field", Chirp((0.1, 0.0, 0.2), 200.0, 2000.0, 16.0), "npt")],
 )  # fmt: skip
 def test_energy_is_conserved_along_a_course(kind, course, ensemble):
-    """With the work of the source, which is not small; the error falls fourfold with half a step."""
+    """With the work of the source, not small; the error falls fourfold with half a step."""
     errors = []
     for step in (1.0, 0.5):
         settings = RunSettings(ensemble, step, temperature=100.0, seed=3, barostat_time=300.0)
