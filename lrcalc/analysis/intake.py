@@ -11,7 +11,7 @@ from lrcalc.analysis import cells, jumps
 from lrcalc.analysis.conditions import check, common, forced, of_data
 from lrcalc.analysis.correlation import COARSEST, affordable_resolution, lags_for
 from lrcalc.analysis.correlator import Series
-from lrcalc.analysis.ipi_folder import IPIRun, mean_temperature, read_run
+from lrcalc.analysis.ipi_folder import IPIRun, mean_temperature, read_run, table_temperature
 from lrcalc.analysis.series import WANTED, bead_groups, count_frames, frame_spacing, read_runs
 from lrcalc.ipi_files.folder import output_of, run_of
 from lrcalc.progress import progress_bar
@@ -102,6 +102,9 @@ class Data(NamedTuple):
         told = self.conditions
         if not found and told is not None and told.temperature and told.ensemble in ("nvt", "npt"):
             found = [(told.temperature, "the thermostat that the frames name")]
+        if not found and told is not None and told.ensemble == "nve":
+            tables = [table_temperature(one.source) for one in self.series]
+            found = [one for one in tables if one is not None] if all(tables) else []
         if not found:
             energy = told is not None and told.ensemble == "nve"
             raise ValueError(

@@ -1,10 +1,12 @@
-"""Temperature of an i-PI run; what else a run says is read by :mod:`lrcalc.ipi_files`."""
+"""Temperature of a run of i-PI or `lrcalc md`; the rest is read by :mod:`lrcalc.ipi_files`."""
+
+from pathlib import Path
 
 import numpy as np
 
 from lrcalc.ipi_files.folder import IPIRun, properties_path, read_run, run_properties
 
-__all__ = ["IPIRun", "mean_temperature", "read_run"]
+__all__ = ["IPIRun", "mean_temperature", "read_run", "table_temperature"]
 
 
 def mean_temperature(run: IPIRun) -> tuple[float, str] | None:
@@ -21,3 +23,21 @@ def mean_temperature(run: IPIRun) -> tuple[float, str] | None:
     if run.temperature is None:
         return None
     return run.temperature, str(run.input)
+
+
+def table_temperature(trajectory: str | Path) -> tuple[float, str] | None:
+    """Mean temperature in K of the table that ``lrcalc md`` writes beside its frames, and its name.
+
+    None where there is none, or another program's.
+    """
+    table = Path(trajectory).with_suffix(".csv")
+    if not table.is_file() or table == Path(trajectory):
+        return None
+    with table.open(errors="replace") as file:
+        names = file.readline().strip().split(",")
+        if "step" not in names or "temperature_K" not in names:
+            return None
+        column = names.index("temperature_K")
+        values = np.array([float(line.split(",")[column]) for line in file if line.strip()])
+    found = values[np.isfinite(values)]
+    return (float(np.mean(found)), f"mean of {table}") if len(found) else None

@@ -93,4 +93,5 @@ def plot(table: Path, picture: Path, n_atoms: int) -> None:
         axes[4].set(ylabel="pressure (GPa)")
         axes[4].legend(frameon=False)
     axes[-1].set(xlabel="time (ps)")
+    figure.align_ylabels(axes)
     figure.savefig(picture, dpi=120)

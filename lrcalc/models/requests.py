@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lrcalc.fields import Field
+from lrcalc.fields import DISPLACEMENT, FIELD, VOLTAGE, Field
 from lrcalc.models.potential import Potential
 from lrcalc.properties import as_names, needing
 from lrcalc.structures import total_charge
@@ -139,7 +139,7 @@ def _check_boundary(
             f"structure {index}: {alone[0]} in a field is not known; ask for it without "
             f"`{sorted(held)[0]}`"
         )
-    for name in held & {"electric_displacement", "reduced_field"}:
+    for name in held & {DISPLACEMENT, VOLTAGE}:
         if not all(pbc):
             raise ValueError(
                 f"{where}: constant {name.replace('_', ' ')} needs three periodic directions; use "
@@ -151,7 +151,7 @@ def _check_boundary(
     remedy = "use a model with local charges (charges='local')"
     if held and "stress" in wanted:
         raise ValueError(f"{where}: atomic charges have no stress in a field; {remedy}")
-    if held - {"electric_field"}:
+    if held - {FIELD}:
         raise ValueError(
             f"{where}: atomic charges have no polarization to hold {sorted(held)[0]} at; {remedy}"
         )
