@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -61,7 +62,14 @@ def report(name: str, other: list[float], this: list[float], scale: float) -> No
 
 
 def environment(checkout: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(checkout.resolve()), "OMP_NUM_THREADS": "1"}
+    """Own modules of the checkout, compiled once outside of it."""
+    compiled = Path(tempfile.gettempdir()) / "lrcalc-house-pycache"
+    return {
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        "PYTHONPATH": str(checkout.resolve()),
+        "PYTHONPYCACHEPREFIX": str(compiled),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def compare(args: argparse.Namespace, n_atoms: int) -> tuple[list[float], list[float]]:
@@ -91,8 +99,8 @@ def compare_runs(args: argparse.Namespace, code: str) -> tuple[list[float], list
         for path, found in zip((args.other, HERE), times, strict=True):
             before = os.times()
             subprocess.run(
-                [sys.executable, "-c", code], env=environment(path), stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, check=False,
+                [sys.executable, "-c", code], cwd=path, env=environment(path),
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
             )  # fmt: skip
             after = os.times()
             spent = after.children_user + after.children_system
