@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(versions())
         return 0
     from lrcalc.commands._parser import command_parser, nearest
+    from lrcalc.optional import explained
 
     if name not in COMMANDS:
         what = "option" if name.startswith("-") else "command"
@@ -38,9 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name:
             print("all commands: lrcalc --help", file=sys.stderr)
         return 2
-    options = command_parser(name).parse_args(arguments[1:])
     try:
-        return int(options.run(options))
+        with explained():
+            options = command_parser(name).parse_args(arguments[1:])
+            return int(options.run(options))
     except (ValueError, OSError) as error:
         print(f"lrcalc {name}: {describe(error)}", file=sys.stderr)
         return 2

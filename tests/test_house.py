@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVEL = {
-    "units": 0, "zoo": 0, "memory": 0, "hashing": 0, "files": 0, "progress": 0, "properties": 0,
-    "frames": 0,
+    "units": 0, "zoo": 0, "memory": 0, "hashing": 0, "files": 0, "optional": 0, "progress": 0,
+    "properties": 0, "frames": 0,
     "fields": 1, "structures": 1,
     "run_conditions": 2, "system": 2,
     "neighbors": 3, "multipoles": 3,
@@ -29,7 +29,8 @@ LEVEL = {
 ONLY = {
     "derivatives": {"system", "units"}, "ipi_files": {"units", "properties"},
     "analysis": {
-        "fields", "progress", "files", "units", "ipi_files", "run_conditions", "structures",
+        "fields", "progress", "files", "optional",
+        "units", "ipi_files", "run_conditions", "structures",
     },
 }  # fmt: skip
 """Rooms off the line: what each may import besides itself."""

@@ -10,6 +10,7 @@ from lrcalc.analysis.correlator import Series
 from lrcalc.ipi_files import extras
 from lrcalc.ipi_files.extras import extras_name, numbers
 from lrcalc.ipi_files.text import kind_of, open_text
+from lrcalc.optional import explained
 
 __all__ = [
     "CHUNK",
@@ -112,10 +113,8 @@ def read_npz(path: Path, key: str, factor: float) -> Series:
 
 def read_hdf5(path: Path, key: str, factor: float) -> Series:
     """Read a dataset of an HDF5 file, and its attribute ``timestep`` (fs) if there is one."""
-    try:
+    with explained():
         import h5py
-    except ImportError:
-        raise ValueError("reading HDF5 needs h5py: pip install 'lrcalc[hdf5]'") from None
     with h5py.File(path) as file:
         if key not in file:
             raise ValueError(f"{path} has no dataset {key!r}; it has {', '.join(file)}")
