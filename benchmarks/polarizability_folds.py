@@ -17,7 +17,7 @@ import numpy as np
 
 from lrcalc import Evaluator
 from lrcalc.checkpoint import load
-from lrcalc.evaluation import errors
+from lrcalc.model_errors import errors
 from lrcalc.training.data import read_structures
 from lrcalc.training.polarizability import reference_polarizability
 from lrcalc.training.settings import LOCAL_FIELDS, POLARIZABILITY_UNITS, SurfaceSettings

@@ -15,8 +15,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lrcalc import Evaluator
-from lrcalc.evaluation import errors, reference_born
 from lrcalc.hashing import structure_hash
+from lrcalc.model_errors import errors, reference_born
 from lrcalc.models.requests import has_response
 from lrcalc.training.data import read_structures
 from lrcalc.training.polarizability import reference_polarizability

@@ -21,7 +21,7 @@ WHAT = {
     "models": "backbone, readout, potential, enthalpy", "training": "data, loss, fit",
     "properties": "the list of properties", "predict": "one function on tensors",
     "evaluator": "batches of ASE structures", "calculator": "ASE calculator",
-    "evaluation": "errors on data", "trajectory": "extended xyz", "run_identity": "same run?",
+    "model_errors": "errors on data", "trajectory": "extended xyz", "run_identity": "same run?",
     "field_work": "work of a source", "velocities": "thermal, isotopes",
     "dynamics": "molecular dynamics in fields", "testing": "checks for others' code",
     "ipi": "driver, client, inputs, runs", "commands": "one module a command",

@@ -21,9 +21,9 @@ from lrcalc.models.potential import Potential
 from lrcalc.models.requests import (
     as_structures,
     check_device,
-    check_finite,
     check_model,
     check_request,
+    check_results_finite,
     check_structure,
 )
 from lrcalc.models.screening import screening_factor
@@ -216,7 +216,7 @@ class Evaluator:
         self._warn_of_molecules(wanted, any(not atoms.pbc.any() for atoms in structures))
         velocities = velocities_of(structures) if needing("velocities", wanted) else None
         out = self._evaluate(from_ase(structures, device=self.device), wanted, velocities)
-        check_finite(out)
+        check_results_finite(out)
         return out
 
     def of_frames(self, frames: Frames, properties: Iterable[str]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ atom, field (dipole) component, displacement. Only the borders to other programs
 Values: CODATA 2018.
 """
 
-from math import pi, sqrt
+from math import pi
 
 EPSILON_0 = 5.526349406e-3
 """Vacuum permittivity, e² eV⁻¹ Å⁻¹."""
@@ -47,11 +47,6 @@ WAVENUMBER_TO_ANGULAR = 2.0 * pi * SPEED_OF_LIGHT * 1e-8
 
 EV_PER_A3_IN_GPA = 160.2176634
 """1 eV/Å³ in GPa."""
-
-VOLT_PER_ANGSTROM_IN_ATOMIC = BOHR / HARTREE
-"""1 V/Å in atomic units of field (Hartree/(e bohr))."""
-
-SQRT_2_OVER_PI = sqrt(2.0 / pi)
 
 ATOMIC = {
     "": 1.0, "e": 1.0, "e Å": BOHR, "e Å²": BOHR**2, "e/Å²": BOHR**-2, "V/Å": HARTREE / BOHR,

@@ -18,7 +18,7 @@ LEVEL = {
     "models": 5,
     "checkpoint": 6, "prediction": 6,
     "training": 7, "evaluator": 7,
-    "calculator": 8, "evaluation": 8, "trajectory": 8, "run_identity": 8, "field_work": 8,
+    "calculator": 8, "model_errors": 8, "trajectory": 8, "run_identity": 8, "field_work": 8,
     "velocities": 8, "integrators": 8,
     "testing": 9, "run_state": 9,
     "dynamics": 10, "ipi": 10,

@@ -20,7 +20,7 @@ from lrcalc.analysis.correlator import (
     Correlator,
     Series,
     as_trajectories,
-    check_finite,
+    check_frames_finite,
 )
 from lrcalc.analysis.uncertainty import ENOUGH, standard_error, stretches
 from lrcalc.analysis.windows import (
@@ -148,7 +148,7 @@ def differences(timestep: float) -> Callable[[Iterable[np.ndarray]], Iterator[np
         start = 0
         for chunk in chunks:
             # here, since a difference would be counted one frame early
-            check_finite(chunk, start)
+            check_frames_finite(chunk, start)
             start += len(chunk)
             joined = chunk if last is None else np.concatenate([last, chunk])
             last = joined[-1:]

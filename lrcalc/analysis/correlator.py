@@ -88,7 +88,7 @@ def wrong_columns(source: str, found: int, columns: int, name: str) -> str:
     return told
 
 
-def check_finite(chunk: np.ndarray, start: int) -> None:
+def check_frames_finite(chunk: np.ndarray, start: int) -> None:
     """Refuse NaN and infinity in frames (n, columns), of which the first is number ``start``."""
     bad = np.flatnonzero(~np.isfinite(chunk).all(axis=1))
     if len(bad):
@@ -155,7 +155,7 @@ class Correlator:
             raise ValueError(f"frames have shape {chunk.shape} but must be (n, {self.columns})")
         if not len(chunk):
             return
-        check_finite(chunk, self.trajectory_frames)
+        check_frames_finite(chunk, self.trajectory_frames)
         if self.offset is None:
             # A large constant part would cost digits in the sums; any constant will do.
             self.offset = chunk.mean(0) if self.mean == "trajectory" else np.zeros(self.columns)

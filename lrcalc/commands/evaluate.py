@@ -58,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print a table for kept-out and for training frames, write JSON."""
-    from lrcalc.evaluation import collect, summarise
     from lrcalc.evaluator import Evaluator
     from lrcalc.hashing import structure_hash
+    from lrcalc.model_errors import collect, summarise
     from lrcalc.training.data import read_structures
     from lrcalc.training.labels import has_label
     from lrcalc.training.remarks import describe_labels
@@ -126,10 +126,10 @@ def run(args: argparse.Namespace) -> int:
 
 def check_reference(atoms: Atoms, path: str, index: int) -> None:
     """Refuse a label that cannot be compared, naming the frame: one of them spoils all means."""
-    from lrcalc.evaluation import BORN_KEYS
-    from lrcalc.training.labels import check_finite
+    from lrcalc.model_errors import BORN_KEYS
+    from lrcalc.training.labels import check_labels_finite
 
-    check_finite(atoms, path, index)
+    check_labels_finite(atoms, path, index)
     key = next((k for k in BORN_KEYS if k in atoms.arrays), None)
     if key is None:
         return
@@ -176,7 +176,7 @@ def unread(chosen: Mapping[int, Atoms], args: argparse.Namespace) -> list[str]:
     ValueError
         If there is nothing to compare.
     """
-    from lrcalc.evaluation import reference_born
+    from lrcalc.model_errors import reference_born
     from lrcalc.training.labels import LABELS, alternatives, has_label, hint
 
     first, atoms = next(iter(chosen.items()))
@@ -200,7 +200,7 @@ def unlike_permittivity(
     chosen: Mapping[int, Atoms], args: argparse.Namespace, used: float
 ) -> list[str]:
     """Say that frames with Born charges state another ε_∞ than the one that scales the model's."""
-    from lrcalc.evaluation import reference_born
+    from lrcalc.model_errors import reference_born
     from lrcalc.training.permittivity import stated_permittivity
 
     stated = [
@@ -220,7 +220,7 @@ def unlike_permittivity(
 
 def unlike_model(values: Mapping[str, Any], structures: Sequence[Atoms]) -> list[str]:
     """Say which labels have another sign or unit than what the model makes."""
-    from lrcalc.evaluation import errors
+    from lrcalc.model_errors import errors
     from lrcalc.training.afterwards import KNOWN_FORCES
     from lrcalc.training.scales import FOLLOWS, describe_stress_ratio, slope
 

@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fit, report errors on kept-out frames, write the model."""
     from lrcalc.checkpoint import load, save
-    from lrcalc.evaluation import polarizability_errors
     from lrcalc.hashing import structure_hash
+    from lrcalc.model_errors import polarizability_errors
     from lrcalc.models.card import VOLUME_PER_ATOM
     from lrcalc.training.polarizability import volume_per_atom
     from lrcalc.training.surface import fit_surface, make_samples

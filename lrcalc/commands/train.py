@@ -171,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
 
 def parity(best: Potential, frames: Sequence[Frame], device: str, output: Path) -> Path:
     """Print the errors of the validation frames; draw model against labels beside the model."""
-    from lrcalc.evaluation import errors
+    from lrcalc.model_errors import errors
     from lrcalc.training.afterwards import predictions
     from lrcalc.training.pictures import parity_picture
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lrcalc.frames import Frames
 from lrcalc.ipi.conversions import ForceMessage, frames_from_ipi, message_to_ipi
-from lrcalc.ipi.frame_checks import check_finite, check_first_frame, check_forces
+from lrcalc.ipi.frame_checks import check_answers_finite, check_first_frame, check_forces
 from lrcalc.ipi.settings import DriverSettings, make_settings, read_template
 from lrcalc.properties import extras
 
@@ -99,7 +99,7 @@ class Engine:
         wanted = self.properties
         ask = getattr(self.evaluator, "of_frames", self._of_atoms)
         results = [result for part in self._parts(frames) for result in ask(part, wanted)]
-        check_finite(results)
+        check_answers_finite(results)
         if self._first:
             check_forces(results, self.settings.max_force)
             self._first = False

@@ -14,7 +14,7 @@ SAME_PLACE = 0.02
 """Å: atoms nearer than this to a template position are the same atoms."""
 
 
-def check_finite(results: Sequence[Mapping[str, Any]]) -> None:
+def check_answers_finite(results: Sequence[Mapping[str, Any]]) -> None:
     """Refuse NaN and infinity, which i-PI would accept without a word."""
     for index, result in enumerate(results):
         for name, value in result.items():

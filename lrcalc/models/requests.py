@@ -215,7 +215,7 @@ def check_device(device: str) -> str:
     return device
 
 
-def check_finite(out: list[dict[str, Any]]) -> None:
+def check_results_finite(out: list[dict[str, Any]]) -> None:
     """Refuse results that are not numbers."""
     for index, result in enumerate(out):
         bad = [name for name, value in result.items() if not np.isfinite(value).all()]

@@ -195,7 +195,7 @@ def check_labels(structures: Sequence[Atoms], path: str | Path, numbers: Sequenc
                     f"{path}: frame {index} has no {key}; every frame needs energy= and forces "
                     f"(columns forces:R:3), named as ASE reads them{hint(atoms)}"
                 )
-        check_finite(atoms, path, index)
+        check_labels_finite(atoms, path, index)
         if not atoms.pbc.all():
             continue
         stress = has_label(atoms, "stress")
@@ -209,7 +209,7 @@ def check_labels(structures: Sequence[Atoms], path: str | Path, numbers: Sequenc
     return first is not None and first[1]
 
 
-def check_finite(atoms: Atoms, path: str | Path, index: int) -> None:
+def check_labels_finite(atoms: Atoms, path: str | Path, index: int) -> None:
     """Refuse labels that are not numbers, naming the frame."""
     for key in LABELS:
         if has_label(atoms, key) and not np.isfinite(atoms.calc.results[key]).all():

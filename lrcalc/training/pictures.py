@@ -13,7 +13,7 @@ from lrcalc.training.history import UNITS, read_history
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from lrcalc.evaluation import Errors
+    from lrcalc.model_errors import Errors
 
 ROOM = 1.25
 """Factor between the curves and the ends of their axes."""

@@ -12,7 +12,7 @@ from ase.io import write
 from lrcalc import Evaluator, LRCalculator
 from lrcalc.checkpoint import load, save
 from lrcalc.cli import main
-from lrcalc.evaluation import polarizability_parts
+from lrcalc.model_errors import polarizability_parts
 from lrcalc.models.potential import Potential
 from lrcalc.training.polarizability import (
     permittivities,

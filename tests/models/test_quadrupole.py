@@ -8,10 +8,10 @@ import torch
 from ase import Atoms
 
 from lrcalc import Evaluator, LRCalculator, electrostatic_energy, predict, read_extxyz, write_extxyz
-from lrcalc.evaluation import collect, summarise
 from lrcalc.fields import Field
 from lrcalc.ipi.conversions import extras_to_ipi
 from lrcalc.ipi_files.extras import shaped
+from lrcalc.model_errors import collect, summarise
 from lrcalc.models.quadrupole import lattice_quadrupole
 from lrcalc.models.readout import Readings
 from lrcalc.multipoles import Multipoles

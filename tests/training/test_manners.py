@@ -8,7 +8,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from matplotlib.figure import Figure
 
-from lrcalc.evaluation import summarise
+from lrcalc.model_errors import summarise
 from lrcalc.training import pictures
 from lrcalc.training.afterwards import predictions
 from lrcalc.training.composition import composition_part
