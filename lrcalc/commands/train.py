@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.training.split import read_split
 
     check_device(args.device)
+    frames = _options.frames_of(args.frames)
     output = _options.check_options(args)
     config = {
         key: getattr(args, key)
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     split = read_split(
         args.train, args.valid, args.cutoff, args.valid_every, args.test_every,
         allow_images=args.allow_images, keys=_options.label_keys(args), level=args.level,
-        frames=_options.frames_of(args.frames),
+        frames=frames,
         max_force=math.inf if args.max_force is None else args.max_force,
     )  # fmt: skip
     epsilon = permittivity_of(split["stated"], args.epsilon_infinity, args.level)
@@ -141,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
                 f"F {1e3 * row['train_forces']:.1f}/{1e3 * row['valid_forces']:.1f} meV/Å, "
                 f"E {1e3 * row['valid_energy']:.2f} meV/atom"
             )
-            if int(row["epoch"]) % 10 == 0 or int(row["epoch"]) == settings.epochs:
+            if int(row["epoch"]) % 10 == 0:
                 curve_picture(output)
 
         best = fit(
@@ -180,8 +181,8 @@ def parity(best: Potential, frames: Sequence[Frame], device: str, output: Path) 
     energy, forces = found["energy"], found["forces"]
     print(
         f"\nvalidation ({len(frames)} frames): energy {1e3 * energy.rmse:.3g} meV/atom (R² "
-        f"{energy.r2:.4f} of what the composition leaves), forces {1e3 * forces.rmse:.3g} meV/Å "
-        f"(R² {forces.r2:.4f})"
+        f"{energy.r2:.4g} of what the composition leaves), forces {1e3 * forces.rmse:.3g} meV/Å "
+        f"(R² {forces.r2:.4g})"
     )
     return parity_picture(values, found, output.with_name(f"{output.stem}-parity.png"))
 

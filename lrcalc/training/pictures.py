@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 ROOM = 1.25
 """Factor between the curves and the ends of their axes."""
 
+MARGINS = {"left": 0.1, "right": 0.98, "bottom": 0.15, "top": 0.92, "wspace": 0.28}
+"""Fixed ones: a layout engine draws everything several times."""
+
 
 def curve_picture(output: Path) -> Path:
     """Draw the learning curve beside the model: training and validation of the same weights."""
     from matplotlib.figure import Figure
 
     history = read_history(output.with_suffix(".csv"))
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    figure = Figure(figsize=(8, 3.4))
+    figure.subplots_adjust(**MARGINS)
     for axis, (quantity, (factor, unit)) in zip(figure.subplots(1, 2), UNITS.items(), strict=True):
         curves = {
             "training frames": factor * history[f"seen_{quantity}"],
@@ -74,7 +78,8 @@ def parity_picture(
 
     titles = {"energy": ("energy without the composition's part", "meV/atom", 1e3),
               "forces": ("force components", "eV/Å", 1.0)}  # fmt: skip
-    figure = Figure(figsize=(8, 3.9), layout="constrained")
+    figure = Figure(figsize=(8, 4.1))
+    figure.subplots_adjust(**MARGINS)
     for axis, (name, (title, unit, factor)) in zip(
         figure.subplots(1, 2), titles.items(), strict=True
     ):
@@ -88,7 +93,7 @@ def parity_picture(
         shown = f"RMSE {1e3 * found[name].rmse:.3g} {'meV/Å' if name == 'forces' else 'meV/atom'}"
         axis.set(xlim=ends, ylim=ends, aspect="equal", title=title, xlabel=f"labels ({unit})",
                  ylabel=f"model ({unit})")  # fmt: skip
-        axis.annotate(f"{shown}\nR² {found[name].r2:.4f}, n = {found[name].n}", (0.04, 0.96),
+        axis.annotate(f"{shown}\nR² {found[name].r2:.4g}, n = {found[name].n}", (0.04, 0.96),
                       xycoords="axes fraction", va="top")  # fmt: skip
     return _save(figure, path)
 

@@ -22,7 +22,11 @@ SMALL = ["--channels", "4", "--hidden", "8", "--cutoff", "3", "--valid-every", "
 
 @pytest.fixture
 def data(tmp_path):
-    path = tmp_path / "water.xyz"
+    return written(tmp_path)
+
+
+def written(folder):
+    path = folder / "water.xyz"
     write(path, labelled(stress=True), format="extxyz")
     return path
 
@@ -72,6 +76,8 @@ def test_no_rule_lets_nan_pass():
         ("--seed", "-1", "from 0"),
         ("--device", "nonsense", "torch cannot use it"),
         ("--out", "model.txt", "must end in .pt"),
+        ("--max-force", "0", "must be positive"),
+        ("--frames", "3-7", "must look like 3, 3:10 or 3::7"),
     ],
 )
 def test_bad_option_is_named_before_data_are_read(option, value, message, tmp_path, capsys):
@@ -303,9 +309,10 @@ def test_validation_frames_have_known_elements(data, tmp_path, capsys):
     assert "the validation frames have S, which no training frame has" in capsys.readouterr().err
 
 
-@pytest.fixture
-def model(data, tmp_path):
-    return str(train(data, tmp_path)[1])
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    return str(train(written(folder), folder)[1])
 
 
 @pytest.mark.parametrize(
