@@ -107,6 +107,11 @@ def affordable_steps(seconds_per_step: float, budget: float) -> int:
     return steps - steps % 100
 
 
+def affordable_resolution(frames: int) -> float:
+    """Resolution (cm⁻¹) at which dipoles 1 fs apart make four blocks, which tell the errors."""
+    return max(60.0, 135_000.0 / frames)
+
+
 def follow(input_file: Path, title: str) -> float:
     """Run i-PI with a progress bar; return the seconds it took."""
     from lrcalc.ipi import run_ipi
@@ -135,7 +140,11 @@ def spectrum(dipoles: np.ndarray, volume: float, temperature: float, folder: Pat
     from lrcalc.analysis.infrared import WATER_BANDS, band_table, infrared
 
     result = infrared(
-        dipoles, timestep=TIMESTEP * STRIDE, volume=volume, temperature=temperature, resolution=60.0
+        dipoles,
+        timestep=TIMESTEP * STRIDE,
+        volume=volume,
+        temperature=temperature,
+        resolution=affordable_resolution(len(dipoles)),
     )
     files = result.save(
         folder / "water",
