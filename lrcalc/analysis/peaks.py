@@ -52,6 +52,10 @@ def peaks(
     ]
 
 
+KNOWN_PLACE = 0.25
+"""Part of a band's range that the error of its maximum may be."""
+
+
 class Band(NamedTuple):
     """A named range: its maximum, its share of the whole area, and what was measured."""
 
@@ -85,7 +89,7 @@ def bands(
     result : InfraredSpectrum
     noise
         False: bands whose share is less than three of its errors are left out, and a maximum that
-        does not stand out of its error bar is none (NaN).
+        does not stand out of its error bar, or may be anywhere in the range, is none (NaN).
     """
     nu, value, deviations = result.wavenumber, result.n_alpha, result.deviations
     whole = float(np.trapezoid(value, nu))
@@ -114,7 +118,8 @@ def bands(
             float(standard_error((parts - share * total) / whole)),
         )
         if noise or not share < SIGMAS * band.share_error:
-            table.append(band if noise or band.clear else band._replace(maximum=float("nan")))
+            known = band.clear and not band.maximum_error > KNOWN_PLACE * (high - low)
+            table.append(band if noise or known else band._replace(maximum=float("nan")))
     return table
 
 
@@ -159,6 +164,8 @@ def band_table(
             here = "edge of range" if noise else "-"
         share = f"{band.share:.3f} ± {band.share_error:.3f}"
         rows.append(f"  {band.name:28s}{here:>14s}{band.measured:>14s}{share:>20s}")
+    if not noise and any(" - " in row for row in rows):
+        rows.append("  -: no maximum that stands out of its error bar; run longer")
     if any("?" in row for row in rows):
         rows.append("  ?: a maximum that does not stand out of its error bar; run longer")
     return "\n".join(rows)
