@@ -14,7 +14,8 @@ from ase.outputs import Properties
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from lrcalc.evaluator import Evaluator
-from lrcalc.fields import KINDS, Field, FieldView
+from lrcalc.field_views import FieldViews
+from lrcalc.fields import KINDS, Field
 from lrcalc.models.branch import Past, evaluate_on_branch
 from lrcalc.models.potential import Potential
 from lrcalc.properties import PROPERTIES, as_names, needing
@@ -42,7 +43,7 @@ class Implemented:
         return ["energy", "free_energy", *(name for name in PROPERTIES if name != "energy")]
 
 
-class LRCalculator(Calculator):
+class LRCalculator(FieldViews, Calculator):
     """ASE calculator with electrostatics and electrical response.
 
     Parameters
@@ -121,10 +122,6 @@ class LRCalculator(Calculator):
     """
 
     implemented_properties = Implemented()
-
-    electric_field = FieldView("electric_field")
-    electric_displacement = FieldView("electric_displacement")
-    reduced_field = FieldView("reduced_field")
 
     atoms: Atoms | None  # what `results` are of
     results: dict[str, Any]

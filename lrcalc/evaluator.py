@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from lrcalc.checkpoint import load
-from lrcalc.fields import Field, FieldView
+from lrcalc.field_views import FieldViews
+from lrcalc.fields import Field
 from lrcalc.frames import Frames
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.card import molecule_warning
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-class Evaluator:
+class Evaluator(FieldViews):
     """Energies and electrical properties of batches of structures.
 
     Parameters
@@ -91,10 +92,6 @@ class Evaluator:
     >>> sorted(result)
     ['dipole', 'energy']
     """
-
-    electric_field = FieldView("electric_field")
-    electric_displacement = FieldView("electric_displacement")
-    reduced_field = FieldView("reduced_field")
 
     def __init__(
         self,

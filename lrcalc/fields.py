@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field as Number
 from dataclasses import dataclass, field, fields, replace
 from math import cos, exp, isfinite, pi, sin
-from typing import Any, NamedTuple, Protocol, Self, overload
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -221,50 +221,6 @@ def check_field(field: Any) -> Field:
             "Field('electric_field', (0, 0, 0.1)), or None"
         )
     return field
-
-
-class HoldsField(Protocol):
-    """Whoever has a `FieldView`."""
-
-    field: Any
-
-    @property
-    def field_now(self) -> Field | None:
-        """Constant field of this moment."""
-
-
-class FieldView:
-    """One kind of the ``field`` of its owner as an attribute: a read-only array (3,), or None.
-
-    Setting it sets the field, and None takes it away; a field of another kind is refused.
-    """
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.__doc__ = f"{kind} (3,), {KINDS[kind]}, or None; settable, see `field`."
-
-    @overload
-    def __get__(self, owner: None, owner_type: type) -> FieldView: ...
-
-    @overload
-    def __get__(self, owner: HoldsField, owner_type: type) -> np.ndarray | None: ...
-
-    def __get__(self, owner: HoldsField | None, owner_type: type) -> FieldView | np.ndarray | None:
-        """Value of this moment."""
-        if owner is None:
-            return self
-        now = owner.field_now
-        return now.array if now is not None and now.kind == self.kind else None
-
-    def __set__(self, owner: HoldsField, value: Any) -> None:
-        """Hold a vector or a function of time, or nothing."""
-        held = owner.field
-        if value is None:
-            if held is None or held.kind == self.kind:
-                owner.field = None
-            return
-        other = None if held is None or held.kind == self.kind else {held.kind: held.source}
-        owner.field = Field.from_arguments(**{self.kind: value}, **(other or {}))
 
 
 def as_vector(value: Any, name: str, unit: str) -> Vector:

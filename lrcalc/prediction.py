@@ -291,7 +291,7 @@ class Prediction:
     def raw_born(self) -> Tensor:
         """Born charges (N, 3, 3), e, before the sum rule is enforced."""
         born = gradient_born(self.moment(constant_field=True), self.leaves.positions)
-        return born if self._bare_levers is None else born + self._bare_levers
+        return (born if self._bare_levers is None else born + self._bare_levers).detach()
 
     @cached_property
     def born_residual(self) -> Tensor:

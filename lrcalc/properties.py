@@ -120,7 +120,7 @@ def _quadrupole(prediction: Prediction) -> Any:
 MOMENTS = ("charges", "moments")
 RESPONSE = (*MOMENTS, "response", "linear response")
 
-for row in (
+for _row in (
     Property("energy", "eV", False, (), (), lambda c: c.enthalpy.value, extra=""),
     Property("forces", "eV/Å", True, (3,), ("gradient",), lambda c: c.forces, extra=""),
     Property("stress", "eV/Å³", False, (3, 3), ("gradient", "strain", "periodic"),
@@ -141,4 +141,4 @@ for row in (
              lambda c: c.dielectric_tensor),
     Property("quadrupole", "e Å²", False, (3, 3), (*MOMENTS, "open"), _quadrupole),
 ):  # fmt: skip
-    register(row)
+    register(_row)

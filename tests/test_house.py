@@ -12,7 +12,7 @@ LEVEL = {
     "units": 0, "zoo": 0, "memory": 0, "hashing": 0, "files": 0, "optional": 0, "progress": 0,
     "properties": 0, "frames": 0,
     "fields": 1, "structures": 1,
-    "run_conditions": 2, "system": 2,
+    "run_conditions": 2, "field_views": 2, "system": 2,
     "neighbors": 3, "multipoles": 3,
     "electrostatics": 4,
     "models": 5,
