@@ -16,6 +16,8 @@ WHAT = {
     "run_conditions": "how a run was made", "hashing": "one hash", "files": "one atomic write",
     "optional": "what is missing, named", "progress": "bars and log lines",
     "fields": "what is held: E, D, voltage",
+    "frames": "structures as an engine sends them", "run_state": "saved states",
+    "integrators": "ASE's, with thermostats",
     "structures": "the one reader of structures", "system": "atoms as tensors",
     "neighbors": "pairs, with a skin", "multipoles": "charges … quadrupoles, response",
     "electrostatics": "Ewald: direct, mesh, open, slab", "checkpoint": "one-file models",
