@@ -26,18 +26,11 @@ from tests.ipi.helpers import (
     steps_written,
     toy_input,
     transport_to,
-    undisturbed,
     wait_for,
     waters,
 )
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """The undisturbed run."""
-    return undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 def raw_client(transport):
