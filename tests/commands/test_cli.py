@@ -115,7 +115,15 @@ SHELLS = {"bash": ["bash", "--norc"], "zsh": ["zsh", "-f"]}
         (["completion", ""], {"bash", "zsh"}, {"water"}),
         (["modes", "--from", "a"], {"a folder"}, {"water"}),
     ],
-    ids=" ".join,
+    ids=[
+        "command",
+        "nothing",
+        "option",
+        "files",
+        "choice",
+        "shell",
+        "spaces",
+    ],  # not of sets: workers differ
 )
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_shell_completes(shell, typed, offered, not_offered, tmp_path, completions):
