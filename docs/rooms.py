@@ -15,7 +15,7 @@ WHAT = {
     "units": "constants", "zoo": "bundled models", "memory": "freed memory is kept",
     "run_conditions": "how a run was made", "hashing": "one hash", "files": "one atomic write",
     "optional": "what is missing, named", "progress": "bars and log lines",
-    "fields": "what is held: E, D, voltage",
+    "courses": "what is held, in time", "fields": "what is held: E, D, voltage",
     "frames": "structures as an engine sends them", "run_state": "saved states",
     "integrators": "ASE's, with thermostats",
     "structures": "the one reader of structures", "system": "atoms as tensors",

@@ -67,7 +67,7 @@ class Simulation:
         Done so far.
     identity : dict
         What must be the same for a saved state to be continued; saved with it. Add what else
-        decides: of a function of time only a `lrcalc.fields.Course` says here which one it is.
+        decides: of a function of time only a `lrcalc.courses.Course` says here which one it is.
     field_work : float
         eV; what changing the field has added to the enthalpy (`lrcalc.field_work`).
     degrees_of_freedom : int

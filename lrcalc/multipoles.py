@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import wraps
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,6 +31,42 @@ class PairResponse(NamedTuple):
     j: Tensor
     vector: Tensor
     capacitance: Tensor
+
+    # former names, with the former sign
+    @property
+    def first(self) -> Tensor:
+        """Former name of ``i``."""
+        return self.i
+
+    @property
+    def second(self) -> Tensor:
+        """Former name of ``j``."""
+        return self.j
+
+    @property
+    def displacement(self) -> Tensor:
+        """``r_i - r_j``, minus ``vector``: what was given instead of it."""
+        return -self.vector
+
+
+def _refusing_former_names(make: Any) -> Any:
+    """Say what the arguments of a `PairResponse` are called now, and which way the vector goes."""
+
+    @wraps(make)
+    def new(cls: type, *args: Any, **named: Any) -> Any:
+        former = [name for name in ("first", "second", "displacement") if name in named]
+        if former:
+            raise TypeError(
+                f"`{former[0]}` of PairResponse has another name now: PairResponse(i=first, "
+                "j=second, vector=-displacement, capacitance=...), where vector is r_j - r_i and "
+                "displacement was r_first - r_second"
+            )
+        return make(cls, *args, **named)
+
+    return new
+
+
+PairResponse.__new__ = _refusing_former_names(PairResponse.__new__)  # type: ignore[method-assign]
 
 
 class Multipoles(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrcalc.fields import Course
+from lrcalc.courses import Course
 from lrcalc.hashing import hash_of
 from lrcalc.structures import total_charge
 

@@ -1,6 +1,6 @@
 """lrcalc behind i-PI: a driver in process or over sockets, inputs, runs and readers."""
 
-from lrcalc.fields import Pulse
+from lrcalc.courses import Pulse
 from lrcalc.ipi.input_checks import Transport
 from lrcalc.ipi.inputs import PES_FILE, write_input
 from lrcalc.ipi.kinds import KINDS

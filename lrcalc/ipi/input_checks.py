@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from lrcalc.fields import Pulse
+from lrcalc.courses import Pulse
 from lrcalc.ipi.kinds import Kind, check_pulse
 from lrcalc.ipi.settings import DriverSettings
 from lrcalc.properties import extras

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from lrcalc.fields import Pulse
+from lrcalc.courses import Pulse
 from lrcalc.files import replacing
 from lrcalc.ipi import kinds
 from lrcalc.ipi.input_checks import (

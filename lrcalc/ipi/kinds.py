@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from lrcalc.fields import DISPLACEMENT, FIELD, VOLTAGE, Field, Pulse
+from lrcalc.courses import Pulse
+from lrcalc.fields import DISPLACEMENT, FIELD, VOLTAGE, Field
 
 
 class Kind(NamedTuple):
