@@ -18,7 +18,7 @@ class Strained(NamedTuple):
     system : System
         Deformed by ``1 + symmetric(strain)``; with gradients to positions and strain.
     positions : Tensor, shape (N, 3)
-        Leaf: undeformed positions.
+        Undeformed; a leaf, unless the caller's own have a gradient.
     strain : Tensor or None, shape (S, 3, 3)
         Leaf, zero; None if no stress is wanted.
     """
@@ -29,8 +29,13 @@ class Strained(NamedTuple):
 
 
 def strained(system: System, *, stress: bool) -> Strained:
-    """Prepare a system whose energy can be differentiated for forces and, if asked, stress."""
-    positions = system.positions.detach().clone().requires_grad_()
+    """Prepare a system whose energy can be differentiated for forces and, if asked, stress.
+
+    Positions that have a gradient already are taken as they are: their owner may want it too.
+    """
+    positions = system.positions
+    if not positions.requires_grad:
+        positions = positions.detach().clone().requires_grad_()
     if not stress:
         return Strained(system._replace(positions=positions), positions, None)
     strain = torch.zeros_like(system.cell).requires_grad_()

@@ -13,7 +13,14 @@ from torch import Tensor
 from lrcalc.derivatives import Strained, directional, forces_and_stress, jacobian, strained
 from lrcalc.fields import DISPLACEMENT, Field
 from lrcalc.models.boundary import coupling
-from lrcalc.models.dipole import gradient_born, is_exact, lattice_dipole, lever_born
+from lrcalc.models.dipole import (
+    gradient_born,
+    is_exact,
+    lattice_dipole,
+    lever_born,
+    subtract,
+    sum_rule_residual,
+)
 from lrcalc.models.enthalpy import (
     Enthalpy,
     dipole,
@@ -22,7 +29,7 @@ from lrcalc.models.enthalpy import (
     polarizability,
 )
 from lrcalc.models.potential import Potential
-from lrcalc.models.requests import check_system
+from lrcalc.models.requests import check_arguments, check_system
 from lrcalc.models.screening import screening_factor
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs, build_pairs
@@ -57,7 +64,8 @@ def predict(
     ----------
     model : Potential
     system : System
-        On the device of the model; positions in float64, also for a model in float32.
+        On the device of the model; positions in float64, also for a model in float32. With
+        ``create_graph``, those that require a gradient get one.
     pairs : Pairs or None
         Within ``model.cutoff`` at least: farther ones contribute nothing. None: they are found.
         To be given with ghosts (`System.owned`), whose halo is ``model.reach`` deep; forces and
@@ -94,6 +102,8 @@ def predict(
         Naming the property, the structure and the way out.
     """
     names = as_names(properties)
+    if check:
+        check_arguments(model, system, pairs, field, velocities)
     if system.owned is not None:
         _check_ghosts(names, pairs)
     if check:
@@ -351,20 +361,3 @@ class Prediction:
     def dielectric_tensor(self) -> Tensor:
         """Permittivity of the electrons that the forces hold, (S, 3, 3)."""
         return enthalpy_permittivity(self.system, self.terms, self.screening)
-
-
-def sum_rule_residual(born: Tensor, system: System) -> Tensor:
-    """Violation of the acoustic sum rule per atom, ``(Σ_i born_i - Q 1)/N``, (S, 3, 3), e."""
-    n = system.n_structures
-    ones = torch.ones_like(born[:, 0, 0])
-    counted = ones if system.owned is None else ones * system.owned
-    count = sum_by_structure(counted, system.batch, n)
-    unit = torch.eye(3, dtype=torch.float64, device=born.device)
-    charge = system.total_charge.double()[:, None, None] * unit
-    return (sum_by_structure(born, system.batch, n) - charge) / count[:, None, None]
-
-
-def subtract(born: Tensor, residual: Tensor, system: System) -> Tensor:
-    """Take the residual (S, 3, 3) off each atom's Born charge, ghosts excepted."""
-    each = residual[system.batch]
-    return born - (each if system.owned is None else each * system.owned[:, None, None])

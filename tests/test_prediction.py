@@ -76,3 +76,35 @@ def test_what_cannot_be_had_is_told(potential):
     with pytest.raises(ValueError, match="atomic numbers"):
         predict(potential, from_ase(cluster(n=1)[:0] + water_box(n=1)[:1])._replace(
             numbers=torch.tensor([3])))  # fmt: skip
+
+
+def test_arguments_that_are_none_are_told_by_name(potential):
+    system = from_ase(water_box(n=1))
+    n = len(system.numbers)
+    for wrong, arguments in (
+        ("`model` is 'water'", ("water", system)),
+        ("`system` is Atoms", (potential, water_box(n=1))),
+        ("`pairs` is int", (potential, system, 3)),
+        ("`field` is", (potential, system, None, (0, 0, 0.1))),
+        ("`system.owned` is", (potential, system._replace(owned=torch.ones(n)))),
+        ("`system.owned` is", (potential, system._replace(owned=torch.ones(n - 1).bool()))),
+    ):
+        with pytest.raises(ValueError, match=wrong):
+            predict(*arguments)
+    with pytest.raises(ValueError, match=rf"`velocities` is .*\({n}, 3\)"):
+        predict(potential, system, properties="current", velocities=torch.zeros(n + 1, 3))
+
+
+@pytest.mark.parametrize("names", [("energy",), ("energy", "stress")])
+def test_positions_that_want_a_gradient_get_one(potential, names):
+    system = from_ase(water_box(n=1))
+    forces = predict(potential, system, properties="forces")["forces"]
+    positions = 1.0 * system.positions.requires_grad_()  # of somebody's graph
+    values = predict(
+        potential, system._replace(positions=positions), None, None, names, create_graph=True
+    )
+    (gradient,) = torch.autograd.grad(values["energy"].sum(), system.positions)
+    torch.testing.assert_close(-gradient, forces)
+    again = predict(potential, system, properties=("energy", "forces", "born_effective_charges"))
+    assert not any(value.requires_grad for value in again.values())
+    torch.testing.assert_close(again["forces"], forces)

@@ -164,3 +164,20 @@ def lever_born(potential: Potential, system: System, pairs: Pairs, terms: Terms)
         lever = -(terms.vectors.detach()[:, :, None] * response[:, None, :]).double()
         born = own.index_add(0, pairs.j, lever)
     return born * periodic[:, None, None]
+
+
+def sum_rule_residual(born: Tensor, system: System) -> Tensor:
+    """Violation of the acoustic sum rule per atom, ``(Σ_i born_i - Q 1)/N``, (S, 3, 3), e."""
+    n = system.n_structures
+    ones = torch.ones_like(born[:, 0, 0])
+    counted = ones if system.owned is None else ones * system.owned
+    count = sum_by_structure(counted, system.batch, n)
+    unit = torch.eye(3, dtype=torch.float64, device=born.device)
+    charge = system.total_charge.double()[:, None, None] * unit
+    return (sum_by_structure(born, system.batch, n) - charge) / count[:, None, None]
+
+
+def subtract(born: Tensor, residual: Tensor, system: System) -> Tensor:
+    """Take the residual (S, 3, 3) off each atom's Born charge, ghosts excepted."""
+    each = residual[system.batch]
+    return born - (each if system.owned is None else each * system.owned[:, None, None])

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lrcalc.fields import DISPLACEMENT, FIELD, VOLTAGE, Field
+from lrcalc.fields import DISPLACEMENT, FIELD, VOLTAGE, Field, check_field
 from lrcalc.models.potential import Potential
+from lrcalc.neighbors import Pairs
 from lrcalc.properties import as_names, needing
 from lrcalc.structures import total_charge
 from lrcalc.system import System
@@ -72,6 +73,40 @@ def check_system(
         check_structure(
             potential, directions, charge, index, wanted, held, allow_net_charge=allow_net_charge
         )
+
+
+def check_arguments(model: Any, system: Any, pairs: Any, field: Any, velocities: Any) -> None:
+    """Refuse arguments of `lrcalc.predict` that are not what it takes."""
+    if not isinstance(model, torch.nn.Module):  # a compiled model is no Potential
+        raise ValueError(
+            f"`model` is {model!r} but must be a Potential, such as "
+            "lrcalc.load('water', dtype=torch.float64)"
+        )
+    if not isinstance(system, System):
+        raise ValueError(
+            f"`system` is {type(system).__name__} but must be a lrcalc.System; lrcalc.from_ase "
+            "makes one of ASE structures"
+        )
+    if pairs is not None and not isinstance(pairs, Pairs):
+        raise ValueError(
+            f"`pairs` is {type(pairs).__name__} but must be lrcalc.neighbors.Pairs(i, j, shift), "
+            "or None: they are found then"
+        )
+    if field is not None:
+        check_field(field)
+    count = len(system.positions)
+    for name, value, shape, kind in (
+        ("system.owned", system.owned, (count,), "bool"), ("velocities", velocities, (count, 3), "")
+    ):  # fmt: skip
+        if value is None:
+            continue
+        right = isinstance(value, torch.Tensor) and tuple(value.shape) == shape
+        if not right or (kind and value.dtype != torch.bool):
+            given = tuple(getattr(value, "shape", ())) or type(value).__name__
+            raise ValueError(
+                f"`{name}` is {given}, {getattr(value, 'dtype', 'no tensor')}, but must be a "
+                f"{kind or 'float'} tensor of shape {shape}, one entry for each atom"
+            )
 
 
 def check_model(potential: Potential, wanted: set[str], held: set[str]) -> None:
