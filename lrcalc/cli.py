@@ -53,11 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """Help of `lrcalc` itself."""
+    from textwrap import fill
+
     width = max(map(len, COMMANDS)) + 2
     return "\n".join([
         "usage: lrcalc COMMAND [options]\n",
         "Long-range electrostatics and electric response for ML potentials.\n",
-        *(f"  {name:{width}}{command.help}" for name, command in COMMANDS.items()),
+        *(
+            fill(command.help, 79, initial_indent=f"  {name:{width}}",
+                 subsequent_indent=" " * (width + 2))
+            for name, command in COMMANDS.items()
+        ),
         "",
         "  lrcalc COMMAND --help    options of a command",
         "  lrcalc --version         of lrcalc, torch and Python",

@@ -128,7 +128,7 @@ class Field:
         if len(given) > 1:
             raise ValueError(
                 f"`{given[0].kind}` and `{given[1].kind}` are both given, but exclude each other: "
-                "keep one of them and leave the other out (None)"
+                "leave one of them out"
             )
         return given[0] if given else None
 

@@ -17,6 +17,10 @@ VARIES = 0.01
 """A volume that changes by more than this part of its mean is worth a note."""
 
 
+CONSTANT = 1e-5
+"""What changes by less than this part of itself is constant."""
+
+
 class Cell(NamedTuple):
     """A cell, where it is from, and how much the volume changed about it."""
 
@@ -27,6 +31,14 @@ class Cell(NamedTuple):
     """Å³; the mean where there are several frames."""
     spread: float = 0.0
     """(largest − smallest volume)/mean."""
+    motion: float = 0.0
+    """How far a component of a vector goes from that of the first frame, by the cube root of the
+    volume: a cell may also change its shape."""
+
+    @property
+    def constant(self) -> bool:
+        """Whether neither volume nor shape change."""
+        return max(self.spread, self.motion) <= CONSTANT
 
     @property
     def note(self) -> str:
@@ -73,7 +85,7 @@ def _with_mean_volume(found: Cell, run: IPIRun) -> Cell:
     mean = float(volumes.mean())
     vectors = found.vectors * (mean / _volume(found.vectors)) ** (1 / 3)
     source = f"the volumes of {properties_path(run)}"
-    return Cell(vectors, source, mean, float(np.ptp(volumes)) / mean)
+    return Cell(vectors, source, mean, float(np.ptp(volumes)) / mean, found.motion)
 
 
 def read_checkpoint_cell(path: str | Path) -> np.ndarray:
@@ -107,13 +119,14 @@ def file_cell(
     first = next(cells, None)
     if first is None:
         return None
-    total, volumes = first.copy(), [_volume(first)]
+    total, volumes, moved = first.copy(), [_volume(first)], 0.0
     for vectors in cells if every else ():
         total += vectors
         volumes.append(_volume(vectors))
+        moved = max(moved, float(np.abs(vectors - first).max()))
     mean = float(np.mean(volumes))
     spread = float(np.ptp(volumes)) / mean
-    return Cell(total / len(volumes), str(path), mean, spread)
+    return Cell(total / len(volumes), str(path), mean, spread, moved / mean ** (1 / 3))
 
 
 def _ase_cells(path: Path) -> Iterator[np.ndarray]:
@@ -171,7 +184,9 @@ def common(cells: Sequence[Cell]) -> Cell | None:
         )
     vectors = np.mean([one.vectors for one in cells], axis=0)
     source = ", ".join(dict.fromkeys(one.source for one in cells))
-    return Cell(vectors, source, mean, max(one.spread for one in cells))
+    spread = max(one.spread for one in cells)
+    moved = max(apart / mean ** (1 / 3), *(one.motion for one in cells))
+    return Cell(vectors, source, mean, spread, moved)
 
 
 def of_files(

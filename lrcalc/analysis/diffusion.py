@@ -148,6 +148,11 @@ def msd(
         raise ValueError(f"{len(weights)} `masses` for {len(species)} `species`, all positive")
     if drift not in ("remove", "keep"):
         raise ValueError(f"`drift` is {drift!r} but must be 'remove' or 'keep'")
+    if drift == "remove" and len(weights) == 1:
+        raise ValueError(
+            "`drift` is 'remove', but the motion of one atom is that of its centre of mass: use "
+            "'keep'"
+        )
     columns = 3 * len(weights)
     frames = [sum(map(len, run())) for run in as_trajectories(positions, columns, "positions")]
     lags = _lags(frames, timestep, longest)

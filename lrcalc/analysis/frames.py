@@ -10,7 +10,7 @@ import numpy as np
 from lrcalc.analysis.correlator import Series
 from lrcalc.ipi_files.branches import UNKNOWN
 from lrcalc.ipi_files.quantities import DIMENSION
-from lrcalc.ipi_files.text import open_text
+from lrcalc.ipi_files.text import kind_of, open_text, seekable
 from lrcalc.ipi_files.xyz import is_ipi_xyz, parse_header, parse_values, stream, unit_factor
 from lrcalc.run_conditions import KEY, RunConditions, from_info
 from lrcalc.structures import read_structures
@@ -35,7 +35,10 @@ def frames_in(path: str | Path) -> Iterator[Any]:
     from ase.io import iread
 
     try:
-        frames = iread(str(path), index=":")
+        if kind_of(path) in (".xyz", ".extxyz"):
+            frames = iread(seekable(path), index=":", format="extxyz")
+        else:
+            frames = iread(str(path), index=":")
         first = next(frames, None)
     except KeyError:  # a label that is no element
         yield from read_structures(path, argument="trajectory")

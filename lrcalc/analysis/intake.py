@@ -17,8 +17,6 @@ from lrcalc.ipi_files.folder import output_of, run_of
 from lrcalc.progress import progress_bar
 from lrcalc.run_conditions import RunConditions
 
-CONSTANT = 1e-6
-"""A volume that varies by less than this part of itself is constant."""
 PREFERRED = 20.0
 """Resolution where the data allow it, cm⁻¹."""
 
@@ -91,8 +89,7 @@ class Data(NamedTuple):
     @property
     def constant_cell(self) -> np.ndarray | None:
         """(3, 3) Å rows; None where it changes or nothing tells it."""
-        changes = self.cell is None or self.cell.spread > CONSTANT
-        return None if self.cell is None or changes else self.cell.vectors
+        return self.cell.vectors if self.cell is not None and self.cell.constant else None
 
     def temperature(self) -> float:
         """Temperature in K, given or of the i-PI runs."""

@@ -17,10 +17,19 @@ class Walked:
         Steps across faces of the cell.
     drift : float
         How far the centre of mass moved, Å, in the run where it moved furthest.
+    still : ndarray of bool or None
+        Atoms that never moved.
     """
+
+    still: np.ndarray | None = None
 
     def __init__(self) -> None:
         self.folded, self.drift = 0, 0.0
+
+    def look(self, steps: np.ndarray) -> None:
+        """Take note of the atoms that do not move in these steps (n, N, 3)."""
+        still = np.asarray(~np.any(steps, axis=(0, 2)))
+        self.still = still if self.still is None else self.still & still
 
     def notes(self, removed: bool) -> list[str]:
         """Say what was done about it."""
@@ -28,6 +37,13 @@ class Walked:
         if self.folded:
             told.append(
                 f"{self.folded} steps across the cell's faces unwrapped, to the nearest image"
+            )
+        held = np.flatnonzero(() if self.still is None else self.still)
+        if len(held):
+            told.append(
+                f"{len(held)} atoms never move (atom {held[0]} is the first) but "
+                "count in the mean of their species"
+                + ("; beside held atoms nothing drifts: use `drift` keep" if removed else "")
             )
         if removed:
             told.append(f"motion of the centre of mass removed: {self.drift:.2g} Å in all")
@@ -71,6 +87,7 @@ def steps_of(
             if not len(steps):
                 continue
             steps = _unwrapped(steps, cell, inverse, walked, where)
+            walked.look(steps)
             centre = np.einsum("i,tia->ta", share, steps)
             moved = moved + centre.sum(0)
             if remove:
@@ -101,8 +118,8 @@ def _unwrapped(
             raise ValueError(
                 f"atom {bad[0, 1]} moves by {size[tuple(bad[0])]:.3g} Å between frames "
                 f"{start + bad[0, 0]} and {start + bad[0, 0] + 1}, others by {typical:.2g} Å: it "
-                "was folded back into the cell; give the cell (`cell`, --cell-from), or positions "
-                "that are not folded"
+                "was folded back into the cell; give the cell (`cell`, --cell-from) if it does not "
+                "change, else positions that are not folded"
             )
         return steps
     parts = steps @ inverse

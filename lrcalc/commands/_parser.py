@@ -6,6 +6,7 @@ import argparse
 import difflib
 import importlib
 import re
+import textwrap
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
@@ -44,6 +45,11 @@ def nearest(word: str, known: Collection[str]) -> str:
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help that ends in the default where there is one and the text does not say it."""
 
+    def format_help(self) -> str:
+        """Help with no line wider than the terminal, lists of choices included."""
+        lines = super().format_help().split("\n")
+        return "\n".join(part for line in lines for part in folded(line, self._width))
+
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         kind = action.type if isinstance(action.type, type) else str
         return {int: "N", float: "X"}.get(kind) or action.dest.upper()
@@ -55,6 +61,19 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
             return text
         shown = f"{action.default:g}" if isinstance(action.default, float) else "%(default)s"
         return f"{text} (default {shown})"
+
+
+def folded(line: str, width: int) -> list[str]:
+    """Break a line that is too wide; a command line so that the shell takes it whole."""
+    if len(line) <= width:
+        return [line]
+    spaced = re.sub(r",(?=\w)", ", ", line) if "{" in line else line
+    indent = " " * min(len(line) - len(line.lstrip()) + 4, width // 2)
+    parts = textwrap.wrap(
+        spaced, width - 2, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    last = " \\" if line.startswith("example: ") else ""
+    return [*(part + last for part in parts[:-1]), parts[-1]]
 
 
 class Parser(argparse.ArgumentParser):

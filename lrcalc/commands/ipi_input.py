@@ -176,7 +176,7 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
     With `runs_here` the model and its device have to be usable on this machine.
     """
     from lrcalc.ipi.frame_checks import card_warnings
-    from lrcalc.ipi.input_checks import find_model
+    from lrcalc.ipi.input_checks import find_model, pressure_remark
     from lrcalc.ipi.inputs import write_input
     from lrcalc.structures import read_structure
 
@@ -196,6 +196,8 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
             " file, or the name of a bundled model (`lrcalc info`)"
         )
     path = write_input(args.kind, atoms, args.workdir or ".", **arguments)
+    if (remark := pressure_remark(args.pressure)) is not None:
+        print(remark, file=sys.stderr)
     more = has_more_frames(Path(args.structure)) if Path(args.structure).is_file() else False
     for note in (*["the last frame of the file is the start"] * more, *start.notes):
         print(f"structure: {note}", file=sys.stderr)

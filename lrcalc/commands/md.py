@@ -101,9 +101,9 @@ def run(args: argparse.Namespace) -> int:
         print(warning, file=sys.stderr)
     if not has_dipole(simulation):
         notes.append("no dipole is recorded: this structure, or this model, has none")
-    for note in (*notes, *simulation.notes):
-        print(note)
     resumed = files[".npz"].is_file() and not args.restart
+    for note in (*notes, *([] if resumed else simulation.notes)):  # of first velocities
+        print(note)
     if resumed:
         state = load_state(files[".npz"])
         simulation.restore(state)
@@ -146,6 +146,11 @@ def check_options(args: argparse.Namespace) -> None:
     """Refuse options that make no sense before anything is read."""
     if args.every < 1 or args.steps < 1:
         raise ValueError("`--steps` and `--every` must be at least 1")
+    if args.pressure and args.ensemble != "npt":
+        raise ValueError(
+            f"`--pressure` is {args.pressure:g} GPa, but the cell is fixed in ensemble "
+            f"{args.ensemble!r}: leave it out, or say --ensemble npt"
+        )
     for name in ("born_every", "polarizability_every"):
         if getattr(args, name) < 0:
             option = "--" + name.replace("_", "-")

@@ -199,10 +199,32 @@ def _vdos(args: argparse.Namespace) -> Found:
     return result, data, {}
 
 
+def check_cell_from(args: argparse.Namespace, data: Data) -> None:
+    """Refuse a cell for trajectories whose own changes: it cannot say how atoms were folded.
+
+    Raises
+    ------
+    ValueError
+        Naming the trajectory.
+    """
+    from lrcalc.analysis import cells, intake
+
+    own = cells.of_files(
+        *intake.locate(args.files, "positions"), [], lammps_units=args.lammps_units
+    )
+    if own is not None and not own.constant:
+        raise ValueError(
+            f"`cell_from` is given, but the cell of {own.source} changes along the run, so that "
+            "one cell cannot unfold it: leave it out, and give positions that are not folded"
+        )
+
+
 def _msd(args: argparse.Namespace) -> Found:
     from lrcalc.analysis.diffusion import msd
 
     atoms, data = atoms_of(args, "positions"), read(args, "positions")
+    if args.cell_from is not None:
+        check_cell_from(args, data)
     hot = None if args.viscosity is None else data.temperature()
     times = None if args.fit is None else tuple(args.fit)
     result = msd(

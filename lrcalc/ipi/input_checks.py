@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SEEDS = 2**32
 """numpy's generator, which i-PI uses, takes seeds below this."""
 
+HIGH = 0.05
+"""GPa; a larger pressure may have been meant in MPa."""
+
 SOCKET_NAME = 80
 """Characters of a unix address: the whole path of a socket may have about 100."""
 
@@ -56,6 +59,16 @@ def check_numbers(given: dict[str, Any]) -> None:
             raise ValueError(f"`{name}` is {value} {unit} but must be positive and finite")
     if not np.isfinite(given.get("pressure", 0.0)):
         raise ValueError(f"`pressure` is {given['pressure']} GPa but must be finite")
+
+
+def pressure_remark(pressure: float | None) -> str | None:
+    """Say what a pressure in GPa is in bar where it may have been meant in MPa, the unit before."""
+    if pressure is None or abs(pressure) <= HIGH:
+        return None
+    return (
+        f"note: `pressure` is in GPa (it was in MPa before): {pressure:g} GPa are "
+        f"{1e4 * pressure:g} bar; {pressure:g} MPa would be {1e-3 * pressure:g}"
+    )
 
 
 def check_transport(transport: Transport, sockets: int) -> None:

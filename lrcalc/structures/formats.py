@@ -46,7 +46,8 @@ def find(path: str | Path, argument: str) -> Path:
         raise ValueError(f"{told_as(path, argument)} is a folder: give a structure file")
     if not path.is_file():
         raise FileNotFoundError(
-            f"no {argument} file: {told_as(path, argument)} does not exist in {Path.cwd()}"
+            f"no {argument} file: {told_as(path, argument)} does not exist in {Path.cwd()}; "
+            f"bundled by name: {', '.join(zoo.structures())}"
         )
     return path
 

@@ -200,3 +200,37 @@ def test_command_on_every_kind_of_file(tmp_path, capsys):
     assert np.allclose(tables[0], tables[2], rtol=1e-5, atol=1e-7)
     assert "unwrapped" in out
     assert (tmp_path / "o-msd.png").stat().st_size > 10_000
+
+
+def test_a_cell_that_changes_its_shape_cannot_unfold(tmp_path):
+    """At constant volume too; a packed trajectory says the same as a plain one."""
+    walk = walkers(12, 200, 2).reshape(-1, 2, 3)
+    bend = 0.02 * np.sin(np.arange(200) / 9)
+    frames = [
+        Atoms("OH", positions=where, cell=np.diag([6 * np.exp(b), 6 * np.exp(-b), 6]), pbc=True)
+        for where, b in zip(walk, bend, strict=True)
+    ]
+    options = ["--no-progress", "--timestep", 10, "-o", tmp_path / "o"]
+    answers = []
+    for name in ("a.xyz", "a.xyz.gz"):
+        write(tmp_path / name, frames, format="extxyz")
+        assert run("msd", tmp_path / name, *options) == 0
+        lines = (tmp_path / "o-msd.csv").read_text().splitlines()
+        answers.append([line for line in lines if not line.startswith("#")])
+    assert answers[0] == answers[1]
+    for atoms in frames:
+        atoms.wrap()
+    write(tmp_path / "b.xyz", frames)
+    with pytest.raises(ValueError, match="if it does not change"):
+        run("msd", tmp_path / "b.xyz", *options)
+    with pytest.raises(ValueError, match="changes along the run"):
+        run("msd", tmp_path / "b.xyz", *options, "--cell-from", tmp_path / "b.xyz")
+
+
+def test_one_atom_and_held_atoms():
+    walk = walkers(13, 400, 3)
+    walk[:, :3] = 1.0
+    found = diffuse(walk, drift="remove")
+    assert any("1 atoms never move (atom 0" in note for note in found.settings["notes"])
+    with pytest.raises(ValueError, match="`drift` is 'remove', but the motion of one atom"):
+        diffuse(walk[:, 3:6], drift="remove")

@@ -150,3 +150,11 @@ def test_a_shell_completes(shell, typed, offered, not_offered, tmp_path, complet
 @pytest.fixture(scope="module")
 def completions():
     return {shell: script(shell) for shell in SHELLS}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_eighty_columns(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = command_parser(name).format_help().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert f"example: lrcalc {name} " in "\n".join(lines)

@@ -233,6 +233,7 @@ def test_velocities_of_the_start_are_used(tmp_path):
         ("--born-every -1", "`--born-every` is -1"),
         ("--polarizability-every -3", "`--polarizability-every` is -3"),
         ("--seed -1", "`seed` is -1"),
+        ("--pressure 1", "`--pressure` is 1 GPa, but the cell is fixed in ensemble 'nve'"),
         ("--ensemble npt --pressure nan", "`pressure` is nan GPa"),
         ("--ensemble nvt --thermostat-time inf", "`thermostat_time` is inf fs but must be"),
         ("--out .", "`--out` is '.' but must end in a name"),
