@@ -66,7 +66,7 @@ def pressure_remark(pressure: float | None) -> str | None:
     if pressure is None or abs(pressure) <= HIGH:
         return None
     return (
-        f"note: `pressure` is in GPa (it was in MPa before): {pressure:g} GPa are "
+        f"warning: `pressure` is in GPa (it was in MPa before): {pressure:g} GPa are "
         f"{1e4 * pressure:g} bar; {pressure:g} MPa would be {1e-3 * pressure:g}"
     )
 

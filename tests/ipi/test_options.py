@@ -133,7 +133,10 @@ def test_help_says_defaults(capsys):
     ("options", "said"),
     [
         (["--kind", "trpmd", "--beads", "4"], ["classical nuclei only; with 4 beads"]),
-        (["--kind", "npt", "--pressure", "0.1"], ["0.1 GPa are 1000 bar; 0.1 MPa would be 0.0001"]),
+        (
+            ["--kind", "npt", "--pressure", "0.1"],
+            ["0.1 GPa are 1000 bar; 0.1 MPa would be 0.0001", "'water' is not made for"],
+        ),
         (["--kind", "npt"], ["'water' is not made for constant pressure"]),
         (["--kind", "nvt", "--ensemble", "npt"], ["'water' is not made for constant pressure"]),
         (
