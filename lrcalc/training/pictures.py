@@ -38,6 +38,7 @@ def curve_picture(output: Path) -> Path:
             axis.plot(history["epoch"], values, label=label, marker="." * (len(values) < 3))
         _robust(axis, list(curves.values()))
         axis.set(xlabel="epoch", ylabel=f"{quantity}, RMSE ({unit})")
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(True, which="both", alpha=0.3)
         axis.legend(frameon=False, loc="upper right")
     return _save(figure, output.with_suffix(".png"))

@@ -112,6 +112,9 @@ def read_split(
         split["stated"] += stated_permittivities(structures, path)
     for path in valid:
         add(path, 0, slice(None), lambda n: ["validation"] * n)
+    if "training" not in parts and split["notes"]:
+        told = "; ".join(split["notes"])
+        raise ValueError(f"no training frames: {told}; give a larger --max-force")
     check_parts(sizes, parts, valid_every)
     for part in ("validation", "test"):
         check_species(split["training"], split[part], part)
