@@ -39,13 +39,20 @@ def save(potential: Potential, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ValueError
-        For a backbone that has no name.
+        For a backbone that has no name, or modules that were exchanged: the file could not say so.
     """
     if potential.config.get("backbone", NATIVE) is None:
         raise ValueError(
             "this potential's backbone was made by hand, and its file could not say how to make it "
             "again; give it a name with lrcalc.models.backbone.register_backbone and make the "
             "potential with Potential(species, backbone=name, ...)"
+        )
+    part = potential.exchanged_part()
+    if part is not None:
+        raise ValueError(
+            f"`{part}` of this potential is not of the class that its configuration makes, and a "
+            "file made of it would be read as another model; register what was changed as a "
+            "backbone (lrcalc.models.backbone.register_backbone), or save its state_dict yourself"
         )
     write_tensors(
         {
@@ -125,8 +132,8 @@ def load(name: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) ->
     try:
         potential = Potential(tuple(content["species"]), **json.loads(content["config"]))
         potential.load_state_dict(content["state"])
-        potential.metadata = json.loads(content["metadata"])
-    except (KeyError, RuntimeError, json.JSONDecodeError) as error:
+        potential.metadata = dict(json.loads(content["metadata"]))
+    except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} does not fit its own configuration: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -1,13 +1,15 @@
 """Model files: one file, no code in it, and clear words when it is broken."""
 
+import copy
 import pickle
 
 import pytest
 import torch
 
 from lrcalc import Evaluator, bundled, load, save
-from lrcalc.checkpoint import read_tensors
+from lrcalc.checkpoint import read_tensors, write_tensors
 from lrcalc.models.card import pressure_warning
+from lrcalc.models.potential import Potential
 from tests.conftest import random_potential
 from tests.sample_structures import water_box
 
@@ -122,3 +124,32 @@ def test_cards_say_what_pressures_are_worth(card, warned):
     said = pressure_warning("mine", card)
     assert (said is None) == (warned is None)
     assert said is None or ("'mine' is not made for constant pressure" in said and warned in said)
+
+
+def test_what_a_file_could_not_say_is_not_saved(tmp_path):
+    potential = random_potential(water_box(n=1), channels=4, hidden=4, level="u")
+    path = tmp_path / "m.pt"
+    potential.add_surface(4)
+    save(copy.deepcopy(potential).double(), path)  # what may change
+    path.unlink()
+
+    class Mine(type(potential.backbone)):
+        """A backbone under another's name."""
+
+    potential.backbone.__class__ = Mine
+    with pytest.raises(ValueError, match=r"`backbone` of this potential.*register_backbone"):
+        save(potential, path)
+    mine = type("MyPotential", (Potential,), {})(potential.species, channels=4, hidden=4)
+    with pytest.raises(ValueError, match="`MyPotential`"):
+        save(mine, path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"config": "[]"}, {"config": {}}, {"species": 5}, {"state": None}, {"metadata": "null"}],
+)
+def test_files_of_other_contents_are_refused(model, wrong):
+    write_tensors({**read_tensors(model), **wrong}, model)
+    with pytest.raises(ValueError, match="does not fit its own configuration"):
+        load(model)

@@ -104,6 +104,19 @@ class Potential(nn.Module):
         self.surface: PolarizabilitySurface | None = None
         if c["surface"]:
             self.add_surface(c["surface"])
+        self._made = self._parts()
+
+    def _parts(self) -> dict[str, type]:
+        """Class of each module, the surface's apart, which may be added later."""
+        return {k: type(v) for k, v in self.named_modules() if k.partition(".")[0] != "surface"}
+
+    def exchanged_part(self) -> str | None:
+        """Name of a module that `config` would not make again as it is; None if there is none."""
+        if type(self) is not Potential:
+            return type(self).__name__
+        now = self._parts()
+        names = [k for k in {**self._made, **now} if self._made.get(k) is not now.get(k)]
+        return min(names, default=None)
 
     def add_surface(self, hidden: int) -> PolarizabilitySurface:
         """Give the potential a new, untrained polarizability surface of this width."""
