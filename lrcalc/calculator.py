@@ -15,7 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from lrcalc.evaluator import Evaluator
 from lrcalc.field_views import FieldViews
-from lrcalc.fields import KINDS, Field
+from lrcalc.fields import KINDS, Field, check_field
 from lrcalc.models.branch import Past, evaluate_on_branch
 from lrcalc.models.potential import Potential
 from lrcalc.properties import PROPERTIES, as_names, needing
@@ -182,7 +182,7 @@ class LRCalculator(FieldViews, Calculator):
 
     @field.setter
     def field(self, value: Field | None) -> None:
-        self.evaluator.field = None if value is None else value.at(self.time)
+        self.evaluator.field = None if value is None else check_field(value).at(self.time)
         self._field = value
         self._unmoved = 0
         self.reset()
@@ -351,7 +351,8 @@ class LRCalculator(FieldViews, Calculator):
         unknown = [name for name in settings if name not in SETTABLE]
         if unknown:
             raise ValueError(f"`{unknown[0]}` cannot be set; settable are {', '.join(SETTABLE)}")
-        # what is given up first: two fields exclude each other
+        given = {name: settings.get(name) for name in ("field", *KINDS)}
+        Field.from_arguments(**given)  # two exclude each other; what is given up comes first
         for name in sorted(settings, key=lambda name: settings[name] is not None):
             setattr(self, name, settings[name])
         return settings

@@ -90,6 +90,11 @@ class Course:
             value, range_ = getattr(self, entry.name), entry.metadata
             if value is None and entry.default is None:
                 continue
+            if not isinstance(value, int | float | np.number):
+                raise ValueError(
+                    f"`{self.name()}.{entry.name}` is {value!r} but must be a number in "
+                    f"{range_['unit']}"
+                )
             if range_["positive"]:
                 right, words = value > 0, "positive"
             else:

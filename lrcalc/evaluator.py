@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lrcalc.checkpoint import load
 from lrcalc.field_views import FieldViews
-from lrcalc.fields import Field
+from lrcalc.fields import Field, check_field
 from lrcalc.frames import Frames
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.card import molecule_warning
@@ -146,7 +146,7 @@ class Evaluator(FieldViews):
 
     @field.setter
     def field(self, value: Field | None) -> None:
-        if value is not None and value.varies:
+        if value is not None and check_field(value).varies:
             raise ValueError(
                 f"`field` is {value}, but an evaluator knows no time; give it `field.at(time)`, "
                 "or take LRCalculator"

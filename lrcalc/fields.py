@@ -98,6 +98,8 @@ class Field:
             raise ValueError(f"`kind` of a field is {kind!r} but must be one of {list(KINDS)}")
         if value is None:
             raise ValueError(f"`{kind}` is None, which is no field; use None instead of the Field")
+        if isinstance(value, Field):
+            raise ValueError(f"`{kind}` is {value!r}, a Field already: give it as `field`")
         if isinstance(value, Course):
             value.check(KINDS[kind])
         object.__setattr__(self, "kind", kind)
@@ -122,15 +124,16 @@ class Field:
             If two are given, or the value is refused.
         """
         values = (electric_field, electric_displacement, reduced_field)
-        given = [cls(kind, v) for kind, v in zip(KINDS, values, strict=True) if v is not None]
+        given = {kind: cls(kind, v) for kind, v in zip(KINDS, values, strict=True) if v is not None}
         if field is not None:
-            given.insert(0, check_field(field))
+            given = {"field": check_field(field), **given}
         if len(given) > 1:
+            one, other, *_ = given
             raise ValueError(
-                f"`{given[0].kind}` and `{given[1].kind}` are both given, but exclude each other: "
+                f"`{one}` and `{other}` are both given, but exclude each other: "
                 "leave one of them out"
             )
-        return given[0] if given else None
+        return next(iter(given.values()), None)
 
     @property
     def unit(self) -> str:

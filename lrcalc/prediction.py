@@ -33,7 +33,7 @@ from lrcalc.models.requests import check_arguments, check_system
 from lrcalc.models.screening import screening_factor
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs, build_pairs
-from lrcalc.properties import PROPERTIES, as_names, needing
+from lrcalc.properties import PROPERTIES, as_names, check_value, needing
 from lrcalc.system import System, sum_by_structure, volumes
 
 LAST = ("stress", "forces")
@@ -201,6 +201,8 @@ class Prediction:
         order = sorted(names, key=lambda name: (name in LAST, name))
         with torch.set_grad_enabled(self.gradient):
             values = {name: PROPERTIES[name].compute(self) for name in order}
+        for name, value in values.items():
+            check_value(name, value, self.system)
         if self.options.create_graph:
             return values
         return {name: value.detach() for name, value in values.items()}

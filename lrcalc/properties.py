@@ -85,6 +85,19 @@ def register(new: Property) -> Property:
     return new
 
 
+def check_value(name: str, value: Any, system: Any) -> None:
+    """Refuse what ``compute`` of a property returned, if it is not what its row says."""
+    row = PROPERTIES[name]
+    count = len(system.positions) if row.per_atom else system.n_structures
+    given = getattr(value, "shape", None)
+    if given is None or tuple(given) != (count, *row.shape):
+        raise ValueError(
+            f"`compute` of the property {name} returned {type(value).__name__} of shape "
+            f"{given if given is None else tuple(given)} but must return a tensor "
+            f"{(count, *row.shape)}, by its `per_atom` and `shape`"
+        )
+
+
 def needing(need: str, names: Iterable[str]) -> set[str]:
     """Return those of ``names`` that need ``need``."""
     return {name for name in names if need in PROPERTIES[name].needs}

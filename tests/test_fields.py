@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import lrcalc
+from lrcalc import Evaluator, LRCalculator
 from lrcalc.fields import COURSES, KINDS, Chirp, Course, Cycle, Field, Pulse, Ramp
 
 Z = (0.0, 0.0, 0.1)
@@ -160,3 +161,18 @@ def test_courses_that_make_no_sense_are_refused(course, match):
 def test_a_course_is_a_class():
     with pytest.raises(NotImplementedError):
         Course(Z)(0.0)
+
+
+def test_what_is_no_field_is_told_where_it_is_given():
+    held = Field("electric_field", (0, 0, 0.1))
+    for calculator in (Evaluator("water"), LRCalculator("water")):
+        with pytest.raises(ValueError, match=r"`field` is \(0, 0, 1\).*lrcalc\.Field"):
+            calculator.field = (0, 0, 1)
+        with pytest.raises(ValueError, match="`electric_field` is .* a Field already"):
+            calculator.electric_field = held
+    with pytest.raises(ValueError, match="`field` and `electric_field` are both given"):
+        calculator.set(field=held, electric_field=(0, 0, 0.2))
+    assert calculator.field is None
+    for wrong in ("10", None):
+        with pytest.raises(ValueError, match=r"`ramp\.duration` is .* a number in fs"):
+            Field("electric_field", Ramp((0, 0, 0.1), wrong))

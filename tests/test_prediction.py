@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from lrcalc import Evaluator, Field, from_ase, predict
+from lrcalc import Evaluator, Field, Property, from_ase, predict
 from lrcalc.neighbors import build_pairs
 from lrcalc.prediction import Options, call_model
+from lrcalc.properties import PROPERTIES
 from tests.conftest import random_potential
 from tests.electrostatics.test_ewald import NoLookAtValues
 from tests.sample_structures import cluster, water_box
@@ -93,6 +94,14 @@ def test_arguments_that_are_none_are_told_by_name(potential):
             predict(*arguments)
     with pytest.raises(ValueError, match=rf"`velocities` is .*\({n}, 3\)"):
         predict(potential, system, properties="current", velocities=torch.zeros(n + 1, 3))
+
+
+@pytest.mark.parametrize("compute", [lambda p: 1.0, lambda p: p.enthalpy.value])
+def test_a_property_is_what_its_row_says(potential, monkeypatch, compute):
+    row = Property("odd", "e", False, (3,), (), compute)
+    monkeypatch.setitem(PROPERTIES, "odd", row)
+    with pytest.raises(ValueError, match=r"property odd returned .* \(1, 3\)"):
+        predict(potential, from_ase(water_box(n=1)), properties="odd")
 
 
 @pytest.mark.parametrize("names", [("energy",), ("energy", "stress")])
