@@ -95,11 +95,12 @@ def simulate(name, kind, steps, *, start=None, beads=None, settings=None, ensemb
 
 
 field = DriverSettings(model=MODEL, electric_field=(0.0, 0.0, FIELD))
+BEADS = 4 if QUICK else 8
 # steps of the whole and of the quick form
 *_, warm = simulate("1-equilibrate", "nvt", (400, 60))
 classical, *_ = simulate("2-classical", "nvt", (3000, 160), start=warm)
-*_, quantum_start = simulate("3-equilibrate-beads", "pimd", (400, 30), start=warm, beads=8)
-quantum, *_ = simulate("4-trpmd", "trpmd", (1600, 140), start=quantum_start, beads=8)
+*_, quantum_start = simulate("3-equilibrate-beads", "pimd", (400, 30), start=warm, beads=BEADS)
+quantum, *_ = simulate("4-trpmd", "trpmd", (1600, 140), start=quantum_start, beads=BEADS)
 in_field, oriented, _ = simulate("5-field", "efield", (3000, 160), start=warm, settings=field)
 
 # %% [markdown]

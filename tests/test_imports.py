@@ -72,6 +72,17 @@ with explained():
         without([module], command)
 
 
+def test_a_calculator_starts_without_the_compiler_of_torch():
+    """Two seconds of every start; what e3nn left out of its way is put back."""
+    code = (
+        "import sys, torch; disable = torch.compiler.disable; import lrcalc; "
+        "lrcalc.LRCalculator('water'); assert 'torch._dynamo' not in sys.modules; "
+        "assert torch.compiler.disable is disable"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_folder_of_the_package_is_in_the_wheel():
     folders = {
         ".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "lrcalc").rglob("*.py")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from e3nn import o3
 from torch import Tensor
+
+from lrcalc.models.native.e3nn_import import o3
 
 L_MAX = 3
 N_LM = (L_MAX + 1) ** 2

@@ -15,11 +15,11 @@ import math
 from typing import NamedTuple
 
 import torch
-from e3nn import o3
 from torch import Tensor, nn
 
 from lrcalc.models.backbone import Features, species_table
 from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
+from lrcalc.models.native.e3nn_import import o3
 from lrcalc.models.radial import radial_basis
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System

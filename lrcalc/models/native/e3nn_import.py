@@ -1,0 +1,37 @@
+"""`e3nn.o3` without torch's compiler.
+
+e3nn marks one function with ``@torch.compiler.disable``, and that decorator imports all of
+``torch._dynamo``: two of the four seconds that a calculator needed beyond torch before its first
+step. The mark matters only to models that are compiled, and ours calls that function (a Wigner 3j
+table) when it is built, never inside a step. So it is left out while e3nn is imported; whoever has
+loaded the compiler, or e3nn, before is not touched.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+
+
+def _unmarked(function: Any = None, *_: Any, **__: Any) -> Any:
+    """Stand in for ``torch.compiler.disable``, called or used as a decorator with options."""
+    return function if callable(function) else lambda inner: inner
+
+
+def _import() -> Any:
+    if "torch._dynamo" in sys.modules or "e3nn.o3" in sys.modules:
+        from e3nn import o3
+
+        return o3
+    original = torch.compiler.disable
+    torch.compiler.disable = _unmarked  # type: ignore[assignment]
+    try:
+        from e3nn import o3
+    finally:
+        torch.compiler.disable = original
+    return o3
+
+
+o3: Any = _import()
