@@ -50,9 +50,10 @@ def save(potential: Potential, path: str | os.PathLike[str]) -> None:
     part = potential.exchanged_part()
     if part is not None:
         raise ValueError(
-            f"`{part}` of this potential is not of the class that its configuration makes, and a "
-            "file made of it would be read as another model; register what was changed as a "
-            "backbone (lrcalc.models.backbone.register_backbone), or save its state_dict yourself"
+            f"`{part}` of this potential is not what its configuration makes, and a file made of "
+            "it would be read as another model; make the potential with the options that it should "
+            "have, register what is your own as a backbone "
+            "(lrcalc.models.backbone.register_backbone), or save its state_dict yourself"
         )
     write_tensors(
         {
@@ -131,6 +132,7 @@ def load(name: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) ->
         )
     try:
         potential = Potential(tuple(content["species"]), **json.loads(content["config"]))
+        potential = _as_type(potential, dtype)  # before: weights may be in float64
         potential.load_state_dict(content["state"])
         potential.metadata = dict(json.loads(content["metadata"]))
     except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
@@ -140,9 +142,14 @@ def load(name: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) ->
     bad = [k for k, v in potential.state_dict().items() if not bool(torch.isfinite(v).all())]
     if bad:
         raise ValueError(f"{path} holds NaN or infinite numbers in {bad[0]}; its training diverged")
-    reference = potential.reference_energy.clone()
-    potential = potential.to(dtype).eval().requires_grad_(False)
-    potential.reference_energy = reference  # total energies need float64
+    return potential.eval().requires_grad_(False)
+
+
+def _as_type(potential: Potential, dtype: torch.dtype) -> Potential:
+    """Convert parameters; reference energies stay, for total energies need float64."""
+    reference = potential.reference_energy
+    potential = potential.to(dtype)
+    potential.reference_energy = reference
     return potential
 
 

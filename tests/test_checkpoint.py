@@ -6,10 +6,10 @@ import pickle
 import pytest
 import torch
 
-from lrcalc import Evaluator, bundled, load, save
+from lrcalc import Evaluator, Ewald, bundled, load, save
 from lrcalc.checkpoint import read_tensors, write_tensors
 from lrcalc.models.card import pressure_warning
-from lrcalc.models.potential import Potential
+from lrcalc.models.potential import EWALD_OPTIONS, Potential
 from tests.conftest import random_potential
 from tests.sample_structures import water_box
 
@@ -85,6 +85,15 @@ def test_weights_that_do_not_fit_or_are_nan(model):
         load(model)
 
 
+def test_weights_in_double_precision_are_not_rounded(tmp_path):
+    """As those of models that others trained in it."""
+    potential = random_potential(water_box(n=1), channels=4, hidden=4, level="u").double()
+    path = tmp_path / "m.pt"
+    save(potential, path)
+    assert torch.equal(load(path, dtype=torch.float64).readout.weight, potential.readout.weight)
+    assert load(path).reference_energy.dtype == torch.float64
+
+
 def test_unknown_names():
     with pytest.raises(FileNotFoundError, match="no bundled model 'wine'"):
         load("wine")
@@ -139,6 +148,16 @@ def test_what_a_file_could_not_say_is_not_saved(tmp_path):
     potential.backbone.__class__ = Mine
     with pytest.raises(ValueError, match=r"`backbone` of this potential.*register_backbone"):
         save(potential, path)
+    other = Potential(potential.species, channels=4, hidden=4)
+    other.ewald = Ewald(smearing=2.0, accuracy=1e-4)
+    with pytest.raises(ValueError, match=r"`ewald` of this potential is not what"):
+        save(other, path)
+    other.ewald = Ewald(**{name: other.config[name] for name in EWALD_OPTIONS})
+    save(other, path)  # the same again
+    path.unlink()
+    other.readout.transfer_cutoff = 3.0
+    with pytest.raises(ValueError, match=r"`readout` of this potential is not what"):
+        save(other, path)
     mine = type("MyPotential", (Potential,), {})(potential.species, channels=4, hidden=4)
     with pytest.raises(ValueError, match="`MyPotential`"):
         save(mine, path)

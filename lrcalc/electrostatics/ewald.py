@@ -118,6 +118,9 @@ class Ewald(nn.Module):
     remove_self_interaction : bool
         Take off the energy, potential and field of each site at itself. If False the self term
         is part of every boundary, open ones included.
+    strength : float
+        Factor on the interaction, and so on energy, potential and field: of published models that
+        were trained with another value of ε0.
 
     Raises
     ------
@@ -146,9 +149,10 @@ class Ewald(nn.Module):
         tolerance: float | None = None,
         maximum_iterations: int = 200,
         remove_self_interaction: bool = True,
+        strength: float = 1.0,
     ) -> None:
         super().__init__()
-        check_arguments(smearing, k_cutoff, method, accuracy)
+        check_arguments(smearing, k_cutoff, method, accuracy, strength)
         check_response(iterations, tolerance, maximum_iterations)
         self.smearing = smearing
         self.k_cutoff = converged_cutoff(smearing, accuracy) if k_cutoff is None else k_cutoff
@@ -158,6 +162,7 @@ class Ewald(nn.Module):
         self.tolerance = tolerance
         self.maximum_iterations = maximum_iterations
         self.remove_self_interaction = remove_self_interaction
+        self.strength = strength
         self._remembered: Remembered | None = None
 
     def extra_repr(self) -> str:
@@ -275,8 +280,9 @@ class Ewald(nn.Module):
             return EwaldPlan(known.groups, derivatives, with_field)
         self._remembered = None
         groups = plan_groups(
-            geometry, self.method, self._choose, self.smearing, not self.remove_self_interaction
-        )
+            geometry, self.method, self._choose, self.smearing, not self.remove_self_interaction,
+            self.strength,
+        )  # fmt: skip
         self._remembered = remember(geometry, groups)
         return EwaldPlan(groups, derivatives, with_field)
 

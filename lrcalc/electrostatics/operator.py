@@ -52,6 +52,8 @@ class Groups(NamedTuple):
     smearing : float, Å
     with_self : bool
         The interaction of each site with itself is wanted.
+    strength : float
+        Factor on the interaction.
     """
 
     groups: tuple[Group, ...]
@@ -60,6 +62,7 @@ class Groups(NamedTuple):
     back: Tensor | None
     smearing: float
     with_self: bool
+    strength: float = 1.0
 
 
 class Operator(NamedTuple):
@@ -75,6 +78,7 @@ def plan_groups(
     choose: Callable[[str, Geometry], Sum],
     smearing: float,
     with_self: bool,
+    strength: float = 1.0,
 ) -> Groups:
     """Sort structures by boundary and let a sum plan for each kind.
 
@@ -89,6 +93,7 @@ def plan_groups(
         geometry of a group to a sum.
     smearing : float, Å
     with_self : bool
+    strength : float
     """
     groups = []
     for kind, members in _boundaries(geometry, method):
@@ -109,7 +114,9 @@ def plan_groups(
     back = None
     if len(groups) > 1:
         back = torch.argsort(torch.cat([x.atoms for x in groups if x.atoms is not None]))
-    return Groups(tuple(groups), geometry.batch, geometry.structures, back, smearing, with_self)
+    return Groups(
+        tuple(groups), geometry.batch, geometry.structures, back, smearing, with_self, strength
+    )
 
 
 def still_hold(plan: Groups, positions: Tensor) -> bool:
@@ -166,6 +173,18 @@ def apply(operator: Operator, source: Source, derivatives: int) -> tuple[Tensor,
 
 
 def _apply_one(
+    plan: Groups, group: Group, interaction: Interaction, source: Source, derivatives: int
+) -> tuple[Tensor, Sites | None]:
+    """One sum, times the strength."""
+    energy, sites = _with_or_without_self(plan, group, interaction, source, derivatives)
+    if plan.strength == 1.0:
+        return energy, sites
+    if sites is not None:
+        sites = Sites(*(None if x is None else plan.strength * x for x in sites))  # type: ignore[arg-type]
+    return plan.strength * energy, sites
+
+
+def _with_or_without_self(
     plan: Groups, group: Group, interaction: Interaction, source: Source, derivatives: int
 ) -> tuple[Tensor, Sites | None]:
     """One sum, with the analytic self term added or taken off."""

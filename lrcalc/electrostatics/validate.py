@@ -16,7 +16,11 @@ METHODS = ("auto", "direct", "mesh", "open", "slab")
 
 
 def check_arguments(
-    smearing: float, k_cutoff: float | None, method: str | Sum, accuracy: float
+    smearing: float,
+    k_cutoff: float | None,
+    method: str | Sum,
+    accuracy: float,
+    strength: float = 1.0,
 ) -> None:
     """Check the numbers and names; see `Ewald`."""
     # the bounds only keep powers of these numbers from overflowing
@@ -28,6 +32,8 @@ def check_arguments(
         )
     if not _between(1e-14, accuracy, 1.0) or accuracy == 1.0:
         raise ValueError(f"`accuracy` is {accuracy!r} but must be a number between 1e-14 and 1")
+    if not _between(1e-6, strength, 1e6):
+        raise ValueError(f"`strength` is {strength!r} but must be a number from 1e-6 to 1e6")
     if method not in METHODS and not isinstance(method, Sum):
         raise ValueError(
             f"`method` is {method!r} but must be one of {', '.join(METHODS)}, or a Sum"

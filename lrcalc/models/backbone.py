@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable, Mapping
 from importlib import metadata
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from torch import Tensor
 from lrcalc.models.options import NATIVE_DEFAULTS
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
+
+if TYPE_CHECKING:
+    from lrcalc.models.readout import Readings
 
 NATIVE = "native"
 """Name of our own backbone: what a file means that names none."""
@@ -81,6 +84,30 @@ class Backbone(Protocol):
         ...
 
 
+class AnyReadout(Protocol):
+    """What makes energies and charges of features: a ``torch.nn.Module`` that has these.
+
+    Attributes
+    ----------
+    level : str
+        What it reads out, of `lrcalc.models.options.LEVELS`.
+    charges : {"local", "atomic"}
+        Whether its `Readings` have ``transfers`` or a ``bare_charge``.
+    transfer_cutoff : float
+        Å; how far charge is handed on (local charges).
+    """
+
+    level: str
+    charges: str
+    transfer_cutoff: float
+
+    def __call__(
+        self, features: Features, species: Tensor, system: System, pairs: Pairs, vectors: Tensor
+    ) -> Readings:
+        """Read out all atoms, see `lrcalc.models.readout.Readout`."""
+        ...
+
+
 class Entry(NamedTuple):
     """How a backbone is made.
 
@@ -93,11 +120,15 @@ class Entry(NamedTuple):
         Every setting and its default; plain values, stored in the model's file.
     extra : str or None
         The extra of lrcalc that installs what it needs.
+    readout : callable, str or None
+        Of a model that brings its own energies and charges: called with the species, the backbone
+        and all options of the potential, or where it is. None: `lrcalc.models.readout.Readout`.
     """
 
     builder: Callable[..., Backbone] | str
     defaults: Mapping[str, Any]
     extra: str | None = None
+    readout: Callable[..., AnyReadout] | str | None = None
 
 
 BACKBONES: dict[str, Entry] = {}
@@ -120,12 +151,13 @@ def register_backbone(
     defaults: Mapping[str, Any],
     *,
     extra: str | None = None,
+    readout: Callable[..., AnyReadout] | str | None = None,
 ) -> None:
     """Make a backbone known by ``name``, so that `Potential` and model files can ask for it.
 
     Parameters
     ----------
-    name, builder, defaults, extra
+    name, builder, defaults, extra, readout
         See `Entry`.
 
     Raises
@@ -135,7 +167,7 @@ def register_backbone(
     """
     if name in BACKBONES:
         raise ValueError(f"there is a backbone {name!r} already; choose another name")
-    BACKBONES[name] = Entry(builder, dict(defaults), extra)
+    BACKBONES[name] = Entry(builder, dict(defaults), extra, readout)
 
 
 def find_backbone(name: str) -> Entry:
@@ -154,17 +186,28 @@ def find_backbone(name: str) -> Entry:
 
 def build_backbone(name: str, species: tuple[int, ...], settings: Mapping[str, Any]) -> Backbone:
     """Make the backbone ``name`` for these atomic numbers (ascending)."""
-    entry = find_backbone(name)
-    builder = entry.builder
-    if isinstance(builder, str):
-        try:
-            builder = pkgutil.resolve_name(builder)
-        except ModuleNotFoundError as error:
-            raise ValueError(
-                f"the backbone {name!r} needs the package {error.name!r}{_remedy(entry.extra)}"
-            ) from error
-    made: Backbone = builder(species, **settings)
+    made: Backbone = _resolve(name, find_backbone(name).builder)(species, **settings)
     return made
+
+
+def find_readout(name: str) -> Callable[..., AnyReadout] | None:
+    """Return what makes the readout that belongs to the backbone ``name``, see `Entry`."""
+    readout = find_backbone(name).readout
+    return None if readout is None else _resolve(name, readout)
+
+
+def _resolve(name: str, made: Callable[..., Any] | str) -> Callable[..., Any]:
+    """Import what is named by a string; say which package is missing for it."""
+    if not isinstance(made, str):
+        return made
+    try:
+        found: Callable[..., Any] = pkgutil.resolve_name(made)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"the backbone {name!r} needs the package {error.name!r}"
+            f"{_remedy(find_backbone(name).extra)}"
+        ) from error
+    return found
 
 
 def _remedy(extra: str | None) -> str:

@@ -47,7 +47,7 @@ def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool 
     parts = _moments(system, terms, positions)
     transfers = terms.readout.transfers
     if transfers is None:
-        charge = terms.readout.multipoles.charge.double()
+        charge = terms.readout.moving_charge.double()
         if coupled:
             charge = charge * is_exact(system, terms)[system.batch]
         parts = parts + charge[:, None] * positions
@@ -153,7 +153,7 @@ def lever_born(potential: Potential, system: System, pairs: Pairs, terms: Terms)
     if bare is None or bool(is_exact(system, terms).all()):
         return None
     periodic = (~is_exact(system, terms)).double()[system.batch]
-    charge = terms.readout.multipoles.charge.detach().double()
+    charge = terms.readout.moving_charge.detach().double()
     own = charge[:, None, None] * torch.eye(3, dtype=torch.float64, device=charge.device)
     if potential.backbone.layers > 1:
         born = own + image_lever(potential, system)

@@ -30,7 +30,7 @@ def owned_readings(readings: Readings, owned: Tensor, pairs: Pairs) -> Readings:
     def only(values: Tensor) -> Tensor:
         return values * owned.view(-1, *[1] * (values.dim() - 1))
 
-    transfers, bare = readings.transfers, readings.bare_charge
+    transfers, bare, moving = readings.transfers, readings.bare_charge, readings.moment_charge
     if transfers is not None:
         transfers = transfers._replace(
             amount=transfers.amount * owned[pairs.i[transfers.pairs]],
@@ -41,6 +41,7 @@ def owned_readings(readings: Readings, owned: Tensor, pairs: Pairs) -> Readings:
         _each(readings.multipoles, only),
         transfers,
         None if bare is None else only(bare),
+        None if moving is None else only(moving),
     )
 
 

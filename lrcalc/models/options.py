@@ -26,6 +26,8 @@ DEFAULTS: dict[str, Any] = {
     "k_cutoff": None,
     "accuracy": 1e-4,
     "iterations": 0,
+    "remove_self_interaction": True,
+    "strength": 1.0,
     "surface": 0,
 }
 """Options of every potential, beside the settings of its backbone: plain values, stored in its

@@ -11,21 +11,28 @@ from torch import Tensor, nn
 from lrcalc.electrostatics import ElectrostaticsResult, Ewald
 from lrcalc.models.backbone import (
     NATIVE,
+    AnyReadout,
     Backbone,
     Features,
     build_backbone,
     find_backbone,
+    find_readout,
     species_table,
 )
 from lrcalc.models.card import VOLUME_PER_ATOM
 from lrcalc.models.ghosts import owned_readings
 from lrcalc.models.options import complete_config
-from lrcalc.models.readout import Readings, Readout
+from lrcalc.models.readout import Readings, build_readout
 from lrcalc.models.screening import charge_screening, screening_factor
 from lrcalc.models.surface import PolarizabilitySurface
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs, pair_vectors
 from lrcalc.system import System, sum_by_structure
+
+EWALD_OPTIONS = (
+    "smearing", "k_cutoff", "accuracy", "iterations", "remove_self_interaction", "strength",
+)  # fmt: skip
+"""Options of a potential that `Ewald` takes as they are."""
 
 
 class Potential(nn.Module):
@@ -44,7 +51,8 @@ class Potential(nn.Module):
     Attributes
     ----------
     backbone : Backbone
-    readout : Readout
+    readout : AnyReadout
+        `Readout`, unless the backbone brings its own or it was made by hand (`compose`).
     ewald : Ewald or None
         The electrostatics; None for a short-ranged model (level "sr").
     surface : PolarizabilitySurface or None
@@ -64,58 +72,98 @@ class Potential(nn.Module):
         self, species: Sequence[int], *, backbone: str | Backbone = NATIVE, **config: Any
     ) -> None:
         super().__init__()
-        self.species = tuple(sorted(int(z) for z in species))
+        species = tuple(sorted(int(z) for z in species))
         settings = dict(find_backbone(backbone).defaults) if isinstance(backbone, str) else {}
-        self.config = complete_config(settings, config)
+        options = complete_config(settings, config)
+        readout = None
         if isinstance(backbone, str):
             if backbone != NATIVE:
-                self.config["backbone"] = backbone
-            backbone = build_backbone(
-                backbone, self.species, {name: self.config[name] for name in settings}
-            )
+                options["backbone"] = backbone
+            readout = find_readout(backbone)
+            chosen = {name: options[name] for name in settings}
+            backbone = build_backbone(backbone, species, chosen)
         else:
-            self.config["backbone"] = None
-        missing = sorted(set(self.species) - set(backbone.species))
-        if missing:
+            options["backbone"] = None
+        _check_species(species, backbone)
+        read = (readout or build_readout)(species, backbone, options)
+        ewald = None
+        if options["level"] != "sr":
+            ewald = Ewald(**{name: options[name] for name in EWALD_OPTIONS})
+        self._assemble(species, backbone, read, ewald, options)
+        if options["surface"]:
+            self.add_surface(options["surface"])
+
+    @classmethod
+    def compose(
+        cls,
+        backbone: Backbone,
+        readout: AnyReadout,
+        ewald: Ewald | None,
+        *,
+        species: Sequence[int] | None = None,
+    ) -> Potential:
+        """Make a potential of modules that were made by hand; it cannot be saved.
+
+        Parameters
+        ----------
+        backbone : Backbone
+        readout : AnyReadout
+            Of the widths of the backbone, and for as many species as ``species``.
+        ewald : Ewald or None
+            None for a readout of level "sr", and only there.
+        species : sequence of int, optional
+            Atomic numbers; all that the backbone knows by default.
+        """
+        if (ewald is None) != (readout.level == "sr"):
             raise ValueError(
-                f"the backbone knows the atomic numbers {list(backbone.species)}, not {missing}"
+                f"`ewald` is {ewald!r} but `readout` is of level {readout.level!r}: charges need "
+                "an Ewald, and a short-ranged model (level 'sr') None"
             )
+        known = tuple(sorted(int(z) for z in (backbone.species if species is None else species)))
+        _check_species(known, backbone)
+        options = complete_config({}, {"level": readout.level, "charges": readout.charges})
+        if ewald is not None:
+            options |= {name: getattr(ewald, name) for name in EWALD_OPTIONS}
+        potential = cls.__new__(cls)
+        nn.Module.__init__(potential)
+        potential._assemble(known, backbone, readout, ewald, {**options, "backbone": None})
+        return potential
+
+    def _assemble(
+        self,
+        species: tuple[int, ...],
+        backbone: Backbone,
+        readout: AnyReadout,
+        ewald: Ewald | None,
+        options: dict[str, Any],
+    ) -> None:
+        """Put the parts together, in a module that has none yet."""
+        self.species = species
+        self.config = options
         self.metadata: dict[str, Any] = {"epsilon_infinity": 1.0}
-        c = self.config
         self.backbone = backbone
-        self.readout = Readout(
-            len(self.species),
-            backbone.n_scalars,
-            backbone.n_channels,
-            level=c["level"],
-            charges=c["charges"],
-            transfer_cutoff=min(c["transfer_cutoff"], backbone.cutoff),
-            transfer_channels=c["transfer_channels"],
-            anisotropic=c["anisotropic"],
-        )
-        self.ewald: Ewald | None = None
-        if c["level"] != "sr":
-            self.ewald = Ewald(
-                c["smearing"], c["k_cutoff"], c["accuracy"], iterations=c["iterations"]
-            )
-        self.register_buffer("species_of_number", species_table(self.species), persistent=False)
-        zero = torch.zeros(len(self.species), dtype=torch.float64)
+        self.readout = readout
+        self.ewald = ewald
+        self.register_buffer("species_of_number", species_table(species), persistent=False)
+        zero = torch.zeros(len(species), dtype=torch.float64)
         self.register_buffer("reference_energy", zero)
         self.surface: PolarizabilitySurface | None = None
-        if c["surface"]:
-            self.add_surface(c["surface"])
         self._made = self._parts()
 
-    def _parts(self) -> dict[str, type]:
-        """Class of each module, the surface's apart, which may be added later."""
-        return {k: type(v) for k, v in self.named_modules() if k.partition(".")[0] != "surface"}
+    def _parts(self) -> dict[str, tuple[type, dict[str, Any]]]:
+        """Class and settings of each module, the surface's apart, which may be added later."""
+        return {
+            name: (type(part), _settings(part))
+            for name, part in self.named_modules()
+            if name and name.partition(".")[0] != "surface"
+        }
 
     def exchanged_part(self) -> str | None:
         """Name of a module that `config` would not make again as it is; None if there is none."""
         if type(self) is not Potential:
             return type(self).__name__
         now = self._parts()
-        names = [k for k in {**self._made, **now} if self._made.get(k) is not now.get(k)]
+        names = [k for k in {**self._made, **now} if self._made.get(k) != now.get(k)]
         return min(names, default=None)
 
     def add_surface(self, hidden: int) -> PolarizabilitySurface:
@@ -128,7 +176,7 @@ class Potential(nn.Module):
         self.config["surface"] = int(hidden)
         self.surface = PolarizabilitySurface(
             len(self.species), self.backbone.n_scalars, self.backbone.n_channels, int(hidden)
-        ).to(self.readout.weight)
+        ).to(self._weight)
         return self.surface
 
     @property
@@ -151,7 +199,12 @@ class Potential(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the parameters."""
-        return self.readout.weight.dtype
+        return self._weight.dtype
+
+    @property
+    def _weight(self) -> Tensor:
+        """One of the parameters, for their type and device."""
+        return next(self.parameters())
 
     def forward(self, system: System, pairs: Pairs, *, surface: bool = True) -> Terms:
         """Energy and multipoles of a batch of structures.
@@ -231,3 +284,21 @@ class Potential(nn.Module):
                 f"the model knows the atomic numbers {list(self.species)} but the structure has "
                 f"{sorted(unknown)}; use or train a model for them"
             )
+
+
+def _check_species(species: tuple[int, ...], backbone: Backbone) -> None:
+    missing = sorted(set(species) - set(backbone.species))
+    if missing:
+        raise ValueError(
+            f"the backbone knows the atomic numbers {list(backbone.species)}, not {missing}"
+        )
+
+
+def _settings(part: nn.Module) -> dict[str, Any]:
+    """Plain values that a module was configured with; caches and the mode of training apart."""
+    plain = (bool, int, float, str, tuple, type(None))
+    return {
+        name: value
+        for name, value in vars(part).items()
+        if isinstance(value, plain) and not name.startswith("_") and name != "training"
+    }

@@ -37,7 +37,7 @@ def lattice_quadrupole(system: System, terms: Terms) -> Tensor:
     """
     arms = system.positions.double() - nuclear_centre(system)[system.batch]
     multipoles, induced = terms.readout.multipoles, terms.electrostatics
-    charge = multipoles.charge.double()
+    charge = terms.readout.moving_charge.double()
     moments = [multipoles.dipole]
     tensor = arms.new_zeros((len(arms), 3, 3))
     if induced is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lrcalc.models.backbone import Features
+from lrcalc.models.backbone import Backbone, Features
 from lrcalc.models.options import LEVELS
 from lrcalc.models.radial import envelope, radial_basis
 from lrcalc.multipoles import (
@@ -23,6 +24,10 @@ from lrcalc.system import System, sum_by_structure
 FREE_WEIGHT = 0.02
 """Weight of keeping a charge rather than handing it to a neighbour: lets a transfer fade smoothly
 as the last neighbour leaves."""
+
+
+FROM_OPTIONS = ("level", "charges", "transfer_channels", "anisotropic")
+"""Options of a potential that `Readout` takes as they are."""
 
 
 class Transfers(NamedTuple):
@@ -55,12 +60,32 @@ class Readings(NamedTuple):
         How local charges came about.
     bare_charge : Tensor or None, shape (N,), e
         Atomic charges before they are made neutral.
+    moment_charge : Tensor or None, shape (N,), e
+        Neutral charges that dipoles and Born charges are made of, where those that interact are
+        not neutral; None where they are.
     """
 
     energies: Tensor
     multipoles: Multipoles
     transfers: Transfers | None
     bare_charge: Tensor | None
+    moment_charge: Tensor | None = None
+
+    @property
+    def moving_charge(self) -> Tensor:
+        """Charges that make dipoles and move with their atoms, (N,), e."""
+        return self.multipoles.charge if self.moment_charge is None else self.moment_charge
+
+
+def build_readout(
+    species: tuple[int, ...], backbone: Backbone, options: Mapping[str, Any]
+) -> Readout:
+    """Make the `Readout` that a potential's options ask for."""
+    return Readout(
+        len(species), backbone.n_scalars, backbone.n_channels,
+        transfer_cutoff=min(options["transfer_cutoff"], backbone.cutoff),
+        **{name: options[name] for name in FROM_OPTIONS},
+    )  # fmt: skip
 
 
 class Readout(nn.Module):

@@ -12,6 +12,7 @@ from lrcalc.derivatives import strained
 from lrcalc.models.dipole import lattice_born
 from lrcalc.models.enthalpy import mean_susceptibility
 from lrcalc.models.potential import Potential
+from lrcalc.models.readout import Readout
 from lrcalc.models.screening import charge_screening
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs
@@ -78,9 +79,12 @@ def fix_sign(potential: Potential, system: System, pairs: Pairs) -> str:
             f"fixed by the total charges of the data ({symbol}: mean Born charges {mean:+.3f} ± "
             f"{spread:.3f} e)"
         )
+    readout = potential.readout
     if mean > 0:
+        if not isinstance(readout, Readout):
+            return f"as it came with the backbone: {describe_sign(symbol, mean, spread)}"
         with torch.no_grad():
-            _flip(potential)
+            _flip(readout)
     return describe_sign(symbol, -abs(mean), spread)
 
 
@@ -96,7 +100,7 @@ def describe_sign(symbol: str, mean: float, spread: float) -> str:
     """
     measured = f"{mean:+.3f} ± {spread:.3f} e"
     if abs(mean) > max(spread, SMALLEST):
-        return f"{symbol} has negative mean Born charges ({measured})"
+        return f"{symbol} has {'negative' if mean < 0 else 'positive'} mean Born charges ({measured})"
     return (
         f"not determined: the mean Born charges of {symbol} are {measured}; dipoles and Born "
         "charges may all have the other sign. Train on a few ions, or compare with a computed "
@@ -122,8 +126,7 @@ def most_electronegative(numbers: Tensor) -> str:
     return max(sorted(symbols), key=lambda s: PAULING.get(s, 0.0))
 
 
-def _flip(potential: Potential) -> None:
-    readout = potential.readout
+def _flip(readout: Readout) -> None:
     start = 0
     for name, width in readout.sizes.items():
         if name in ODD_READOUTS:

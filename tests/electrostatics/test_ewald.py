@@ -243,3 +243,26 @@ def test_a_sum_of_ones_own():
         torch.testing.assert_close(own.energy, ours.energy, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(own.induced_charge, ours.induced_charge)
         torch.testing.assert_close(forces, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("boundary", ["direct", "mixed"])
+def test_strength_is_that_of_the_interaction(boundary):
+    """Of charges, energies; of a response too, which is the one of √strength times the moments."""
+    r, cell, m, batch = batch_of_two()
+    m = m._replace(pair=None, capacitance=None)
+    scaled = Multipoles(
+        *(0.7**0.5 * x for x in m[:3]),
+        None,
+        0.7 * m.polarizability,  # type: ignore[operator]
+    )
+    options = {"batch": batch, "pbc": torch.tensor(PBC[boundary])}
+    for self_too in (True, False):
+        plain = Ewald(k_cutoff=3.0, remove_self_interaction=not self_too)
+        weak = Ewald(k_cutoff=3.0, remove_self_interaction=not self_too, strength=0.7)
+        found, expected = weak(r, cell, m, **options), plain(r, cell, scaled, **options)
+        torch.testing.assert_close(found.energy, expected.energy, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            found.induced_dipole, expected.induced_dipole / 0.7**0.5, rtol=1e-12, atol=1e-12
+        )
+    with pytest.raises(ValueError, match="`strength` is 0"):
+        Ewald(strength=0)

@@ -10,6 +10,8 @@ from lrcalc.checkpoint import save
 from lrcalc.models import backbone as backbones
 from lrcalc.models.backbone import Features, build_backbone, register_backbone
 from lrcalc.models.radial import radial_basis
+from lrcalc.models.readout import Readings, neutral
+from lrcalc.multipoles import Multipoles
 from lrcalc.testing import check_backbone
 from lrcalc.training.data import make_frames
 from lrcalc.training.fit import fit
@@ -201,6 +203,65 @@ def test_born_charges_of_messages_turn_and_do_not_know_the_box(charges):
     np.testing.assert_allclose(born(atoms * (2, 1, 1)), np.tile(here, (2, 1, 1)), rtol=0, atol=1e-9)
     # or the test could not fail
     assert np.abs(here - here.mean(0)).max() > 1e-3
+
+
+class Published(nn.Module):
+    """Energies and charges that come with a model: charges are as they are, not neutral."""
+
+    level, charges, transfer_cutoff = "q", "atomic", 0.0
+
+    def __init__(self, species, backbone, options):
+        super().__init__()
+        if options["level"] != "q":
+            raise ValueError("it has charges alone")
+        self.weight = nn.Parameter(0.1 * torch.randn(backbone.n_scalars, 2))
+
+    def forward(self, features, species, system, pairs, vectors):
+        energies, charge = (features.scalars @ self.weight).unbind(1)
+        return Readings(energies, Multipoles(charge), None, charge, neutral(charge, system))
+
+
+def test_a_backbone_may_bring_its_own_readout(tmp_path):
+    register_backbone("published", Messages, {"cutoff": 4.0, "width": 8}, readout=Published)
+    with pytest.raises(ValueError, match="it has charges alone"):
+        Potential((1, 8), backbone="published")
+    torch.manual_seed(0)
+    settings = {"level": "q", "charges": "atomic", "strength": 0.9, "accuracy": 1e-9}
+    settings["remove_self_interaction"] = False
+    potential = Potential((1, 8), backbone="published", **settings).double()
+    assert isinstance(potential.readout, Published)
+    path = tmp_path / "m.pt"
+    save(potential, path)
+    evaluator = Evaluator(path, dtype="float64")
+    assert evaluator.potential.ewald.strength == 0.9
+    molecule = water_box(n=2)
+    molecule.pbc = False
+    (result,) = evaluator([molecule], ["charges", "dipole", "born_effective_charges"])
+    assert abs(result["charges"].sum()) > 1e-2
+    moved = molecule.copy()
+    moved.positions += [1.0, 2.0, 3.0]  # dipoles are those of neutral charges
+    (other,) = evaluator([moved], ["dipole"])
+    np.testing.assert_allclose(other["dipole"], result["dipole"], rtol=0, atol=1e-12)
+    slope = differences(lambda a: evaluator([a], ["dipole"])[0]["dipole"], molecule, 2, 0)
+    born = result["born_effective_charges"][2, :, 0]
+    np.testing.assert_allclose(born, slope, rtol=0, atol=1e-8)
+
+
+def test_a_potential_of_parts_made_by_hand_is_that_of_its_options(tmp_path):
+    atoms = water_box(n=2)
+    by_name = random_potential(atoms, backbone="radial", level="q", smearing=1.2)
+    by_hand = Potential.compose(by_name.backbone, by_name.readout, by_name.ewald, species=(8, 1))
+    assert by_hand.config["smearing"] == 1.2
+    assert by_hand.config["backbone"] is None
+    wanted = ["energy", "forces", "dipole"]
+    (here,), (there,) = (Evaluator(p)([atoms], wanted) for p in (by_name, by_hand))
+    assert all((here[name] == there[name]).all() for name in ("forces", "dipole"))
+    with pytest.raises(ValueError, match="give it a name with"):
+        save(by_hand, tmp_path / "m.pt")
+    with pytest.raises(ValueError, match="`ewald` is None but `readout` is of level 'q'"):
+        Potential.compose(by_name.backbone, by_name.readout, None)
+    with pytest.raises(ValueError, match=r"knows the atomic numbers \[1, 8\], not \[6\]"):
+        Potential.compose(by_name.backbone, by_name.readout, by_name.ewald, species=(1, 6))
 
 
 def test_a_file_that_asks_for_what_is_not_there_says_so(tmp_path, monkeypatch):
