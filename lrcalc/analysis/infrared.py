@@ -15,6 +15,7 @@ import numpy as np
 
 from lrcalc import units
 from lrcalc.analysis import correlation as co
+from lrcalc.analysis.bands import WATER_BANDS, Band, Ranges, band_table, bands
 from lrcalc.analysis.conditions import LOSS, equilibrium, longitudinal
 from lrcalc.analysis.jumps import Record, continuous, unconnected
 from lrcalc.analysis.jumps import notes as jump_notes
@@ -23,7 +24,7 @@ from lrcalc.analysis.optics import (
     optical_constants,
     permittivity_from_infrared,
 )
-from lrcalc.analysis.peaks import WATER_BANDS, Band, Peak, band_table, bands, peaks
+from lrcalc.analysis.peaks import Peak, peaks
 from lrcalc.analysis.result import AnalysisResult, Quantity
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class InfraredSpectrum(_Infrared, AnalysisResult):
         """Integral over all wavenumbers."""
         return {"integrated_cm2": Quantity(*self.integrated(), "cm⁻²", "∫n·α dν̃")}
 
-    def table(self, *, ranges: dict[str, Any] | None = None, **_: Any) -> str:
+    def table(self, *, ranges: Ranges | None = None, **_: Any) -> str:
         """Peaks of n·α as text, and the named bands if ``ranges`` are given."""
         name = "ω/c·Im(−1/ε)" if self.longitudinal else "n·α"
         rows = [f"  peak of {name} (cm⁻¹)   height (10³ cm⁻¹)   width (cm⁻¹)"]
@@ -133,7 +134,7 @@ class InfraredSpectrum(_Infrared, AnalysisResult):
         ]
         return "\n".join([*rows, *([] if ranges is None else [band_table(self, ranges)])])
 
-    def record(self, *, ranges: dict[str, Any] | None = None, **_: Any) -> dict[str, Any]:
+    def record(self, *, ranges: Ranges | None = None, **_: Any) -> dict[str, Any]:
         """Return settings, peaks and integral; the named bands if ``ranges`` are given."""
         return {
             "quantity": self.settings.get("quantity", QUANTITY),
@@ -148,34 +149,38 @@ class InfraredSpectrum(_Infrared, AnalysisResult):
         *,
         title: str = "",
         measured: np.ndarray | None = None,
-        ranges: dict[str, tuple[float, float, str]] | None = None,
+        ranges: Ranges | None = None,
     ) -> Figure:
-        """Spectrum with its error band and marked maxima.
+        """Spectrum with its error band and marked maxima, or the means of named bands.
 
         Parameters
         ----------
         measured
             (n, 2) wavenumber in cm⁻¹ and n·α in 10³ cm⁻¹, drawn with the calculation.
         ranges
-            Named bands, e.g. ``WATER_BANDS``: what their table names is marked, nothing else.
+            Named bands, e.g. ``WATER_BANDS``: the means that their table gives are marked, nothing
+            else.
         """
         from lrcalc.analysis import plots
 
-        marks, doubtful = [(peak.wavenumber, peak.height / 1e3) for peak in self.peaks], []
+        label = "lrcalc ± one standard error"
+        marks = [(peak.wavenumber, peak.height / 1e3) for peak in self.peaks]
         if ranges is not None:
-            tops = [band for band in bands(self, ranges) if not np.isnan(band.maximum)]
-            marks = [(band.maximum, band.height / 1e3) for band in tops if band.clear]
-            doubtful = [(band.maximum, band.height / 1e3) for band in tops if not band.clear]
+            named = [band.mean for band in bands(self, ranges)]
+            places = [mean for mean in named if not np.isnan(mean)]
+            heights = np.interp(places, self.wavenumber, self.n_alpha / 1e3)
+            marks = list(zip(places, heights, strict=True))
+            label += "; means of bands"
         loss = self.longitudinal
         return plots.spectrum_figure(
             self.wavenumber,
             self.n_alpha / 1e3,
             self.error / 1e3,
-            label="lrcalc ± one standard error",
+            label=label,
             y_label="ω/c·Im(−1/ε) (10³ cm⁻¹)" if loss else "n·α (10³ cm⁻¹)",
             title=title or ("longitudinal" if loss else "infrared absorption, n·α (Napierian)"),
             marks=marks,
-            doubtful=doubtful,
+            stems=ranges is not None,
             measured=measured,
         )
 

@@ -40,7 +40,7 @@ def spectrum_figure(
     y_label: str,
     title: str = "",
     marks: Sequence[tuple[float, float]] = (),
-    doubtful: Sequence[tuple[float, float]] = (),
+    stems: bool = False,
     measured: np.ndarray | None = None,
     measured_label: str = "experiment",
     limits: tuple[float, float] | None = None,
@@ -52,8 +52,10 @@ def spectrum_figure(
 
     Parameters
     ----------
-    marks, doubtful
-        Maxima (x, y) that stand out of their error bars, and those that do not: in grey, with "?".
+    marks
+        Points (x, y) of the curve whose x is written above it: its maxima, or means of its bands.
+    stems
+        A dotted line from each mark down to the axis, since a mean need be no maximum.
     others, other_errors
         More curves (name, x, y), and their error bands where there are any.
     signed
@@ -73,18 +75,18 @@ def spectrum_figure(
         axis.fill_between(
             wavenumber, value - error, value + error, color=CALCULATED, alpha=0.25, lw=0
         )
-    named = [(x, y, f"{x:.0f}", CALCULATED) for x, y in marks]
-    named += [(x, y, f"{x:.0f}?", "0.45") for x, y in doubtful]
-    for place, height, text, colour in named:
+    for place, height in marks:
         axis.annotate(
-            text,
+            f"{place:.0f}",
             (place, height),
             xytext=(0, 6),
             textcoords="offset points",
             ha="center",
             fontsize=8,
-            color=colour,
+            color=CALCULATED,
         )
+        if stems:
+            axis.plot([place, place], [0.0, height], color=CALCULATED, lw=0.8, ls=":")
     noise = np.nan_to_num(error)
     curves = [value, *(y for *_, y in others), *([] if measured is None else [measured[:, 1]])]
     top = max(float(np.max(y)) for y in curves)

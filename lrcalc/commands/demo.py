@@ -20,6 +20,9 @@ TIMESTEP = 0.5
 STRIDE = 2
 """Steps between dipoles: 1 fs resolves the O-H stretch (10 fs) well."""
 
+EQUILIBRATION = 100
+"""Steps: the box is one of this model at this temperature, and its velocities are drawn anew."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -46,9 +49,11 @@ def run(args: argparse.Namespace) -> int:
 
     prepare = partial(write_input, settings=settings, temperature=TEMPERATURE)
     outputs = Outputs(properties=2, dipole=0, positions=50, checkpoint=100)
-    thermal = prepare("nvt", START, folder / "1-nvt", steps=400, timestep=TIMESTEP, outputs=outputs)
-    seconds = follow(thermal, "1 equilibration (NVT)")
-    steps = affordable_steps(seconds / 400, 60.0 * args.minutes - seconds)
+    thermal = prepare(
+        "nvt", START, folder / "1-nvt", steps=EQUILIBRATION, timestep=TIMESTEP, outputs=outputs
+    )
+    per_step = follow(thermal, "1 equilibration (NVT)")
+    steps = affordable_steps(per_step, 60.0 * args.minutes - EQUILIBRATION * per_step)
     outputs = Outputs(properties=2, dipole=STRIDE, positions=50, velocities=4, checkpoint=500)
     responds = has_response(load(args.model))
     recorded = settings._replace(extras=("dipole", "polarizability")) if responds else settings
@@ -63,14 +68,14 @@ def run(args: argparse.Namespace) -> int:
         restart=folder / "1-nvt" / "RESTART",
     )
     follow(free, f"2 dynamics with {' and '.join(recorded.extras)} (NVE)")
-    outputs = Outputs(properties=1, dipole=1, positions=10, checkpoint=20)
+    outputs = Outputs(properties=1, dipole=1, positions=10, checkpoint=10)
     # `water` has seen classical nuclei only
     beads_model = "water-quantum" if args.model == "water" else args.model
     quantum = prepare(
         "pimd",
         START,
         folder / "3-pimd",
-        steps=20,
+        steps=10,
         beads=4,
         timestep=0.25,
         settings=settings._replace(model=beads_model),
@@ -102,8 +107,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def affordable_steps(seconds_per_step: float, budget: float) -> int:
-    """Return the steps that fit the time left: 1.5 to 5 ps, a multiple of the dipole's stride."""
-    steps = int(np.clip(budget / seconds_per_step, 3000, 10000))
+    """Return the steps that fit the time left: 1 to 5 ps, a multiple of the dipole's stride."""
+    steps = int(np.clip(budget / seconds_per_step, 2000, 10000))
     return steps - steps % 100
 
 
@@ -113,16 +118,17 @@ def affordable_resolution(frames: int) -> float:
 
 
 def follow(input_file: Path, title: str) -> float:
-    """Run i-PI with a progress bar; return the seconds it took."""
+    """Run i-PI with a progress bar; return the seconds per step once it was started."""
     from lrcalc.ipi import run_ipi
     from lrcalc.ipi.run import read_plan
 
     total = read_plan(input_file).total_steps
-    begun = time.perf_counter()
+    seen = [(0, time.perf_counter())]
     with progress_bar(total, title=title, unit="step") as bar:
 
         def progress(step: int, row: Mapping[str, float]) -> None:
             bar.update(step - bar.n)
+            seen.append((step, time.perf_counter()))
             if "temperature" in row:
                 bar.set_postfix_str(
                     f"{row['temperature']:.0f} K, conserved {row.get('conserved', 0.0):.3f} eV"
@@ -132,7 +138,9 @@ def follow(input_file: Path, title: str) -> float:
         bar.update(total - bar.n if summary.finished else 0)
     if summary.interrupted:
         raise KeyboardInterrupt
-    return time.perf_counter() - begun
+    seen.append((total, time.perf_counter()))
+    (first, begun), (last, ended) = seen[1], seen[-1]
+    return (ended - begun) / (last - first) if last > first else (ended - seen[0][1]) / total
 
 
 def spectrum(dipoles: np.ndarray, volume: float, temperature: float, folder: Path) -> list[Path]:

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from lrcalc.analysis import conductivity, dielectric, infrared, plots, raman
+from lrcalc.analysis import conductivity, dielectric, plots, raman
 from lrcalc.analysis.dielectric import optical_constants, optical_errors
-from lrcalc.analysis.infrared import band_table
-from lrcalc.analysis.infrared import bands as maxima
 from lrcalc.analysis.output import plus_minus
 from tests.analysis.signals import ornstein_uhlenbeck
 
@@ -98,53 +96,8 @@ def test_value_and_error(value, error, text):
     assert plus_minus(value, error) == text
 
 
-def test_a_band_without_a_maximum_of_its_own():
-    """A slope over the whole range: the highest point is at its edge, and that is what is said."""
-    found = infrared(SIGNAL[:, :3], **CONDITIONS)
-    found = found._replace(n_alpha=found.wavenumber)
-    rows = band_table(found, {"slope": (200.0, 400.0, "none")}).splitlines()
-    assert "edge of range" in rows[1]
-
-
-def test_a_band_beside_the_range_does_not_hide_the_maximum_inside():
-    """Two lines, the stronger just outside the range: the weaker one is the answer."""
-    found = infrared(SIGNAL[:, :3], **CONDITIONS)
-    lines = [(390.0, 2.0), (650.0, 1.0)]
-    curve = sum(a * np.exp(-(((found.wavenumber - c) / 60.0) ** 2)) for c, a in lines)
-    found = found._replace(n_alpha=curve)
-    (band,) = maxima(found, {"libration": (400.0, 1000.0, "614")})
-    step = found.wavenumber[1] - found.wavenumber[0]
-    assert abs(band.maximum - 650.0) <= step
-    inside = (found.wavenumber >= 400.0) & (found.wavenumber <= 1000.0)
-    assert curve[inside].max() > 1.5 * band.height  # the highest point is at the edge
-
-
 def named(axis):
     return [text.get_text() for text in axis.texts]
-
-
-def test_the_picture_names_what_the_table_names(figures, tmp_path):
-    """Two bands, one of them lost in its error bar; the bumps beside them are named nowhere."""
-    found = infrared(SIGNAL[:, :3], **CONDITIONS)
-    nu = found.wavenumber
-    lines = [(650.0, 1.0, 150.0), (2100.0, 0.1, 80.0), (3054.0, 0.5, 40.0), (3400.0, 3.0, 150.0)]
-    curve = 1e3 * sum(a * np.exp(-(((nu - c) / w) ** 2)) for c, a, w in lines)
-    error = np.where(np.abs(nu - 2100) < 300, 200.0, 0.04 * curve + 5.0)
-    error[np.abs(nu - 3054) < 150] = 300.0
-    error[np.argmin(np.abs(nu - 3054))] = 1.0  # small by chance
-    found = found._replace(n_alpha=curve, error=error)
-    ranges = {"libration": (400.0, 1000.0, "614"), "combination": (1900.0, 2400.0, "2120"),
-              "stretch": (2800.0, 4000.0, "3390")}  # fmt: skip
-    found.save(tmp_path / "o", ranges=ranges)
-    marks = named(figures[0].axes[0])
-    rows = band_table(found, ranges).splitlines()[1:4]
-    assert [row.split()[1] for row in rows] == [marks[0], marks[2], marks[1]]
-    assert marks[2].endswith("?")
-    assert abs(float(marks[1]) - 3400) < 10
-    # without a table of bands the peaks are named, and the same ones printed
-    found.save(tmp_path / "p")
-    printed = [row.split()[0] for row in found.table().splitlines()[1:]]
-    assert named(figures[1].axes[0]) == printed == [marks[0], marks[1]]
 
 
 def test_marks_of_raman_lie_on_the_curve_shown(figures, tmp_path):

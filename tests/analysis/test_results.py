@@ -9,9 +9,8 @@ import pytest
 
 from lrcalc import analysis
 from lrcalc.analysis import AnalysisResult, Quantity
-from lrcalc.analysis.infrared import InfraredSpectrum, bands
 from lrcalc.commands.spectra import ROWS
-from tests.analysis.signals import langevin, ornstein_uhlenbeck
+from tests.analysis.signals import ornstein_uhlenbeck
 
 NOISE = ornstein_uhlenbeck(np.random.default_rng(0), 4000, 0.9, 9)
 AT = {"timestep": 1.0, "temperature": 300.0}
@@ -72,42 +71,3 @@ def test_help_says_what_every_option_means_and_its_default(name):
         assert action.help, action.option_strings
         if action.default not in (None, False, "", argparse.SUPPRESS):
             assert "default" in action.help, action.option_strings
-
-
-def line(seed, frames=8000):
-    rng = np.random.default_rng(seed)
-    signal = langevin(rng, frames, 4.0, 600.0, 0.01, 300.0)[0]
-    return analysis.infrared(
-        signal, timestep=4.0, volume=700.0, temperature=300.0, resolution=40.0, maximum=3000.0
-    )
-
-
-RANGES = {"line": (450.0, 750.0, "600"), "nothing": (1500.0, 2500.0, "none")}
-
-
-def test_bands_have_errors_of_place_and_share():
-    """The place of a damped oscillator's maximum and the share of its band, over seeds."""
-    found = [bands(line(seed), RANGES)[0] for seed in range(40)]
-    for value, error in (
-        np.array([[one.maximum, one.maximum_error] for one in found]).T,
-        np.array([[one.share, one.share_error] for one in found]).T,
-    ):
-        # the scatter of forty runs is known to an eighth
-        assert 0.6 < np.sqrt(np.mean(error**2)) / value.std() < 1.7
-        assert np.mean(np.abs(value - value.mean()) < error) > 0.5
-
-
-def test_bands_of_noise_are_left_out():
-    rng = np.random.default_rng(1)
-    nu = np.linspace(0.0, 3000.0, 601)
-    shape = np.exp(-(((nu - 600.0) / 60.0) ** 2))
-    scatter = 0.02 * rng.normal(size=(20, len(nu)))
-    spectrum = InfraredSpectrum(
-        nu, shape + scatter.sum(0), np.full(len(nu), 0.09), scatter, {"resolution_cm1": 20.0}
-    )
-
-    assert [band.name for band in bands(spectrum, RANGES)] == ["line", "nothing"]
-    (kept,) = bands(spectrum, RANGES, noise=False)
-    assert kept.name == "line"
-    assert kept.clear
-    assert kept.maximum == pytest.approx(600.0, abs=4 * kept.maximum_error + 5.0)
