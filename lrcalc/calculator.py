@@ -9,7 +9,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes, all_properties, compare_atoms
+from ase.calculators.calculator import Calculator, all_changes, all_properties
 from ase.outputs import Properties
 from ase.stress import full_3x3_to_voigt_6_stress
 
@@ -19,7 +19,7 @@ from lrcalc.fields import KINDS, Field, check_field
 from lrcalc.models.branch import Past, evaluate_on_branch
 from lrcalc.models.potential import Potential
 from lrcalc.properties import PROPERTIES, as_names, needing
-from lrcalc.structures import total_charge
+from lrcalc.seen import Seen
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -51,18 +51,11 @@ class LRCalculator(FieldViews, Calculator):
     model : str, path-like or Potential
         Bundled name (``lrcalc.bundled()``), model file, or potential.
     device, dtype, epsilon_infinity, asr_projection, allow_net_charge
-        As in `lrcalc.Evaluator`.
-    field : Field, optional
-        What is held, constant or a function of `time`; or one of the next three instead.
-    electric_field : array-like (3,) or callable, V/Å, optional
-        Constant E, or a function of `time` (fs) that returns (3,): the macroscopic field; of a
-        molecule, and along the normal of a slab, the one applied from outside. ASE's own dynamics
-        do not tell a calculator the time: use `lrcalc.dynamics.Simulation` or `lrcalc md`, or set
-        `time` before each step.
-    electric_displacement : array-like (3,) or callable, e/Å², optional
-        Constant D, or a function of `time`.
-    reduced_field : array-like (3,) or callable, V, optional
-        Constant voltage along each lattice vector, or a function of `time`.
+        As for `lrcalc.Evaluator`.
+    field, electric_field, electric_displacement, reduced_field : optional
+        What is held, one of them, as for `lrcalc.Evaluator`; or a function of `time` (fs) that
+        returns (3,). ASE's own dynamics do not tell a calculator the time: use
+        `lrcalc.dynamics.Simulation` or `lrcalc md`, or set `time` before each step.
     follow_branch : bool, optional
         Undo jumps of atoms by lattice vectors between calls, so that dipole and enthalpy stay on
         one branch when a trajectory is wrapped. Structures in which most atoms are elsewhere than
@@ -87,21 +80,12 @@ class LRCalculator(FieldViews, Calculator):
 
     Notes
     -----
-    Results: energy and free_energy (eV), forces (N, 3), stress (6,) in ASE's Voigt order (eV/Å³),
-    dipole (3,) e Å, polarization (3,) e/Å², born_effective_charges (N, 3, 3) e as
-    [atom, field, displacement], polarizability (3, 3) e Å²/V, polarizability_derivative
-    (N, 3, 3, 3) e Å/V as [atom, displacement, a, b], charges (N,) e, current (3,) e Å/fs,
-    dielectric_tensor (3, 3), the electronic permittivity that the forces hold
-    (`Evaluator.enthalpy_permittivity`; for optics see `Evaluator.optical_permittivity`),
-    quadrupole (3, 3) e Å² (`lrcalc.models.quadrupole`). In a
-    field the energy is the electric enthalpy, forces and stress are its derivatives (stress at
-    constant E with ``electric_field``, at constant voltage with ``reduced_field``), and
-    ``results["electric_field"]`` is the field of that moment. Energy and forces come together,
-    with what `also` names; everything else is computed when it is asked for.
+    Results are those of `lrcalc.properties.PROPERTIES`; stress (6,) is in ASE's Voigt order, and
+    ``results["electric_field"]`` is there whenever a field is held. Energy and forces come
+    together, with what `also` names; everything else is computed when it is asked for.
 
-    Born charges, polarizability and current in a field are those in that field. At constant D
-    (and for enthalpies in a field, by a constant) the branch of the dipole matters: a structure
-    that is wrapped differently from the start is another state of D.
+    At constant D (and for enthalpies in a field, by a constant) the branch of the dipole matters: a
+    structure that is wrapped differently from the start is another state of D.
 
     ASE's writers of extended xyz cannot write Born charges; `lrcalc.write_extxyz` can.
 
@@ -151,8 +135,7 @@ class LRCalculator(FieldViews, Calculator):
         self.also = also
         self._model = "a Potential" if isinstance(model, Potential) else os.fspath(model)
         self._conditions: tuple[Any, ...] = ()  # under which `results` of `atoms` were obtained
-        # what `results` are of: its own, since `atoms` and entries of `info` are in others' hands
-        self._seen: tuple[Atoms, float] | None = None
+        self._seen: Seen | None = None  # what `results` are of
         self._residual = float("nan")
         self._past = Past()
         self._follow_branch = follow_branch
@@ -290,19 +273,15 @@ class LRCalculator(FieldViews, Calculator):
         """Say what changed since the last call: charge counts, velocities only for the current."""
         if self.atoms is None or self._seen is None or self._conditions != self._now():
             return list(all_changes)
-        seen, charge = self._seen
-        changes: list[str] = compare_atoms(seen, atoms, tol=tol)
-        if _charge(atoms) != charge:
-            changes.append("initial_charges")
-        if not changes and not np.array_equal(atoms.get_velocities(), seen.get_velocities()):
+        changes = self._seen.changes(atoms, tol)
+        if not changes and not np.array_equal(atoms.get_velocities(), self._seen.velocities):
             self.results.pop("current", None)
             self._see(atoms)
         return changes
 
     def _see(self, atoms: Atoms) -> None:
         """Remember what `results` are of."""
-        self.atoms = atoms.copy()
-        self._seen = atoms.copy(), _charge(atoms)
+        self.atoms, self._seen = atoms.copy(), Seen.of(atoms)
 
     def _now(self) -> tuple[Any, ...]:
         """All that results depend on beside the structure."""
@@ -379,11 +358,3 @@ def locked(results: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
     return results
-
-
-def _charge(atoms: Atoms) -> float:
-    """Total charge; NaN, which equals nothing, for what the evaluator will refuse by name."""
-    try:
-        return total_charge(atoms)
-    except ValueError:
-        return float("nan")

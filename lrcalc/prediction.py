@@ -29,7 +29,7 @@ from lrcalc.models.enthalpy import (
     polarizability,
 )
 from lrcalc.models.potential import Potential
-from lrcalc.models.requests import check_arguments, check_system
+from lrcalc.models.requests import check_arguments, check_ghosts, check_system
 from lrcalc.models.screening import screening_factor
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs, build_pairs
@@ -38,10 +38,6 @@ from lrcalc.system import System, sum_by_structure, volumes
 
 LAST = ("stress", "forces")
 """Their backward pass frees the graph, so what else needs it comes before."""
-
-
-WITHOUT_GHOSTS = {"quadrupole"}
-"""Properties that count all atoms, see `System.owned`."""
 
 
 def predict(
@@ -78,9 +74,11 @@ def predict(
     epsilon_infinity : float, optional
         Electronic permittivity, instead of the model's.
     asr_projection : bool, optional
-        Make Born charges sum to the total charge (`lrcalc.Evaluator`).
+        Subtract the mean from Born charges so that they sum to the total charge, also in the force
+        of a field on charges that have no dipole, and in their current.
     allow_net_charge : bool, optional
-        Accept a field on a charged periodic cell.
+        Accept a field on a charged periodic cell, which then drifts as a whole: its energy falls
+        without limit and depends on the origin.
     velocities : Tensor, shape (N, 3), Å/fs, optional
         For the current.
     create_graph : bool, optional
@@ -105,7 +103,7 @@ def predict(
     if check:
         check_arguments(model, system, pairs, field, velocities)
     if system.owned is not None:
-        _check_ghosts(names, pairs)
+        check_ghosts(names, pairs)
     if check:
         check_system(model, system, names, field=field, allow_net_charge=allow_net_charge)
         model.check_species(system.numbers)
@@ -115,20 +113,6 @@ def predict(
         screening_factor(model.metadata, epsilon_infinity), asr_projection, velocities, create_graph
     )
     return call_model(model, system, pairs, field, names, options).results(names)
-
-
-def _check_ghosts(names: set[str], pairs: Pairs | None) -> None:
-    """Refuse what would count ghosts; their forces go back to their owners, whom others know."""
-    if pairs is None:
-        raise ValueError(
-            "`system.owned` marks ghosts, but `pairs` is None: give the pairs of atoms and ghosts, "
-            "for instance build_pairs(system._replace(pbc=torch.zeros_like(system.pbc)), cutoff)"
-        )
-    if names & WITHOUT_GHOSTS:
-        raise ValueError(
-            f"`system.owned` marks ghosts, with which {sorted(names & WITHOUT_GHOSTS)} cannot be "
-            "had: use periodic pairs instead of ghosts (`owned=None`)"
-        )
 
 
 class Options(NamedTuple):

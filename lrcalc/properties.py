@@ -65,7 +65,29 @@ class Property(NamedTuple):
 
 
 PROPERTIES: dict[str, Property] = {}
-"""Name → property, in the order in which they are told."""
+"""Name → property, in the order in which they are told. What a name, unit and shape leave open:
+
+energy
+    In a field the electric enthalpy; forces and stress are its derivatives (stress at constant E,
+    at constant voltage with a reduced field). Positive stress is tension.
+dipole, polarization
+    Minus the derivative of the enthalpy with respect to the field; in a periodic cell of the branch
+    on which the positions are.
+born_effective_charges
+    ``[atom, field, displacement]``; like polarizability and current, those in the field held.
+polarizability_derivative
+    ``[atom, displacement, a, b]``.
+current
+    ``dM/dt`` at the velocities of the structure, without Born tensors; at constant D also what the
+    change of E adds.
+electric_field
+    Of that moment; zero without one.
+dielectric_tensor
+    Electronic permittivity that the forces hold (`lrcalc.Evaluator.enthalpy_permittivity`; for
+    optics see `lrcalc.Evaluator.optical_permittivity`).
+quadrupole
+    Traceless, with its origin: `lrcalc.models.quadrupole`.
+"""
 
 
 def register(new: Property) -> Property:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -101,46 +101,56 @@ def from_ase(
     structures: list[Atoms] = list(atoms) if isinstance(atoms, list | tuple) else [atoms]
     if not structures:
         raise ValueError("`atoms` is an empty list; give at least one structure")
-    for index, structure in enumerate(structures):
-        validate_atoms(structure, name=f"structure {index}" if len(structures) > 1 else "atoms")
-    counts = torch.tensor([len(a) for a in structures])
+    frames = [as_frames(a) for a in structures]
+    check_frames(frames)
+    return from_frames(frames, dtype=dtype, device=device)
+
+
+def as_frames(atoms: Atoms, name: str = "atoms") -> Frames:
+    """Arrays of one structure, its own; ``name`` is for errors of its total charge."""
+    charge = total_charge(atoms, name)
+    cell, positions = np.asarray(atoms.cell)[None], atoms.positions[None]
+    return Frames(atoms.numbers, atoms.pbc, charge, cell, positions)
+
+
+def from_frames(
+    frames: Sequence[Frames], *, dtype: torch.dtype = torch.float64, device: str = "cpu"
+) -> System:
+    """Build a `System` of all structures of ``frames``, copied; nothing is checked."""
+    counts = [len(part.cells) for part in frames]
+    sizes = np.repeat([len(part.numbers) for part in frames], counts)
+
+    def joined(pieces: Iterable[np.ndarray], kind: torch.dtype) -> Tensor:
+        return torch.as_tensor(np.concatenate(list(pieces)), dtype=kind, device=device)
+
     return System(
-        positions=torch.as_tensor(
-            np.concatenate([a.positions for a in structures]), dtype=dtype, device=device
-        ),
-        cell=torch.as_tensor(
-            np.stack([np.asarray(a.cell) for a in structures]), dtype=dtype, device=device
-        ),
-        numbers=torch.as_tensor(
-            np.concatenate([a.numbers for a in structures]), dtype=torch.int64, device=device
-        ),
-        pbc=torch.as_tensor(np.stack([a.pbc for a in structures]), device=device),
-        batch=torch.repeat_interleave(torch.arange(len(structures)), counts).to(device),
-        total_charge=torch.tensor(
-            [total_charge(a) for a in structures], dtype=dtype, device=device
+        positions=joined((part.positions.reshape(-1, 3) for part in frames), dtype),
+        cell=joined((part.cells for part in frames), dtype),
+        numbers=joined((np.tile(part.numbers, len(part.cells)) for part in frames), torch.int64),
+        pbc=joined((np.tile(part.pbc, (len(part.cells), 1)) for part in frames), torch.bool),
+        batch=torch.as_tensor(np.repeat(np.arange(len(sizes)), sizes), device=device),
+        total_charge=torch.as_tensor(
+            np.repeat([part.charge for part in frames], counts), dtype=dtype, device=device
         ),
     )
 
 
-def from_frames(frames: Frames, *, device: str = "cpu") -> System:
-    """Build a `System`, float64, from structures of the same atoms; as `from_ase`.
+def velocities_of(structures: Sequence[Atoms]) -> np.ndarray:
+    """Velocities (N, 3) of all atoms, Å/fs."""
+    from ase.units import fs
 
-    Raises
-    ------
-    ValueError
-        As `from_ase`.
-    """
-    count, size = frames.positions.shape[:2]
-    for index, (positions, cell) in enumerate(zip(frames.positions, frames.cells, strict=True)):
-        validate(positions, cell, frames.numbers, frames.pbc, f"structure {index}")
-    return System(
-        positions=torch.as_tensor(frames.positions.reshape(-1, 3), device=device),
-        cell=torch.as_tensor(frames.cells, device=device),
-        numbers=torch.as_tensor(np.tile(frames.numbers, count), dtype=torch.int64, device=device),
-        pbc=torch.as_tensor(np.tile(frames.pbc, (count, 1)), device=device),
-        batch=torch.arange(count, device=device).repeat_interleave(size),
-        total_charge=torch.full((count,), frames.charge, dtype=torch.float64, device=device),
-    )
+    return np.concatenate([atoms.get_velocities() for atoms in structures]) * fs
+
+
+def check_frames(frames: Sequence[Frames]) -> None:
+    """Refuse structures that no potential can handle: see `validate`."""
+    several = sum(len(part.cells) for part in frames) > 1
+    index = 0
+    for part in frames:
+        for positions, cell in zip(part.positions, part.cells, strict=True):
+            name = f"structure {index}" if several else "atoms"
+            validate(positions, cell, part.numbers, part.pbc, name)
+            index += 1
 
 
 def validate_atoms(atoms: Atoms, name: str = "atoms") -> None:

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from lrcalc import Evaluator, LRCalculator
 from lrcalc.fields import KINDS as HELD
 from lrcalc.models.requests import check_request
+from lrcalc.system import as_frames
 from tests.conftest import random_potential
 from tests.sample_structures import TRICLINIC, water_box
 
@@ -102,7 +103,7 @@ class Remembering(Evaluator):
     def __call__(self, structures, properties):
         self.charge_forces, self.sum_rule_residual = None, float("nan")
         field = self.field
-        check_request(self.potential, structures, set(properties),
+        check_request(self.potential, [as_frames(a) for a in structures], set(properties),
                       held=set() if field is None else {field.kind},
                       allow_net_charge=self.allow_net_charge)  # fmt: skip
         for atoms in structures:
@@ -192,7 +193,7 @@ class Expected:
         names.discard("free_energy")
         if any(held):
             names.add("electric_field")
-        check_request(self.potential, [atoms], names,
+        check_request(self.potential, [as_frames(atoms)], names,
                       held={k for k, v in zip(HELD, held, strict=True) if v},
                       allow_net_charge=self.net)  # fmt: skip
         positions, continued = self.unwrap(atoms)

@@ -148,10 +148,11 @@ def check_model(settings: DriverSettings, atoms: Atoms) -> None:
             f" {' '.join(chemical_symbols[z] for z in unknown)}: use a model that was trained on it"
         )
     from lrcalc.models.requests import check_request
+    from lrcalc.system import as_frames
 
     held = set() if settings.field is None else {settings.field.kind}
     wanted = {"energy", "forces", *(extras()[name].name for name in settings.extras)}
-    check_request(potential, [atoms], wanted, held=held, allow_net_charge=False)
+    check_request(potential, [as_frames(atoms)], wanted, held=held, allow_net_charge=False)
 
 
 def here(path: str | Path) -> Path | None:

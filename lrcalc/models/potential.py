@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -276,7 +277,7 @@ class Potential(nn.Module):
         if calibrate is not None:
             calibrate(system, pairs, pair_vectors(system, pairs).to(self.dtype))
 
-    def check_species(self, numbers: Tensor) -> None:
+    def check_species(self, numbers: Tensor | np.ndarray) -> None:
         """Refuse atomic numbers (N,) that the model does not know."""
         unknown = set(numbers.tolist()) - set(self.species)
         if unknown:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from lrcalc.fields import DISPLACEMENT, FIELD, VOLTAGE, Field, check_field
+from lrcalc.frames import Frames
 from lrcalc.models.potential import Potential
 from lrcalc.neighbors import Pairs
 from lrcalc.properties import as_names, needing
-from lrcalc.structures import total_charge
 from lrcalc.system import System
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def check_request(
     potential: Potential,
-    structures: Sequence[Atoms],
+    structures: Sequence[Frames],
     wanted: set[str],
     *,
     held: set[str],
@@ -32,7 +32,8 @@ def check_request(
     Parameters
     ----------
     potential : Potential
-    structures : sequence of Atoms
+    structures : sequence of Frames
+        What all structures of an entry have in common is looked at (`lrcalc.system.as_frames`).
     wanted : set of str
         Names of properties.
     held : set of str
@@ -49,10 +50,9 @@ def check_request(
     if not structures:
         raise ValueError("`structures` is empty; give at least one")
     check_model(potential, wanted, held)
-    for index, atoms in enumerate(structures):
-        charge = total_charge(atoms, f"structure {index}")
+    for index, part in enumerate(structures):
         check_structure(
-            potential, atoms.pbc.tolist(), charge, index, wanted, held,
+            potential, part.pbc.tolist(), part.charge, index, wanted, held,
             allow_net_charge=allow_net_charge,
         )  # fmt: skip
 
@@ -107,6 +107,24 @@ def check_arguments(model: Any, system: Any, pairs: Any, field: Any, velocities:
                 f"`{name}` is {given}, {getattr(value, 'dtype', 'no tensor')}, but must be a "
                 f"{kind or 'float'} tensor of shape {shape}, one entry for each atom"
             )
+
+
+WITHOUT_GHOSTS = {"quadrupole"}
+"""Properties that count all atoms, see `System.owned`."""
+
+
+def check_ghosts(names: set[str], pairs: Pairs | None) -> None:
+    """Refuse what would count ghosts; their forces go back to their owners, whom others know."""
+    if pairs is None:
+        raise ValueError(
+            "`system.owned` marks ghosts, but `pairs` is None: give the pairs of atoms and ghosts, "
+            "for instance build_pairs(system._replace(pbc=torch.zeros_like(system.pbc)), cutoff)"
+        )
+    if names & WITHOUT_GHOSTS:
+        raise ValueError(
+            f"`system.owned` marks ghosts, with which {sorted(names & WITHOUT_GHOSTS)} cannot be "
+            "had: use periodic pairs instead of ghosts (`owned=None`)"
+        )
 
 
 def check_model(potential: Potential, wanted: set[str], held: set[str]) -> None:

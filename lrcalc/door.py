@@ -1,0 +1,70 @@
+"""The door: what is asked of a model is checked once, not in every step of a run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lrcalc.fields import Field
+from lrcalc.frames import Frames
+from lrcalc.models.card import molecule_warning
+from lrcalc.models.potential import Potential
+from lrcalc.models.requests import check_request
+from lrcalc.properties import needing
+from lrcalc.system import check_frames
+
+
+class Door:
+    """Remembers what was let in last: the same again passes, whatever its (finite) positions."""
+
+    def __init__(self) -> None:
+        self._passed: Any = None
+        self._warned = False
+
+    def check(
+        self,
+        potential: Potential,
+        frames: Sequence[Frames],
+        wanted: set[str],
+        field: Field | None,
+        *,
+        allow_net_charge: bool,
+    ) -> None:
+        """Refuse what the model or a structure cannot give, before anything is computed.
+
+        Raises
+        ------
+        ValueError
+            Naming the property, the structure and the way out.
+        """
+        held = set() if field is None else {field.kind}
+        asked = (
+            potential, potential.surface, frozenset(wanted), frozenset(held), allow_net_charge,
+            [
+                (part.numbers.tobytes(), part.pbc.tobytes(), part.charge, part.cells.tobytes())
+                for part in frames
+            ],
+        )  # fmt: skip
+        if asked == self._passed and all(np.isfinite(part.positions).all() for part in frames):
+            return
+        check_request(potential, frames, wanted, held=held, allow_net_charge=allow_net_charge)
+        self._warn_of_molecules(potential, frames, wanted)
+        check_frames(frames)
+        for part in frames:
+            potential.check_species(part.numbers)
+        self._passed = asked
+
+    def _warn_of_molecules(
+        self, potential: Potential, frames: Sequence[Frames], wanted: set[str]
+    ) -> None:
+        """Warn once if a surface of condensed matter is asked for the response of a molecule."""
+        open_ones = any(not part.pbc.any() for part in frames)
+        if self._warned or potential.surface is None or not open_ones:
+            return
+        told = molecule_warning(potential.metadata) if needing("response", wanted) else None
+        if told:
+            self._warned = True
+            warnings.warn(told, stacklevel=5)
