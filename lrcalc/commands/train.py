@@ -66,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hidden", type=int, default=NATIVE_DEFAULTS["hidden"], help="width of the hidden layers"
     )
     model.add_argument(
+        "--layers",
+        type=int,
+        default=NATIVE_DEFAULTS["layers"],
+        help="rounds of messages: 2 hears what neighbours have heard, out to twice the cutoff",
+    )
+    model.add_argument(
         "--smearing", type=float, default=DEFAULTS["smearing"], help="σ of the Gaussians, Å"
     )
     model.add_argument(
@@ -102,8 +108,8 @@ def run(args: argparse.Namespace) -> int:
     output = _options.check_options(args)
     config = {
         key: getattr(args, key)
-        for key in ("level", "charges", "cutoff", "channels", "hidden", "smearing", "k_cutoff",
-                    "anisotropic")
+        for key in ("level", "charges", "cutoff", "channels", "hidden", "layers", "smearing",
+                    "k_cutoff", "anisotropic")
     }  # fmt: skip
     settings = TrainingSettings(**{key: getattr(args, key) for key in FITTED})
     split = read_split(

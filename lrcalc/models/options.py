@@ -33,8 +33,17 @@ DEFAULTS: dict[str, Any] = {
 """Options of every potential, beside the settings of its backbone: plain values, stored in its
 file."""
 
-NATIVE_DEFAULTS: dict[str, Any] = {"cutoff": 5.0, "channels": 32, "n_basis": 8, "hidden": 64}
+NATIVE_DEFAULTS: dict[str, Any] = {
+    "cutoff": 5.0, "channels": 32, "n_basis": 8, "hidden": 64, "layers": 1,
+}  # fmt: skip
 """Settings of our own backbone."""
+
+YOUNGER: dict[str, Any] = {"layers": 1, "remove_self_interaction": True, "strength": 1.0}
+"""Options that the first model files did not know, and what they meant.
+
+A configuration tells them where they are something else only: a file, a fingerprint or a state from
+before they were there stays what it was.
+"""
 
 
 def complete_config(settings: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
@@ -59,3 +68,14 @@ def complete_config(settings: dict[str, Any], config: dict[str, Any]) -> dict[st
     if unknown:
         raise ValueError(f"unknown model options {sorted(unknown)}; known: {sorted(known)}")
     return {**known, **config}
+
+
+def told_config(settings: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return ``config`` without options of `YOUNGER` that mean what was meant before them.
+
+    Unless that is not the default of this backbone, whose ``settings`` are as in `complete_config`.
+    """
+    known = {**settings, **DEFAULTS}
+    return {
+        k: v for k, v in config.items() if k not in YOUNGER or not v == YOUNGER[k] == known.get(k)
+    }

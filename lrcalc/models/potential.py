@@ -22,7 +22,7 @@ from lrcalc.models.backbone import (
 )
 from lrcalc.models.card import VOLUME_PER_ATOM
 from lrcalc.models.ghosts import owned_readings
-from lrcalc.models.options import complete_config
+from lrcalc.models.options import complete_config, told_config
 from lrcalc.models.readout import Readings, build_readout
 from lrcalc.models.screening import charge_screening, screening_factor
 from lrcalc.models.surface import PolarizabilitySurface
@@ -90,7 +90,7 @@ class Potential(nn.Module):
         ewald = None
         if options["level"] != "sr":
             ewald = Ewald(**{name: options[name] for name in EWALD_OPTIONS})
-        self._assemble(species, backbone, read, ewald, options)
+        self._assemble(species, backbone, read, ewald, told_config(settings, options))
         if options["surface"]:
             self.add_surface(options["surface"])
 

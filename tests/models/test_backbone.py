@@ -70,11 +70,23 @@ def registered(monkeypatch):
         register_backbone(name, builder, {"cutoff": 4.0, "width": 8})
 
 
-@pytest.mark.parametrize("name", ["native", "radial", "messages"])
-def test_a_backbone_keeps_the_promises(name):
+NATIVE = {"channels": 4, "hidden": 8, "cutoff": 4.0}
+TOY = {"cutoff": 4.0, "width": 8}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("native", NATIVE),
+        ("native", {**NATIVE, "layers": 2}),
+        ("native", {**NATIVE, "layers": 3}),
+        ("radial", TOY),
+        ("messages", TOY),
+    ],
+)
+def test_a_backbone_keeps_the_promises(name, settings):
     torch.manual_seed(0)
-    settings = {"native": {"channels": 4, "hidden": 8, "cutoff": 4.0}}
-    backbone = build_backbone(name, (1, 8), settings.get(name, {"cutoff": 4.0, "width": 8}))
+    backbone = build_backbone(name, (1, 8), settings)
     errors = check_backbone(backbone)
     assert set(errors) >= {"rotation", "reach", "cutoff", "curvature", "float32"}
 
@@ -152,11 +164,19 @@ def stress_component(function, atoms, h=1e-4):
     )
 
 
-@pytest.mark.parametrize(("name", "level"), [("radial", "q"), ("messages", "u")])
-def test_a_toy_is_trained_saved_loaded_and_run(name, level, tmp_path):
+@pytest.mark.parametrize(
+    ("config", "level"),
+    [
+        ({"backbone": "radial", "width": 6}, "q"),
+        ({"backbone": "messages", "width": 6}, "u"),
+        ({**NATIVE, "layers": 2}, "u"),
+    ],
+    ids=["radial", "messages", "two layers"],
+)
+def test_a_small_one_is_trained_saved_loaded_and_run(config, level, tmp_path):
     frames = make_frames(frames_of("water", 5), "frames.xyz", 4.0)
     path = tmp_path / "toy.pt"
-    config = {"backbone": name, "level": level, "width": 6, "accuracy": 1e-9}
+    config = {**config, "level": level, "accuracy": 1e-9}
     settings = TrainingSettings(epochs=3, batch_size=3, learning_rate=1e-2, energy_boost=1.0)
     losses = []
     trained = fit(
@@ -169,7 +189,7 @@ def test_a_toy_is_trained_saved_loaded_and_run(name, level, tmp_path):
     )
     assert losses[-1] < losses[0]
     assert load(path).config == trained.config
-    assert load(path).config["backbone"] == name
+    assert set(config) <= set(load(path).config)
     atoms = water_box(n=3)
     calculator = LRCalculator(path, dtype="float64")
     result = {
@@ -288,11 +308,21 @@ def test_a_file_that_asks_for_what_is_not_there_says_so(tmp_path, monkeypatch):
 def test_a_file_that_names_no_backbone_means_the_native_one():
     """So that files, fingerprints and resumed runs from before names were there stay the same."""
     potential = Potential((1, 8), channels=4, hidden=4)
-    assert "backbone" not in potential.config
+    assert not {"backbone", "layers"} & set(potential.config)
     assert type(potential.backbone).__name__ == "LocalBackbone"
 
 
+def test_an_option_is_told_unless_it_means_what_was_meant_before_it():
+    """The default of a backbone may be something else: then what is chosen is told."""
+    register_backbone("deep", lambda s, layers: Messages(s, **TOY), {"layers": 2})
+    assert Potential((1, 8), backbone="deep", layers=1).config["layers"] == 1
+    assert Potential((1, 8), backbone="deep").config["layers"] == 2
+    assert Potential((1, 8), **NATIVE, layers=2).config["layers"] == 2
+
+
 def test_what_cannot_be_a_backbone_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"`layers` is 1.5 but must be a whole number"):
+        Potential((1, 8), layers=1.5)
     with pytest.raises(ValueError, match="is a backbone 'native' already"):
         register_backbone("native", Radial, {})
     register_backbone("clash", Radial, {"level": 1})

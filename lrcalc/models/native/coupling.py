@@ -13,13 +13,17 @@ L_MAX = 3
 N_LM = (L_MAX + 1) ** 2
 
 
-def coupling(symmetric: bool) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+def coupling(
+    symmetric: bool, *, second_max: int = L_MAX
+) -> tuple[Tensor, Tensor, Tensor, list[int]]:
     """Clebsch-Gordan coefficients of all parity-conserving products up to ℓ = 3.
 
     Parameters
     ----------
     symmetric : bool
         The two factors are the same, so that each pair of components counts once.
+    second_max : int, optional
+        Largest ℓ of the second factor, where they are not.
 
     Returns
     -------
@@ -36,7 +40,7 @@ def coupling(symmetric: bool) -> tuple[Tensor, Tensor, Tensor, list[int]]:
     for ell in range(L_MAX + 1):
         count = 0
         for one in range(L_MAX + 1):
-            for two in range(one if symmetric else 0, L_MAX + 1):
+            for two in range(one if symmetric else 0, second_max + 1):
                 if (one + two + ell) % 2 or not abs(one - two) <= ell <= one + two:
                     continue
                 dense = torch.zeros(2 * ell + 1, N_LM, N_LM, dtype=torch.float64)

@@ -1,89 +1,36 @@
-"""The native backbone: one layer, products of neighbour densities, built for speed on a CPU.
+"""The native backbone: products of neighbour densities, built for speed on a CPU.
 
 The density of each neighbour species around an atom is expanded in radial functions and spherical
-harmonics; channels mixed from it are multiplied with one another (Clebsch-Gordan products), so
-that invariants of up to five bodies reach the readout. One layer means that a feature depends on
-atoms within the cutoff only, and that Born charges are exact from pair vectors (physics §3).
-
-All per-atom work runs on atoms sorted by species, so that each species' weights act in one matrix
-product; components (ℓ, m) come first, so that Clebsch-Gordan coefficients act in another.
+harmonics; `Products` multiplies channels mixed from it. One round (``layers`` 1) means that a
+feature depends on atoms within the cutoff only, and that Born charges are exact from pair vectors
+(physics §3). More rounds pass messages (`lrcalc.models.native.messages`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lrcalc.models.backbone import Features, species_table
-from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
+from lrcalc.models.native.coupling import L_MAX, N_LM
 from lrcalc.models.native.e3nn_import import o3
+from lrcalc.models.native.messages import MessageRound
+from lrcalc.models.native.products import (
+    WIDTHS,
+    Edges,
+    Products,
+    SpeciesOrder,
+    sort_by_species,
+    sum_outer,
+)
 from lrcalc.models.radial import radial_basis
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
 
-WIDTHS = [2 * ell + 1 for ell in range(L_MAX + 1)]
-"""Components of each ℓ."""
 
-
-class SpeciesOrder(NamedTuple):
-    """Atoms sorted by species.
-
-    Attributes
-    ----------
-    species : Tensor, shape (N,), int64
-        Of the atoms in their own order, counted from 0.
-    place : Tensor, shape (N,), int64
-        Where each atom is in the sorted order.
-    counts : list of int
-        Atoms of each species.
-    """
-
-    species: Tensor
-    place: Tensor
-    counts: list[int]
-
-
-def sort_by_species(species: Tensor, n_species: int) -> SpeciesOrder:
-    """Sort atoms by ``species`` (N,), which counts from 0."""
-    counts = torch.bincount(species, minlength=n_species).tolist()
-    order = torch.argsort(species, stable=True)
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device)
-    return SpeciesOrder(species, place, counts)
-
-
-def sum_outer(one: Tensor, two: Tensor, group: Tensor, n_groups: int) -> Tensor:
-    """Sum of ``one ⊗ two`` over the rows of each group: (E, a), (E, b) → (n_groups, a, b).
-
-    Rows are seated group by group, as many seats for each as the largest needs, and the sum is a
-    matrix product: no outer product of any row is stored.
-    """
-    counts = torch.bincount(group, minlength=n_groups)
-    seats = int(counts.max())
-    order = torch.argsort(group, stable=True)
-    starts = torch.cumsum(counts, 0) - counts
-    seat = torch.empty_like(group)
-    seat[order] = torch.arange(len(group), device=group.device)
-    seat = seat + group * seats - starts[group]
-    one, two = (
-        x.new_zeros(n_groups * seats, x.shape[1])
-        .index_copy(0, seat, x)
-        .view(n_groups, seats, x.shape[1])
-        for x in (one, two)
-    )
-    return torch.bmm(one.transpose(1, 2), two)
-
-
-def mix(values: Tensor, weight: Tensor, counts: list[int]) -> Tensor:
-    """Matrix product of sorted ``values`` (N, ..., a) with each species' ``weight`` (S, a, b)."""
-    parts = zip(values.split(counts), weight.unbind(), strict=True)
-    return torch.cat([part @ own for part, own in parts if len(part)])
-
-
-class LocalBackbone(nn.Module):
+class LocalBackbone(Products):
     """Neighbour densities, their products, and a species-wise perceptron on the invariants.
 
     Parameters
@@ -97,21 +44,18 @@ class LocalBackbone(nn.Module):
     n_basis : int
         Radial functions.
     hidden : int
-        Width of the perceptron and number of scalar features.
+        Width of the perceptron and number of scalar features of a round.
+    layers : int
+        Rounds: 1 hears what neighbours are, 2 also what they have heard themselves, and so on.
     """
 
     cutoff: float
-    layers: int = 1
+    layers: int
     species: tuple[int, ...]
     n_scalars: int
     n_channels: int
-    first: Tensor
-    second: Tensor
-    ell_of_component: Tensor
     species_of_number: Tensor
     density_scale: Tensor
-    product_scale: Tensor
-    invariant_scale: Tensor
 
     def __init__(
         self,
@@ -121,51 +65,30 @@ class LocalBackbone(nn.Module):
         channels: int = 32,
         n_basis: int = 8,
         hidden: int = 64,
+        layers: int = 1,
     ) -> None:
-        super().__init__()
+        if not (layers == int(layers) and layers >= 1):
+            raise ValueError(
+                f"`layers` is {layers} but must be a whole number of rounds, 1 or more"
+            )
+        super().__init__(len(species), channels, hidden, n_basis)
         self.species = species
         self.cutoff = float(cutoff)
-        self.n_basis = n_basis
-        self.n_scalars = hidden
-        self.n_channels = 2 * channels
-        self.channels = channels
-        n_species = len(self.species)
-        first, second, cg, self.paths = coupling(symmetric=True)
-        self.register_buffer("first", first, persistent=False)
-        self.register_buffer("second", second, persistent=False)
-        ell_of_component = torch.repeat_interleave(torch.arange(L_MAX + 1), torch.tensor(WIDTHS))
-        self.register_buffer("ell_of_component", ell_of_component, persistent=False)
-        norm = torch.zeros(L_MAX + 1, N_LM, dtype=torch.float64)
-        for ell in range(L_MAX + 1):
-            norm[ell, ell * ell : (ell + 1) ** 2] = (2 * ell + 1) ** -0.5
-        # not buffers: a model made in float32 and turned to float64 needs them in full precision
-        self._exact = {"cg": cg, "norm": norm}
-        self._cast: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+        self.layers = int(layers)
+        self.n_scalars = hidden * self.layers
+        self.n_channels = 2 * channels * self.layers
         self.register_buffer("species_of_number", species_table(self.species), persistent=False)
+        self.messages = nn.ModuleList(
+            MessageRound(len(species), channels, hidden, n_basis) for _ in range(self.layers - 1)
+        )
 
-        n_density = n_species * n_basis
+    def make_densities(self, n_species: int, hidden: int) -> None:
+        """Make the mix of the neighbour densities."""
+        n_density = n_species * self.n_basis
         self.density_mix = nn.Parameter(
-            torch.randn(L_MAX + 1, n_species, n_density, channels) / math.sqrt(n_density)
+            torch.randn(L_MAX + 1, n_species, n_density, self.channels) / math.sqrt(n_density)
         )
-        self.product_mix = nn.ParameterList(
-            torch.randn(n_species, (n + 1) * channels, channels) / math.sqrt((n + 1) * channels)
-            for n in self.paths
-        )
-        n_invariants = (1 + self.paths[0] + 2 * (L_MAX + 1)) * channels
-        self.layer1 = nn.Parameter(
-            torch.randn(n_species, n_invariants, hidden) / math.sqrt(n_invariants)
-        )
-        self.layer2 = nn.Parameter(torch.randn(n_species, hidden, hidden) / math.sqrt(hidden))
         self.register_buffer("density_scale", torch.ones(n_species, L_MAX + 1))
-        self.register_buffer("product_scale", torch.ones(n_species, L_MAX + 1))
-        self.register_buffer("invariant_scale", torch.ones(n_species, n_invariants))
-
-    def _constant(self, name: str, like: Tensor) -> Tensor:
-        """Coefficients in the precision and on the device of ``like``."""
-        key = (name, like.dtype, like.device)
-        if key not in self._cast:
-            self._cast[key] = self._exact[name].to(like.device, like.dtype)
-        return self._cast[key]
 
     def forward(self, system: System, pairs: Pairs, vectors: Tensor) -> Features:
         """Features of all atoms; zero for an atom without neighbours."""
@@ -174,8 +97,9 @@ class LocalBackbone(nn.Module):
     @torch.no_grad()
     def calibrate(self, system: System, pairs: Pairs, vectors: Tensor) -> None:
         """Set the scales so that densities, products and invariants of this batch are near 1."""
-        for scale in (self.density_scale, self.product_scale, self.invariant_scale):
-            scale.fill_(1.0)
+        for name, scale in self.named_buffers():
+            if name.endswith("_scale"):
+                scale.fill_(1.0)
         self._features(system, pairs, vectors, calibrate=True)
 
     def _features(
@@ -183,34 +107,25 @@ class LocalBackbone(nn.Module):
     ) -> Features:
         species = self.species_of_number[system.numbers]
         atoms = sort_by_species(species, len(self.species))
-        density = self._densities(atoms, pairs, vectors)
+        edges = self._edges(atoms, pairs, vectors)
+        density = self._densities(atoms, pairs, edges)
         if calibrate:
-            density = density * self._set_scale(self.density_scale, density, atoms)
-        by_ell = density.split(WIDTHS)
-        mixed, invariants_2 = self._products(density, by_ell, atoms)
-        product = torch.cat(mixed)
-        if calibrate:
-            product = product * self._set_scale(self.product_scale, product, atoms)
-            mixed = list(product.split(WIDTHS))
-        norm = self._constant("norm", density)
-        squares = [torch.tensordot(norm, product * x, 1) for x in (density, product)]
-        invariants = torch.cat([by_ell[0], invariants_2, *squares])
-        invariants = invariants.transpose(0, 1).flatten(1)
-        if calibrate:
-            self.invariant_scale.copy_(_scale(invariants, atoms.counts))
-        layer1 = self.layer1 * self.invariant_scale[:, :, None]
-        hidden = torch.nn.functional.silu(mix(invariants, layer1, atoms.counts))
-        hidden = hidden + torch.nn.functional.silu(mix(hidden, self.layer2, atoms.counts))
-        vector, tensor = (torch.cat([by_ell[ell], mixed[ell]], dim=2) for ell in (1, 2))
+            density = density * self.set_scale(self.density_scale, density, atoms)
+        rounds = [self.describe(density, atoms, calibrate=calibrate)]
+        for message in self.messages:
+            rounds.append(message(atoms, edges, rounds[-1], calibrate=calibrate))
+        hidden = (
+            torch.cat([r.hidden for r in rounds], dim=1) if len(rounds) > 1 else rounds[0].hidden
+        )
+        parts = [x.split(WIDTHS) for r in rounds for x in (r.density, r.product)]
+        vector, tensor = (torch.cat([x[ell] for x in parts], dim=2) for ell in (1, 2))
         return Features(
             hidden.index_select(0, atoms.place),
             vector.index_select(1, atoms.place).permute(1, 2, 0),
             tensor.index_select(1, atoms.place).permute(1, 2, 0),
         )
 
-    def _densities(self, atoms: SpeciesOrder, pairs: Pairs, vectors: Tensor) -> Tensor:
-        """Mixed neighbour densities of sorted atoms, shape (lm, N, channels)."""
-        n, n_species = len(atoms.species), len(self.species)
+    def _edges(self, atoms: SpeciesOrder, pairs: Pairs, vectors: Tensor) -> Edges:
         distance = torch.linalg.vector_norm(vectors, dim=1)
         # waves of order n weigh 1/n: a prior for smooth radial functions, few data need it
         order = torch.arange(1, self.n_basis + 1, dtype=distance.dtype, device=distance.device)
@@ -221,49 +136,14 @@ class LocalBackbone(nn.Module):
             normalize=False,
             normalization="component",
         )
-        group = atoms.place[pairs.i] * n_species + atoms.species[pairs.j]
-        rows = sum_outer(angular, radial, group, n * n_species)
+        return Edges(atoms.place[pairs.i], atoms.place[pairs.j], angular, radial)
+
+    def _densities(self, atoms: SpeciesOrder, pairs: Pairs, edges: Edges) -> Tensor:
+        """Mixed neighbour densities of sorted atoms, shape (lm, N, channels)."""
+        n, n_species = len(atoms.species), len(self.species)
+        group = edges.centre * n_species + atoms.species[pairs.j]
+        rows = sum_outer(edges.angular, edges.radial, group, n * n_species)
         rows = rows.view(n, n_species, N_LM, self.n_basis).permute(2, 0, 1, 3).flatten(2)
-        weight = self._by_component(self.density_mix * self.density_scale.T[:, :, None, None])
+        weight = self.by_component(self.density_mix * self.density_scale.T[:, :, None, None])
         parts = zip(rows.split(atoms.counts, dim=1), weight.unbind(1), strict=True)
         return torch.cat([torch.bmm(part, own) for part, own in parts], dim=1)
-
-    def _products(
-        self, density: Tensor, by_ell: tuple[Tensor, ...], atoms: SpeciesOrder
-    ) -> tuple[list[Tensor], Tensor]:
-        """Second-order densities mixed to channels, for each ℓ (2ℓ+1, N, channels), and invariants.
-
-        The latter are the products with ℓ = 0, shape (paths, N, channels).
-        """
-        pairs = density.index_select(0, self.first) * density.index_select(0, self.second)
-        rows = torch.tensordot(self._constant("cg", density), pairs, 1)
-        blocks = rows.split([p * width for p, width in zip(self.paths, WIDTHS, strict=True)])
-        mixed = []
-        for ell, (block, own) in enumerate(zip(blocks, by_ell, strict=True)):
-            paths = torch.cat([block.view(self.paths[ell], *own.shape), own[None]])
-            channels = paths.permute(2, 1, 0, 3).flatten(2)
-            weight = self.product_mix[ell] * self.product_scale[:, ell, None, None]
-            mixed.append(mix(channels, weight, atoms.counts).transpose(0, 1))
-        return mixed, blocks[0]
-
-    def _by_component(self, values: Tensor) -> Tensor:
-        """(ℓ, ...) → (lm, ...)."""
-        return values.index_select(0, self.ell_of_component)
-
-    def _set_scale(self, scale: Tensor, values: Tensor, atoms: SpeciesOrder) -> Tensor:
-        """Set a scale (species, ℓ) by ``values`` (lm, N, channels); return what they are to get."""
-        scale.copy_(_scale(values.transpose(0, 1), atoms.counts, by_ell=True))
-        counts = torch.tensor(atoms.counts, device=scale.device)
-        return self._by_component(scale.T).repeat_interleave(counts, dim=1)[:, :, None]
-
-
-def _scale(values: Tensor, counts: list[int], *, by_ell: bool = False) -> Tensor:
-    """One over the root mean square over the atoms of each species that have neighbours."""
-    scales = []
-    for part in values.split(counts):
-        heard = part.flatten(1).abs().amax(1) > 0
-        mean_square = (part * part).sum(0) / heard.sum().clamp(min=1)
-        if by_ell:
-            mean_square = torch.stack([x.mean() for x in mean_square.split(WIDTHS)])
-        scales.append(mean_square.clamp(min=1e-20).rsqrt().where(mean_square > 0, 1.0))
-    return torch.stack(scales)
