@@ -9,6 +9,7 @@ import torch
 from lrcalc import Evaluator, Ewald, bundled, load, save
 from lrcalc.checkpoint import read_tensors, write_tensors
 from lrcalc.models.card import pressure_warning
+from lrcalc.models.options import DEFAULTS
 from lrcalc.models.potential import EWALD_OPTIONS, Potential
 from tests.conftest import random_potential
 from tests.sample_structures import water_box
@@ -152,7 +153,8 @@ def test_what_a_file_could_not_say_is_not_saved(tmp_path):
     other.ewald = Ewald(smearing=2.0, accuracy=1e-4)
     with pytest.raises(ValueError, match=r"`ewald` of this potential is not what"):
         save(other, path)
-    other.ewald = Ewald(**{name: other.config[name] for name in EWALD_OPTIONS})
+    options = {**DEFAULTS, **other.config}
+    other.ewald = Ewald(**{name: options[name] for name in EWALD_OPTIONS})
     save(other, path)  # the same again
     path.unlink()
     other.readout.transfer_cutoff = 3.0
