@@ -100,7 +100,9 @@ def describe_sign(symbol: str, mean: float, spread: float) -> str:
     """
     measured = f"{mean:+.3f} ± {spread:.3f} e"
     if abs(mean) > max(spread, SMALLEST):
-        return f"{symbol} has {'negative' if mean < 0 else 'positive'} mean Born charges ({measured})"
+        return (
+            f"{symbol} has {'negative' if mean < 0 else 'positive'} mean Born charges ({measured})"
+        )
     return (
         f"not determined: the mean Born charges of {symbol} are {measured}; dipoles and Born "
         "charges may all have the other sign. Train on a few ions, or compare with a computed "
