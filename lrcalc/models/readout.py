@@ -116,6 +116,8 @@ class Readout(nn.Module):
     and flows between neighbours for local ones.
     """
 
+    transfer_decay: Tensor
+
     def __init__(
         self,
         n_species: int,
@@ -265,7 +267,7 @@ class Readout(nn.Module):
         i, j = pairs.i[rows], pairs.j[rows]
         distance = torch.linalg.vector_norm(vectors.index_select(0, rows), dim=1)
         learned = self.transfer_weight[species[i], species[j]]
-        decay = self.transfer_decay.to(distance.dtype)  # type: ignore[operator]
+        decay = self.transfer_decay.to(distance.dtype)
         weight = transfer_weights(distance, learned, decay, self.transfer_cutoff)
         return rows, handed_out(emitted, weight, i, j, self.transfer_hops)
 
