@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from lrcalc.models.options import NATIVE_DEFAULTS
+from lrcalc.models.options import MACE_DEFAULTS, NATIVE_DEFAULTS
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
 
@@ -215,3 +215,4 @@ def _remedy(extra: str | None) -> str:
 
 
 register_backbone(NATIVE, "lrcalc.models.native.local:LocalBackbone", NATIVE_DEFAULTS)
+register_backbone("mace", "lrcalc.models.adapters.mace:build", MACE_DEFAULTS, extra="mace")

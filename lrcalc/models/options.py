@@ -21,8 +21,6 @@ DEFAULTS: dict[str, Any] = {
     "charges": "local",
     "transfer_cutoff": 3.5,
     "transfer_channels": 4,
-    "transfer_hops": 1,
-    "transfer_decay": [0.25, 0.8],
     "anisotropic": False,
     "smearing": 1.0,
     "k_cutoff": None,
@@ -45,6 +43,37 @@ YOUNGER: dict[str, Any] = {"layers": 1, "remove_self_interaction": True, "streng
 
 A configuration tells them where they are something else only: a file, a fingerprint or a state from
 before they were there stays what it was.
+"""
+
+MACE_DEFAULTS: dict[str, Any] = {
+    "cutoff": 5.0,
+    "num_interactions": 2,
+    "hidden_irreps": "32x0e + 32x1o",
+    "full_last": True,
+    "max_ell": 3,
+    "correlation": 3,
+    "num_bessel": 8,
+    "num_polynomial_cutoff": 5,
+    "radial_type": "bessel",
+    "distance_transform": "None",
+    "apply_cutoff": True,
+    "radial_MLP": [64, 64, 64],
+    "edge_irreps": None,
+    "interaction_first": "RealAgnosticResidualInteractionBlock",
+    "interaction": "RealAgnosticResidualInteractionBlock",
+    "avg_num_neighbors": None,
+    "use_reduced_cg": True,
+    "use_so3": False,
+    "use_agnostic_product": False,
+    "elements": None,
+    "subtract_isolated": True,
+}
+"""Settings of MACE's layers as a backbone, by MACE's own names (``cutoff`` is its ``r_max``) and:
+
+``full_last``: the last layer has vectors and tensors too (MACE's own has scalars only).
+``avg_num_neighbors``: None counts them in the training data.
+``elements``: all those that a file was made for; None for those of the potential.
+``subtract_isolated``: take off what an atom alone has, so that its features are zero.
 """
 
 

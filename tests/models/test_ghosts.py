@@ -41,7 +41,6 @@ def folded(values, images):
     [
         ("sr", {}),
         ("uQ", {}),
-        ("q", {"transfer_hops": 2}),
         ("u", {"charges": "atomic"}),
         ("uiu", {"anisotropic": True, "surface": 4}),
         ("u", {"backbone": "messages", "width": 6}),

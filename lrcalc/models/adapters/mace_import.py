@@ -1,0 +1,170 @@
+"""MACE's modules, imported and made without what they print, warn of and script."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+VERSION = "0.3.16"
+"""Of mace-torch: what the adapter was written for and tested with."""
+
+CHOICES = {
+    "radial_type": ("bessel", "gaussian", "chebyshev"),
+    "distance_transform": ("None", "Agnesi", "Soft"),
+}
+"""Settings for which MACE takes anything and fails later."""
+
+
+NUMBERS = ("avg_num_neighbors", "cst")
+"""Of interactions, and of activation functions (a second moment, rounded as the model was)."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep to ourselves what MACE, e3nn and torch's compiler say while modules are made."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def import_mace() -> Any:
+    """Return ``mace.modules``.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If a package is missing.
+    ValueError
+        For another version.
+    """
+    from lrcalc.models.native.e3nn_import import o3  # noqa: F401 (which knows e3nn 0.4's tables)
+
+    with quiet():
+        from mace import modules
+    found = metadata.version("mace-torch")
+    if found != VERSION:
+        raise ValueError(
+            f"the backbone 'mace' needs mace-torch {VERSION}, but {found} is installed: "
+            f"pip install mace-torch=={VERSION}"
+        )
+    return modules
+
+
+def make_mace(elements: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
+    """Make a MACE model in double precision, with random weights and no TorchScript in it.
+
+    Parameters
+    ----------
+    elements : tuple of int
+        Atomic numbers, in MACE's order.
+    settings : mapping
+        As `lrcalc.models.options.MACE_DEFAULTS`.
+
+    Raises
+    ------
+    ValueError
+        For settings that no MACE model has.
+    """
+    modules = import_mace()
+    import e3nn
+    from e3nn import o3
+
+    for name, known in CHOICES.items():
+        if settings[name] not in known:
+            raise ValueError(f"`{name}` is {settings[name]!r} but must be one of {known}")
+    blocks = modules.interaction_classes
+    for name in ("interaction", "interaction_first"):
+        if settings[name] not in blocks:
+            raise ValueError(f"`{name}` is {settings[name]!r} but must be one of {sorted(blocks)}")
+    hidden = o3.Irreps(settings["hidden_irreps"])
+    if hidden.count("0e") == 0 or len({mul for mul, _ in hidden}) > 1:
+        raise ValueError(
+            f"`hidden_irreps` is {settings['hidden_irreps']!r} but must have scalars, and as many "
+            "channels of each kind: 32x0e + 32x1o"
+        )
+    layers = settings["num_interactions"]
+    extra = int(settings["full_last"])  # MACE's last layer has scalars only: make one more
+    correlation = settings["correlation"]
+    if isinstance(correlation, int):
+        correlation = [correlation] * layers
+    edge = settings["edge_irreps"]
+    average = settings["avg_num_neighbors"]
+    before, dtype = e3nn.get_optimization_defaults(), torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        e3nn.set_optimization_defaults(jit_script_fx=False)
+        with quiet():
+            mace = modules.MACE(
+                r_max=settings["cutoff"],
+                num_bessel=settings["num_bessel"],
+                num_polynomial_cutoff=settings["num_polynomial_cutoff"],
+                max_ell=settings["max_ell"],
+                interaction_cls=blocks[settings["interaction"]],
+                interaction_cls_first=blocks[settings["interaction_first"]],
+                num_interactions=layers + extra,
+                num_elements=len(elements),
+                hidden_irreps=hidden,
+                MLP_irreps=o3.Irreps("1x0e"),
+                atomic_energies=[0.0] * len(elements),
+                avg_num_neighbors=1.0 if average is None else average,
+                atomic_numbers=list(elements),
+                correlation=list(correlation) + [1] * extra,
+                gate=torch.nn.functional.silu,
+                apply_cutoff=settings["apply_cutoff"],
+                use_reduced_cg=settings["use_reduced_cg"],
+                use_so3=settings["use_so3"],
+                use_agnostic_product=settings["use_agnostic_product"],
+                distance_transform=settings["distance_transform"],
+                edge_irreps=None if edge is None else o3.Irreps(edge),
+                radial_MLP=settings["radial_MLP"],
+                radial_type=settings["radial_type"],
+            )
+    finally:
+        torch.set_default_dtype(dtype)
+        e3nn.set_optimization_defaults(**before)
+    mace.interactions, mace.products = mace.interactions[:layers], mace.products[:layers]
+    for module in mace.modules():
+        if hasattr(module, "__codegen__"):  # else a copy of the model would be TorchScript
+            module.__codegen__ = []
+    return mace
+
+
+def numbers_of(module: nn.Module) -> dict[str, Tensor]:
+    """Plain numbers of MACE's blocks, by their path: `NUMBERS`, float64."""
+    return {
+        f"{path}.{name}": torch.tensor(float(getattr(block, name)), dtype=torch.float64)
+        for path, block in module.named_modules()
+        for name in NUMBERS
+        if hasattr(block, name)
+    }
+
+
+def numbers_to_buffers(module: nn.Module) -> None:
+    """Keep `NUMBERS` as buffers, which are saved and can be set."""
+    for path, value in numbers_of(module).items():
+        block, name = module.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]
+        delattr(block, name)
+        block.register_buffer(name, value)
+
+
+def constants_of(module: nn.Module) -> list[Tensor]:
+    """MACE's couplings and radial functions: floating-point buffers of its blocks, in one order."""
+    return [
+        buffer
+        for name, buffer in module.named_buffers()
+        if "." in name and buffer.is_floating_point() and not name.endswith("output_mask")
+    ]
+
+
+def forget_buffers(module: nn.Module) -> None:
+    """Leave all buffers of a module's blocks out of its state."""
+    for name, block in module.named_modules():
+        if name:
+            block._non_persistent_buffers_set.update(block._buffers)
