@@ -21,6 +21,8 @@ DEFAULTS: dict[str, Any] = {
     "charges": "local",
     "transfer_cutoff": 3.5,
     "transfer_channels": 4,
+    "transfer_hops": 1,
+    "transfer_decay": [0.25, 0.8],
     "anisotropic": False,
     "smearing": 1.0,
     "k_cutoff": None,

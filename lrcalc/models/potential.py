@@ -189,7 +189,8 @@ class Potential(nn.Module):
     def reach(self) -> float:
         """How far what an owned atom feels depends on others, Å: ghosts are needed so far."""
         local = self.readout.charges == "local" and self.ewald is not None
-        handed = self.readout.transfer_cutoff if local else 0.0
+        hops = getattr(self.readout, "transfer_hops", 1)
+        handed = hops * self.readout.transfer_cutoff if local else 0.0
         return self.backbone.layers * self.cutoff + handed
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lrcalc.models.backbone import Backbone, Features
 from lrcalc.models.options import LEVELS
-from lrcalc.models.radial import envelope, radial_basis
+from lrcalc.models.radial import envelope
+from lrcalc.models.transfers import handed_out, transfer_weights
 from lrcalc.multipoles import (
     Multipoles,
     PairResponse,
@@ -21,12 +22,9 @@ from lrcalc.multipoles import (
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, sum_by_structure
 
-FREE_WEIGHT = 0.02
-"""Weight of keeping a charge rather than handing it to a neighbour: lets a transfer fade smoothly
-as the last neighbour leaves."""
-
-
-FROM_OPTIONS = ("level", "charges", "transfer_channels", "anisotropic")
+FROM_OPTIONS = (
+    "level", "charges", "transfer_channels", "transfer_hops", "transfer_decay", "anisotropic",
+)  # fmt: skip
 """Options of a potential that `Readout` takes as they are."""
 
 
@@ -105,6 +103,10 @@ class Readout(nn.Module):
         Å; reach of a transfer (local charges).
     transfer_channels : int
         Independent distributions that an atom can hand its charge out with.
+    transfer_hops : int
+        How often charge is handed on (`lrcalc.models.transfers`).
+    transfer_decay : sequence of two floats
+        Å; over what distance the shares of the first and of the last channel decay at the start.
     anisotropic : bool
         Tensor rather than scalar polarizabilities.
 
@@ -113,6 +115,8 @@ class Readout(nn.Module):
     Charge response (levels with ``iq``) is the paper's ``δq_i = -κ_i φ_i`` for atomic charges
     and flows between neighbours for local ones.
     """
+
+    transfer_decay: Tensor
 
     def __init__(
         self,
@@ -124,6 +128,8 @@ class Readout(nn.Module):
         charges: str = "local",
         transfer_cutoff: float = 3.5,
         transfer_channels: int = 4,
+        transfer_hops: int = 1,
+        transfer_decay: Sequence[float] = (0.25, 0.8),
         anisotropic: bool = False,
     ) -> None:
         super().__init__()
@@ -131,9 +137,14 @@ class Readout(nn.Module):
             raise ValueError(f"`level` is {level!r} but must be one of {sorted(LEVELS)}")
         if charges not in ("local", "atomic"):
             raise ValueError(f"`charges` is {charges!r} but must be 'local' or 'atomic'")
+        if transfer_hops < 1:
+            raise ValueError(f"`transfer_hops` is {transfer_hops} but must be at least 1")
+        if min(transfer_decay) <= 0:
+            raise ValueError(f"`transfer_decay` is {transfer_decay} Å but must be positive")
         self.level = level
         self.charges = charges
         self.transfer_cutoff = transfer_cutoff
+        self.transfer_hops = transfer_hops
         self.n_channels = n_channels
         self.anisotropic = anisotropic
         orders = LEVELS[level]
@@ -161,7 +172,7 @@ class Readout(nn.Module):
             self.species_charge = nn.Parameter(torch.zeros(n_species))
             n_basis = 6
             self.n_transfer_basis = n_basis
-            decay = torch.linspace(0.25, 0.8, transfer_channels)
+            decay = torch.linspace(transfer_decay[0], transfer_decay[1], transfer_channels)
             self.register_buffer("transfer_decay", decay, persistent=False)
             self.transfer_weight = nn.Parameter(
                 torch.zeros(n_species, n_species, n_basis + 1, transfer_channels)
@@ -255,16 +266,10 @@ class Readout(nn.Module):
             rows = near.nonzero()[:, 0]
         i, j = pairs.i[rows], pairs.j[rows]
         distance = torch.linalg.vector_norm(vectors.index_select(0, rows), dim=1)
-        basis = radial_basis(distance, self.transfer_cutoff, self.n_transfer_basis)
-        basis = torch.cat([basis, torch.ones_like(distance)[:, None]], dim=1)
-        # so many products of small matrices cost more than their terms
-        learned = (basis[:, :, None] * self.transfer_weight[species[i], species[j]]).sum(1)
-        decay = self.transfer_decay.to(distance.dtype)  # type: ignore[operator]
-        exponent = learned - (distance[:, None] - 1.0) / decay
-        weight = envelope(distance, self.transfer_cutoff)[:, None] * torch.exp(exponent)
-        total = weight.new_zeros(emitted.shape).index_add(0, i, weight) + FREE_WEIGHT
-        share = weight / total.index_select(0, i)
-        return rows, (share * emitted.index_select(0, i)).sum(1)
+        learned = self.transfer_weight[species[i], species[j]]
+        decay = self.transfer_decay.to(distance.dtype)
+        weight = transfer_weights(distance, learned, decay, self.transfer_cutoff)
+        return rows, handed_out(emitted, weight, i, j, self.transfer_hops)
 
 
 def neutral(values: Tensor, system: System) -> Tensor:

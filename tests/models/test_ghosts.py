@@ -41,6 +41,7 @@ def folded(values, images):
     [
         ("sr", {}),
         ("uQ", {}),
+        ("q", {"transfer_hops": 2}),
         ("u", {"charges": "atomic"}),
         ("uiu", {"anisotropic": True, "surface": 4}),
         ("u", {"backbone": "messages", "width": 6}),
