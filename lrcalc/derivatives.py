@@ -63,15 +63,19 @@ def forces_and_stress(
     return -gradients[0], stress
 
 
-def jacobian(values: Tensor, inputs: Tensor, *, retain_graph: bool = False) -> Tensor:
+def jacobian(
+    values: Tensor, inputs: Tensor, *, retain_graph: bool = False, create_graph: bool = False
+) -> Tensor:
     """Rows ``d values[k] / d inputs``, shape ``(K, *inputs.shape)``, by K backward passes.
 
     One pass after another: batching them (vmap) took a third longer on a CPU, where the passes
     are limited by memory traffic and not by the number of calls.
     """
-    last = len(values) - 1
+    last, kept = len(values) - 1, retain_graph or create_graph
     rows = [
-        torch.autograd.grad(value, inputs, retain_graph=retain_graph or k < last)[0]
+        torch.autograd.grad(
+            value, inputs, retain_graph=kept or k < last, create_graph=create_graph
+        )[0]
         for k, value in enumerate(values)
     ]
     return torch.stack(rows)

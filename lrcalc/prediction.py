@@ -82,8 +82,8 @@ def predict(
     velocities : Tensor, shape (N, 3), Å/fs, optional
         For the current.
     create_graph : bool, optional
-        Results can be differentiated further, as in training; otherwise they are detached. Born
-        charges, polarizability derivatives and the levers of atomic charges always are.
+        Results can be differentiated further, as in training; otherwise they are detached.
+        Polarizability derivatives always are.
     check : bool, optional
         Refuse what model and structures cannot have. It reads boundaries and charges back from
         the device; callers who know them leave it out.
@@ -120,15 +120,15 @@ class Options(NamedTuple):
 
     Attributes
     ----------
-    screening : float
-        s, `lrcalc.models.screening.screening_factor`.
+    screening : float or Tensor
+        s, `lrcalc.models.screening.screening_factor`; a tensor where weights are to learn of it.
     asr_projection : bool
     velocities : Tensor or None, shape (N, 3), Å/fs
     create_graph : bool
         As for `predict`.
     """
 
-    screening: float
+    screening: float | Tensor
     asr_projection: bool = True
     velocities: Tensor | None = None
     create_graph: bool = False
@@ -197,7 +197,7 @@ class Prediction:
         return self.leaves.system
 
     @property
-    def screening(self) -> float:
+    def screening(self) -> float | Tensor:
         """Physical over latent multipoles, s."""
         return self.options.screening
 
@@ -254,7 +254,9 @@ class Prediction:
 
     @cached_property
     def _bare_levers(self) -> Tensor | None:
-        lever = lever_born(self.model, self.system, self.pairs, self.terms)
+        lever = lever_born(
+            self.model, self.system, self.pairs, self.terms, create_graph=self.options.create_graph
+        )
         return None if lever is None else self.coupling[self.system.batch] @ lever
 
     @cached_property
@@ -286,8 +288,11 @@ class Prediction:
     @cached_property
     def raw_born(self) -> Tensor:
         """Born charges (N, 3, 3), e, before the sum rule is enforced."""
-        born = gradient_born(self.moment(constant_field=True), self.leaves.positions)
-        return (born if self._bare_levers is None else born + self._bare_levers).detach()
+        create_graph = self.options.create_graph
+        moment = self.moment(constant_field=True)
+        born = gradient_born(moment, self.leaves.positions, create_graph=create_graph)
+        born = born if self._bare_levers is None else born + self._bare_levers
+        return born if create_graph else born.detach()
 
     @cached_property
     def born_residual(self) -> Tensor:

@@ -79,14 +79,22 @@ def order_note(modes: Modes, born: np.ndarray) -> str | None:
 def rotation_residual(positions: np.ndarray, born: np.ndarray) -> float:
     """How badly a molecule's Born charges break the rotational sum rule, e Å.
 
+    The norm of the symmetric part of `rotation_matrix`, which is zero whatever the dipole is;
+    transposed tensors break it, which is how the index order of a molecule can be told. In a
+    crystal symmetry cannot tell: with an orthogonal R, ``R Z Rᵀ = Z`` holds for Zᵀ as well.
+    """
+    matrix = rotation_matrix(positions, born)
+    return float(np.linalg.norm(matrix + matrix.T) / 2)
+
+
+def rotation_matrix(positions: np.ndarray, born: np.ndarray) -> np.ndarray:
+    """Differentiate a molecule's dipole along rotations about its centre, (3, 3), e Å.
+
     On a rotation dM = ω × M = Σ_k born_k (ω × r_k), so ``A_ac = Σ_k born_k,ab ε_bcd r_kd`` is
-    antisymmetric whatever the dipole is. Returns the norm of A's symmetric part; transposed
-    tensors break it, which is how the index order of a molecule can be told. In a crystal
-    symmetry cannot tell: with an orthogonal R, ``R Z Rᵀ = Z`` holds for Zᵀ as well.
+    ``ε_acd M_d``.
     """
     centred = np.asarray(positions) - np.mean(positions, axis=0)
     levi = np.zeros((3, 3, 3))
     for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         levi[a, b, c], levi[a, c, b] = 1.0, -1.0
-    matrix = np.einsum("kab,bcd,kd->ac", born, levi, centred)
-    return float(np.linalg.norm(matrix + matrix.T) / 2)
+    return np.einsum("kab,bcd,kd->ac", born, levi, centred)

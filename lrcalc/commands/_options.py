@@ -19,6 +19,12 @@ MEANING = {
     "energy_weight": "weight of squared errors of energies, (eV/atom)²",
     "forces_weight": "weight of squared errors of forces, (eV/Å)²",
     "stress_weight": "weight of squared errors of stresses, (eV/Å³)²",
+    "born_weight": "weight of squared errors of Born charges (column REF_born:R:9, "
+    "born[field, displacement]), e²; one labelled frame among hundreds is enough",
+    "dipole_weight": "of dipoles (REF_dipole, e Å) an atom, modulo the quantum where periodic",
+    "polarizability_weight": "of polarizabilities (REF_polarizability, e Å²/V) an atom",
+    "dielectric_weight": "of epsilon_static (of a crystal at rest) and of the tensor "
+    "epsilon_infinity, where the model responds",
     "weight_decay": "decoupled weight decay of AdamW",
     "ema": "decay a step of the averaged weights, which validate and are saved",
     "patience": "epochs without a better validation after which to stop",

@@ -19,6 +19,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lrcalc.checkpoint import bundled, load, model_path
     from lrcalc.models.card import CONSTANT_PRESSURE, pressure_warning
+    from lrcalc.training.loss import TERMS
     from lrcalc.zoo import structures
 
     if args.model is None:
@@ -51,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
         elif key == "trained_on":
             rows["trained on"] = f"{len(value)} frames (their hashes are in the file)"
         elif key == "errors":
-            scale = {"energy": (1e3, "meV/atom"), "forces": (1e3, "meV/Å"),
-                     "stress": (1e3, "meV/Å³")}  # fmt: skip
             parts = []
-            for name, error in value.items():
-                factor, unit = scale[name.removeprefix("valid_")]
-                parts.append(f"{name.removeprefix('valid_')} {factor * error:.3g} {unit}")
+            for valid, error in value.items():
+                name = valid.removeprefix("valid_")
+                unit = TERMS[name].unit
+                factor, unit = (1e3, f"m{unit}") if unit.startswith("eV") else (1.0, unit)
+                parts.append(f"{name} {factor * error:.3g} {unit}".rstrip())
             rows["validation RMSE"] = ", ".join(parts)
         elif key == "polarizability":
             rows |= surface_rows(value)

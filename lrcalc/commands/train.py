@@ -97,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, report, and write model, learning curve (CSV, PNG), parity plots and card."""
     from lrcalc.models.requests import check_device
     from lrcalc.training.afterwards import describe_model_stress
+    from lrcalc.training.electrical import describe_labelled, wanted_labels
     from lrcalc.training.fit import fit, labels_used, validate
     from lrcalc.training.history import describe_overfitting, read_history
     from lrcalc.training.permittivity import permittivity_of
@@ -117,17 +118,19 @@ def run(args: argparse.Namespace) -> int:
         allow_images=args.allow_images, keys=_options.label_keys(args), level=args.level,
         frames=frames,
         max_force=math.inf if args.max_force is None else args.max_force,
+        wanted=wanted_labels(settings, args.level),
     )  # fmt: skip
     epsilon = permittivity_of(split["stated"], args.epsilon_infinity, args.level)
     warnings = [f"warning: {w}" for w in split["warnings"]]
     for line in [*split["notes"], *warnings, *epsilon.lines]:
         print(line)
     print(f"{len(split['training'])} training, {len(split['validation'])} validation, "
-          f"{len(split['test'])} test frames")  # fmt: skip
+          f"{len(split['test'])} test frames"
+          f"{describe_labelled(split['labelled'])}")  # fmt: skip
     metadata = {
         "epsilon_infinity": epsilon.value,
         "epsilon_infinity_from": epsilon.origin,
-        "labels": labels_used(split["training"], settings),
+        "labels": labels_used(split["training"], settings, split["labelled"]),
         "data": [Path(f).name for f in args.train],
         "source": args.source,
         "licence": args.licence,
@@ -153,6 +156,7 @@ def run(args: argparse.Namespace) -> int:
 
         best = fit(
             split["training"], split["validation"], config, settings, output,
+            labelled=split["labelled"], labelled_valid=split["labelled_validation"],
             metadata=metadata, report=report, note=bar.write, restart=args.restart,
         )  # fmt: skip
     pictures = [curve_picture(output), parity(best, split["validation"], args.device, output)]

@@ -59,7 +59,7 @@ def _slab_frame(system: System) -> tuple[Tensor, Tensor, Tensor]:
     return normal / area[:, None], area, rows[:, 2]
 
 
-def coupling(system: System, screening: float) -> Tensor:
+def coupling(system: System, screening: float | Tensor) -> Tensor:
     """Return what turns latent dipoles into those that the applied field couples to, (S, 3, 3)."""
     unit = torch.eye(3, dtype=torch.float64, device=system.positions.device)
     normal = _slab_frame(system)[0]

@@ -117,7 +117,7 @@ def _square(vectors: Tensor) -> Tensor:
     return vectors[:, :, None] * vectors[:, None, :]
 
 
-def gradient_born(dipole: Tensor, positions: Tensor) -> Tensor:
+def gradient_born(dipole: Tensor, positions: Tensor, *, create_graph: bool = False) -> Tensor:
     """Born charges ``born[i, a, b] = ∂M_a/∂r_ib`` (N, 3, 3), e, of a dipole; keeps the graph.
 
     Three backward passes for the whole batch, through the dipole only.
@@ -127,8 +127,10 @@ def gradient_born(dipole: Tensor, positions: Tensor) -> Tensor:
     dipole : Tensor, shape (S, 3)
     positions : Tensor, shape (N, 3)
         The leaf to differentiate with respect to.
+    create_graph : bool
+        The result can be differentiated, as in training.
     """
-    rows = jacobian(dipole.sum(0), positions, retain_graph=True)
+    rows = jacobian(dipole.sum(0), positions, retain_graph=True, create_graph=create_graph)
     return rows.transpose(0, 1)  # (field, atom, displacement) → (atom, field, displacement)
 
 
@@ -141,29 +143,40 @@ def lattice_born(
     return born if lever is None else born + lever
 
 
-def lever_born(potential: Potential, system: System, pairs: Pairs, terms: Terms) -> Tensor | None:
+def lever_born(
+    potential: Potential,
+    system: System,
+    pairs: Pairs,
+    terms: Terms,
+    *,
+    create_graph: bool = False,
+) -> Tensor | None:
     """Born charges of atomic charges in periodic structures (N, 3, 3), e; None if there are none.
 
     ``q_i 1 + Σ_e (r_centre - r_i)_e ⊗ ∂q_centre/∂d_e``: one backward pass, because each edge
     belongs to one centre. With several rounds of messages it does not, and images are made
     explicit (`image_lever`). Charges before they are made neutral: the counter-charge of a local
-    change appears everywhere and has no lever.
+    change appears everywhere and has no lever. With ``create_graph`` the result can be
+    differentiated with respect to the weights, as in training.
     """
     bare = terms.readout.bare_charge
     if bare is None or bool(is_exact(system, terms).all()):
         return None
     periodic = (~is_exact(system, terms)).double()[system.batch]
-    charge = terms.readout.moving_charge.detach().double()
+    charge = terms.readout.moving_charge.double()
     own = charge[:, None, None] * torch.eye(3, dtype=torch.float64, device=charge.device)
     if potential.backbone.layers > 1:
-        born = own + image_lever(potential, system)
+        born = own + image_lever(potential, system, create_graph=create_graph)
     else:
-        (response,) = torch.autograd.grad(bare.sum(), terms.vectors, retain_graph=True)
+        (response,) = torch.autograd.grad(
+            bare.sum(), terms.vectors, retain_graph=True, create_graph=create_graph
+        )
         # the vector points from the centre to the atom that moves; moving the centre itself moves
         # all its edges the other way: those levers are zero
         lever = -(terms.vectors.detach()[:, :, None] * response[:, None, :]).double()
         born = own.index_add(0, pairs.j, lever)
-    return born * periodic[:, None, None]
+    born = born * periodic[:, None, None]
+    return born if create_graph else born.detach()
 
 
 def sum_rule_residual(born: Tensor, system: System) -> Tensor:

@@ -72,15 +72,23 @@ class Enthalpy(NamedTuple):
 
 def mean_susceptibility(system: System, terms: Terms) -> float:
     """Latent ``χ = tr α/(3 V ε0)``, mean over the periodic structures (0 if there are none)."""
+    chi = latent_susceptibility(system, terms)
+    return 0.0 if chi is None else float(chi.detach())
+
+
+def latent_susceptibility(system: System, terms: Terms) -> Tensor | None:
+    """`mean_susceptibility` with its graph, (); None without response or periodic structure."""
+    multipoles = terms.readout.multipoles
+    responses = (multipoles.polarizability, multipoles.pair, multipoles.capacitance)
     periodic = system.pbc.all(1)
-    if not bool(periodic.any()):
-        return 0.0
+    if all(x is None for x in responses) or not bool(periodic.any()):
+        return None
     alpha = lattice_polarizability(system, terms).diagonal(dim1=1, dim2=2).mean(1)
     volume = volumes(system.cell).double()
-    return float((alpha[periodic] / (EPSILON_0 * volume[periodic])).mean().detach())
+    return (alpha[periodic] / (EPSILON_0 * volume[periodic])).mean()
 
 
-def polarizability(system: System, terms: Terms, screening: float) -> Tensor:
+def polarizability(system: System, terms: Terms, screening: float | Tensor) -> Tensor:
     """Response of the dipole to the applied field, (S, 3, 3), e Å²/V.
 
     ``s² α + A`` of what the model's own response and its surface make; of slabs and molecules what
@@ -94,7 +102,7 @@ def polarizability(system: System, terms: Terms, screening: float) -> Tensor:
     return depolarised(system, total, terms.surface_volume)
 
 
-def enthalpy_permittivity(system: System, terms: Terms, screening: float) -> Tensor:
+def enthalpy_permittivity(system: System, terms: Terms, screening: float | Tensor) -> Tensor:
     """``ε_r = s² (1 + α/(ε0 V))`` of periodic structures, (S, 3, 3): that of the forces.
 
     Where the model has no response of its own it is s² in every direction, which is the ε_∞ of
@@ -106,7 +114,7 @@ def enthalpy_permittivity(system: System, terms: Terms, screening: float) -> Ten
     return screening**2 * (unit + latent / (EPSILON_0 * volume))
 
 
-def optical_permittivity(system: System, terms: Terms, screening: float) -> Tensor:
+def optical_permittivity(system: System, terms: Terms, screening: float | Tensor) -> Tensor:
     """Permittivity for light of periodic structures, (S, 3, 3): ``1 + α/(ε0 V)`` of a surface.
 
     Without a surface the enthalpy's own.
@@ -119,7 +127,7 @@ def optical_permittivity(system: System, terms: Terms, screening: float) -> Tens
 
 
 def electric_enthalpy(
-    system: System, pairs: Pairs, terms: Terms, field: Field | None, screening: float
+    system: System, pairs: Pairs, terms: Terms, field: Field | None, screening: float | Tensor
 ) -> Enthalpy:
     """Return the enthalpy of positions, cell and what is held.
 
@@ -148,17 +156,17 @@ def _solve(matrix: Tensor, vectors: Tensor) -> Tensor:
     return torch.einsum("sab,sb->sa", torch.linalg.inv_ex(matrix)[0], vectors)
 
 
-def dipole(system: System, pairs: Pairs, terms: Terms, screening: float) -> Tensor:
+def dipole(system: System, pairs: Pairs, terms: Terms, screening: float | Tensor) -> Tensor:
     """Dipole (S, 3), e Å, that an applied field couples to: without a field, all of it."""
     return _couple(system, lattice_dipole(system, pairs, terms), screening)
 
 
-def _couple(system: System, latent: Tensor, screening: float) -> Tensor:
+def _couple(system: System, latent: Tensor, screening: float | Tensor) -> Tensor:
     return torch.einsum("sab,sb->sa", coupling(system, screening), latent)
 
 
 def constant_field(
-    system: System, pairs: Pairs, terms: Terms, field: Tensor, screening: float
+    system: System, pairs: Pairs, terms: Terms, field: Tensor, screening: float | Tensor
 ) -> Enthalpy:
     """Enthalpy at a uniform applied field (S, 3), V/Å: which one that is, `boundary` says.
 
@@ -176,7 +184,7 @@ def constant_field(
 
 
 def constant_displacement(
-    system: System, pairs: Pairs, terms: Terms, displacement: Tensor, screening: float
+    system: System, pairs: Pairs, terms: Terms, displacement: Tensor, screening: float | Tensor
 ) -> Enthalpy:
     """Enthalpy at constant electric displacement ``D`` (S, 3), e/Å².
 

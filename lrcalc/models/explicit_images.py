@@ -61,11 +61,12 @@ def explicit_images(system: System, reach: float) -> ExplicitImages:
     return ExplicitImages(open_system, origin, place[:n])
 
 
-def image_lever(potential: Potential, system: System) -> Tensor:
+def image_lever(potential: Potential, system: System, *, create_graph: bool = False) -> Tensor:
     """``Σ_j (r_j - r_i) ⊗ ∂q_j/∂r_i`` summed over the images of i, shape (N, 3, 3), e, float64.
 
     For the charges q_j of the cell before they are made neutral: four backward passes, whatever
-    the number of rounds of messages.
+    the number of rounds of messages. With ``create_graph`` the result can be differentiated with
+    respect to the weights.
     """
     reach = potential.backbone.layers * potential.cutoff
     images = explicit_images(system, reach)
@@ -79,7 +80,9 @@ def image_lever(potential: Potential, system: System) -> Tensor:
         seeds = torch.cat([torch.ones_like(arms[:, :1]), arms], dim=1)
         positions = images.system.positions
         gradients = [
-            torch.autograd.grad(charge, positions, seed, retain_graph=True)[0]
+            torch.autograd.grad(
+                charge, positions, seed, retain_graph=True, create_graph=create_graph
+            )[0]
             for seed in seeds.unbind(1)
         ]
     response, *weighted = (g.double() for g in gradients)

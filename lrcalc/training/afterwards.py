@@ -35,8 +35,8 @@ def stress_slope(potential: Potential, frames: Sequence[Frame], device: str) -> 
         errors = residuals(potential, batch, shifts, training=False, stress=True)
         label = batch.stress[batch.has_stress]
         labels.append(label.cpu().numpy())
-        made.append((label - errors.stress).detach().cpu().numpy())
-        left += float(errors.forces.detach().square().sum())
+        made.append((label - errors["stress"]).detach().cpu().numpy())
+        left += float(errors["forces"].detach().square().sum())
         size += float(batch.forces.square().sum())
     if not left < (1.0 - KNOWN_FORCES) * size:
         return Slope(1.0, 0.0)
@@ -67,7 +67,7 @@ def predictions(
         }
         for name, label in targets.items():
             data[name].append(label)
-            made[name].append(label - getattr(left, name).detach().cpu().numpy())
+            made[name].append(label - left[name].detach().cpu().numpy())
     pairs = {name: (np.concatenate(made[name]), np.concatenate(data[name])) for name in made}
     energies, labels = pairs["energy"]
     sources = np.array([frame.source for frame in frames])

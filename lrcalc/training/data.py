@@ -23,7 +23,9 @@ from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.structures.formats import XYZ, find, kind_of
 from lrcalc.system import System, from_ase
 from lrcalc.training.composition import composition_fit
+from lrcalc.training.electrical import Labelled
 from lrcalc.training.labels import LabelKeys, check_labels, take_labels
+from lrcalc.training.loss import LabelledBatch
 
 ENTRY = re.compile(r"(?:^|\s)([A-Za-z_][\w.\-]*)\s*=")
 QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'|\{[^}]*\}")
@@ -211,6 +213,15 @@ def check_species(train: Sequence[Frame], used: Sequence[Frame], part: str) -> N
         )
 
 
+def labelled_hash(one: Labelled) -> str:
+    """Short hash of a structure with its electrical labels."""
+    names = sorted(one.labels)
+    tensors = [one.system.positions, one.system.cell, *(one.labels[name] for name in names)]
+    if one.reference is not None:
+        tensors.append(one.reference[0].positions)
+    return hash_of(repr(names), *(t.numpy() for t in tensors), length=16)
+
+
 def frame_hash(frame: Frame) -> str:
     """Short hash of a structure with its labels: all that a training run sees of a frame."""
     system = frame.system
@@ -227,23 +238,62 @@ def reference_energies(frames: Sequence[Frame], species: tuple[int, ...]) -> Ten
     return torch.from_numpy(composition_fit(energies, numbers, species))
 
 
-def collate(frames: Sequence[Frame]) -> Batch:
-    """Join frames into one batch."""
-    counts = torch.tensor([len(f.system.numbers) for f in frames])
+def join(structures: Sequence[tuple[System, Pairs]]) -> tuple[System, Pairs, Tensor]:
+    """Join structures, one each, into one system; with the number of atoms of each, (S,)."""
+    systems, lists = [s for s, _ in structures], [p for _, p in structures]
+    counts = torch.tensor([len(s.numbers) for s in systems])
     offsets = torch.cumsum(counts, 0) - counts
     system = System(
-        torch.cat([f.system.positions for f in frames]),
-        torch.cat([f.system.cell for f in frames]),
-        torch.cat([f.system.numbers for f in frames]),
-        torch.cat([f.system.pbc for f in frames]),
-        torch.repeat_interleave(torch.arange(len(frames)), counts),
-        torch.cat([f.system.total_charge for f in frames]),
+        torch.cat([s.positions for s in systems]),
+        torch.cat([s.cell for s in systems]),
+        torch.cat([s.numbers for s in systems]),
+        torch.cat([s.pbc for s in systems]),
+        torch.repeat_interleave(torch.arange(len(systems)), counts),
+        torch.cat([s.total_charge for s in systems]),
     )
     pairs = Pairs(
-        torch.cat([f.pairs.i + o for f, o in zip(frames, offsets, strict=True)]),
-        torch.cat([f.pairs.j + o for f, o in zip(frames, offsets, strict=True)]),
-        torch.cat([f.pairs.shift for f in frames]),
+        torch.cat([p.i + o for p, o in zip(lists, offsets, strict=True)]),
+        torch.cat([p.j + o for p, o in zip(lists, offsets, strict=True)]),
+        torch.cat([p.shift for p in lists]),
     )
+    return system, pairs, counts
+
+
+def collate_labelled(structures: Sequence[Labelled]) -> LabelledBatch:
+    """Join structures with electrical labels into one batch, with those they are compared with."""
+    before = [s.reference for s in structures if s.reference is not None]
+    system, pairs, counts = join([*((s.system, s.pairs) for s in structures), *before])
+    first = torch.cumsum(counts, 0) - counts
+    minus = torch.full_like(counts, -1)
+    has_reference = [k for k, s in enumerate(structures) if s.reference is not None]
+    minus[has_reference] = len(structures) + torch.arange(len(before))
+    values, rows = {}, {}
+    for name in dict.fromkeys(name for s in structures for name in s.labels):
+        which = [k for k, s in enumerate(structures) if name in s.labels]
+        parts = [structures[k].labels[name] for k in which]
+        if name == "born":
+            values[name] = torch.cat(parts)
+            rows[name] = torch.cat([first[k] + torch.arange(int(counts[k])) for k in which])
+        else:
+            values[name], rows[name] = torch.stack(parts), torch.tensor(which)
+    return LabelledBatch(system, pairs, values, rows, counts, minus)
+
+
+def labelled_to(batch: LabelledBatch, device: str) -> LabelledBatch:
+    """Move a batch of electrical labels to a device."""
+    return LabelledBatch(
+        batch.system.to(device, torch.float64),
+        Pairs(*(t.to(device) for t in batch.pairs)),
+        {name: t.to(device) for name, t in batch.values.items()},
+        {name: t.to(device) for name, t in batch.rows.items()},
+        batch.n_atoms.to(device),
+        batch.minus.to(device),
+    )
+
+
+def collate(frames: Sequence[Frame]) -> Batch:
+    """Join frames into one batch."""
+    system, pairs, counts = join([(f.system, f.pairs) for f in frames])
     zero = torch.zeros(3, 3, dtype=torch.float64)
     return Batch(
         system,

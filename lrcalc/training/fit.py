@@ -17,9 +17,26 @@ from lrcalc.checkpoint import save
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.potential import Potential
 from lrcalc.models.sign import fix_sign
-from lrcalc.training.data import Frame, batch_to, check_species, collate, reference_energies
+from lrcalc.training.data import (
+    Frame,
+    batch_to,
+    check_species,
+    collate,
+    collate_labelled,
+    labelled_to,
+    reference_energies,
+)
+from lrcalc.training.electrical import Labelled, check_labelled, wanted_labels
 from lrcalc.training.history import COLUMNS, write_history
-from lrcalc.training.loss import Accumulator, Weights, gradient_is_finite, loss, residuals
+from lrcalc.training.loss import (
+    TERMS,
+    Accumulator,
+    electrical_residuals,
+    gradient_is_finite,
+    loss,
+    residuals,
+    weights_of,
+)
 from lrcalc.training.settings import TrainingSettings, check_numbers
 from lrcalc.training.state import State, averaged_model, identity, resume, write_state
 
@@ -31,6 +48,8 @@ def fit(
     settings: TrainingSettings,
     output: str | os.PathLike[str],
     *,
+    labelled: Sequence[Labelled] = (),
+    labelled_valid: Sequence[Labelled] = (),
     metadata: dict[str, Any] | None = None,
     report: Callable[[dict[str, float]], None] | None = None,
     note: Callable[[str], None] | None = None,
@@ -47,6 +66,9 @@ def fit(
     settings : TrainingSettings
     output : path-like
         Model file, ending in ``.pt``.
+    labelled, labelled_valid : sequence of Labelled
+        Structures with electrical labels to train on, and to validate with (without any, some of
+        the former). As many as a batch has are seen at every step, however few there are.
     metadata : dict, optional
         Card of the model.
     report : callable, optional
@@ -77,8 +99,11 @@ def fit(
     output = Path(output)
     state_path = output.with_suffix(".state.pt")
     state = _start(train, config, settings, metadata or {})
+    check_labelled(
+        state.potential, labelled, wanted_labels(settings, state.potential.config["level"])
+    )
     progress = state.progress
-    run = identity(state.potential, settings, train, valid)
+    run = identity(state.potential, settings, train, valid, labelled)
     if state_path.is_file() and not restart:
         changes = resume(state, state_path, run)
         _rewrite(state, output, train, settings)
@@ -89,10 +114,13 @@ def fit(
     if len(progress["shifts"]) != n_sources:
         progress["shifts"] = torch.zeros(n_sources, dtype=torch.float64)
     sample = seen_sample(train, len(valid))
+    few = labelled[:: max(1, len(labelled) // 4)][:4]
     while progress["epoch"] < settings.epochs and progress["stale"] < settings.patience:
         started = time.perf_counter()
-        row = _epoch(state, train, settings)
-        row |= validate(state.averaged, valid, settings, progress["shifts"])
+        row = _epoch(state, train, labelled, settings)
+        row |= validate(
+            state.averaged, valid, settings, progress["shifts"], labelled=labelled_valid or few
+        )
         seen = validate(state.averaged, sample, settings, progress["shifts"], stress=False)
         row |= {f"seen_{key}": seen[f"valid_{key}"] for key in ("energy", "forces")}
         row["seconds"] = time.perf_counter() - started
@@ -116,10 +144,13 @@ def best_of(state: State, train: Sequence[Frame], settings: TrainingSettings) ->
     return oriented(best, train, settings.device)
 
 
-def labels_used(train: Sequence[Frame], settings: TrainingSettings) -> list[str]:
+def labels_used(
+    train: Sequence[Frame], settings: TrainingSettings, labelled: Sequence[Labelled] = ()
+) -> list[str]:
     """Labels that a training learns from, for the card."""
+    electrical = [name for name in TERMS if any(name in one.labels for one in labelled)]
     stress = settings.stress_weight > 0 and any(f.stress is not None for f in train)
-    return ["energy", "forces", *(["stress"] if stress else [])]
+    return ["energy", "forces", *(["stress"] if stress else []), *electrical]
 
 
 def oriented(potential: Potential, train: Sequence[Frame], device: str) -> Potential:
@@ -164,15 +195,15 @@ def _start(
     return State(potential, average, optimizer, progress)
 
 
-def _epoch(state: State, train: Sequence[Frame], settings: TrainingSettings) -> dict[str, float]:
+def _epoch(
+    state: State, train: Sequence[Frame], labelled: Sequence[Labelled], settings: TrainingSettings
+) -> dict[str, float]:
     potential, progress = state.potential, state.progress
     total_steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
     late = progress["epoch"] >= 0.75 * settings.epochs
-    weights = Weights(
-        settings.energy_weight * (settings.energy_boost if late else 1.0),
-        settings.forces_weight,
-        settings.stress_weight,
-    )
+    weights = weights_of(settings)
+    weights["energy"] *= settings.energy_boost if late else 1.0
+    labels = _labels(labelled, settings, progress["epoch"])
     measured = Accumulator()
     losses = []
     by_source: dict[int, list[float]] = {}
@@ -185,6 +216,7 @@ def _epoch(state: State, train: Sequence[Frame], settings: TrainingSettings) -> 
         errors = residuals(
             potential, batch, shifts, training=True, stress=settings.stress_weight > 0
         )
+        errors |= electrical_errors(potential, next(labels, []), settings, training=True)
         value = loss(errors, weights)
         state.optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
@@ -201,7 +233,7 @@ def _epoch(state: State, train: Sequence[Frame], settings: TrainingSettings) -> 
         measured.add(errors)
         losses.append(float(value.detach()))
         for source, error in zip(
-            batch.source.tolist(), errors.energy.detach().tolist(), strict=True
+            batch.source.tolist(), errors["energy"].detach().tolist(), strict=True
         ):
             by_source.setdefault(source, []).append(error)
     _update_shifts(progress["shifts"], by_source)
@@ -241,6 +273,32 @@ def _shuffled(
         yield [train[k] for k in order[start : start + settings.batch_size]]
 
 
+def _labels(
+    labelled: Sequence[Labelled], settings: TrainingSettings, epoch: int
+) -> Iterator[list[Labelled]]:
+    """Batches of labelled structures without end, none twice before all were seen."""
+    generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch + 50_000)
+    size = min(settings.batch_size, len(labelled))
+    while labelled:
+        order = torch.randperm(len(labelled), generator=generator).tolist()
+        for start in range(0, len(order) - size + 1, size):
+            yield [labelled[k] for k in order[start : start + size]]
+
+
+def electrical_errors(
+    potential: Potential,
+    labelled: Sequence[Labelled],
+    settings: TrainingSettings,
+    *,
+    training: bool,
+) -> dict[str, Tensor]:
+    """Residuals of labelled structures; nothing where there are none."""
+    if not labelled:
+        return {}
+    batch = labelled_to(collate_labelled(labelled), settings.device)
+    return electrical_residuals(potential, batch, training=training)
+
+
 def seen_sample(train: Sequence[Frame], n_valid: int) -> Sequence[Frame]:
     """Training frames from all over the data that tell what the averaged weights know of them.
 
@@ -257,14 +315,18 @@ def validate(
     shifts: Tensor,
     *,
     stress: bool = True,
+    labelled: Sequence[Labelled] = (),
 ) -> dict[str, float]:
-    """Root mean square errors over ``frames`` (eV/atom, eV/Å, eV/Å³)."""
+    """Root mean square errors over ``frames`` (eV/atom, eV/Å, eV/Å³), and of electrical labels."""
     measured = Accumulator()
     for start in range(0, len(frames), settings.batch_size):
         batch = batch_to(collate(frames[start : start + settings.batch_size]), settings.device)
         measured.add(
             residuals(potential, batch, shifts.to(settings.device), training=False, stress=stress)
         )
+    for start in range(0, len(labelled), settings.batch_size):
+        chosen = labelled[start : start + settings.batch_size]
+        measured.add(electrical_errors(potential, chosen, settings, training=False))
     return {f"valid_{key}": value for key, value in measured.rmse().items()}
 
 
@@ -279,6 +341,10 @@ def _keep_best(
         settings.energy_weight * settings.energy_boost * row["valid_energy"] ** 2
         + settings.forces_weight * row["valid_forces"] ** 2
     )
+    for name, weight in weights_of(settings).items():
+        error = row[f"valid_{name}"]
+        if TERMS[name].residual is not None and math.isfinite(error):
+            score += weight * error**2
     progress = state.progress
     if not math.isfinite(score):
         bad = ", ".join(k for k in ("energy", "forces") if not math.isfinite(row[f"valid_{k}"]))

@@ -13,10 +13,12 @@ from lrcalc.files import replacing
 COLUMNS = [
     "epoch", "learning_rate", "loss", "train_energy", "train_forces", "valid_energy",
     "valid_forces", "valid_stress", "seconds", "seen_energy", "seen_forces",
+    "valid_born", "valid_dipole", "valid_polarizability", "valid_epsilon_infinity",
+    "valid_epsilon_static",
 ]  # fmt: skip
 """``train_`` is measured while the weights change, ``valid_`` with their average at the end of the
 epoch, ``seen_`` with that same average on a sample of the training frames; RMSE in eV/atom, eV/Å,
-eV/Å³."""
+eV/Å³, and of electrical labels in the units of `lrcalc.training.loss.TERMS`."""
 
 UNITS = {"forces": (1e3, "meV/Å"), "energy": (1e3, "meV/atom")}
 """What is drawn and told of a curve."""

@@ -1,50 +1,135 @@
-"""Loss and error measures of energies, forces and stresses."""
+"""Loss and error measures: a table of residuals, each with its weight and what it needs.
+
+Energies, forces and stresses are compared on every batch; electrical labels, which few frames may
+have, on a batch of their own (`LabelledBatch`), so that their weights mean the same however few
+frames carry them.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lrcalc.models.enthalpy import latent_susceptibility
 from lrcalc.models.potential import Potential
-from lrcalc.prediction import predict
-from lrcalc.training.data import Batch
+from lrcalc.models.terms import Terms
+from lrcalc.neighbors import Pairs, pair_vectors
+from lrcalc.prediction import Options, Prediction, call_model, predict
+from lrcalc.system import System
+from lrcalc.training.static import static_permittivity
+
+if TYPE_CHECKING:
+    from lrcalc.training.data import Batch
+
+Errors = dict[str, Tensor]
+"""Term → residual of one batch, data minus model."""
 
 
-class Weights(NamedTuple):
-    """Weights of the squared errors.
-
-    Attributes
-    ----------
-    energy : float
-        Of (eV/atom)².
-    forces : float
-        Of (eV/Å)².
-    stress : float
-        Of (eV/Å³)².
-    """
-
-    energy: float
-    forces: float
-    stress: float
-
-
-class Errors(NamedTuple):
-    """Residuals of one batch.
+class LabelledBatch(NamedTuple):
+    """Structures with electrical labels, as one system.
 
     Attributes
     ----------
-    energy : Tensor, shape (S,), eV/atom
-        Data minus model.
-    forces : Tensor, shape (N, 3), eV/Å
-    stress : Tensor, shape (S', 3, 3), eV/Å³
-        For the structures that have one.
+    system : System
+        Labelled structures, and those whose dipole is taken off.
+    pairs : Pairs
+    values : dict of str to Tensor
+        Label → values: of K atoms (born), or K structures.
+    rows : dict of str to Tensor
+        Label → atoms (born), or structures, that the values are of, (K,) int64.
+    n_atoms : Tensor, shape (S,)
+    minus : Tensor, shape (S,), int64
+        Structure whose dipole is taken off, or -1.
     """
 
-    energy: Tensor
-    forces: Tensor
-    stress: Tensor
+    system: System
+    pairs: Pairs
+    values: dict[str, Tensor]
+    rows: dict[str, Tensor]
+    n_atoms: Tensor
+    minus: Tensor
+
+
+def _born(made: Prediction, batch: LabelledBatch) -> Tensor:
+    return batch.values["born"] - made.born[batch.rows["born"]]
+
+
+def _dipole(made: Prediction, batch: LabelledBatch) -> Tensor:
+    """Difference (K, 3) over √N; of periodic structures modulo the quanta ``e a_k``."""
+    rows, moments = batch.rows["dipole"], made.dipole
+    before = batch.minus[rows]
+    moment = moments[rows] - torch.where(before[:, None] < 0, 0.0, moments[before])
+    difference = batch.values["dipole"] - moment
+    system = batch.system
+    unit = torch.eye(3, dtype=torch.float64, device=difference.device)
+    cell = torch.where(system.pbc[rows][:, :, None], system.cell[rows].double(), unit)
+    quanta = torch.einsum("ka,kab->kb", difference.detach(), torch.linalg.inv_ex(cell)[0])
+    quanta = torch.round(quanta) * system.pbc[rows]
+    difference = difference - torch.einsum("kb,kbc->kc", quanta, cell)
+    return difference / batch.n_atoms[rows].sqrt()[:, None]
+
+
+def _polarizability(made: Prediction, batch: LabelledBatch) -> Tensor:
+    rows = batch.rows["polarizability"]
+    difference = batch.values["polarizability"] - made.polarizability[rows]
+    return difference / batch.n_atoms[rows].sqrt()[:, None, None]
+
+
+def _epsilon_infinity(made: Prediction, batch: LabelledBatch) -> Tensor:
+    rows = batch.rows["epsilon_infinity"]
+    return batch.values["epsilon_infinity"] - made.dielectric_tensor[rows]
+
+
+def _epsilon_static(made: Prediction, batch: LabelledBatch) -> Tensor:
+    rows = batch.rows["epsilon_static"]
+    return batch.values["epsilon_static"] - static_permittivity(made, rows)
+
+
+class Term(NamedTuple):
+    """One row of the loss.
+
+    Attributes
+    ----------
+    name : str
+        Of the label.
+    weight : str
+        Setting that weighs its mean square (`TrainingSettings`).
+    unit : str
+        Of the residual.
+    needs : tuple of str
+        Properties (`lrcalc.properties.PROPERTIES`) that the model is called for.
+    residual : callable or None
+        Electrical labels: data minus model of a prediction and a `LabelledBatch`. None: energy,
+        forces and stress, which every batch has.
+    """
+
+    name: str
+    weight: str
+    unit: str
+    needs: tuple[str, ...]
+    residual: Callable[[Prediction, LabelledBatch], Tensor] | None = None
+
+
+TERMS = {
+    term.name: term
+    for term in (
+        Term("energy", "energy_weight", "eV/atom", ("energy",)),
+        Term("forces", "forces_weight", "eV/Å", ("forces",)),
+        Term("stress", "stress_weight", "eV/Å³", ("stress",)),
+        Term("born", "born_weight", "e", ("born_effective_charges",), _born),
+        Term("dipole", "dipole_weight", "e Å/√atom", ("dipole",), _dipole),
+        Term("polarizability", "polarizability_weight", "e Å²/V/√atom", ("polarizability",),
+             _polarizability),
+        Term("epsilon_infinity", "dielectric_weight", "", ("dielectric_tensor",),
+             _epsilon_infinity),
+        Term("epsilon_static", "dielectric_weight", "",
+             ("dielectric_tensor", "forces", "born_effective_charges"), _epsilon_static),
+    )
+}  # fmt: skip
+"""All rows, by name; a new label is a row here and a reader in `lrcalc.training.electrical`."""
 
 
 def residuals(
@@ -62,6 +147,12 @@ def residuals(
         Keep the graph for the second backward pass.
     stress : bool
         Whether stresses are compared.
+
+    Returns
+    -------
+    dict of str to Tensor
+        energy (S,) eV/atom, forces (N, 3) eV/Å, stress (S', 3, 3) eV/Å³ of the structures that
+        have one.
     """
     names = ["energy", "forces"]
     names += ["stress"] if stress and bool(batch.has_stress.any()) else []
@@ -72,28 +163,68 @@ def residuals(
     stress_error = batch.stress[:0]
     if "stress" in found:
         stress_error = (batch.stress - found["stress"])[batch.has_stress]
-    return Errors(energy, batch.forces - found["forces"], stress_error)
+    return {"energy": energy, "forces": batch.forces - found["forces"], "stress": stress_error}
 
 
-def loss(errors: Errors, weights: Weights) -> Tensor:
-    """Weighted sum of mean squared errors; the stress term counts all nine components."""
-    total = weights.energy * errors.energy.square().mean()
-    total = total + weights.forces * errors.forces.square().mean()
-    if len(errors.stress):
-        total = total + weights.stress * errors.stress.square().mean()
-    return total
+def electrical_residuals(potential: Potential, batch: LabelledBatch, *, training: bool) -> Errors:
+    """Return data minus model of all labels that a batch has.
+
+    Physical over latent is the ``s = √(ε_∞/(1+χ))`` that the finished model will have, with the
+    susceptibility χ that the model has now: weights learn of it (physics §2).
+    """
+    terms = [TERMS[name] for name in batch.values]
+    needed = {name for term in terms for name in term.needs}
+    options = Options(screening_now(potential, batch), create_graph=True)
+    made = call_model(potential, batch.system, batch.pairs, None, needed, options)
+    with torch.enable_grad():
+        errors = {t.name: t.residual(made, batch) for t in terms if t.residual is not None}
+    return errors if training else {name: value.detach() for name, value in errors.items()}
+
+
+def screening_now(potential: Potential, batch: LabelledBatch) -> float | Tensor:
+    """Physical over latent multipoles, with the graph to the weights but not to the positions.
+
+    It is a constant of the finished model, so its Born charges hold no derivative of it.
+    """
+    if "i" not in potential.config["level"]:
+        return potential.screening
+    system = batch.system
+    vectors = pair_vectors(system, batch.pairs).to(potential.dtype)
+    _, readings = potential.read(system, batch.pairs, vectors)
+    terms = Terms(vectors.new_zeros(system.n_structures), readings, None, vectors)
+    chi = latent_susceptibility(system, terms)
+    epsilon = float(potential.metadata.get("epsilon_infinity", 1.0))
+    return potential.screening if chi is None else (epsilon / (1.0 + chi)).sqrt()
+
+
+def loss(errors: Errors, weights: Mapping[str, float]) -> Tensor:
+    """Weighted sum of mean squared residuals; terms without any residual have no part in it.
+
+    Parameters
+    ----------
+    errors : dict of str to Tensor
+    weights : mapping
+        Term → weight (`weights_of`).
+    """
+    parts = [weights[name] * value.square().mean() for name, value in errors.items() if len(value)]
+    return torch.stack(parts).sum()
+
+
+def weights_of(settings: NamedTuple) -> dict[str, float]:
+    """Weight of each term in `TrainingSettings`."""
+    return {name: float(getattr(settings, term.weight)) for name, term in TERMS.items()}
 
 
 class Accumulator:
     """Mean squares of residuals over many batches."""
 
     def __init__(self) -> None:
-        self.sums = {"energy": 0.0, "forces": 0.0, "stress": 0.0}
-        self.counts = {"energy": 0, "forces": 0, "stress": 0}
+        self.sums = dict.fromkeys(TERMS, 0.0)
+        self.counts = dict.fromkeys(TERMS, 0)
 
     def add(self, errors: Errors) -> None:
         """Add one batch."""
-        for key, value in errors._asdict().items():
+        for key, value in errors.items():
             detached = value.detach()
             self.sums[key] += float(detached.square().sum())
             self.counts[key] += detached.numel()

@@ -13,6 +13,10 @@ KEYS = ("epsilon_infinity", "eps_infinity", "epsilon_inf", "eps_inf", "epsinf", 
         "optical_dielectric_constant", "optical_permittivity")  # fmt: skip
 """Entries that mean the electronic permittivity, in any case, also after ``REF_`` or ``DFT_``."""
 
+STATIC_KEYS = ("epsilon_static", "eps_static", "epsilon_0", "eps_0", "static_dielectric",
+               "static_permittivity")  # fmt: skip
+"""Entries that mean the static permittivity, electrons and atoms."""
+
 VOID = 100.0
 """Å³ an atom, from which on a cell is mostly empty; liquid caesium has 120, water 10."""
 
@@ -72,10 +76,19 @@ def stated_permittivity(atoms: Atoms, where: str) -> np.ndarray | None:
     ValueError
         For anything but one number of at least 1, or a tensor with eigenvalues of at least 1.
     """
+    return _stated(atoms, where, KEYS, "ε_∞")
+
+
+def static_permittivity(atoms: Atoms, where: str) -> np.ndarray | None:
+    """Return the static permittivity (3, 3) that a structure states, or None; errors as for ε_∞."""
+    return _stated(atoms, where, STATIC_KEYS, "the static permittivity")
+
+
+def _stated(atoms: Atoms, where: str, keys: Sequence[str], what: str) -> np.ndarray | None:
     results = {} if atoms.calc is None else atoms.calc.results
     for key, value in {**results, **atoms.info}.items():
         plain = str(key).lower().removeprefix("ref_").removeprefix("dft_")
-        if plain not in KEYS or value is None:
+        if plain not in keys or value is None:
             continue
         try:
             numbers = np.asarray(value, dtype=float)
@@ -90,8 +103,8 @@ def stated_permittivity(atoms: Atoms, where: str) -> np.ndarray | None:
         lowest = np.linalg.eigvalsh(tensor + tensor.T).min() / 2 if np.isfinite(tensor).all() else 0
         if not lowest >= 0.999:
             raise ValueError(
-                f"{where}: {key} is {np.asarray(value).tolist()} but must be ε_∞: one number of at "
-                "least 1, three on the diagonal, or nine; correct or remove it"
+                f"{where}: {key} is {np.asarray(value).tolist()} but must be {what}: one number of "
+                "at least 1, three on the diagonal, or nine; correct or remove it"
             )
         return tensor
     return None

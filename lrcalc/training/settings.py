@@ -30,6 +30,9 @@ class TrainingSettings(NamedTuple):
         Peak; warmed up over the first steps, then a cosine to 1 % of it.
     energy_weight, forces_weight, stress_weight : float
         Of squared errors in eV/atom, eV/Å, eV/Å³.
+    born_weight, dipole_weight, polarizability_weight, dielectric_weight : float
+        Of squared errors of electrical labels, in the units of `lrcalc.training.loss.TERMS`; 0
+        leaves the labels aside.
     energy_boost : float
         Factor on ``energy_weight`` over the last quarter of the epochs.
     weight_decay : float
@@ -56,6 +59,10 @@ class TrainingSettings(NamedTuple):
     patience: int = 100
     seed: int = 0
     device: str = "cpu"
+    born_weight: float = 0.0
+    dipole_weight: float = 0.0
+    polarizability_weight: float = 0.0
+    dielectric_weight: float = 0.0
 
 
 class SurfaceSettings(NamedTuple):
@@ -101,6 +108,8 @@ RULES = {
     "learning_rate": POSITIVE, "cutoff": POSITIVE, "smearing": POSITIVE, "k_cutoff": POSITIVE,
     "energy_boost": POSITIVE, "max_force": POSITIVE,
     "energy_weight": NOT_NEGATIVE, "forces_weight": NOT_NEGATIVE, "stress_weight": NOT_NEGATIVE,
+    "born_weight": NOT_NEGATIVE, "dipole_weight": NOT_NEGATIVE,
+    "polarizability_weight": NOT_NEGATIVE, "dielectric_weight": NOT_NEGATIVE,
     "weight_decay": NOT_NEGATIVE,
     "ema": Rule(lambda x: 0 <= x < 1, "at least 0 and below 1"),
     "seed": Rule(lambda x: 0 <= x < 2**31, "from 0 to 2147483647"),

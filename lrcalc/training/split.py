@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from lrcalc.training.data import (
     make_frames,
     read_structures,
 )
+from lrcalc.training.electrical import describe_unused, read_labelled
 from lrcalc.training.labels import LabelKeys
 from lrcalc.training.permittivity import stated_permittivities
 from lrcalc.training.remarks import describe_labels
@@ -42,6 +43,7 @@ def read_split(
     level: str = "u",
     frames: slice = slice(None),
     max_force: float = math.inf,
+    wanted: Collection[str] = (),
 ) -> dict[str, Any]:
     """Read all files and split their frames.
 
@@ -63,16 +65,19 @@ def read_split(
         Those of each training file that are looked at; the others may be anything.
     max_force : float
         eV/Å; frames with a larger force on an atom are left out, whatever part they would be.
+    wanted : collection of str
+        Electrical labels to read (`lrcalc.training.electrical.KEYS`).
 
     Returns
     -------
     dict
-        Frames for training, validation, test; hashes of those used; warnings and notes; what the
+        Frames for training, validation, test; those of the first two that have electrical labels
+        (``labelled``, ``labelled_validation``); hashes of those used; warnings and notes; what the
         training files state of ε_∞.
     """
     split: dict[str, Any] = {
         "training": [], "validation": [], "test": [], "hashes": [], "warnings": [], "notes": [],
-        "stated": [],
+        "stated": [], "labelled": [], "labelled_validation": [],
     }  # fmt: skip
     parts: list[str] = []
     sizes: list[int] = []
@@ -94,8 +99,12 @@ def read_split(
         made = make_frames(
             structures, path, cutoff, source, allow_images=allow_images, numbers=numbers
         )
-        for atoms, frame, part in zip(structures, made, used, strict=True):
+        labelled = read_labelled(structures, path, cutoff, wanted, numbers)
+        split["notes"] += describe_unused(structures, wanted, path) if level != "sr" else []
+        for atoms, frame, part, labels in zip(structures, made, used, labelled, strict=True):
             split[part].append(frame)
+            if labels is not None and part != "test":
+                split["labelled" if part == "training" else "labelled_validation"].append(labels)
             if part != "test":
                 split["hashes"].append(structure_hash(atoms))
         outliers = describe_outliers(made, used, numbers)

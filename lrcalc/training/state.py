@@ -14,10 +14,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lrcalc.checkpoint import read_tensors, write_tensors
 from lrcalc.models.potential import Potential
-from lrcalc.training.data import Frame, frame_hash
+from lrcalc.training.data import Frame, frame_hash, labelled_hash
+from lrcalc.training.electrical import Labelled
 from lrcalc.training.settings import TrainingSettings
 
 FORMAT = "lrcalc-training-2"
+
+LATER = ("born_weight", "dipole_weight", "polarizability_weight", "dielectric_weight")
+"""Settings that older states do not have: part of a run where they are not zero."""
 
 Weights = tuple[Tensor, ...] | list[Tensor]
 """As `AveragedModel` hands them on."""
@@ -54,7 +58,11 @@ def averaged_model(potential: Potential, decay: float) -> AveragedModel:
 
 
 def identity(
-    potential: Potential, settings: TrainingSettings, train: Sequence[Frame], valid: Sequence[Frame]
+    potential: Potential,
+    settings: TrainingSettings,
+    train: Sequence[Frame],
+    valid: Sequence[Frame],
+    labelled: Sequence[Labelled] = (),
 ) -> Identity:
     """Collect what must not change in a run: model, settings, elements, frames in their order.
 
@@ -63,11 +71,16 @@ def identity(
     free = ("epochs", "patience", "device")
     run: dict[str, Any] = {
         "model": potential.config,
-        "settings": {k: v for k, v in settings._asdict().items() if k not in free},
+        "settings": {
+            k: v for k, v in settings._asdict().items() if k not in free and (v or k not in LATER)
+        },
         "elements": [chemical_symbols[z] for z in potential.species],
         "training": [frame_hash(f) for f in train],
         "validation": [frame_hash(f) for f in valid],
     }
+    if labelled:
+        run["labels"] = [labelled_hash(one) for one in labelled]
+        run["settings"]["epsilon_infinity"] = potential.metadata.get("epsilon_infinity", 1.0)
     if any(bool((f.system.total_charge != 0).any()) for f in (*train, *valid)):
         # latent total charges are the physical ones over √ε_∞: here it enters the training
         run["settings"]["epsilon_infinity"] = potential.metadata.get("epsilon_infinity", 1.0)
@@ -127,6 +140,8 @@ def differences(old: Identity, new: Identity) -> list[str]:
                 found.append(f"`{key}` was {before}, now {now}")
     if old["elements"] != new["elements"]:
         found.append(f"elements were {_list(old['elements'])}, now {_list(new['elements'])}")
+    if old.get("labels") != new.get("labels"):
+        found.append("the electrical labels differ")
     for part in ("training", "validation"):
         before, now = old[part], new[part]
         if before == now:
