@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lrcalc import Evaluator, Field, Property, from_ase, predict
-from lrcalc.neighbors import build_pairs
+from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.prediction import Options, call_model
 from lrcalc.properties import PROPERTIES
 from tests.conftest import random_potential
@@ -117,3 +117,21 @@ def test_positions_that_want_a_gradient_get_one(potential, names):
     again = predict(potential, system, properties=("energy", "forces", "born_effective_charges"))
     assert not any(value.requires_grad for value in again.values())
     torch.testing.assert_close(again["forces"], forces)
+
+
+def test_pairs_from_outside_are_checked_at_the_door(potential):
+    """Sums over neighbours rely on the order: unsorted pairs gave wrong forces, silently."""
+    system = from_ase(water_box(n=1))
+    pairs = build_pairs(system, potential.cutoff)
+    turned = Pairs(*(x.flip(0) for x in pairs))
+    with pytest.raises(ValueError, match="must be sorted.*torch.argsort"):
+        predict(potential, system, turned)
+    order = torch.argsort(turned.i, stable=True)
+    found = predict(potential, system, Pairs(*(x[order] for x in turned)))
+    expected = predict(potential, system, pairs)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-10)
+    with pytest.raises(ValueError, match="names atoms from 0 to 9.*from 0 to 2"):
+        predict(potential, system, pairs._replace(j=torch.full_like(pairs.j, 9)))
+    with pytest.raises(ValueError, match=r"must have i \(E,\)"):
+        predict(potential, system, pairs._replace(shift=pairs.shift[1:]))

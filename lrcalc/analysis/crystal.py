@@ -253,7 +253,7 @@ def solve(phonons: Phonons) -> Modes:
         matrix = phonon.dynamical_matrix
         matrix.run([0.0, 0.0, 0.0])
         dynamical = matrix.dynamical_matrix
-        labels = irreps(phonon)
+        labels, unlabelled = labels_or_reason(phonon)
     result = mode_math.solve(
         dynamical,
         cell.masses,
@@ -271,6 +271,8 @@ def solve(phonons: Phonons) -> Modes:
     )
     note = None if phonons.order_known else order_note(result, phonons.born)
     notes = [note] if note else []
+    if unlabelled and phonons.periodic:
+        notes.append(f"the modes have no symmetry labels: {unlabelled}")
     if phonons.periodic and len(cell) > 1 and molecule_positions(cell) is not None:
         # three of the softest modes turn the molecule, at whatever the box makes of that
         notes.append(
@@ -281,25 +283,38 @@ def solve(phonons: Phonons) -> Modes:
 
 
 def irreps(phonon: Any) -> list[str]:
-    """Labels of the 3N - 3 optical modes by rising wavenumber; empty if phonopy has none.
+    """Labels of the 3N - 3 optical modes by rising wavenumber; empty where there are none.
 
-    Empty too where isotopes break the symmetry, which phonopy finds from the elements alone.
+    As where isotopes break the symmetry, which phonopy finds from the elements alone.
     """
+    return labels_or_reason(phonon)[0]
+
+
+def labels_or_reason(phonon: Any) -> tuple[list[str], str]:
+    """`irreps`, and why there are none."""
     masses = np.asarray(phonon.primitive.masses)
     if not np.allclose(masses, masses[phonon.primitive_symmetry.get_map_atoms()]):
-        return []
+        return [], "isotopes break the symmetry that phonopy finds from the elements"
     try:
         found = phonon.run_irreps([0.0, 0.0, 0.0]) or phonon.irreps
-    except (RuntimeError, NotImplementedError, ValueError, AttributeError, KeyError, TypeError):
-        return []
+    except (
+        RuntimeError,
+        NotImplementedError,
+        ValueError,
+        AttributeError,
+        KeyError,
+        TypeError,
+    ) as e:
+        return [], f"phonopy finds none ({type(e).__name__}: {e})"
     # phonopy 4 prints the labels but has no public name for them.
     names = getattr(found, "_ir_labels", None)
     if names is None:
-        return []
+        group = phonon.primitive_symmetry.pointgroup_symbol
+        return [], f"phonopy has none for the point group {group}"
     labels = [""] * (3 * len(phonon.primitive))
     for group, name in zip(found.band_indices, names, strict=True):
         for index in group:
             labels[index] = name or ""
     frequencies = np.asarray(found.frequencies)
     acoustic = set(np.argsort(np.abs(frequencies))[:3].tolist())
-    return [label for index, label in enumerate(labels) if index not in acoustic]
+    return [label for index, label in enumerate(labels) if index not in acoustic], ""

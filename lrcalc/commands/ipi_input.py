@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,7 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
     With `runs_here` the model and its device have to be usable on this machine.
     """
     from lrcalc.ipi.frame_checks import card_warnings
-    from lrcalc.ipi.input_checks import find_model, pressure_remark
+    from lrcalc.ipi.input_checks import find_model
     from lrcalc.ipi.inputs import write_input
     from lrcalc.structures import read_structure
 
@@ -195,9 +196,11 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
             f"`model` {settings.model!r} does not exist in {Path.cwd()}: give the path of a model"
             " file, or the name of a bundled model (`lrcalc info`)"
         )
-    path = write_input(args.kind, atoms, args.workdir or ".", **arguments)
-    if (remark := pressure_remark(args.pressure)) is not None:
-        print(remark, file=sys.stderr)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        path = write_input(args.kind, atoms, args.workdir or ".", **arguments)
+    for remark in caught:
+        print(f"warning: {remark.message}", file=sys.stderr)
     more = has_more_frames(Path(args.structure)) if Path(args.structure).is_file() else False
     for note in (*["the last frame of the file is the start"] * more, *start.notes):
         print(f"structure: {note}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """What is refused before an input is written, so that it does not fail hours later in i-PI."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,14 +62,14 @@ def check_numbers(given: dict[str, Any]) -> None:
         raise ValueError(f"`pressure` is {given['pressure']} GPa but must be finite")
 
 
-def pressure_remark(pressure: float | None) -> str | None:
+def warn_of_pressure(pressure: float) -> None:
     """Say what a pressure in GPa is in bar where it may have been meant in MPa, the unit before."""
-    if pressure is None or abs(pressure) <= HIGH:
-        return None
-    return (
-        f"warning: `pressure` is in GPa (it was in MPa before): {pressure:g} GPa are "
-        f"{1e4 * pressure:g} bar; {pressure:g} MPa would be {1e-3 * pressure:g}"
-    )
+    if abs(pressure) > HIGH:
+        warnings.warn(
+            f"`pressure` is in GPa (it was in MPa before): {pressure:g} GPa are "
+            f"{1e4 * pressure:g} bar; {pressure:g} MPa would be {1e-3 * pressure:g}",
+            stacklevel=3,
+        )
 
 
 def check_transport(transport: Transport, sockets: int) -> None:

@@ -16,6 +16,7 @@ from lrcalc.ipi.input_checks import (
     check_numbers,
     check_transport,
     here,
+    warn_of_pressure,
 )
 from lrcalc.ipi.input_text import document, forcefield
 from lrcalc.ipi.kinds import KINDS
@@ -106,6 +107,11 @@ def write_input(
         written then.
     FileNotFoundError
         If `structure`, `restart` or a bundled model does not exist.
+
+    Warns
+    -----
+    UserWarning
+        For a pressure that may have been meant in another unit than GPa.
     """
     if kind not in KINDS:
         raise ValueError(f"`kind` is {kind!r}, but the choice is {', '.join(KINDS)}")
@@ -135,6 +141,7 @@ def write_input(
             "pressure": pressure,
         }
     )
+    warn_of_pressure(pressure)
     settings = make_settings((settings or DriverSettings())._asdict())
     outputs = check_outputs(outputs or Outputs())
     transport = transport or Transport()

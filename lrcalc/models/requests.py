@@ -92,6 +92,8 @@ def check_arguments(model: Any, system: Any, pairs: Any, field: Any, velocities:
             f"`pairs` is {type(pairs).__name__} but must be lrcalc.neighbors.Pairs(i, j, shift), "
             "or None: they are found then"
         )
+    if pairs is not None:
+        _check_pairs(pairs, len(system.positions))
     if field is not None:
         check_field(field)
     count = len(system.positions)
@@ -111,6 +113,30 @@ def check_arguments(model: Any, system: Any, pairs: Any, field: Any, velocities:
 
 WITHOUT_GHOSTS = {"quadrupole"}
 """Properties that count all atoms, see `System.owned`."""
+
+
+def _check_pairs(pairs: Pairs, count: int) -> None:
+    """Refuse pairs that are not what `Pairs` says: sums over neighbours would be silently wrong."""
+    i, j, shift = pairs
+    shapes = [tuple(x.shape) for x in pairs]
+    if i.ndim != 1 or j.shape != i.shape or shift.shape != (len(i), 3):
+        raise ValueError(f"`pairs` has shapes {shapes} but must have i (E,), j (E,), shift (E, 3)")
+    if not len(i):
+        return
+    low, high = int(torch.minimum(i, j).min()), int(torch.maximum(i, j).max())
+    if low < 0 or high >= count:
+        raise ValueError(
+            f"`pairs` names atoms from {low} to {high}, but `system` has those from 0 to "
+            f"{count - 1}"
+        )
+    falls = i[1:] < i[:-1]
+    if bool(falls.any()):
+        k = int(torch.nonzero(falls)[0])
+        raise ValueError(
+            f"`pairs.i` is {int(i[k])} and then {int(i[k + 1])} (entry {k + 1}) but must be "
+            "sorted; sort them once: order = torch.argsort(pairs.i, stable=True); "
+            "pairs = Pairs(*(x[order] for x in pairs))"
+        )
 
 
 def check_ghosts(names: set[str], pairs: Pairs | None) -> None:

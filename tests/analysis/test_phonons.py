@@ -347,3 +347,20 @@ def test_born_that_break_the_symmetry_are_refused(springs):
         ph.assemble(phonons.phonopy, born[:1], np.eye(3), only_gamma=False)
     with pytest.raises(ValueError, match="Γ only"):
         ph.band_structure(phonons._replace(only_gamma=True))
+
+
+def test_labels_that_are_missing_are_told(springs, monkeypatch):
+    """The table once lost its labels without a word, whatever phonopy stumbled over."""
+    phonons, labelled = springs
+    assert any(labelled.irreps)
+    assert "symmetry labels" not in "".join(labelled.notes)
+
+    def stumbles(*args, **kwargs):
+        raise RuntimeError("Character table not found.")
+
+    monkeypatch.setattr(type(phonons.phonopy), "run_irreps", stumbles)
+    modes = ph.solve(phonons)
+    assert not any(modes.irreps)
+    (note,) = [note for note in modes.notes if "no symmetry labels" in note]
+    assert "Character table not found" in note
+    assert note in ModeReport(phonons, modes, 5.0).table()

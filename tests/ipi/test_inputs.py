@@ -1,5 +1,6 @@
 """Inputs and structure files: what is written, and what is refused before anything is."""
 
+import contextlib
 import shutil
 from xml.etree import ElementTree
 
@@ -199,3 +200,10 @@ def test_a_model_is_found_from_the_folder_of_the_run(tmp_path, monkeypatch):
     # beside the input it stays as it was given: the folder may be moved
     path = write_input("nve", waters(), ".", settings=DriverSettings(model="m.pt"))
     assert "model: m.pt" in path.read_text()
+
+
+@pytest.mark.parametrize(("pressure", "said"), [(101.325, True), (-0.2, True), (1e-4, False)])
+def test_a_pressure_that_looks_like_mpa_is_told(tmp_path, pressure, said):
+    told = pytest.warns(UserWarning, match="in GPa.*MPa would be")
+    with told if said else contextlib.nullcontext():
+        write_input("npt", "water64", tmp_path, pressure=pressure)

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from ase.build import bulk
-from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.io import write
@@ -15,51 +13,10 @@ from lrcalc.models.card import pressure_warning
 from lrcalc.models.sign import describe_sign
 from lrcalc.training.data import make_frames, read_structures
 from lrcalc.training.labels import LabelKeys
-from lrcalc.training.permittivity import permittivity_of, stated_permittivities
-from lrcalc.training.polarizability import reference_polarizability, warn_permittivity
 from lrcalc.training.remarks import describe_labels
 from lrcalc.training.scales import describe_scales
+from tests.training.labelled_metal import REFERENCE, SMALL, copper, rename, written
 from tests.training.sets import frames_of
-
-SMALL = ["--channels", "4", "--hidden", "8", "--cutoff", "3", "--valid-every", "3", "--level", "q",
-         "--epochs", "1"]  # fmt: skip
-
-REFERENCE = ["--energy-key", "REF_energy", "--forces-key", "REF_forces"]
-
-
-def copper(n=8, strain=0.02, displacement=0.1, repeat=2):
-    """Copper of ASE's EMT: strained, displaced, or both; nothing of ours."""
-    rng = np.random.default_rng(5)
-    structures = []
-    for _ in range(n):
-        atoms = bulk("Cu", cubic=True) * (repeat, repeat, repeat)
-        change = strain * rng.normal(size=(3, 3))
-        atoms.set_cell(atoms.cell @ (np.eye(3) + 0.5 * (change + change.T)), scale_atoms=True)
-        atoms.positions += displacement * rng.normal(size=(len(atoms), 3))
-        atoms.calc = EMT()
-        labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(),
-                  "stress": atoms.get_stress()}  # fmt: skip
-        atoms.calc = SinglePointCalculator(atoms, **labels)
-        structures.append(atoms)
-    return structures
-
-
-def rename(structures, *, stress="REF_stress", kind=lambda tensor, volume: tensor):
-    """Labels as other programs name them, the stress as some tensor made of it."""
-    for atoms in structures:
-        labels = atoms.calc.results
-        atoms.info["REF_energy"] = labels["energy"]
-        atoms.arrays["REF_forces"] = labels["forces"]
-        if "stress" in labels:
-            tensor = voigt_6_to_full_3x3_stress(labels["stress"])
-            atoms.info[stress] = kind(tensor, atoms.get_volume()).ravel()
-        atoms.calc = None
-    return structures
-
-
-def written(path, structures):
-    write(path, structures, format="extxyz")
-    return str(path)
 
 
 @pytest.mark.parametrize(
@@ -341,73 +298,6 @@ def test_an_asymmetric_stress_is_refused(tmp_path):
         read_structures(path, LabelKeys(stress="REF_stress"))
 
 
-def with_permittivity(value, key="epsilon_infinity", n=6):
-    structures = frames_of("crystal", n)
-    for k, atoms in enumerate(structures):
-        atoms.info[key] = value(k) if callable(value) else value
-    return structures
-
-
-@pytest.mark.parametrize(
-    "value", [2.56, [2.5, 2.6, 2.58], np.diag([2.5, 2.6, 2.58]), np.diag([2.5, 2.6, 2.58]).ravel()]
-)
-@pytest.mark.parametrize("key", ["epsilon_infinity", "REF_dielectric_tensor", "eps_inf"])
-def test_names_and_shapes_of_permittivities(value, key):
-    stated = stated_permittivities(with_permittivity(value, key, 3), "e.xyz")
-    found = permittivity_of(stated, None, "u")
-    assert found.value == pytest.approx(2.56)
-    assert found.origin.startswith("mean of 3 frames that state it")
-    assert len(found.lines) == 1
-
-
-def test_permittivity_of_the_frames_goes_into_the_card(tmp_path, capsys):
-    path = written(tmp_path / "e.xyz", with_permittivity(np.diag([2.5, 2.6, 2.58])))
-    out = tmp_path / "m.pt"
-    assert main(["train", "--train", path, *SMALL, "--out", str(out)]) == 0
-    assert load(out).metadata["epsilon_infinity"] == pytest.approx(2.56)
-    text = capsys.readouterr().out
-    assert text.count("note: ε_∞ 2.56 is read from the frames") == 1
-    assert main(["info", str(out)]) == 0
-    (row,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("epsilon infinity")]
-    assert "2.56 (mean of 6 frames that state it" in row
-
-
-def test_permittivities_that_contradict(tmp_path, capsys):
-    path = written(tmp_path / "e.xyz", with_permittivity(lambda k: 2.5 + 0.5 * (k > 3)))
-    command = ["train", "--train", path, *SMALL, "--out", str(tmp_path / "m.pt")]
-    assert main(command) == 2
-    error = capsys.readouterr().err
-    assert "ε_∞ 2.667 (2.5 to 3)" in error
-    assert "--epsilon-infinity" in error
-    assert not (tmp_path / "m.pt").exists()
-    assert main([*command, "--epsilon-infinity", "2.5"]) == 0
-    assert "but --epsilon-infinity 2.5 goes into the card" in capsys.readouterr().out
-    path = written(tmp_path / "e.xyz", with_permittivity(0.5))
-    assert main(command) == 2
-    assert "frame 0: epsilon_infinity is 0.5 but must be ε_∞" in capsys.readouterr().err
-
-
-def test_permittivity_that_nobody_states():
-    stated = stated_permittivities(frames_of("water", 2), "w.xyz")
-    assert "neither given" in permittivity_of(stated, None, "u").lines[0]
-    assert permittivity_of(stated, None, "sr").lines == []
-    assert permittivity_of(stated, 1.78, "u")[:2] == (1.78, "given")
-    stated = stated_permittivities(frames_of("molecules", 2), "m.xyz")
-    assert permittivity_of(stated, None, "u") == (1.0, "not given", [])
-
-
-def test_polarizabilities_that_contradict():
-    (atoms,) = frames_of("crystal", 1)
-    atoms.info["REF_polarizability"] = np.eye(3).ravel()
-    atoms.info["polarizability"] = 2 * np.eye(3).ravel()
-    with pytest.raises(ValueError, match="both there and differ"):
-        reference_polarizability(atoms)
-    del atoms.info["polarizability"]
-    atoms.info["epsilon_infinity"] = 1 + 1.0 / (5.52635e-3 * atoms.get_volume())
-    assert warn_permittivity([atoms], [np.eye(3)]) is None
-    assert "state another ε_∞" in warn_permittivity([atoms], [14.4 * np.eye(3)])
-
-
 def test_the_sign_is_claimed_only_beyond_its_spread():
     assert describe_sign("O", -0.9, 0.2).startswith("O has negative mean Born charges (-0.900 ± ")
     for mean, spread in ((-0.06, 0.08), (-0.015, 0.001), (0.015, 0.05)):
@@ -436,14 +326,6 @@ def test_one_periodic_direction_is_refused_by_frame(tmp_path, capsys):
     assert main(command) == 2
     assert "frame 4 has pbc [True, False, False]" in capsys.readouterr().err
     assert main([*command, "--level", "sr"]) == 0
-
-
-def test_permittivity_of_charged_frames_belongs_to_the_run(tmp_path, capsys):
-    path = written(tmp_path / "ions.xyz", frames_of("ions", 12))
-    out = ["--out", str(tmp_path / "m.pt")]
-    assert main(["train", "--train", path, *SMALL, *out]) == 0
-    assert main(["train", "--train", path, *SMALL, *out, "--epsilon-infinity", "2"]) == 2
-    assert "`epsilon_infinity` was 1.0, now 2.0" in capsys.readouterr().err
 
 
 def test_single_atoms_and_one_frame(tmp_path, capsys):

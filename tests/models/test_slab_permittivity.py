@@ -1,0 +1,213 @@
+"""Permittivity of slabs and molecules: what answers the field outside (physics §2, §9)."""
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.io import read
+from ase.units import fs
+
+from lrcalc import Evaluator
+from lrcalc.models.card import VOLUME_PER_ATOM
+from lrcalc.training.polarizability import reference_polarizability, volume_per_atom
+from lrcalc.units import COULOMB, EPSILON_0
+from tests.conftest import random_potential
+from tests.models.permittive import PATTERN, SURFACE, ask, crystal, difference, evaluator_for
+from tests.sample_structures import water_box
+
+
+def slab_in_vacuum(n=3):
+    atoms = water_box(n=n)
+    atoms.positions -= atoms.positions.mean(0)
+    atoms.set_cell(np.array([[6.0, 0, 0], [1.4, 5.6, 0], [-0.9, 0.7, 30.0]]))
+    slab = atoms.copy()
+    slab.pbc = (True, True, False)
+    return atoms, slab
+
+
+@pytest.mark.parametrize("level", ["q", "u", "uQ"])
+def test_a_slab_is_what_constant_d_along_the_normal_makes_of_its_cell(level):
+    """D_z = ε0 E_ext and no field in the plane: energies, forces, dipoles."""
+    atoms, slab = slab_in_vacuum()
+    evaluator = evaluator_for(atoms, level)
+    square, volume = evaluator.screening**2, atoms.get_volume()
+    for outside in (0.0, 0.2):
+        displacement = ask(evaluator, atoms, "polarization")
+        displacement[2] = EPSILON_0 * outside
+        held = evaluator_for(atoms, level, electric_displacement=displacement)
+        here = ask(held, atoms, "energy", "forces", "dipole", "electric_field")
+        # the background's own energy in the field from outside, which knows no atoms
+        constant = 0.5 * volume * displacement[2] ** 2 / (EPSILON_0 * square)
+        in_field = evaluator_for(atoms, level, electric_field=(0, 0, outside))
+        there = ask(in_field, slab, "energy", "forces", "dipole")
+        difference = here["energy"] - constant - there["energy"]
+        assert difference == pytest.approx(0.0, abs=2e-6)
+        np.testing.assert_allclose(here["forces"], there["forces"], atol=2e-5)
+        inside = volume * EPSILON_0 * outside * (1 - 1 / square)
+        assert here["dipole"][2] - inside == pytest.approx(there["dipole"][2], abs=1e-6)
+    tin_foil = ask(evaluator, atoms, "energy")
+    assert abs(ask(evaluator, slab, "energy") - tin_foil) > 1e-4  # boundaries do matter
+
+
+def test_born_charges_normal_to_a_slab_are_those_of_the_field_outside():
+    atoms, slab = slab_in_vacuum()
+    evaluator = evaluator_for(atoms, "u")
+    inside, outside = (ask(evaluator, a, "born_effective_charges") for a in (atoms, slab))
+    np.testing.assert_allclose(outside[:, :2], inside[:, :2], atol=1e-9)
+    np.testing.assert_allclose(outside[:, 2], inside[:, 2] / 2.1, atol=1e-9)
+    assert np.abs(outside[:, 2]).max() > 0.1
+
+
+@pytest.mark.parametrize("normal", [0, 1, 2])
+def test_polarizability_normal_to_a_slab(normal):
+    """α_nn/(ε0 V) = 1 - 1/ε_∞ where the slab fills its cell; the plane stays as it is."""
+    atoms = water_box(n=4)
+    atoms.set_cell(np.diag(np.diag(atoms.cell)), scale_atoms=True)
+    slab = atoms.copy()
+    slab.pbc[normal] = False
+    evaluator = evaluator_for(atoms, "u" + SURFACE)
+    evaluator.potential.surface.unit *= 20
+    alpha = ask(evaluator, slab, "polarizability") / (EPSILON_0 * slab.get_volume())
+    terms = evaluator.evaluate([slab]).terms
+    whole = terms.surface[0].numpy() / (EPSILON_0 * slab.get_volume())
+    assert whole[normal, normal] > 1
+    assert alpha[normal, normal] == pytest.approx(1 - 1 / (1 + whole[normal, normal]), rel=1e-9)
+    plane = [k for k in range(3) if k != normal]
+    np.testing.assert_allclose(
+        np.delete(alpha[normal], normal),
+        np.delete(whole[normal], normal) / (1 + whole[normal, normal]), rtol=1e-9,
+    )  # fmt: skip
+    np.testing.assert_allclose(alpha[plane, plane], whole[plane, plane], rtol=0.05)
+
+
+def test_vacuum_in_the_cell_of_a_slab_does_not_count():
+    slab = water_box(n=4)
+    slab.pbc = (True, True, False)
+    evaluator = evaluator_for(slab, "u" + SURFACE)
+    found = []
+    for height in (20.0, 60.0):
+        cell = slab.cell.array.copy()
+        cell[2] = [3.0, -2.0, height]  # what is not periodic may point anywhere
+        slab.set_cell(cell)
+        found.append(ask(evaluator, slab, "polarizability"))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-9)
+    cell[2] = 0.0
+    slab.set_cell(cell)
+    np.testing.assert_allclose(ask(evaluator, slab, "polarizability"), found[0], rtol=1e-9)
+
+
+def test_charged_slabs_are_refused():
+    _, slab = slab_in_vacuum()
+    slab.info["charge"] = 1.0
+    evaluator = evaluator_for(slab, "u", allow_net_charge=True)
+    assert np.isfinite(ask(evaluator, slab, "energy"))
+    for name in ("dipole", "born_effective_charges"):
+        with pytest.raises(ValueError, match=f"a slab with a net charge of 1 e.*{name}"):
+            ask(evaluator, slab, name)
+    evaluator.electric_field = (0, 0, 0.1)
+    with pytest.raises(ValueError, match="a slab with a net charge of 1 e.*electric_field"):
+        ask(evaluator, slab, "energy")
+
+
+def test_a_surface_of_condensed_matter_answers_the_field_outside_a_molecule():
+    """Clausius and Mossotti: α = A/(1 + A/(3 ε0 v)), with Raman tensors by the square."""
+    atoms = water_box(n=1, pbc=False)
+    evaluator = evaluator_for(atoms, "u" + SURFACE, electric_field=(0.1, -0.2, 0.15))
+    evaluator.potential.metadata["polarizability"] = {VOLUME_PER_ATOM: None}
+    names = ("polarizability", "polarizability_derivative")
+    result = ask(evaluator, atoms, *names)
+    inside, slope = (result[name] for name in names)
+    evaluator.potential.metadata["polarizability"] = {VOLUME_PER_ATOM: 10.7}
+    result = ask(evaluator, atoms, *names)
+    outside, moved = (result[name] for name in names)
+    factor = np.eye(3) + inside / (3 * EPSILON_0 * 3 * 10.7)
+    np.testing.assert_allclose(outside @ factor, inside, rtol=1e-12)
+    change = np.einsum("nkab,ac,bd->nkcd", slope, np.linalg.inv(factor), np.linalg.inv(factor))
+    np.testing.assert_allclose(moved, change, atol=1e-12)
+    # one enthalpy still: dipole and force are its derivatives
+    here = ask(evaluator, atoms, "dipole", "forces")
+    pattern = PATTERN - PATTERN.mean(0)
+
+    def energy(by_field=0.0, by_pattern=0.0):
+        evaluator.electric_field = (0.1, -0.2, 0.15 + by_field)
+        shifted = atoms.copy()
+        shifted.positions += by_pattern * pattern
+        return ask(evaluator, shifted, "energy")
+
+    slope = difference(lambda h: energy(by_field=h))
+    assert here["dipole"][2] == pytest.approx(-slope, rel=1e-7)
+    slope = difference(lambda h: energy(by_pattern=h))
+    assert (here["forces"] * pattern).sum() == pytest.approx(-slope, rel=1e-6)
+
+
+def test_a_surface_that_cannot_be_turned_into_a_molecules_says_so():
+    atoms = water_box(n=1, pbc=False)
+    evaluator = evaluator_for(atoms, "u" + SURFACE)
+    evaluator.potential.metadata["polarizability"] = {"local_field": "clausius-mossotti"}
+    with pytest.warns(UserWarning, match=r"too large by up to \(ε_∞ \+ 2\)/3 = 1.37"):
+        ask(evaluator, atoms, "polarizability")
+    ask(evaluator, atoms, "polarizability")  # once is enough
+    ask(evaluator, crystal(), "polarizability")
+
+
+@pytest.mark.parametrize("charges", ["local", "atomic"])
+def test_currents_and_forces_know_the_field_that_a_slab_answers(charges):
+    """J = Σ Z v, and the field pulls with E·Z, Z those of the slab."""
+    _, slab = slab_in_vacuum()
+    potential = random_potential(slab, level="u", charges=charges, accuracy=1e-9)
+    potential.metadata["epsilon_infinity"] = 2.1
+    evaluator = Evaluator(potential, dtype="float64", asr_projection=False)
+    slab.set_velocities(np.random.default_rng(0).normal(size=(len(slab), 3)))
+    plain = ask(evaluator, slab, "current", "born_effective_charges", "forces")
+    born = plain["born_effective_charges"]
+    expected = np.einsum("nab,nb->a", born, slab.get_velocities() * fs)
+    np.testing.assert_allclose(plain["current"], expected, rtol=1e-9, atol=1e-12)
+    evaluator.electric_field = (0.05, -0.1, 0.2)
+    pull = np.einsum("a,nab->nb", evaluator.electric_field, born)
+    np.testing.assert_allclose(ask(evaluator, slab, "forces"), plain["forces"] + pull, atol=1e-9)
+
+
+@pytest.mark.shared
+def test_sio2_cut_open_answers_the_field_outside(shared):
+    """α_zz/(ε0 V) = 1 - 1/ε_∞, about 0.6 and not 1.5; Z/2.38 along the normal."""
+    whole = read(shared / "data/phonons/quartz/POSCAR")
+    slab = whole.copy()
+    slab.pbc = (True, True, False)
+    evaluator = Evaluator("SiO2", dtype="float64", asr_projection=False)
+    alpha = ask(evaluator, slab, "polarizability")[2, 2] / (EPSILON_0 * slab.get_volume())
+    assert alpha == pytest.approx(0.613, abs=0.002)
+    inside = evaluator.evaluate([slab]).terms.surface[0, 2, 2]
+    assert float(inside) / (EPSILON_0 * slab.get_volume()) == pytest.approx(1.587, abs=0.002)
+    slab.center(vacuum=8.0, axis=2)
+    boxed = slab.copy()
+    boxed.pbc = True  # the same surroundings
+    normal = ask(evaluator, slab, "born_effective_charges")[:, 2]
+    expected = ask(evaluator, boxed, "born_effective_charges")[:, 2] / 2.38
+    np.testing.assert_allclose(normal, expected, atol=1e-9)
+    assert ask(evaluator, slab, "polarizability")[2, 2] < EPSILON_0 * slab.get_volume()
+
+
+def test_alpha_of_a_water_molecule():
+    """1.63 Å³ with the liquid's local field, with a warning; 1.33 with the volume of an atom there.
+
+    10.217 Å³ is what an atom fills in the 300 frames that the surface was learned from (1.40 Å³ a
+    molecule); measured in the gas: 1.45.
+    """
+    evaluator = Evaluator("water", dtype="float64")
+    evaluator.potential.metadata["polarizability"].pop(VOLUME_PER_ATOM, None)
+    with pytest.warns(UserWarning, match="for a molecule"):
+        raw = ask(evaluator, molecule("H2O"), "polarizability").trace() / 3 * COULOMB
+    assert raw == pytest.approx(1.628, abs=0.002)
+    evaluator.potential.metadata["polarizability"][VOLUME_PER_ATOM] = 10.217
+    alpha = ask(evaluator, molecule("H2O"), "polarizability").trace() / 3 * COULOMB
+    assert alpha == pytest.approx(1.332, abs=0.003)
+
+
+def test_polarizabilities_of_slabs_are_not_learned():
+    slab = water_box(n=1)
+    slab.pbc = (True, True, False)
+    slab.info["polarizability"] = np.eye(3).ravel()
+    with pytest.raises(ValueError, match="a slab does not have along its normal"):
+        reference_polarizability(slab)
+    boxes = [water_box(n=1), water_box(n=2)]
+    assert volume_per_atom(boxes) == pytest.approx(2 * boxes[0].get_volume() / 9)
+    assert volume_per_atom([boxes[0], water_box(n=1, pbc=False)]) is None
