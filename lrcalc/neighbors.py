@@ -20,6 +20,24 @@ MARGIN = 1e-6
 """Å by which candidates are searched further: whether a pair counts is decided in one place."""
 
 
+class Known(NamedTuple):
+    """What of pairs is known without a look at them.
+
+    Attributes
+    ----------
+    most : int
+        At least as many as an atom has neighbours of one species.
+    cutoff : float
+        Å.
+    near : Tensor, shape (T,), int64
+        Rows of the pairs closer than ``cutoff``.
+    """
+
+    most: int
+    cutoff: float
+    near: Tensor
+
+
 class Pairs(NamedTuple):
     """Directed pairs ``i → j`` within the cutoff, sorted by ``i``; each pair appears both ways.
 
@@ -30,11 +48,14 @@ class Pairs(NamedTuple):
     shift : Tensor, shape (E, 3), int64
         Lattice translation of the neighbour, so that
         ``vector = positions[j] - positions[i] + shift @ cell``.
+    known : Known or None
+        Of pairs that come again and again, as in training: a GPU need not be asked.
     """
 
     i: Tensor
     j: Tensor
     shift: Tensor
+    known: Known | None = None
 
 
 def pair_vectors(system: System, pairs: Pairs) -> Tensor:
@@ -44,6 +65,15 @@ def pair_vectors(system: System, pairs: Pairs) -> Tensor:
         return vectors + pairs.shift.to(vectors.dtype) @ system.cell[0]
     shift_cell = system.cell[system.batch[pairs.i]]
     return vectors + torch.einsum("ea,eab->eb", pairs.shift.to(vectors.dtype), shift_cell)
+
+
+def rows_within(pairs: Pairs, vectors: Tensor, cutoff: float) -> Tensor:
+    """Rows (T,) of the pairs whose ``vectors`` (E, 3) are shorter than ``cutoff``, Å."""
+    if pairs.known is not None and pairs.known.cutoff == cutoff:
+        return pairs.known.near
+    with torch.no_grad():
+        near = (vectors * vectors).sum(1) < cutoff**2
+        return near.nonzero()[:, 0]
 
 
 class NeighborList:
@@ -113,8 +143,9 @@ class NeighborList:
             start = int(end)
         self._kept = kept if self.skin else []
         device = system.positions.device
-        joined = (np.concatenate(column) for column in zip(*columns, strict=True))
-        return Pairs(*(torch.from_numpy(column).to(device) for column in joined))
+        found = zip(*columns, strict=True)
+        joined = [torch.from_numpy(np.concatenate(list(x))).to(device) for x in found]
+        return Pairs(joined[0], joined[1], joined[2])
 
     def _candidates(
         self, last: _Candidates | None, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray

@@ -36,6 +36,10 @@ class System(NamedTuple):
     owned : Tensor, shape (N,), bool, or None
         Atoms whose energy counts; the others are ghosts, neighbours that another domain owns.
         None: all count.
+    host : System or None
+        The same structures in the host's memory. Whoever needs values (how many atoms of a
+        species, how large the cells are) finds them there and does not wait for a GPU. To be
+        dropped by whoever changes the structures.
     """
 
     positions: Tensor
@@ -45,6 +49,7 @@ class System(NamedTuple):
     batch: Tensor
     total_charge: Tensor
     owned: Tensor | None = None
+    host: System | None = None
 
     @property
     def n_structures(self) -> int:
@@ -61,6 +66,7 @@ class System(NamedTuple):
             self.batch.to(device),
             self.total_charge.to(device, dtype),
             None if self.owned is None else self.owned.to(device),
+            self.host,
         )
 
 

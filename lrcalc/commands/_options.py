@@ -15,6 +15,8 @@ MEANING = {
     "hidden": "width of the hidden layer",
     "epochs": "passes over the training frames",
     "batch_size": "structures per step",
+    "batch_atoms": "atoms per step, as many structures as that makes; 0: --batch-size structures",
+    "max_minutes": "stop before the epoch that would end later, to be resumed; 0: no limit",
     "learning_rate": "peak, from which it falls along a cosine",
     "energy_weight": "weight of squared errors of energies, (eV/atom)²",
     "forces_weight": "weight of squared errors of forces, (eV/Å)²",

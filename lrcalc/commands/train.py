@@ -98,8 +98,9 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.models.requests import check_device
     from lrcalc.training.afterwards import describe_model_stress
     from lrcalc.training.electrical import describe_labelled, wanted_labels
-    from lrcalc.training.fit import fit, labels_used, validate
+    from lrcalc.training.fit import fit, labels_used
     from lrcalc.training.history import describe_overfitting, read_history
+    from lrcalc.training.loop import validate
     from lrcalc.training.permittivity import permittivity_of
     from lrcalc.training.pictures import curve_picture
     from lrcalc.training.split import read_split

@@ -77,7 +77,7 @@ def choose_sum(
     ValueError
         If no permitted sum fits into memory, naming the cell.
     """
-    shape, dtype, device = _shape(geometry), geometry.cells.dtype, geometry.cells.device
+    shape, dtype, device = _shape(geometry), geometry.cells.dtype, geometry.place
     multipole, atoms = geometry.multipole, shape.atoms
     density = float(f"{atoms / (shape.structures * shape.volume):.1e}")
     waves = shape.structures * shape.volume * k_cutoff**3 / (6.0 * pi**2)

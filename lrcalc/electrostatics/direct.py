@@ -127,7 +127,7 @@ class Direct:
         top = max(geometry.multipole, geometry.derivatives)
         each = direct_bytes(layout.structures, layout.width, 1, limits[2] + 1, top, cell.dtype)
         kept = len(first) * each <= BLOCK_BYTES
-        block = PIECE_BYTES if kept and cell.device.type == "cpu" else BLOCK_BYTES
+        block = PIECE_BYTES if kept and geometry.place.type == "cpu" else BLOCK_BYTES
         plan = DirectPlan(layout, first, second, limits, height, max(1, block // each), kept)
         if not kept or geometry.cells.requires_grad:
             return plan

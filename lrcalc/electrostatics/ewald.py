@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lrcalc.electrostatics.choice import choose_sum
 from lrcalc.electrostatics.direct import Direct
 from lrcalc.electrostatics.ghosts import owned_rows, spread
+from lrcalc.electrostatics.hosted import moved, stand_in
 from lrcalc.electrostatics.kernels import Source, converged_cutoff, interaction_energy
 from lrcalc.electrostatics.mesh import Mesh
 from lrcalc.electrostatics.open import Open
@@ -181,6 +182,7 @@ class Ewald(nn.Module):
         owned: Tensor | None = None,
         with_field: bool = False,
         check: bool = True,
+        host: Geometry | None = None,
     ) -> ElectrostaticsResult:
         """Energy of a batch of structures.
 
@@ -208,6 +210,8 @@ class Ewald(nn.Module):
             them.
         check : bool
             Look for types, shapes, values and cells that make no sense (a few reductions).
+        host : Geometry or None
+            The same structures in the host's memory, to plan by without waiting for a GPU.
 
         Returns
         -------
@@ -246,7 +250,8 @@ class Ewald(nn.Module):
         if check:
             check_geometry(geometry)
             check_multipoles(multipoles, len(positions))
-        plan = self.plan(geometry, multipoles, with_field=with_field)
+        known = geometry if host is None else stand_in(host, geometry)
+        plan = self.plan(known, multipoles, with_field=with_field)
         return self.evaluate(plan, geometry.positions, geometry.cell, multipoles)
 
     def plan(
@@ -283,6 +288,8 @@ class Ewald(nn.Module):
             geometry, self.method, self._choose, self.smearing, not self.remove_self_interaction,
             self.strength,
         )  # fmt: skip
+        if geometry.place != geometry.positions.device:
+            groups = moved(groups, geometry.place)
         self._remembered = remember(geometry, groups)
         return EwaldPlan(groups, derivatives, with_field)
 

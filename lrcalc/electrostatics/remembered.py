@@ -40,7 +40,7 @@ def _key(geometry: Geometry) -> tuple[Any, ...]:
     return (
         len(positions),
         positions.dtype,
-        positions.device,
+        geometry.place,
         geometry.structures,
         geometry.multipole,
         geometry.derivatives,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from lrcalc.electrostatics.kernels import Sites, Source
@@ -40,6 +41,8 @@ class Geometry(NamedTuple):
         Highest order of the sources: 0 charges, 1 dipoles, 2 quadrupoles.
     derivatives : int
         Highest derivative of the potential that is wanted, at least 0.
+    device : torch.device or None
+        Where the plan will be used; None: where these tensors are.
     """
 
     positions: Tensor
@@ -49,6 +52,12 @@ class Geometry(NamedTuple):
     pbc: Tensor | None
     multipole: int = 0
     derivatives: int = 0
+    device: torch.device | None = None
+
+    @property
+    def place(self) -> torch.device:
+        """Where the plan will be used."""
+        return self.positions.device if self.device is None else self.device
 
     @property
     def cells(self) -> Tensor:

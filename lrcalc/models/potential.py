@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcalc.electrostatics import ElectrostaticsResult, Ewald
+from lrcalc.electrostatics.sums import Geometry
 from lrcalc.models.backbone import (
     NATIVE,
     AnyReadout,
@@ -255,6 +256,7 @@ class Potential(nn.Module):
             # structures were checked where they came in (`from_ase`); what the readout makes of
             # them is not the user's input, and rounding in it is no error
             check=False,
+            host=None if system.host is None else _geometry(system.host),
         )
         alpha = None
         if surface and self.surface is not None:
@@ -304,3 +306,8 @@ def _settings(part: nn.Module) -> dict[str, Any]:
         for name, value in vars(part).items()
         if isinstance(value, plain) and not name.startswith("_") and name != "training"
     }
+
+
+def _geometry(host: System) -> Geometry:
+    """Structures as the electrostatics plan by them."""
+    return Geometry(host.positions, host.cell, host.batch, host.n_structures, host.pbc)

@@ -19,7 +19,7 @@ from lrcalc.multipoles import (
     quadrupole_from_spherical,
     transferred_charges,
 )
-from lrcalc.neighbors import Pairs
+from lrcalc.neighbors import Pairs, rows_within
 from lrcalc.system import System, sum_by_structure
 
 FROM_OPTIONS = (
@@ -230,9 +230,7 @@ class Readout(nn.Module):
         Neutral and blind to the zero of the potential, so that it has a dipole in periodic cells
         (physics §4). Each direction of a pair carries half of what its centre asks for.
         """
-        with torch.no_grad():
-            near = (vectors * vectors).sum(1) < self.transfer_cutoff**2
-            rows = near.nonzero()[:, 0]
+        rows = rows_within(pairs, vectors, self.transfer_cutoff)
         i, j = pairs.i[rows], pairs.j[rows]
         arm = vectors.index_select(0, rows)
         distance = torch.linalg.vector_norm(arm, dim=1)
@@ -261,9 +259,7 @@ class Readout(nn.Module):
         self, emitted: Tensor, species: Tensor, pairs: Pairs, vectors: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Rows of the pair list within reach, and the charge its centre keeps of each, (T,)."""
-        with torch.no_grad():
-            near = (vectors * vectors).sum(1) < self.transfer_cutoff**2
-            rows = near.nonzero()[:, 0]
+        rows = rows_within(pairs, vectors, self.transfer_cutoff)
         i, j = pairs.i[rows], pairs.j[rows]
         distance = torch.linalg.vector_norm(vectors.index_select(0, rows), dim=1)
         learned = self.transfer_weight[species[i], species[j]]

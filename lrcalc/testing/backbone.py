@@ -225,9 +225,11 @@ def _chain(numbers: list[int], spacing: float) -> System:
 
 
 def _joined(one: System, two: System) -> System:
-    parts = [torch.cat(pair) for pair in zip(one[:6], two[:6], strict=True)]
+    positions, cell, numbers, pbc, batch, charge = (
+        torch.cat(pair) for pair in zip(one[:6], two[:6], strict=True)
+    )
     batch = torch.cat([one.batch, two.batch + one.n_structures])
-    return System(*parts)._replace(batch=batch)
+    return System(positions, cell, numbers, pbc, batch, charge)
 
 
 def _turned(features: Features, turn: Tensor) -> Features:

@@ -33,7 +33,7 @@ def stress_slope(potential: Potential, frames: Sequence[Frame], device: str) -> 
         batch = batch_to(collate([frame]), device)
         shifts = torch.zeros(1 + frame.source, dtype=torch.float64, device=device)
         errors = residuals(potential, batch, shifts, training=False, stress=True)
-        label = batch.stress[batch.has_stress]
+        label = batch.stress[batch.stress_rows]
         labels.append(label.cpu().numpy())
         made.append((label - errors["stress"]).detach().cpu().numpy())
         left += float(errors["forces"].detach().square().sum())

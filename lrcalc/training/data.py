@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 
 from lrcalc import structures as structure_files
+from lrcalc.electrostatics.hosted import moved
 from lrcalc.hashing import hash_of
 from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.structures.formats import XYZ, find, kind_of
@@ -26,6 +27,8 @@ from lrcalc.training.composition import composition_fit
 from lrcalc.training.electrical import Labelled
 from lrcalc.training.labels import LabelKeys, check_labels, take_labels
 from lrcalc.training.loss import LabelledBatch
+
+B = TypeVar("B", bound=NamedTuple)
 
 ENTRY = re.compile(r"(?:^|\s)([A-Za-z_][\w.\-]*)\s*=")
 QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'|\{[^}]*\}")
@@ -57,14 +60,27 @@ class Frame(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Several frames as one system, with their labels."""
+    """Several frames as one system, with their labels.
+
+    Attributes
+    ----------
+    system : System
+    pairs : Pairs
+    energy : Tensor, shape (S,), eV
+    forces : Tensor, shape (N, 3), eV/Å
+    stress : Tensor, shape (S, 3, 3), eV/Å³
+        Zero where there is none.
+    stress_rows : Tensor, shape (S',), int64
+        Structures that have a stress.
+    n_atoms, source : Tensor, shape (S,)
+    """
 
     system: System
     pairs: Pairs
     energy: Tensor
     forces: Tensor
     stress: Tensor
-    has_stress: Tensor
+    stress_rows: Tensor
     n_atoms: Tensor
     source: Tensor
 
@@ -238,8 +254,13 @@ def reference_energies(frames: Sequence[Frame], species: tuple[int, ...]) -> Ten
     return torch.from_numpy(composition_fit(energies, numbers, species))
 
 
-def join(structures: Sequence[tuple[System, Pairs]]) -> tuple[System, Pairs, Tensor]:
-    """Join structures, one each, into one system; with the number of atoms of each, (S,)."""
+def join(
+    structures: Sequence[tuple[System, Pairs]], pairs: Pairs | None = None
+) -> tuple[System, Pairs, Tensor]:
+    """Join structures, one each, into one system; with the number of atoms of each, (S,).
+
+    ``pairs``, if given, are theirs joined already.
+    """
     systems, lists = [s for s, _ in structures], [p for _, p in structures]
     counts = torch.tensor([len(s.numbers) for s in systems])
     offsets = torch.cumsum(counts, 0) - counts
@@ -251,11 +272,12 @@ def join(structures: Sequence[tuple[System, Pairs]]) -> tuple[System, Pairs, Ten
         torch.repeat_interleave(torch.arange(len(systems)), counts),
         torch.cat([s.total_charge for s in systems]),
     )
-    pairs = Pairs(
-        torch.cat([p.i + o for p, o in zip(lists, offsets, strict=True)]),
-        torch.cat([p.j + o for p, o in zip(lists, offsets, strict=True)]),
-        torch.cat([p.shift for p in lists]),
-    )
+    if pairs is None:
+        pairs = Pairs(
+            torch.cat([p.i + o for p, o in zip(lists, offsets, strict=True)]),
+            torch.cat([p.j + o for p, o in zip(lists, offsets, strict=True)]),
+            torch.cat([p.shift for p in lists]),
+        )
     return system, pairs, counts
 
 
@@ -279,21 +301,9 @@ def collate_labelled(structures: Sequence[Labelled]) -> LabelledBatch:
     return LabelledBatch(system, pairs, values, rows, counts, minus)
 
 
-def labelled_to(batch: LabelledBatch, device: str) -> LabelledBatch:
-    """Move a batch of electrical labels to a device."""
-    return LabelledBatch(
-        batch.system.to(device, torch.float64),
-        Pairs(*(t.to(device) for t in batch.pairs)),
-        {name: t.to(device) for name, t in batch.values.items()},
-        {name: t.to(device) for name, t in batch.rows.items()},
-        batch.n_atoms.to(device),
-        batch.minus.to(device),
-    )
-
-
-def collate(frames: Sequence[Frame]) -> Batch:
-    """Join frames into one batch."""
-    system, pairs, counts = join([(f.system, f.pairs) for f in frames])
+def collate(frames: Sequence[Frame], pairs: Pairs | None = None) -> Batch:
+    """Join frames into one batch; ``pairs``, if given, are theirs joined already."""
+    system, pairs, counts = join([(f.system, f.pairs) for f in frames], pairs)
     zero = torch.zeros(3, 3, dtype=torch.float64)
     return Batch(
         system,
@@ -301,16 +311,13 @@ def collate(frames: Sequence[Frame]) -> Batch:
         torch.tensor([f.energy for f in frames], dtype=torch.float64),
         torch.cat([f.forces for f in frames]),
         torch.stack([zero if f.stress is None else f.stress for f in frames]),
-        torch.tensor([f.stress is not None for f in frames]),
+        torch.tensor([k for k, f in enumerate(frames) if f.stress is not None], dtype=torch.int64),
         counts,
         torch.tensor([f.source for f in frames]),
     )
 
 
-def batch_to(batch: Batch, device: str) -> Batch:
-    """Move a batch to a device."""
-    return Batch(
-        batch.system.to(device, torch.float64),
-        Pairs(*(t.to(device) for t in batch.pairs)),
-        *(t.to(device) for t in batch[2:]),
-    )
+def batch_to(batch: B, device: str | torch.device) -> B:
+    """Copy a batch to a device, without waiting for it."""
+    copied: B = moved(batch, torch.device(device))
+    return copied

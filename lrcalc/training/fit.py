@@ -5,40 +5,26 @@ from __future__ import annotations
 import copy
 import math
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lrcalc.checkpoint import save
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.potential import Potential
 from lrcalc.models.sign import fix_sign
-from lrcalc.training.data import (
-    Frame,
-    batch_to,
-    check_species,
-    collate,
-    collate_labelled,
-    labelled_to,
-    reference_energies,
-)
+from lrcalc.training.batches import Batches, shuffled
+from lrcalc.training.clock import Clock
+from lrcalc.training.data import Frame, batch_to, check_species, collate, reference_energies
 from lrcalc.training.electrical import Labelled, check_labelled, wanted_labels
 from lrcalc.training.history import COLUMNS, write_history
-from lrcalc.training.loss import (
-    TERMS,
-    Accumulator,
-    electrical_residuals,
-    gradient_is_finite,
-    loss,
-    residuals,
-    weights_of,
-)
+from lrcalc.training.loop import epoch, learning_rate, validate
+from lrcalc.training.loss import TERMS, weights_of
+from lrcalc.training.ranks import ALONE, Ranks
 from lrcalc.training.settings import TrainingSettings, check_numbers
-from lrcalc.training.state import State, averaged_model, identity, resume, write_state
+from lrcalc.training.state import State, identity, make_optimizer, resume, write_state
 
 
 def fit(
@@ -54,6 +40,7 @@ def fit(
     report: Callable[[dict[str, float]], None] | None = None,
     note: Callable[[str], None] | None = None,
     restart: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Potential:
     """Train a potential and write ``output``, ``output``'s CSV and its resumable state.
 
@@ -77,6 +64,8 @@ def fit(
         Called with a line about a run that is resumed.
     restart : bool
         Ignore a state left by an earlier run.
+    ranks : Ranks
+        Processes that do this together, all with the same arguments.
 
     Returns
     -------
@@ -113,26 +102,49 @@ def fit(
     n_sources = 1 + max(f.source for f in [*train, *valid])
     if len(progress["shifts"]) != n_sources:
         progress["shifts"] = torch.zeros(n_sources, dtype=torch.float64)
-    sample = seen_sample(train, len(valid))
+    parts = [Batches(x, state.potential) for x in (train, valid, seen_sample(train, len(valid)))]
     few = labelled[:: max(1, len(labelled) // 4)][:4]
+    # of batches by atoms, each epoch has about as many as the first
+    steps = settings.epochs * len(shuffled(parts[0].sizes, settings, 0))
+    clock = Clock(settings.max_minutes)
     while progress["epoch"] < settings.epochs and progress["stale"] < settings.patience:
-        started = time.perf_counter()
-        row = _epoch(state, train, labelled, settings)
-        row |= validate(
-            state.averaged, valid, settings, progress["shifts"], labelled=labelled_valid or few
-        )
-        seen = validate(state.averaged, sample, settings, progress["shifts"], stress=False)
-        row |= {f"seen_{key}": seen[f"valid_{key}"] for key in ("energy", "forces")}
-        row["seconds"] = time.perf_counter() - started
+        if not clock.allows_another(ranks):
+            if note:
+                note(clock.told(progress["epoch"], settings.epochs))
+            break
+        row = _one_epoch(state, parts, (labelled, labelled_valid or few), steps, settings, ranks)
+        row["seconds"] = clock.lap()
         progress["epoch"] += 1
         row["epoch"] = progress["epoch"]
         progress["history"].append([float(row[c]) for c in COLUMNS])
-        _keep_best(state, row, settings, output, train)
-        write_state(state, state_path, run)
-        write_history(progress["history"], output.with_suffix(".csv"))
+        _keep_best(state, row, settings, output if ranks.rank == 0 else None, train)
+        if ranks.rank == 0:
+            write_state(state, state_path, run)
+            write_history(progress["history"], output.with_suffix(".csv"))
         if report:
             report(row)
     return best_of(state, train, settings)
+
+
+def _one_epoch(
+    state: State,
+    parts: Sequence[Batches],
+    labelled: tuple[Sequence[Labelled], Sequence[Labelled]],
+    steps: int,
+    settings: TrainingSettings,
+    ranks: Ranks,
+) -> dict[str, float]:
+    """Go through one epoch of ``steps`` in all; errors of training, validation, sampled frames."""
+    train, valid, sample = parts
+    progress = state.progress
+    plan = shuffled(train.sizes, settings, progress["epoch"])
+    peak = settings.learning_rate
+    rates = [learning_rate(progress["step"] + k, steps, peak) for k in range(len(plan))]
+    row = epoch(state, train, labelled[0], plan, rates, settings, ranks)
+    shifts = progress["shifts"]
+    row |= validate(state.averaged, valid, settings, shifts, labelled=labelled[1], ranks=ranks)
+    seen = validate(state.averaged, sample, settings, shifts, stress=False, ranks=ranks)
+    return row | {f"seen_{key}": seen[f"valid_{key}"] for key in ("energy", "forces")}
 
 
 def best_of(state: State, train: Sequence[Frame], settings: TrainingSettings) -> Potential:
@@ -180,123 +192,14 @@ def _start(
     potential.to(settings.device)
     sample = batch_to(collate(train[:: max(1, len(train) // 8)][:8]), settings.device)
     potential.calibrate(sample.system, sample.pairs)
-    average = averaged_model(potential, settings.ema)
-    optimizer = torch.optim.AdamW(
-        potential.parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        amsgrad=True,
-    )
+    averaged = copy.deepcopy(potential).requires_grad_(False)
+    optimizer = make_optimizer(potential, settings)
     progress = {
         "epoch": 0, "step": 0, "best": math.inf, "stale": 0, "history": [],
         "best_state": copy.deepcopy(potential.state_dict()), "best_errors": {},
         "shifts": torch.zeros(0, dtype=torch.float64),
     }  # fmt: skip
-    return State(potential, average, optimizer, progress)
-
-
-def _epoch(
-    state: State, train: Sequence[Frame], labelled: Sequence[Labelled], settings: TrainingSettings
-) -> dict[str, float]:
-    potential, progress = state.potential, state.progress
-    total_steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
-    late = progress["epoch"] >= 0.75 * settings.epochs
-    weights = weights_of(settings)
-    weights["energy"] *= settings.energy_boost if late else 1.0
-    labels = _labels(labelled, settings, progress["epoch"])
-    measured = Accumulator()
-    losses = []
-    by_source: dict[int, list[float]] = {}
-    shifts = progress["shifts"].to(settings.device)
-    for frames in _shuffled(train, settings, progress["epoch"]):
-        rate = learning_rate(progress["step"], total_steps, settings.learning_rate)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        batch = batch_to(collate(frames), settings.device)
-        errors = residuals(
-            potential, batch, shifts, training=True, stress=settings.stress_weight > 0
-        )
-        errors |= electrical_errors(potential, next(labels, []), settings, training=True)
-        value = loss(errors, weights)
-        state.optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        if not (math.isfinite(float(value.detach())) and gradient_is_finite(potential)):
-            raise ValueError(
-                f"the loss became {float(value.detach())} in epoch {progress['epoch'] + 1}; lower "
-                f"--learning-rate (now {settings.learning_rate:g}) or look for outliers in the "
-                "data; the last whole epoch is kept and will be resumed"
-            )
-        torch.nn.utils.clip_grad_norm_(potential.parameters(), 10.0)
-        state.optimizer.step()
-        progress["step"] += 1
-        state.average.update_parameters(potential)
-        measured.add(errors)
-        losses.append(float(value.detach()))
-        for source, error in zip(
-            batch.source.tolist(), errors["energy"].detach().tolist(), strict=True
-        ):
-            by_source.setdefault(source, []).append(error)
-    _update_shifts(progress["shifts"], by_source)
-    rmse = measured.rmse()
-    return {
-        "learning_rate": rate,
-        "loss": sum(losses) / len(losses),
-        "train_energy": rmse["energy"],
-        "train_forces": rmse["forces"],
-    }
-
-
-def _update_shifts(shifts: Tensor, by_source: dict[int, list[float]]) -> None:
-    """Take up what is left of the mean energy error of each file beyond that of the first."""
-    if 0 not in by_source:
-        return
-    first = sum(by_source[0]) / len(by_source[0])
-    for source, errors in by_source.items():
-        if source > 0:
-            shifts[source] += 0.5 * (sum(errors) / len(errors) - first)
-
-
-def learning_rate(step: int, total: int, peak: float, warmup: int = 50) -> float:
-    """Linear warm-up, then half a cosine down to 1 % of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    fraction = min(1.0, (step - warmup) / max(1, total - warmup))
-    return peak * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction)))
-
-
-def _shuffled(
-    train: Sequence[Frame], settings: TrainingSettings, epoch: int
-) -> Iterator[list[Frame]]:
-    generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch)
-    order = torch.randperm(len(train), generator=generator).tolist()
-    for start in range(0, len(order), settings.batch_size):
-        yield [train[k] for k in order[start : start + settings.batch_size]]
-
-
-def _labels(
-    labelled: Sequence[Labelled], settings: TrainingSettings, epoch: int
-) -> Iterator[list[Labelled]]:
-    """Batches of labelled structures without end, none twice before all were seen."""
-    generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch + 50_000)
-    size = min(settings.batch_size, len(labelled))
-    while labelled:
-        order = torch.randperm(len(labelled), generator=generator).tolist()
-        for start in range(0, len(order) - size + 1, size):
-            yield [labelled[k] for k in order[start : start + size]]
-
-
-def electrical_errors(
-    potential: Potential,
-    labelled: Sequence[Labelled],
-    settings: TrainingSettings,
-    *,
-    training: bool,
-) -> dict[str, Tensor]:
-    """Residuals of labelled structures; nothing where there are none."""
-    if not labelled:
-        return {}
-    batch = labelled_to(collate_labelled(labelled), settings.device)
-    return electrical_residuals(potential, batch, training=training)
+    return State(potential, averaged, optimizer, progress)
 
 
 def seen_sample(train: Sequence[Frame], n_valid: int) -> Sequence[Frame]:
@@ -308,35 +211,14 @@ def seen_sample(train: Sequence[Frame], n_valid: int) -> Sequence[Frame]:
     return [train[k * len(train) // n] for k in range(n)]
 
 
-def validate(
-    potential: Potential,
-    frames: Sequence[Frame],
-    settings: TrainingSettings,
-    shifts: Tensor,
-    *,
-    stress: bool = True,
-    labelled: Sequence[Labelled] = (),
-) -> dict[str, float]:
-    """Root mean square errors over ``frames`` (eV/atom, eV/Å, eV/Å³), and of electrical labels."""
-    measured = Accumulator()
-    for start in range(0, len(frames), settings.batch_size):
-        batch = batch_to(collate(frames[start : start + settings.batch_size]), settings.device)
-        measured.add(
-            residuals(potential, batch, shifts.to(settings.device), training=False, stress=stress)
-        )
-    for start in range(0, len(labelled), settings.batch_size):
-        chosen = labelled[start : start + settings.batch_size]
-        measured.add(electrical_errors(potential, chosen, settings, training=False))
-    return {f"valid_{key}": value for key, value in measured.rmse().items()}
-
-
 def _keep_best(
     state: State,
     row: dict[str, float],
     settings: TrainingSettings,
-    output: Path,
+    output: Path | None,
     train: Sequence[Frame],
 ) -> None:
+    """Keep the averaged weights if they validate best, and write them where ``output`` says."""
     score = (
         settings.energy_weight * settings.energy_boost * row["valid_energy"] ** 2
         + settings.forces_weight * row["valid_forces"] ** 2
@@ -358,7 +240,8 @@ def _keep_best(
         progress["best_errors"] = {
             k: v for k, v in row.items() if k.startswith("valid_") and math.isfinite(v)
         }
-        save(best_of(state, train, settings), output)
+        if output is not None:
+            save(best_of(state, train, settings), output)
     else:
         progress["stale"] += 1
 

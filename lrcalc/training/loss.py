@@ -19,6 +19,7 @@ from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs, pair_vectors
 from lrcalc.prediction import Options, Prediction, call_model, predict
 from lrcalc.system import System
+from lrcalc.training.ranks import Ranks
 from lrcalc.training.static import static_permittivity
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ TERMS = {
 def residuals(
     potential: Potential, batch: Batch, shifts: Tensor, *, training: bool, stress: bool
 ) -> Errors:
-    """Return data minus model for a batch.
+    """Return data minus model for a batch, without a look at its values.
 
     Parameters
     ----------
@@ -155,14 +156,15 @@ def residuals(
         have one.
     """
     names = ["energy", "forces"]
-    names += ["stress"] if stress and bool(batch.has_stress.any()) else []
+    names += ["stress"] if stress and len(batch.stress_rows) else []
     found = predict(
         potential, batch.system, batch.pairs, None, names, create_graph=training, check=False
     )
     energy = (batch.energy - found["energy"]) / batch.n_atoms - shifts[batch.source]
     stress_error = batch.stress[:0]
     if "stress" in found:
-        stress_error = (batch.stress - found["stress"])[batch.has_stress]
+        difference = batch.stress - found["stress"]
+        stress_error = difference.index_select(0, batch.stress_rows)
     return {"energy": energy, "forces": batch.forces - found["forces"], "stress": stress_error}
 
 
@@ -197,7 +199,9 @@ def screening_now(potential: Potential, batch: LabelledBatch) -> float | Tensor:
     return potential.screening if chi is None else (epsilon / (1.0 + chi)).sqrt()
 
 
-def loss(errors: Errors, weights: Mapping[str, float]) -> Tensor:
+def loss(
+    errors: Errors, weights: Mapping[str, float], counts: Mapping[str, Tensor] | None = None
+) -> Tensor:
     """Weighted sum of mean squared residuals; terms without any residual have no part in it.
 
     Parameters
@@ -205,9 +209,24 @@ def loss(errors: Errors, weights: Mapping[str, float]) -> Tensor:
     errors : dict of str to Tensor
     weights : mapping
         Term → weight (`weights_of`).
+    counts : mapping, optional
+        Term → over how many numbers its mean is, where these errors are but a share of them.
     """
-    parts = [weights[name] * value.square().mean() for name, value in errors.items() if len(value)]
+    parts = [
+        weights[name] * value.square().sum() / (value.numel() if counts is None else counts[name])
+        for name, value in errors.items()
+        if len(value)
+    ]
     return torch.stack(parts).sum()
+
+
+def global_counts(errors: Errors, device: torch.device, ranks: Ranks) -> dict[str, Tensor] | None:
+    """Over how many numbers the mean of each term is, with those of other ranks; None if alone."""
+    if ranks.size == 1:
+        return None
+    own = [errors[name].numel() if name in errors else 0 for name in TERMS]
+    counts = ranks.total(torch.tensor(own, dtype=torch.float64).to(device, non_blocking=True))
+    return dict(zip(TERMS, counts, strict=True))
 
 
 def weights_of(settings: NamedTuple) -> dict[str, float]:
@@ -216,29 +235,44 @@ def weights_of(settings: NamedTuple) -> dict[str, float]:
 
 
 class Accumulator:
-    """Mean squares of residuals over many batches."""
+    """Mean squares of residuals over many batches, on their device until they are asked for.
 
-    def __init__(self) -> None:
-        self.sums = dict.fromkeys(TERMS, 0.0)
-        self.counts = dict.fromkeys(TERMS, 0)
+    Parameters
+    ----------
+    n_sources : int
+        Files of which mean errors of energies are wanted.
+    device : torch.device
 
-    def add(self, errors: Errors) -> None:
-        """Add one batch."""
-        for key, value in errors.items():
-            detached = value.detach()
-            self.sums[key] += float(detached.square().sum())
-            self.counts[key] += detached.numel()
+    Attributes
+    ----------
+    by_source : Tensor, shape (2, n_sources)
+        Sum of the errors of energies of each file, eV/atom, and how many there are.
+    """
+
+    def __init__(self, n_sources: int, device: torch.device) -> None:
+        self.squares = torch.zeros(len(TERMS), dtype=torch.float64, device=device)
+        self.counts = torch.zeros(len(TERMS), dtype=torch.float64)
+        self.by_source = torch.zeros(2, n_sources, dtype=torch.float64, device=device)
+
+    @torch.no_grad()
+    def add(self, errors: Errors, source: Tensor | None = None) -> None:
+        """Add one batch; ``source`` (S,) is the file of each structure."""
+        zero = self.squares.new_zeros(())
+        parts = [errors[key].square().sum() if key in errors else zero for key in TERMS]
+        self.squares += torch.stack(parts)
+        self.counts += torch.tensor([errors[k].numel() if k in errors else 0 for k in TERMS])
+        if source is not None:
+            energy = errors["energy"].detach()
+            self.by_source.index_add_(1, source, torch.stack([energy, torch.ones_like(energy)]))
+
+    def gather(self, ranks: Ranks) -> None:
+        """Take in what other ranks have, and come to the host."""
+        parts = [self.squares, self.counts.to(self.squares.device), self.by_source.flatten()]
+        joined = ranks.total(torch.cat(parts)).cpu()
+        n = len(TERMS)
+        self.squares, self.counts, by_source = joined.split([n, n, self.by_source.numel()])
+        self.by_source = by_source.view(2, -1)
 
     def rmse(self) -> dict[str, float]:
         """Root mean square error of each quantity (NaN where there is none)."""
-        return {
-            key: (self.sums[key] / n) ** 0.5 if n else float("nan")
-            for key, n in self.counts.items()
-        }
-
-
-def gradient_is_finite(potential: torch.nn.Module) -> bool:
-    """Whether no gradient holds NaN or infinity."""
-    return all(
-        bool(torch.isfinite(p.grad).all()) for p in potential.parameters() if p.grad is not None
-    )
+        return dict(zip(TERMS, (self.squares.cpu() / self.counts).sqrt().tolist(), strict=True))

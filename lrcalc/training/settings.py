@@ -26,6 +26,8 @@ class TrainingSettings(NamedTuple):
     epochs : int
     batch_size : int
         Structures per step.
+    batch_atoms : int
+        Atoms per step, where it is not 0: as many structures as have no more together.
     learning_rate : float
         Peak; warmed up over the first steps, then a cosine to 1 % of it.
     energy_weight, forces_weight, stress_weight : float
@@ -45,10 +47,13 @@ class TrainingSettings(NamedTuple):
         Of the initial weights and of the order of the frames.
     device : str
         Torch device.
+    max_minutes : float
+        No epoch is begun that would end later; the run can be resumed. 0: no limit.
     """
 
     epochs: int = 100
     batch_size: int = 1
+    batch_atoms: int = 0
     learning_rate: float = 3e-3
     energy_weight: float = 20.0
     forces_weight: float = 1.0
@@ -59,6 +64,7 @@ class TrainingSettings(NamedTuple):
     patience: int = 100
     seed: int = 0
     device: str = "cpu"
+    max_minutes: float = 0.0
     born_weight: float = 0.0
     dipole_weight: float = 0.0
     polarizability_weight: float = 0.0
@@ -110,7 +116,7 @@ RULES = {
     "energy_weight": NOT_NEGATIVE, "forces_weight": NOT_NEGATIVE, "stress_weight": NOT_NEGATIVE,
     "born_weight": NOT_NEGATIVE, "dipole_weight": NOT_NEGATIVE,
     "polarizability_weight": NOT_NEGATIVE, "dielectric_weight": NOT_NEGATIVE,
-    "weight_decay": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE, "batch_atoms": NOT_NEGATIVE, "max_minutes": NOT_NEGATIVE,
     "ema": Rule(lambda x: 0 <= x < 1, "at least 0 and below 1"),
     "seed": Rule(lambda x: 0 <= x < 2**31, "from 0 to 2147483647"),
     "valid_every": Rule(

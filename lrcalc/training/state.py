@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from ase.data import chemical_symbols
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lrcalc.checkpoint import read_tensors, write_tensors
 from lrcalc.models.potential import Potential
@@ -20,11 +18,14 @@ from lrcalc.training.settings import TrainingSettings
 
 FORMAT = "lrcalc-training-2"
 
-LATER = ("born_weight", "dipole_weight", "polarizability_weight", "dielectric_weight")
+LATER = (
+    "batch_atoms",
+    "born_weight",
+    "dipole_weight",
+    "polarizability_weight",
+    "dielectric_weight",
+)
 """Settings that older states do not have: part of a run where they are not zero."""
-
-Weights = tuple[Tensor, ...] | list[Tensor]
-"""As `AveragedModel` hands them on."""
 
 Identity = dict[str, Any]
 """What makes a run: plain values that JSON gives back unchanged."""
@@ -34,27 +35,31 @@ class State(NamedTuple):
     """Everything a resumed run needs, updated in place."""
 
     potential: Potential
-    average: AveragedModel
+    averaged: Potential
     optimizer: torch.optim.Optimizer
     progress: dict[str, Any]
 
-    @property
-    def averaged(self) -> Potential:
-        """The potential with the averaged weights."""
-        return cast(Potential, self.average.module)
+
+@torch.no_grad()
+def average(averaged: Potential, potential: Potential, decay: float, step: int) -> None:
+    """Take step ``step``, counted from 1, into the exponential average of the weights.
+
+    It decays faster while it is young: a young average must not remember the random start.
+    """
+    now = min(decay, (1 + step) / (10 + step))
+    mean, new = ([p.data for p in model.parameters()] for model in (averaged, potential))
+    torch._foreach_lerp_(mean, new, 1.0 - now)
 
 
-def averaged_model(potential: Potential, decay: float) -> AveragedModel:
-    """Exponential average of the weights over steps, which decays faster while it is young."""
-
-    def average(mean: Weights, new: Weights, steps: Tensor | int) -> None:
-        # a young average must not remember the random start
-        now = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        get_ema_multi_avg_fn(now)(mean, new, steps)
-
-    averaged = AveragedModel(potential, multi_avg_fn=average)
-    averaged.n_averaged.fill_(1)  # else the first step would be copied
-    return averaged.requires_grad_(False)
+def make_optimizer(potential: Potential, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """AdamW with the settings of a training; on a GPU a single kernel."""
+    return torch.optim.AdamW(
+        potential.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        amsgrad=True,
+        fused=torch.device(settings.device).type == "cuda",
+    )
 
 
 def identity(
@@ -68,7 +73,7 @@ def identity(
 
     Epochs, patience and device may differ: a run may be made longer, or moved.
     """
-    free = ("epochs", "patience", "device")
+    free = ("epochs", "patience", "device", "max_minutes")
     run: dict[str, Any] = {
         "model": potential.config,
         "settings": {
@@ -124,9 +129,11 @@ def resume(state: State, path: Path, run: Identity) -> list[str]:
         raise ValueError(f"{path} was left by another run: {'; '.join(different)}; {remedy}")
     state.potential.load_state_dict(saved["potential"])
     state.averaged.load_state_dict(saved["average"])
+    fused = state.optimizer.param_groups[0]["fused"]
     state.optimizer.load_state_dict(saved["optimizer"])
+    for group in state.optimizer.param_groups:
+        group["fused"] = fused  # that of this device
     state.progress.update(saved["progress"])
-    state.average.n_averaged.fill_(1 + state.progress["step"])
     return card_changes(json.loads(saved["card"]), state.potential.metadata)
 
 

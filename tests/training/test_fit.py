@@ -17,7 +17,8 @@ from lrcalc.training.data import (
     read_structures,
     reference_energies,
 )
-from lrcalc.training.fit import fit, learning_rate, oriented
+from lrcalc.training.fit import fit, oriented
+from lrcalc.training.loop import learning_rate
 from lrcalc.training.loss import residuals
 from lrcalc.training.settings import TrainingSettings
 from tests.conftest import random_potential

@@ -78,6 +78,7 @@ class LocalBackbone(Products):
         self.n_scalars = hidden * self.layers
         self.n_channels = 2 * channels * self.layers
         self.register_buffer("species_of_number", species_table(self.species), persistent=False)
+        self._species_on_host = species_table(self.species)
         self.messages = nn.ModuleList(
             MessageRound(len(species), channels, hidden, n_basis) for _ in range(self.layers - 1)
         )
@@ -106,7 +107,8 @@ class LocalBackbone(Products):
         self, system: System, pairs: Pairs, vectors: Tensor, *, calibrate: bool
     ) -> Features:
         species = self.species_of_number[system.numbers]
-        atoms = sort_by_species(species, len(self.species))
+        host = None if system.host is None else self._species_on_host[system.host.numbers]
+        atoms = sort_by_species(species, len(self.species), host)
         edges = self._edges(atoms, pairs, vectors)
         density = self._densities(atoms, pairs, edges)
         if calibrate:
@@ -142,7 +144,8 @@ class LocalBackbone(Products):
         """Mixed neighbour densities of sorted atoms, shape (lm, N, channels)."""
         n, n_species = len(atoms.species), len(self.species)
         group = edges.centre * n_species + atoms.species[pairs.j]
-        rows = sum_outer(edges.angular, edges.radial, group, n * n_species)
+        most = None if pairs.known is None else pairs.known.most
+        rows = sum_outer(edges.angular, edges.radial, group, n * n_species, most)
         rows = rows.view(n, n_species, N_LM, self.n_basis).permute(2, 0, 1, 3).flatten(2)
         weight = self.by_component(self.density_mix * self.density_scale.T[:, :, None, None])
         parts = zip(rows.split(atoms.counts, dim=1), weight.unbind(1), strict=True)

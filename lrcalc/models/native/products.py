@@ -40,23 +40,29 @@ class SpeciesOrder(NamedTuple):
     counts: list[int]
 
 
-def sort_by_species(species: Tensor, n_species: int) -> SpeciesOrder:
-    """Sort atoms by ``species`` (N,), which counts from 0."""
-    counts = torch.bincount(species, minlength=n_species).tolist()
-    order = torch.argsort(species, stable=True)
+def sort_by_species(species: Tensor, n_species: int, host: Tensor | None = None) -> SpeciesOrder:
+    """Sort atoms by ``species`` (N,), which counts from 0; ``host`` is a copy on the host."""
+    known = species if host is None else host
+    counts = torch.bincount(known, minlength=n_species).tolist()
+    order = torch.argsort(known, stable=True)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
-    return SpeciesOrder(species, place, counts)
+    return SpeciesOrder(species, place.to(species.device, non_blocking=True), counts)
 
 
-def sum_outer(one: Tensor, two: Tensor, group: Tensor, n_groups: int) -> Tensor:
+def sum_outer(
+    one: Tensor, two: Tensor, group: Tensor, n_groups: int, seats: int | None = None
+) -> Tensor:
     """Sum of ``one ⊗ two`` over the rows of each group: (E, a), (E, b) → (n_groups, a, b).
 
-    Rows are seated group by group, as many seats for each as the largest needs, and the sum is a
-    matrix product: no outer product of any row is stored.
+    Rows are seated group by group, as many ``seats`` for each as the largest needs, and the sum
+    is a matrix product: no outer product of any row is stored.
     """
-    counts = torch.bincount(group, minlength=n_groups)
-    seats = int(counts.max())
+    if seats is None:
+        counts = torch.bincount(group, minlength=n_groups)
+        seats = int(counts.max())
+    else:  # bincount looks for the largest group
+        counts = group.new_zeros(n_groups).index_add(0, group, torch.ones_like(group))
     order = torch.argsort(group, stable=True)
     starts = torch.cumsum(counts, 0) - counts
     seat = torch.empty_like(group)
