@@ -51,10 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--level", default="u", choices=sorted(LEVELS), help="multipoles read out")
     model.add_argument(
         "--charges",
-        default="local",
-        choices=["local", "atomic"],
+        default="auto",
+        choices=["auto", "local", "atomic"],
         help="local: handed from atom to atom, so that neutral molecules stay neutral; atomic: of "
-        "each atom, neutral as a whole",
+        "each atom, neutral as a whole; auto: atomic if all training structures are open, else "
+        "local",
     )
     model.add_argument(
         "--cutoff", type=float, default=NATIVE_DEFAULTS["cutoff"], help="of neighbours, Å"
@@ -97,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, report, and write model, learning curve (CSV, PNG), parity plots and card."""
     from lrcalc.models.requests import check_device
     from lrcalc.training.afterwards import describe_model_stress
+    from lrcalc.training.charge_family import choose_charges
     from lrcalc.training.electrical import describe_labelled, wanted_labels
     from lrcalc.training.fit import fit, labels_used
     from lrcalc.training.history import describe_overfitting, read_history
@@ -123,7 +125,9 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     epsilon = permittivity_of(split["stated"], args.epsilon_infinity, args.level)
     warnings = [f"warning: {w}" for w in split["warnings"]]
-    for line in [*split["notes"], *warnings, *epsilon.lines]:
+    config["charges"], reason = choose_charges(args.charges, split["training"], args.level)
+    choice = f"charges: {config['charges']} ({reason})"
+    for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason)]:
         print(line)
     print(f"{len(split['training'])} training, {len(split['validation'])} validation, "
           f"{len(split['test'])} test frames"
@@ -131,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
     metadata = {
         "epsilon_infinity": epsilon.value,
         "epsilon_infinity_from": epsilon.origin,
+        **({"charges_from": reason} if reason else {}),
         "labels": labels_used(split["training"], settings, split["labelled"]),
         "data": [Path(f).name for f in args.train],
         "source": args.source,

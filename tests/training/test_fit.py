@@ -157,7 +157,9 @@ def test_command_trains_and_info_and_evaluate_read_it(data, tmp_path, capsys):
                "--channels", "4", "--hidden", "8", "--level", "u", "--valid-every", "3",
                "--test-every", "4", "--epsilon-infinity", "1.78", "--licence", "MIT"]  # fmt: skip
     assert main(command) == 0
-    assert "4 training, 1 validation" not in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "4 training, 1 validation" not in said.err
+    assert "\ncharges: local (some training structures are periodic" in said.out
     with out.with_suffix(".csv").open() as stream:
         table = list(csv.DictReader(stream))
     assert [int(float(row["epoch"])) for row in table] == [1, 2]
