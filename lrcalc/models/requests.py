@@ -118,7 +118,7 @@ WITHOUT_GHOSTS = {"quadrupole"}
 def _check_pairs(pairs: Pairs, count: int) -> None:
     """Refuse pairs that are not what `Pairs` says: sums over neighbours would be silently wrong."""
     i, j, shift = pairs[:3]
-    shapes = [tuple(x.shape) for x in pairs]
+    shapes = [tuple(x.shape) for x in (i, j, shift)]
     if i.ndim != 1 or j.shape != i.shape or shift.shape != (len(i), 3):
         raise ValueError(f"`pairs` has shapes {shapes} but must have i (E,), j (E,), shift (E, 3)")
     if not len(i):
