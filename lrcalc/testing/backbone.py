@@ -53,8 +53,8 @@ def check_backbone(
     """
     generator = torch.Generator().manual_seed(seed)
     model = _copy(backbone, torch.float64)
-    box = _random_system(model, 7, generator, periodic=True)
-    cluster = _random_system(model, 5, generator, periodic=False)
+    box = random_system(model.species, model.cutoff, 7, generator, periodic=True)
+    cluster = random_system(model.species, model.cutoff, 5, generator, periodic=False)
     features = _look(model, box)
     scale = max(float(x.abs().max()) for x in features if x.numel())
     if not 0 < scale < float("inf"):
@@ -74,7 +74,7 @@ def check_backbone(
     errors["permutation"] = _distance(_look(model, shuffled), _rows(features, order))
     both = zip(features, _look(model, cluster), strict=True)
     joined = Features(*(torch.cat(parts) for parts in both))
-    errors["batch"] = _distance(_look(model, _joined(box, cluster)), joined)
+    errors["batch"] = _distance(_look(model, join(box, cluster)), joined)
     lone = [_look(model, _chain([z], 1.0)) for z in model.species]
     errors["isolated"] = max(float(x.abs().sum()) for alone in lone for x in alone)
     errors["beyond"] = _distance(_look(model, box, reach=1.2), features)
@@ -186,11 +186,19 @@ def _derivatives(model: _Model, system: System, generator: torch.Generator) -> d
     }
 
 
-def _random_system(model: _Model, n: int, generator: torch.Generator, *, periodic: bool) -> System:
+def random_system(
+    species: tuple[int, ...],
+    cutoff: float,
+    n: int,
+    generator: torch.Generator,
+    *,
+    periodic: bool,
+    nearest: float = NEAREST,
+) -> System:
     """Atoms of all kinds (at most four) in a skew cell that is smaller than the cutoff's sphere."""
-    edge = max(1.1 * model.cutoff, 1.6 * NEAREST * n ** (1 / 3))
+    edge = max(1.1 * cutoff, 1.6 * nearest * n ** (1 / 3))
     cell = edge * (torch.eye(3).double() + 0.2 * torch.randn(3, 3, generator=generator).double())
-    kinds = model.species[:: max(1, len(model.species) // 4)]
+    kinds = species[:: max(1, len(species) // 4)]
     numbers = torch.tensor([kinds[k % len(kinds)] for k in range(n)])
     while True:
         positions = torch.rand(n, 3, generator=generator, dtype=torch.float64) @ cell
@@ -203,7 +211,7 @@ def _random_system(model: _Model, n: int, generator: torch.Generator, *, periodi
             torch.zeros(1, dtype=torch.float64),
         )
         try:
-            close = build_pairs(system, NEAREST)
+            close = build_pairs(system, nearest)
         except ValueError:  # on top of one another
             continue
         if not len(close.i):
@@ -224,7 +232,8 @@ def _chain(numbers: list[int], spacing: float) -> System:
     )
 
 
-def _joined(one: System, two: System) -> System:
+def join(one: System, two: System) -> System:
+    """Structures of both."""
     positions, cell, numbers, pbc, batch, charge = (
         torch.cat(pair) for pair in zip(one[:6], two[:6], strict=True)
     )
