@@ -91,12 +91,16 @@ def mean_wavenumber(
     Returns
     -------
     tuple
-        Mean and error in cm⁻¹; NaN, NaN if the area above the line is less than three of its own
-        errors, or if the mean may be anywhere in the range.
+        Mean and error in cm⁻¹; NaN, NaN if the area above the line is less than three times what
+        chance makes of a spectrum that follows the line, or if the mean may be anywhere in the
+        range. The noise of a spectrum is a share of it: where the line is at half the spectrum,
+        so is its noise.
     """
     above, moved = _above_the_line(wavenumber, value), _above_the_line(wavenumber, deviations)
     area = float(np.trapezoid(above, wavenumber))
-    noise = float(standard_error(np.trapezoid(moved, wavenumber, axis=1)))
+    part = np.divide(value - above, value, out=np.ones_like(value), where=value > 0)
+    chance = _above_the_line(wavenumber, deviations * np.clip(part, 0.0, 1.0))
+    noise = float(standard_error(np.trapezoid(chance, wavenumber, axis=1)))
     unknown = float("nan"), float("nan")
     if area <= 0.0 or area < SIGMAS * noise:
         return unknown

@@ -85,6 +85,10 @@ class InfraredSpectrum(_Infrared, AnalysisResult):
         """Integral of n·α over wavenumber (cm⁻²) and its standard error."""
         return co.integrate(self.wavenumber, self.n_alpha, self.deviations, low, high)
 
+    def within(self, low: float, high: float) -> np.ndarray:
+        """(F,) True between two wavenumbers."""
+        return np.asarray((self.wavenumber >= low) & (self.wavenumber <= high))
+
     @property
     def peaks(self) -> list[Peak]:
         """Maxima of n·α that stand out of their error bars."""
@@ -166,10 +170,11 @@ class InfraredSpectrum(_Infrared, AnalysisResult):
         label = "lrcalc ± one standard error"
         marks = [(peak.wavenumber, peak.height / 1e3) for peak in self.peaks]
         if ranges is not None:
-            named = [band.mean for band in bands(self, ranges)]
-            places = [mean for mean in named if not np.isnan(mean)]
-            heights = np.interp(places, self.wavenumber, self.n_alpha / 1e3)
-            marks = list(zip(places, heights, strict=True))
+            marks = [
+                (band.mean, float(self.n_alpha[self.within(band.low, band.high)].max()) / 1e3)
+                for band in bands(self, ranges)
+                if not np.isnan(band.mean)
+            ]
             label += "; means of bands"
         loss = self.longitudinal
         return plots.spectrum_figure(

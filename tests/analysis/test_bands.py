@@ -177,8 +177,9 @@ def test_the_picture_names_what_the_table_names(monkeypatch, tmp_path):
     figures = []
     monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure) or path)
     curve = 1e3 * (gauss(650.0, 80.0) + gauss(2100.0, 60.0, 0.1) + gauss(3400.0, 150.0, 3.0))
+    curve += 200.0
     lost = np.zeros((8, len(NU)))
-    lost[::2], lost[1::2] = 50 * gauss(2150.0, 80.0), -50 * gauss(2150.0, 80.0)
+    lost[::2], lost[1::2] = 60 * gauss(2150.0, 80.0), -60 * gauss(2150.0, 80.0)
     found = spectrum_of(curve, lost, error=0.04 * curve + 5.0)
     found.save(tmp_path / "o", ranges=WATER_BANDS)
     marks = written_beside(figures[0].axes[0])
