@@ -159,7 +159,8 @@ def model_path(name: str | os.PathLike[str]) -> Path:
     if os.sep not in text and not text.endswith(".pt"):
         if text not in bundled():
             raise FileNotFoundError(
-                f"no bundled model {text!r}; there are: {', '.join(bundled()) or 'none'}; "
+                zoo.why_not_installed(text)
+                or f"no bundled model {text!r}; there are: {', '.join(bundled()) or 'none'}; "
                 "for a file give its path (ending in .pt)"
             )
         return zoo.model_file(text)

@@ -172,6 +172,7 @@ def other_peoples_files(folder, phonons):
         frames.append(frame)
     write(folder / "frames.xyz", frames)
     write(folder / "alpha.xyz", frames)
+    shutil.copy(ROOT / "lrcalc" / "zoo" / "water.pt", folder / "quantum.pt")
     write(folder / "Cu.vasp", bulk("Cu", cubic=True))
     ions = [(0, 0, 0), (0.5, 0.5, 0.51), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
     perovskite = crystal(["Ba", "Ti", "O", "O", "O"], ions, cellpar=[4, 4, 4.02, 90, 90, 90])

@@ -68,21 +68,6 @@ def run(args: argparse.Namespace) -> int:
         restart=folder / "1-nvt" / "RESTART",
     )
     follow(free, f"2 dynamics with {' and '.join(recorded.extras)} (NVE)")
-    outputs = Outputs(properties=1, dipole=1, positions=10, checkpoint=10)
-    # `water` has seen classical nuclei only
-    beads_model = "water-quantum" if args.model == "water" else args.model
-    quantum = prepare(
-        "pimd",
-        START,
-        folder / "3-pimd",
-        steps=10,
-        beads=4,
-        timestep=0.25,
-        settings=settings._replace(model=beads_model),
-        outputs=outputs,
-    )
-    follow(quantum, "3 path integrals, 4 beads")
-
     dipoles = bead_average([folder / "2-nve" / "sim.dipole_0"]).values
     properties = read_properties(folder / "2-nve" / "sim.out").values
     volume = read_structure(START).get_volume()

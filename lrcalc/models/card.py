@@ -41,7 +41,7 @@ def nuclei_warning(name: str, card: Mapping[str, Any], beads: int) -> str | None
     return (
         f"warning: model {name!r} was trained on classical nuclei only; with {beads} beads "
         "protons go where it has seen nothing, and bonds may break. Use a model trained on "
-        "path-integral frames (bundled: water-quantum)"
+        "path-integral frames"
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from ase.constraints import FixAtoms
 from ase.io import read
 
-from lrcalc import cli
+from lrcalc import cli, load, save
 from lrcalc.commands._md_files import hold
 from lrcalc.dynamics import Simulation
 from lrcalc.trajectory import read_extxyz
@@ -278,8 +278,12 @@ def test_constant_pressure_warns_where_the_card_does(tmp_path, capsys):
     from tests.sample_structures import water_box
 
     water_box(n=3).write(tmp_path / "box.xyz")
+    model = load("water")
+    model.metadata = {"labels": ["energy", "forces"]}
+    save(model, tmp_path / "mine.pt")
+    mine = str(tmp_path / "mine.pt")
     options = [str(tmp_path / "box.xyz"), "--steps", "1", "--out", str(tmp_path / "run")]
-    assert cli.main(["md", "water-quantum", *options, "--ensemble", "npt"]) == 0
+    assert cli.main(["md", mine, *options, "--ensemble", "npt"]) == 0
     assert "not made for constant pressure: it was trained without" in capsys.readouterr().err
-    assert cli.main(["md", "water-quantum", *options, "--restart"]) == 0
+    assert cli.main(["md", mine, *options, "--restart"]) == 0
     assert "warning" not in capsys.readouterr().err

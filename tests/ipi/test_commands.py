@@ -76,7 +76,7 @@ def test_how_to_run_is_said(tmp_path, structure, capsys):
     assert f"lrcalc ipi-run {tmp_path}/input.xml" in capsys.readouterr().out
     assert main([*command, "--kind", "nve", "--transport", "inet"]) == 0
     assert "lrcalc ipi --inet --address localhost --port 31415" in capsys.readouterr().out
-    quantum = ["--kind", "te-pigs", "--model", "water-quantum", "--transport", "unix"]
+    quantum = ["--kind", "te-pigs", "--model", "water", "--transport", "unix"]
     assert main([*command, *quantum]) == 0
     out = capsys.readouterr().out
     assert "lrcalc ipi --unix --address lrcalc\n" in out

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lrcalc import load, save
 from lrcalc.cli import main
 from lrcalc.commands._ipi_options import OPTIONS
 from lrcalc.commands._naming import flag, translate
@@ -15,6 +16,9 @@ def folder(tmp_path, monkeypatch):
     waters().write(tmp_path / "water.extxyz")
     (tmp_path / "empty").touch()
     (tmp_path / "input.xml").write_text("<simulation><total_steps>3</total_steps></simulation>")
+    model = load("water")
+    model.metadata["nuclei"] = "quantum"
+    save(model, tmp_path / "quantum.pt")
     (tmp_path / "done").mkdir()
     (tmp_path / "done" / "RESTART").write_text(
         "<simulation><step>8</step><total_steps>8</total_steps></simulation>"
@@ -145,7 +149,7 @@ def test_help_says_defaults(capsys):
         ),
         (["--kind", "nvt"], []),
         (["--kind", "npt", "--ensemble", "nvt"], []),
-        (["--kind", "pimd", "--model", "water-quantum"], []),
+        (["--kind", "pimd", "--model", "quantum.pt"], []),
         (["--kind", "npt", "--model", "gone.pt"], ["'gone.pt' is not on this machine"]),
         (["--kind", "nvt", "--device", "cuda:7"], []),  # of another machine, perhaps
     ],

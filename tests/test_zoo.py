@@ -1,0 +1,61 @@
+"""What is bundled may be handed out; what may not is left out of the wheel, and said to be."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from lrcalc import bundled, load, zoo
+
+ROOT = Path(__file__).parents[1]
+FENCE = ROOT / "models-unlicensed"
+
+
+@pytest.mark.parametrize("name", zoo.UNLICENSED)
+def test_a_model_without_a_licence_is_opted_into(name, monkeypatch):
+    monkeypatch.delenv(zoo.OPT_IN, raising=False)
+    assert name not in bundled()
+    with pytest.raises(
+        FileNotFoundError, match=f"{name}' is not installed.*no licence.*{zoo.OPT_IN}"
+    ):
+        load(name)
+    assert load(FENCE / f"{name}.pt").metadata
+    monkeypatch.setenv(zoo.OPT_IN, str(FENCE))
+    assert name in bundled()
+    assert load(name).metadata == load(FENCE / f"{name}.pt").metadata
+
+
+def test_an_opt_in_that_leads_nowhere(monkeypatch, tmp_path):
+    monkeypatch.setenv(zoo.OPT_IN, str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="is not installed"):
+        load(zoo.UNLICENSED[0])
+
+
+def test_every_bundled_model_has_a_licence(monkeypatch):
+    monkeypatch.delenv(zoo.OPT_IN, raising=False)
+    for name in bundled():
+        licence = load(name).metadata["licence"]
+        assert any(known in licence for known in ("MIT", "CC BY", "CC0")), (name, licence)
+
+
+@pytest.mark.long
+def test_the_wheel_leaves_it_out(tmp_path):
+    """Built of what git knows, away from the checkout."""
+    source = tmp_path / "source"
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("no git checkout")
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "-q", "-w", str(tmp_path)]
+    subprocess.run(command, cwd=source, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    inside = {Path(name).stem for name in names if name.endswith(".pt")}
+    assert inside == set(bundled())
+    assert not [name for name in names if any(one in name for one in zoo.UNLICENSED)]
+    assert "lrcalc/zoo/water64.xyz" in names
