@@ -123,7 +123,7 @@ def test_pairs_from_outside_are_checked_at_the_door(potential):
     """Sums over neighbours rely on the order: unsorted pairs gave wrong forces, silently."""
     system = from_ase(water_box(n=1))
     pairs = build_pairs(system, potential.cutoff)
-    turned = Pairs(*(x.flip(0) for x in pairs))
+    turned = Pairs(*(x.flip(0) for x in pairs[:3]))
     with pytest.raises(ValueError, match="must be sorted.*torch.argsort"):
         predict(potential, system, turned)
     order = torch.argsort(turned.i, stable=True)
