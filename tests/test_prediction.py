@@ -127,7 +127,7 @@ def test_pairs_from_outside_are_checked_at_the_door(potential):
     with pytest.raises(ValueError, match="must be sorted.*torch.argsort"):
         predict(potential, system, turned)
     order = torch.argsort(turned.i, stable=True)
-    found = predict(potential, system, Pairs(*(x[order] for x in turned)))
+    found = predict(potential, system, Pairs(*(x[order] for x in turned[:3])))
     expected = predict(potential, system, pairs)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-10)

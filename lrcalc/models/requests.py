@@ -135,7 +135,7 @@ def _check_pairs(pairs: Pairs, count: int) -> None:
         raise ValueError(
             f"`pairs.i` is {int(i[k])} and then {int(i[k + 1])} (entry {k + 1}) but must be "
             "sorted; sort them once: order = torch.argsort(pairs.i, stable=True); "
-            "pairs = Pairs(*(x[order] for x in pairs))"
+            "pairs = Pairs(*(x[order] for x in pairs[:3]))"
         )
 
 
