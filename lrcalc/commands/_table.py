@@ -52,6 +52,11 @@ COMMANDS = {
         "teach a model the polarizability of structures for which it was computed",
         "lrcalc fit-polarizability --model water --data alpha.xyz --unit A3 --out water-raman.pt",
     ),
+    "fit-charges": Command(
+        "fit_charges",
+        "give a trained model the charges of labelled frames; energies stay consistent",
+        "lrcalc fit-charges nacl.pt --data frames.xyz --born-weight 1 -o nacl-born.pt",
+    ),
     "md": Command(
         "md",
         "molecular dynamics (NVE, NVT, NPT) at constant field, displacement or voltage",

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lrcalc.checkpoint import bundled, load, model_path
     from lrcalc.models.card import CONSTANT_PRESSURE, pressure_warning
-    from lrcalc.training.loss import TERMS
+    from lrcalc.training.loss import describe_error
     from lrcalc.zoo import structures
 
     if args.model is None:
@@ -52,12 +52,7 @@ def run(args: argparse.Namespace) -> int:
         elif key == "trained_on":
             rows["trained on"] = f"{len(value)} frames (their hashes are in the file)"
         elif key == "errors":
-            parts = []
-            for valid, error in value.items():
-                name = valid.removeprefix("valid_")
-                unit = TERMS[name].unit
-                factor, unit = (1e3, f"m{unit}") if unit.startswith("eV") else (1.0, unit)
-                parts.append(f"{name} {factor * error:.3g} {unit}".rstrip())
+            parts = [describe_error(k.removeprefix("valid_"), x) for k, x in value.items()]
             rows["validation RMSE"] = ", ".join(parts)
         elif key == "polarizability":
             rows |= surface_rows(value)

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.training.afterwards import describe_model_stress
     from lrcalc.training.charge_family import choose_charges
     from lrcalc.training.electrical import describe_labelled, wanted_labels
-    from lrcalc.training.fit import fit, labels_used
+    from lrcalc.training.fit import fit
     from lrcalc.training.history import describe_overfitting, read_history
     from lrcalc.training.loop import validate
     from lrcalc.training.permittivity import permittivity_of
@@ -136,7 +136,6 @@ def run(args: argparse.Namespace) -> int:
         "epsilon_infinity": epsilon.value,
         "epsilon_infinity_from": epsilon.origin,
         **({"charges_from": reason} if reason else {}),
-        "labels": labels_used(split["training"], settings, split["labelled"]),
         "data": [Path(f).name for f in args.train],
         "source": args.source,
         "licence": args.licence,

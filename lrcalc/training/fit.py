@@ -7,11 +7,12 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from lrcalc.checkpoint import save
+from lrcalc.hashing import hash_of
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.potential import Potential
 from lrcalc.models.sign import fix_sign
@@ -41,6 +42,8 @@ def fit(
     note: Callable[[str], None] | None = None,
     restart: bool = False,
     ranks: Ranks = ALONE,
+    start: Potential | None = None,
+    freeze: bool = False,
 ) -> Potential:
     """Train a potential and write ``output``, ``output``'s CSV and its resumable state.
 
@@ -49,7 +52,7 @@ def fit(
     train, valid : sequence of Frame
         Validation frames choose the epoch that is kept; they are not fitted.
     config : dict
-        Options of `Potential`.
+        Options of `Potential`; those of ``start`` where that is given.
     settings : TrainingSettings
     output : path-like
         Model file, ending in ``.pt``.
@@ -66,6 +69,10 @@ def fit(
         Ignore a state left by an earlier run.
     ranks : Ranks
         Processes that do this together, all with the same arguments.
+    start : Potential, optional
+        Finished model whose weights and reference energies are the first ones, instead of random.
+    freeze : bool
+        Leave the backbone as it is; only what is read out of its features is trained.
 
     Returns
     -------
@@ -87,12 +94,15 @@ def fit(
     keep_freed_memory()
     output = Path(output)
     state_path = output.with_suffix(".state.pt")
-    state = _start(train, config, settings, metadata or {})
+    metadata = {**(metadata or {}), "labels": labels_used(train, settings, labelled)}
+    state = _start(train, config, settings, metadata, start, freeze)
     check_labelled(
         state.potential, labelled, wanted_labels(settings, state.potential.config["level"])
     )
     progress = state.progress
     run = identity(state.potential, settings, train, valid, labelled)
+    if start is not None:
+        run["settings"] |= {"start": weights_hash(start), "freeze": freeze}
     if state_path.is_file() and not restart:
         changes = resume(state, state_path, run)
         _rewrite(state, output, train, settings)
@@ -165,15 +175,24 @@ def labels_used(
     return ["energy", "forces", *(["stress"] if stress else []), *electrical]
 
 
+def weights_hash(potential: Potential) -> str:
+    """Short hash of a model's weights, by which a resumed run knows what it started from."""
+    tensors = [v.detach().cpu().numpy() for v in potential.state_dict().values()]
+    return hash_of(*tensors, length=16)
+
+
 def oriented(potential: Potential, train: Sequence[Frame], device: str) -> Potential:
-    """Return a copy whose latent multipoles have the sign that chemistry expects."""
+    """Return a copy whose latent multipoles have the sign of the labels, else of chemistry."""
     potential = copy.deepcopy(potential)
     if potential.config["level"] != "sr":
         ions = [f for f in train if bool((f.system.total_charge != 0).any())]
         # one ion is enough to fix the sign, and must then be seen
         spread_out = list(train[:: max(1, len(train) // 4)])
         sample = batch_to(collate((ions[:1] + spread_out)[:4]), device)
-        potential.metadata["sign"] = fix_sign(potential, sample.system, sample.pairs)
+        labelled = bool({"born", "dipole"} & set(potential.metadata.get("labels", [])))
+        potential.metadata["sign"] = fix_sign(
+            potential, sample.system, sample.pairs, known=labelled
+        )
     return potential
 
 
@@ -182,16 +201,28 @@ def _start(
     config: dict[str, Any],
     settings: TrainingSettings,
     metadata: dict[str, Any],
+    start: Potential | None,
+    freeze: bool,
 ) -> State:
-    species = tuple(sorted({int(z) for f in train for z in f.system.numbers.tolist()}))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        potential = Potential(species, **config)
-    potential.reference_energy.copy_(reference_energies(train, species))
+    if start is None:
+        species = tuple(sorted({int(z) for f in train for z in f.system.numbers.tolist()}))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            potential = Potential(species, **config)
+        potential.reference_energy.copy_(reference_energies(train, species))
+    else:
+        potential = copy.deepcopy(start).train()
+        for frame in train:
+            potential.check_species(frame.system.numbers)
     potential.metadata |= metadata
     potential.to(settings.device)
-    sample = batch_to(collate(train[:: max(1, len(train) // 8)][:8]), settings.device)
-    potential.calibrate(sample.system, sample.pairs)
+    if start is None:
+        sample = batch_to(collate(train[:: max(1, len(train) // 8)][:8]), settings.device)
+        potential.calibrate(sample.system, sample.pairs)
+    potential.requires_grad_(True)
+    cast(torch.nn.Module, potential.backbone).requires_grad_(not freeze)
+    if potential.surface is not None:
+        potential.surface.requires_grad_(False)
     averaged = copy.deepcopy(potential).requires_grad_(False)
     optimizer = make_optimizer(potential, settings)
     progress = {

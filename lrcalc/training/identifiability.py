@@ -61,9 +61,7 @@ def long_range_part(potential: Potential, frames: Sequence[Frame], device: str) 
         leaves = strained(batch.system, stress=False)
         terms = potential(leaves.system, batch.pairs, surface=False)
         assert terms.electrostatics is not None
-        long, _ = forces_and_stress(
-            terms.electrostatics.energy.double(), leaves, retain_graph=True
-        )
+        long, _ = forces_and_stress(terms.electrostatics.energy.double(), leaves, retain_graph=True)
         whole, _ = forces_and_stress(terms.energy, leaves)
         vectors = pair_vectors(leaves.system, batch.pairs).to(potential.dtype)
         scalars = potential.backbone(leaves.system, batch.pairs, vectors).scalars

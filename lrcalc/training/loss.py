@@ -133,6 +133,13 @@ TERMS = {
 """All rows, by name; a new label is a row here and a reader in `lrcalc.training.electrical`."""
 
 
+def describe_error(name: str, value: float) -> str:
+    """Name, error and unit of a term, in words."""
+    unit = TERMS[name].unit
+    factor, unit = (1e3, f"m{unit}") if unit.startswith("eV") else (1.0, unit)
+    return f"{name} {factor * value:.3g} {unit}".rstrip()
+
+
 def residuals(
     potential: Potential, batch: Batch, shifts: Tensor, *, training: bool, stress: bool
 ) -> Errors:

@@ -44,6 +44,7 @@ def read_split(
     frames: slice = slice(None),
     max_force: float = math.inf,
     wanted: Collection[str] = (),
+    complete: Callable[[list[Atoms]], None] = lambda structures: None,
 ) -> dict[str, Any]:
     """Read all files and split their frames.
 
@@ -67,6 +68,8 @@ def read_split(
         eV/Å; frames with a larger force on an atom are left out, whatever part they would be.
     wanted : collection of str
         Electrical labels to read (`lrcalc.training.electrical.KEYS`).
+    complete : callable
+        Given the structures of a file that are looked at; may give them labels that they lack.
 
     Returns
     -------
@@ -95,6 +98,7 @@ def read_split(
             used = [u for k, u in zip(numbers, used, strict=True) if k not in strong]
             numbers = [k for k in numbers if k not in strong]
         structures = [structures[k] for k in numbers]
+        complete(structures)
         check_boundaries(structures, path, level, numbers)
         made = make_frames(
             structures, path, cutoff, source, allow_images=allow_images, numbers=numbers

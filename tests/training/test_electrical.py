@@ -15,7 +15,12 @@ from lrcalc.models.enthalpy import mean_susceptibility
 from lrcalc.neighbors import build_pairs
 from lrcalc.structures import read_structure
 from lrcalc.training.data import collate_labelled
-from lrcalc.training.electrical import KEYS, check_labelled, read_labelled
+from lrcalc.training.electrical import (
+    KEYS,
+    check_labelled,
+    describe_born_order,
+    read_labelled,
+)
 from lrcalc.training.loss import electrical_residuals, loss
 from lrcalc.units import COULOMB
 from tests.conftest import random_potential
@@ -349,6 +354,38 @@ def test_how_weights_change_the_static_permittivity(trained):
                 p -= sign * 1e-5 * way
         slope = (values[0] - values[1]) / 2e-5
         assert float((gradient * way).sum().detach()) == pytest.approx(slope, rel=1e-4)
+
+
+def test_charges_are_fitted_to_a_trained_model_and_forces_held(trained, tmp_path, capsys):
+    """Labels twice as large as what the model has; frames without energies hold its own."""
+    frames = frames_of("crystal", 4)
+    frames[0].arrays["REF_born"] = crystal(2.0).arrays["REF_born"]
+    for atoms in frames[1:]:
+        atoms.calc = None
+    write(tmp_path / "more.xyz", frames, format="extxyz")
+    done = main(["fit-charges", str(trained / "m.pt"), "--data", str(tmp_path / "more.xyz"),
+                 "--valid-every", "4", "--epochs", "6", "--learning-rate", "0.02",
+                 "--born-weight", "10", "-o", str(tmp_path / "new.pt")])  # fmt: skip
+    assert done == 0
+    out = capsys.readouterr().out
+    assert "3 frames have no energies and forces: the model's own are held" in out
+    before, after = (float(out.split(f"{x}: ")[1].split("born ")[1].split()[0])
+                     for x in ("before", "after"))  # fmt: skip
+    assert after < 0.8 * before
+    card = load(tmp_path / "new.pt").metadata
+    assert card["charges_fitted"]["model"] == "m.pt"
+    assert card["epsilon_infinity"] == 2.5
+    assert card["sign"].startswith("fixed by electrical labels: Cl has negative")
+    assert main(["fit-charges", str(trained / "m.pt"), "--data", str(tmp_path / "more.xyz"),
+                 "-o", str(trained / "m.pt")]) == 2  # fmt: skip
+
+
+def test_transposed_labels_are_told_by_a_model_that_learned_from_energies():
+    atoms = water_box(n=3)
+    born = labelled(atoms, model_of(atoms), ["born"]).arrays["REF_born"].reshape(-1, 3, 3)
+    right = torch.from_numpy(born)
+    assert describe_born_order(right, right) is None
+    assert "only when transposed" in describe_born_order(right, right.transpose(1, 2))
 
 
 def test_an_isolated_atom_has_no_dipole_to_check():

@@ -1,0 +1,178 @@
+"""`lrcalc fit-charges`: give a trained model the charges that electrical labels state."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrcalc import __version__
+from lrcalc.commands import _options
+from lrcalc.progress import progress_bar
+from lrcalc.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from lrcalc.models.potential import Potential
+    from lrcalc.training.electrical import Labelled
+
+WEIGHTS = ("born_weight", "dipole_weight", "polarizability_weight", "dielectric_weight")
+DEFAULTS = TrainingSettings(epochs=30, learning_rate=1e-3, born_weight=1.0)
+OPTIONS = ("epochs", "batch_size", "learning_rate", "energy_weight", "forces_weight",
+           "stress_weight", *WEIGHTS, "weight_decay", "ema", "patience", "seed",
+           "device")  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("model", help="bundled name or model file; stays as it is")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="F",
+        help="extended xyz, some frame of which has an electrical label (REF_born, REF_dipole, "
+        "REF_polarizability, epsilon_static); energies and forces where frames have none are the "
+        "model's own",
+    )
+    _options.add_split_arguments(parser, 10)
+    _options.add_label_arguments(parser)
+    parser.add_argument("--frames", default=":", metavar="INDEX", help="frames of each file to use")
+    parser.add_argument(
+        "--epsilon-infinity",
+        type=float,
+        help="electronic permittivity of the material (default: the card's, else the frames')",
+    )
+    _options.add_fit_arguments(parser, DEFAULTS, *OPTIONS)
+    parser.add_argument("-o", "--out", required=True, metavar="NEW.pt", help="model file to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit charges and energies together, report errors before and after, write the model."""
+    from lrcalc.checkpoint import load
+    from lrcalc.models.requests import check_device
+    from lrcalc.training.electrical import describe_labelled, wanted_labels
+    from lrcalc.training.fit import fit
+    from lrcalc.training.split import read_split
+
+    check_device(args.device)
+    output = _options.check_options(args)
+    if output.resolve() == Path(args.model).resolve():
+        raise ValueError(f"`--out` is {args.out!r}, the model itself; give another name")
+    start = load(args.model)
+    settings = TrainingSettings(**{name: getattr(args, name) for name in OPTIONS})
+    own = Own(start, args.device)
+    split = read_split(
+        args.data, [], start.cutoff, args.valid_every, args.test_every, allow_images=True,
+        keys=_options.label_keys(args), level=start.config["level"],
+        frames=_options.frames_of(args.frames), complete=own.complete,
+        wanted=wanted_labels(settings, start.config["level"]),
+    )  # fmt: skip
+    card = card_of(args, start, split)
+    start.metadata |= card
+    for line in [*split["notes"], *[f"warning: {w}" for w in split["warnings"]], *own.lines()]:
+        print(line)
+    print(f"{len(split['training'])} training, {len(split['validation'])} validation frames"
+          f"{describe_labelled(split['labelled'])}")  # fmt: skip
+    for line in order_of(start, split["labelled"]):
+        print(f"warning: {line}")
+    print(f"before: {told(start, split, settings)}")
+    with progress_bar(settings.epochs, unit="epoch") as bar:
+
+        def report(row: dict[str, float]) -> None:
+            bar.update(int(row["epoch"]) - bar.n)
+            bar.set_postfix_str(f"F {1e3 * row['valid_forces']:.1f} meV/Å")
+
+        best = fit(
+            split["training"], split["validation"], start.config, settings, output, start=start,
+            labelled=split["labelled"], labelled_valid=split["labelled_validation"],
+            metadata=card, report=report, note=bar.write,
+        )  # fmt: skip
+    print(f"after:  {told(best, split, settings)}")
+    print(f"wrote {output} ({output.stat().st_size / 1e3:.0f} kB)")
+    return 0
+
+
+class Own:
+    """Gives frames without energy and forces the model's own, to hold what it knows."""
+
+    def __init__(self, model: Potential, device: str) -> None:
+        self.model, self.device, self.count = model, device, 0
+
+    def complete(self, structures: list[Atoms]) -> None:
+        """Label the structures that have neither energy nor forces, in place."""
+        from ase.calculators.singlepoint import SinglePointCalculator
+        from ase.stress import full_3x3_to_voigt_6_stress
+
+        from lrcalc.evaluator import Evaluator
+        from lrcalc.training.labels import has_label
+
+        evaluator = Evaluator(self.model, device=self.device)
+        stress = any(has_label(atoms, "stress") for atoms in structures)
+        for atoms in structures:
+            if not (has_label(atoms, "energy") or has_label(atoms, "forces")):
+                more = ["stress"] * (stress and bool(atoms.pbc.all()))
+                (result,) = evaluator([atoms], ["energy", "forces", *more])
+                if more:  # ASE keeps six numbers
+                    result["stress"] = full_3x3_to_voigt_6_stress(result["stress"])
+                atoms.calc = SinglePointCalculator(atoms, **result)
+                self.count += 1
+
+    def lines(self) -> list[str]:
+        """Say for how many frames that was."""
+        return [
+            f"note: {self.count} frames have no energies and forces: the model's own are held"
+        ] * bool(self.count)
+
+
+def card_of(args: argparse.Namespace, start: Potential, split: dict[str, Any]) -> dict[str, Any]:
+    """Card of the new model: the old one's, ε_∞ as given or stated, and what was fitted to."""
+    from lrcalc.training.permittivity import permittivity_of
+
+    old = dict(start.metadata)
+    known = "epsilon_infinity" in old and old.get("epsilon_infinity_from") != "not given"
+    if args.epsilon_infinity is None and known:
+        epsilon = {"epsilon_infinity": old["epsilon_infinity"]}
+    else:
+        found = permittivity_of(split["stated"], args.epsilon_infinity, start.config["level"])
+        epsilon = {"epsilon_infinity": found.value, "epsilon_infinity_from": found.origin}
+        split["notes"] += found.lines
+    names = [Path(f).name for f in args.data]
+    trained = dict.fromkeys([*old.get("trained_on", []), *split["hashes"]])
+    return {
+        **{k: v for k, v in old.items() if k not in ("errors", "susceptibility")},
+        **epsilon,
+        "data": list(dict.fromkeys([*old.get("data", []), *names])),
+        "trained_on": list(trained),
+        "charges_fitted": {"model": Path(args.model).name, "data": names, "lrcalc": __version__},
+    }
+
+
+def order_of(model: Potential, labelled: list[Labelled]) -> list[str]:
+    """Say whether Born labels look transposed to the model, which energies have taught."""
+    from lrcalc.prediction import predict
+    from lrcalc.training.electrical import describe_born_order
+
+    for one in labelled:
+        if "born" in one.labels:
+            name = "born_effective_charges"
+            born = predict(model, one.system, one.pairs, None, [name], check=False)[name]
+            line = describe_born_order(born, one.labels["born"])
+            return [line] if line else []
+    return []
+
+
+def told(model: Potential, split: dict[str, Any], settings: TrainingSettings) -> str:
+    """Errors on the validation frames, and on the labels, in words."""
+    import torch
+
+    from lrcalc.training.loop import validate
+    from lrcalc.training.loss import TERMS, describe_error
+
+    shifts = torch.zeros(1 + max(f.source for f in split["validation"]), dtype=torch.float64)
+    labelled = split["labelled_validation"] or split["labelled"]
+    errors = validate(model, split["validation"], settings, shifts, labelled=labelled)
+    return ", ".join(
+        describe_error(name, value) for name in TERMS if (value := errors[f"valid_{name}"]) == value
+    )
