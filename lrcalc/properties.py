@@ -152,6 +152,12 @@ def _quadrupole(prediction: Prediction) -> Any:
     return prediction.screening * lattice_quadrupole(prediction.system, prediction.terms)
 
 
+def _bec_as_published(prediction: Prediction) -> Any:
+    from lrcalc.models.as_published import bec_as_published
+
+    return bec_as_published(prediction)
+
+
 MOMENTS = ("charges", "moments")
 RESPONSE = (*MOMENTS, "response", "linear response")
 
@@ -174,6 +180,8 @@ for _row in (
     Property("electric_field", "V/Å", False, (3,), (), lambda c: c.electric_field),
     Property("dielectric_tensor", "", False, (3, 3), (*MOMENTS, "linear response", "periodic"),
              lambda c: c.dielectric_tensor),
+    Property("bec_as_published", "e", True, (3, 3), ("charges", "gradient"), _bec_as_published,
+             extra=""),
     Property("quadrupole", "e Å²", False, (3, 3), (*MOMENTS, "open"), _quadrupole),
 ):  # fmt: skip
     register(_row)

@@ -47,6 +47,11 @@ COMMANDS = {
         "train a potential on energies, forces and stresses of an extended xyz file",
         "lrcalc train --train water.xyz --level u --epochs 100 --out water.pt",
     ),
+    "convert": Command(
+        "convert",
+        "make a model file of a pickled MACE or MACE-LES model, read without their packages",
+        "lrcalc convert WATER.model --trust-pickle --epsilon-infinity 1.78 -o water-les.pt",
+    ),
     "fit-polarizability": Command(
         "fit_polarizability",
         "teach a model the polarizability of structures for which it was computed",

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from lrcalc.models.options import MACE_DEFAULTS, NATIVE_DEFAULTS
+from lrcalc.models.options import (
+    MACE_DEFAULTS,
+    MACE_MODEL,
+    MACE_MODEL_DEFAULTS,
+    NATIVE_DEFAULTS,
+)
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
 
@@ -216,3 +221,10 @@ def _remedy(extra: str | None) -> str:
 
 register_backbone(NATIVE, "lrcalc.models.native.local:LocalBackbone", NATIVE_DEFAULTS)
 register_backbone("mace", "lrcalc.models.adapters.mace:build", MACE_DEFAULTS, extra="mace")
+register_backbone(
+    MACE_MODEL,
+    "lrcalc.models.adapters.mace_model:build",
+    MACE_MODEL_DEFAULTS,
+    extra="mace",
+    readout="lrcalc.models.adapters.mace_model:build_readout",
+)

@@ -14,6 +14,7 @@ from torch import Tensor
 from lrcalc.derivatives import jacobian
 from lrcalc.models.explicit_images import image_lever
 from lrcalc.models.potential import Potential
+from lrcalc.models.rounds import has_rounds, round_lever
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, sum_by_structure
@@ -47,10 +48,12 @@ def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool 
     parts = _moments(system, terms, positions)
     transfers = terms.readout.transfers
     if transfers is None:
-        charge = terms.readout.moving_charge.double()
-        if coupled:
-            charge = charge * is_exact(system, terms)[system.batch]
-        parts = parts + charge[:, None] * positions
+        exact = is_exact(system, terms)
+        if not coupled or bool(exact.any()):  # else nothing would be differentiated in vain
+            charge = terms.readout.moving_charge.double()
+            if coupled:
+                charge = charge * exact[system.batch]
+            parts = parts + charge[:, None] * positions
     else:
         parts = parts + transfers.species_charge.double()[:, None] * positions
         # the centre gains `amount`, the neighbour loses it: the dipole points from j to i
@@ -130,6 +133,8 @@ def gradient_born(dipole: Tensor, positions: Tensor, *, create_graph: bool = Fal
     create_graph : bool
         The result can be differentiated, as in training.
     """
+    if not dipole.requires_grad:  # charges without a dipole, and nothing else
+        return dipole.new_zeros((*positions.shape, 3))
     rows = jacobian(dipole.sum(0), positions, retain_graph=True, create_graph=create_graph)
     return rows.transpose(0, 1)  # (field, atom, displacement) → (atom, field, displacement)
 
@@ -165,7 +170,9 @@ def lever_born(
     periodic = (~is_exact(system, terms)).double()[system.batch]
     charge = terms.readout.moving_charge.double()
     own = charge[:, None, None] * torch.eye(3, dtype=torch.float64, device=charge.device)
-    if potential.backbone.layers > 1:
+    if has_rounds(potential.backbone) and not create_graph:
+        born = own + round_lever(potential, system, pairs, terms.vectors)
+    elif potential.backbone.layers > 1:
         born = own + image_lever(potential, system, create_graph=create_graph)
     else:
         (response,) = torch.autograd.grad(

@@ -78,6 +78,26 @@ MACE_DEFAULTS: dict[str, Any] = {
 ``subtract_isolated``: take off what an atom alone has, so that its features are zero.
 """
 
+MACE_MODEL = "mace-model"
+"""Name of the backbone that is a whole MACE or MACE-LES model, with its own readouts."""
+
+MACE_MODEL_DEFAULTS: dict[str, Any] = {
+    **MACE_DEFAULTS,
+    "subtract_isolated": False,
+    "couplings": None,
+    "readout_hidden": [0, 16],
+    "readout_bias": False,
+    "repulsion": None,
+}
+"""Settings of MACE's layers, and of the readouts that came with them.
+
+``couplings``: where features are scalars alone, the number of invariant products of each layer;
+they are then evaluated by `lrcalc.models.adapters.mace_scalars`, without mace-torch. None: by it.
+``readout_hidden``: of each layer the width of its readouts' hidden layer, 0 for linear ones, None
+for none; ``readout_bias``: they have biases and a second hidden layer; ``repulsion``: power of the
+polynomial that ends a ZBL repulsion, None for none.
+"""
+
 
 def complete_config(settings: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """Return all options: those of ``config`` over the defaults of the backbone and `DEFAULTS`.

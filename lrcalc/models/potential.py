@@ -269,10 +269,15 @@ class Potential(nn.Module):
     def read(self, system: System, pairs: Pairs, vectors: Tensor) -> tuple[Features, Readings]:
         """Features of the backbone and what is read out of them, from the pair vectors (E, 3)."""
         features = self.backbone(system, pairs, vectors)
+        return features, self.interpret(features, system, pairs, vectors)
+
+    def interpret(
+        self, features: Features, system: System, pairs: Pairs, vectors: Tensor
+    ) -> Readings:
+        """Read out features."""
         latent = system._replace(total_charge=system.total_charge / charge_screening(self.metadata))
         species = self.species_of_number[system.numbers]
-        readings: Readings = self.readout(features, species, latent, pairs, vectors)
-        return features, readings
+        return self.readout(features, species, latent, pairs, vectors)
 
     def calibrate(self, system: System, pairs: Pairs) -> None:
         """Let the backbone bring its features near 1 on this batch, if it knows how to."""
