@@ -172,6 +172,9 @@ class Readout(nn.Module):
             self.species_charge = nn.Parameter(torch.zeros(n_species))
             n_basis = 6
             self.n_transfer_basis = n_basis
+            if transfer_hops > 1:  # all channels arrive: start with charges as large as atomic ones
+                with torch.no_grad():
+                    self.weight[:, 1 : 1 + transfer_channels] /= math.sqrt(transfer_channels)
             decay = torch.linspace(transfer_decay[0], transfer_decay[1], transfer_channels)
             self.register_buffer("transfer_decay", decay, persistent=False)
             self.transfer_weight = nn.Parameter(
