@@ -81,9 +81,12 @@ def handed_out(emitted: Tensor, weight: Tensor, i: Tensor, j: Tensor, hops: int)
     total = weight.new_zeros(emitted.shape).index_add(0, i, weight) + FREE_WEIGHT
     share = weight / total.index_select(0, i)
     gone = 1.0 - FREE_WEIGHT / total
-    amount = torch.zeros_like(share)
-    for multiple in hop_multiples(hops):
-        moved = multiple * (share * emitted.index_select(0, i))
-        amount = amount + moved
-        emitted = (emitted - multiple * gone * emitted).index_add(0, j, moved)
-    return amount.sum(1)
+    first, *later = hop_multiples(hops)
+    given = handed = first * emitted
+    for multiple in later:
+        arrived = share * given.index_select(0, i)
+        emitted = (emitted - gone * given).index_add(0, j, arrived)
+        given = multiple * emitted
+        handed = handed + given
+    # shares are the same in every hop, so what goes over a pair is summed at its atom
+    return (share * handed.index_select(0, i)).sum(1)
