@@ -29,6 +29,24 @@ ENTRY_POINTS = "lrcalc.backbones"
 """Group in which other packages announce a module that registers the backbone of that name."""
 
 
+class Heard(NamedTuple):
+    """What atoms had to say, and who heard it: one place where features pass to the neighbours.
+
+    Attributes
+    ----------
+    said : Tensor, shape (M, ...)
+        Features of atoms, perhaps in another order or with more rows.
+    speaker : Tensor, shape (E,), int64
+        Row of ``said`` that is heard over each pair: its neighbour's.
+    heard : Tensor, shape (E, ...)
+        ``said[speaker]``, the very tensor that is used from there on.
+    """
+
+    said: Tensor
+    speaker: Tensor
+    heard: Tensor
+
+
 class Features(NamedTuple):
     """What a backbone says about each of N atoms.
 
@@ -40,11 +58,16 @@ class Features(NamedTuple):
         Polar vectors (1o), Cartesian order x, y, z.
     tensors : Tensor, shape (N, C, 5)
         ℓ = 2 even tensors in e3nn's order.
+    heard : tuple of Heard, optional
+        With several rounds: all places where what atoms have heard themselves passes on, with
+        which Born charges of atomic charges in periodic cells cost a few backward passes
+        (`lrcalc.models.levers`). Without them images are made explicit, which is slower.
     """
 
     scalars: Tensor
     vectors: Tensor
     tensors: Tensor
+    heard: tuple[Heard, ...] = ()
 
 
 class Backbone(Protocol):

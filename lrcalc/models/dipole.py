@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lrcalc.derivatives import jacobian
 from lrcalc.models.explicit_images import image_lever
+from lrcalc.models.levers import edge_levers
 from lrcalc.models.potential import Potential
-from lrcalc.models.rounds import has_rounds, round_lever
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, sum_by_structure
@@ -158,10 +158,10 @@ def lever_born(
 ) -> Tensor | None:
     """Born charges of atomic charges in periodic structures (N, 3, 3), e; None if there are none.
 
-    ``q_i 1 + Σ_e (r_centre - r_i)_e ⊗ ∂q_centre/∂d_e``: one backward pass, because each edge
-    belongs to one centre. With several rounds of messages it does not, and images are made
-    explicit (`image_lever`). Charges before they are made neutral: the counter-charge of a local
-    change appears everywhere and has no lever. With ``create_graph`` the result can be
+    ``q_i 1 + Σ_j (r_j - r_i) ⊗ ∂q_j/∂r_i``, along the edges that messages took (`edge_levers`); of
+    backbones with several rounds that do not say which, with images made explicit (`image_lever`).
+    Charges before they are made neutral: the counter-charge of a local change appears everywhere
+    and has no lever. With ``create_graph`` the result can be
     differentiated with respect to the weights, as in training.
     """
     bare = terms.readout.bare_charge
@@ -170,19 +170,11 @@ def lever_born(
     periodic = (~is_exact(system, terms)).double()[system.batch]
     charge = terms.readout.moving_charge.double()
     own = charge[:, None, None] * torch.eye(3, dtype=torch.float64, device=charge.device)
-    if has_rounds(potential.backbone) and not create_graph:
-        born = own + round_lever(potential, system, pairs, terms.vectors)
-    elif potential.backbone.layers > 1:
-        born = own + image_lever(potential, system, create_graph=create_graph)
+    if potential.backbone.layers > 1 and not terms.heard:
+        lever = image_lever(potential, system, create_graph=create_graph)
     else:
-        (response,) = torch.autograd.grad(
-            bare.sum(), terms.vectors, retain_graph=True, create_graph=create_graph
-        )
-        # the vector points from the centre to the atom that moves; moving the centre itself moves
-        # all its edges the other way: those levers are zero
-        lever = -(terms.vectors.detach()[:, :, None] * response[:, None, :]).double()
-        born = own.index_add(0, pairs.j, lever)
-    born = born * periodic[:, None, None]
+        lever = edge_levers(bare, terms.vectors, pairs, terms.heard, create_graph=create_graph)
+    born = (own + lever) * periodic[:, None, None]
     return born if create_graph else born.detach()
 
 

@@ -245,7 +245,7 @@ class Potential(nn.Module):
         local = readings.energies.double() + reference
         energy = sum_by_structure(local, system.batch, system.n_structures)
         if self.ewald is None:
-            return Terms(energy, readings, None, vectors)
+            return Terms(energy, readings, None, vectors, heard=features.heard)
         electrostatics: ElectrostaticsResult = self.ewald(
             system.positions.to(self.dtype),
             system.cell.to(self.dtype),
@@ -264,7 +264,7 @@ class Potential(nn.Module):
             alpha = self.surface(features, species, *sizes, system.owned)
         total = energy + electrostatics.energy.double()
         volume = self.metadata.get("polarizability", {}).get(VOLUME_PER_ATOM)
-        return Terms(total, readings, electrostatics, vectors, alpha, volume)
+        return Terms(total, readings, electrostatics, vectors, alpha, volume, features.heard)
 
     def read(self, system: System, pairs: Pairs, vectors: Tensor) -> tuple[Features, Readings]:
         """Features of the backbone and what is read out of them, from the pair vectors (E, 3)."""

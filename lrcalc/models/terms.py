@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from lrcalc.electrostatics import ElectrostaticsResult
+from lrcalc.models.backbone import Heard
 from lrcalc.models.readout import Readings
 
 
@@ -28,6 +29,8 @@ class Terms(NamedTuple):
     surface_volume : float or None, Å³
         What an atom filled in the periodic matter that the surface was learned from; None where
         that is not known, or where it was learned from molecules.
+    heard : tuple of Heard
+        Of the backbone's features.
     """
 
     energy: Tensor
@@ -36,3 +39,4 @@ class Terms(NamedTuple):
     vectors: Tensor
     surface: Tensor | None = None
     surface_volume: float | None = None
+    heard: tuple[Heard, ...] = ()

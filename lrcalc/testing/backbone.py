@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -56,7 +57,7 @@ def check_backbone(
     box = random_system(model.species, model.cutoff, 7, generator, periodic=True)
     cluster = random_system(model.species, model.cutoff, 5, generator, periodic=False)
     features = _look(model, box)
-    scale = max(float(x.abs().max()) for x in features if x.numel())
+    scale = max(float(x.abs().max()) for x in features[:3] if x.numel())
     if not 0 < scale < float("inf"):
         raise ValueError(f"the largest feature of a random structure is {scale}: nothing is heard")
 
@@ -72,18 +73,17 @@ def check_backbone(
     order = torch.randperm(len(box.numbers), generator=generator)
     shuffled = box._replace(positions=box.positions[order], numbers=box.numbers[order])
     errors["permutation"] = _distance(_look(model, shuffled), _rows(features, order))
-    both = zip(features, _look(model, cluster), strict=True)
-    joined = Features(*(torch.cat(parts) for parts in both))
+    joined = _each(lambda *parts: torch.cat(parts), features, _look(model, cluster))
     errors["batch"] = _distance(_look(model, join(box, cluster)), joined)
     lone = [_look(model, _chain([z], 1.0)) for z in model.species]
-    errors["isolated"] = max(float(x.abs().sum()) for alone in lone for x in alone)
+    errors["isolated"] = max(float(x.abs().sum()) for alone in lone for x in alone[:3])
     errors["beyond"] = _distance(_look(model, box, reach=1.2), features)
     errors["reach"] = _beyond_reach(model)
     errors = {name: error / scale for name, error in errors.items()}
 
     errors["cutoff"] = _missing_decay(model, scale)
     errors |= _derivatives(model, box, generator)
-    single = Features(*(x.double() for x in _look(_copy(backbone, torch.float32), box)))
+    single = _each(lambda x: x.double(), _look(_copy(backbone, torch.float32), box))
     errors["float32"] = _distance(single, features) / scale
     failed = {k: e for k, e in errors.items() if not e <= tolerance * WIDER.get(k, 1.0)}
     if failed:
@@ -117,7 +117,7 @@ def _look(model: _Model, system: System, *, reach: float = 1.0) -> Features:
     features: Features = model.call(system, pairs, pair_vectors(system, pairs).to(model.dtype))
     n, channels = len(system.numbers), model.call.n_channels
     shapes = ((n, model.call.n_scalars), (n, channels, 3), (n, channels, 5))
-    for name, value, shape in zip(Features._fields, features, shapes, strict=True):
+    for name, value, shape in zip(Features._fields[:3], features[:3], shapes, strict=True):
         if tuple(value.shape) != shape or value.dtype != model.dtype:
             raise ValueError(
                 f"`{name}` of the features is {tuple(value.shape)} of {value.dtype} but must be "
@@ -147,7 +147,7 @@ def _missing_decay(model: _Model, scale: float) -> float:
         far, near = (
             max(
                 float(x.abs().max())
-                for x in _look(model, _chain(pair, model.cutoff * (1 - gap)))
+                for x in _look(model, _chain(pair, model.cutoff * (1 - gap)))[:3]
                 if x.numel()
             )
             for gap in (0.01, 0.005)
@@ -162,11 +162,13 @@ def _derivatives(model: _Model, system: System, generator: torch.Generator) -> d
     pairs = build_pairs(system, model.cutoff)
     vectors = pair_vectors(system, pairs)
     direction = _normal(generator, *vectors.shape)
-    weights = [_normal(generator, *x.shape) for x in _look(model, system)]
+    weights = [_normal(generator, *x.shape) for x in _look(model, system)[:3]]
 
     def total(x: Tensor) -> Tensor:
         features = model.call(system, pairs, x)
-        return torch.stack([(f * w).sum() for f, w in zip(features, weights, strict=True)]).sum()
+        return torch.stack(
+            [(f * w).sum() for f, w in zip(features[:3], weights, strict=True)]
+        ).sum()
 
     def slope(x: Tensor, *, keep: bool) -> Tensor:
         return torch.autograd.grad(total(x), x, create_graph=keep)[0]
@@ -256,7 +258,15 @@ def _matrices(tensors: Tensor) -> Tensor:
 
 
 def _rows(features: Features, rows: Tensor | slice) -> Features:
-    return Features(*(x[rows] for x in features))
+    return _each(lambda x: x[rows], features)
+
+
+def _each(change: Callable[..., Tensor], *features: Features) -> Features:
+    """Features of what ``change`` makes of scalars, vectors and tensors."""
+    scalars, vectors, tensors = (
+        change(*parts) for parts in zip(*(f[:3] for f in features), strict=True)
+    )
+    return Features(scalars, vectors, tensors)
 
 
 def _distance(one: Features, two: Features) -> float:

@@ -133,7 +133,9 @@ def _residual(potential: Potential, samples: Sequence[Sample]) -> Tensor:
     """Model minus data of several structures, (S, 3, 3), e Å²/V."""
     surface = potential.surface
     assert surface is not None
-    features = Features(*(torch.cat(x) for x in zip(*(s.features for s in samples), strict=True)))
+    parts = (torch.cat(x) for x in zip(*(s.features[:3] for s in samples), strict=True))
+    scalars, vectors, tensors = parts
+    features = Features(scalars, vectors, tensors)
     species = torch.cat([s.species for s in samples])
     counts = torch.tensor([len(s.species) for s in samples])
     batch = torch.repeat_interleave(torch.arange(len(samples)), counts)

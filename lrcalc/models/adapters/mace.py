@@ -7,6 +7,8 @@ they have is subtracted (setting ``subtract_isolated``).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from lrcalc.models.adapters.mace_import import (
     make_mace,
     numbers_to_buffers,
 )
-from lrcalc.models.backbone import Features, species_table
+from lrcalc.models.backbone import Features, Heard, species_table
 from lrcalc.models.options import MACE_DEFAULTS
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
@@ -101,13 +103,17 @@ class MaceBackbone(nn.Module):
 
     def forward(self, system: System, pairs: Pairs, vectors: Tensor) -> Features:
         """Features of all atoms from the pair vectors (E, 3)."""
-        layers = self._layers(system.numbers, pairs, vectors)
+        passed: list[Heard] = []
+        layers = self._layers(system.numbers, pairs, vectors, passed)
         scalars, vector, tensor = (
             torch.cat([x[kind] * self.scale[k, kind] for k, x in enumerate(layers)], dim=1)
             for kind in range(len(KINDS))
         )
         return Features(
-            scalars[..., 0], _padded(vector, self.n_channels), _padded(tensor, self.n_channels)
+            scalars[..., 0],
+            _padded(vector, self.n_channels),
+            _padded(tensor, self.n_channels),
+            tuple(passed) if len(passed) == self.layers else (),
         )
 
     @torch.no_grad()
@@ -123,9 +129,11 @@ class MaceBackbone(nn.Module):
                 mean_square = values.square().mean() if values.numel() else 0.0
                 self.scale[k, kind] = mean_square**-0.5 if mean_square > 1e-20 else 1.0
 
-    def _layers(self, numbers: Tensor, pairs: Pairs, vectors: Tensor) -> list[list[Tensor]]:
+    def _layers(
+        self, numbers: Tensor, pairs: Pairs, vectors: Tensor, passed: list[Heard] | None = None
+    ) -> list[list[Tensor]]:
         """Scalars, vectors and tensors (N, C, 2ℓ+1) of each layer, those of atoms alone off."""
-        found = self.node_features(torch.cat([numbers, self.alone]), pairs, vectors)
+        found = self.node_features(torch.cat([numbers, self.alone]), pairs, vectors, passed)
         n = len(numbers)
         if len(self.alone):
             place = n + self.place_of_number[numbers]
@@ -138,8 +146,13 @@ class MaceBackbone(nn.Module):
             for x, slices in zip(found, self.slices, strict=True)
         ]
 
-    def node_features(self, numbers: Tensor, pairs: Pairs, vectors: Tensor) -> list[Tensor]:
-        """MACE's own features of each layer (N, …), of atoms with these numbers (N,)."""
+    def node_features(
+        self, numbers: Tensor, pairs: Pairs, vectors: Tensor, passed: list[Heard] | None = None
+    ) -> list[Tensor]:
+        """MACE's own features of each layer (N, …), of atoms with these numbers (N,).
+
+        What neighbours hear is added to ``passed``.
+        """
         species = self.one_hot.index_select(0, self.index_of_number[numbers])
         edges = torch.stack([pairs.j, pairs.i])  # MACE's vectors go from sender to receiver
         lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
@@ -148,13 +161,34 @@ class MaceBackbone(nn.Module):
         features: Tensor = self.node_embedding(species)
         layers: list[Tensor] = []
         for block, product in zip(self.interactions, self.products, strict=True):
-            message, skip = block(
-                node_attrs=species, node_feats=features, edge_attrs=angular, edge_feats=radial,
-                edge_index=edges, cutoff=cutoff, first_layer=not layers,
-            )  # fmt: skip
+            with overheard(block, pairs.j, passed):
+                message, skip = block(
+                    node_attrs=species, node_feats=features, edge_attrs=angular, edge_feats=radial,
+                    edge_index=edges, cutoff=cutoff, first_layer=not layers,
+                )  # fmt: skip
             features = product(node_feats=message, sc=skip, node_attrs=species)
             layers.append(features)
         return layers
+
+
+@contextmanager
+def overheard(block: Any, speaker: Tensor, passed: list[Heard] | None) -> Iterator[None]:
+    """Add what a block of MACE hands to the neighbours to ``passed``, where it can be seen."""
+    if passed is None or not torch.is_grad_enabled() or hasattr(block, "conv_fusion"):
+        yield
+        return
+    said: list[Tensor] = []
+    hooks = [
+        block.linear_up.register_forward_hook(lambda _, __, out: said.append(out)),
+        block.conv_tp.register_forward_pre_hook(
+            lambda _, args: passed.append(Heard(said[0], speaker, args[0]))
+        ),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def build(species: tuple[int, ...], **settings: Any) -> MaceBackbone:

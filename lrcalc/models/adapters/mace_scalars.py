@@ -15,12 +15,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from lrcalc.models.backbone import Features, species_table
+from lrcalc.models.backbone import Features, Heard, species_table
 from lrcalc.models.native.e3nn_import import o3
 from lrcalc.models.native.products import SpeciesOrder, mix, sort_by_species
 from lrcalc.neighbors import Pairs
@@ -210,20 +210,21 @@ class ScalarMace(nn.Module):
 
     def forward(self, system: System, pairs: Pairs, vectors: Tensor) -> Features:
         """Features of all atoms from the pair vectors (E, 3)."""
-        rounds = self.rounds(system, pairs)
-        states, state = [], rounds.start
-        for k in range(self.layers):
-            heard = rounds.say(k, state).index_select(0, pairs.j)
-            state = rounds.hear(k, state, heard, vectors)
-            states.append(state)
-        return rounds.features(states)
-
-    def rounds(self, system: System, pairs: Pairs) -> Rounds:
-        """Prepare the rounds of messages."""
         element = self.index_of_number[system.numbers]
-        atoms = sort_by_species(element, len(self.embedding))
-        return Rounds(
-            self, self.embedding.index_select(0, element), seat(pairs.i, len(element)), atoms
+        atoms, seats = sort_by_species(element, len(self.embedding)), seat(pairs.i, len(element))
+        radial, angular = self.describe(vectors)
+        state = self.embedding.index_select(0, element)
+        states, passed = [], []
+        for layer in self.interactions:
+            said = state @ cast("Tensor", layer.up)
+            heard = said.index_select(0, pairs.j)
+            state = layer(state, heard, radial, angular, seats, atoms)
+            states.append(state)
+            passed.append(Heard(said, pairs.j, heard))
+        scalars = torch.cat(states, dim=1)
+        n = len(scalars)
+        return Features(
+            scalars, scalars.new_zeros(n, 0, 3), scalars.new_zeros(n, 0, 5), tuple(passed)
         )
 
     def describe(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -235,44 +236,6 @@ class ScalarMace(nn.Module):
         # MACE's vectors go from the neighbour to the centre
         angular = o3.spherical_harmonics(ells, -vectors, normalize=True, normalization="component")
         return radial, angular
-
-
-class Rounds(NamedTuple):
-    """The rounds of messages of some structures, one at a time (`lrcalc.models.rounds`).
-
-    Attributes
-    ----------
-    model : ScalarMace
-    start : Tensor, shape (N, C)
-        What atoms are before the first round.
-    seats : Seats
-    atoms : SpeciesOrder
-    """
-
-    model: ScalarMace
-    start: Tensor
-    seats: Seats
-    atoms: SpeciesOrder
-
-    def say(self, k: int, state: Tensor) -> Tensor:
-        """Mix what atoms (N, C) say in round ``k``."""
-        up: Tensor = self.model.interactions[k].up  # type: ignore[assignment]
-        return state @ up
-
-    def hear(self, k: int, state: Tensor, heard: Tensor, vectors: Tensor) -> Tensor:
-        """Make the new state (N, C) of the old one and what each pair's neighbour says (E, C)."""
-        radial, angular = self.model.describe(vectors)
-        new: Tensor = self.model.interactions[k](
-            state, heard, radial, angular, self.seats, self.atoms
-        )
-        return new
-
-    def features(self, states: list[Tensor]) -> Features:
-        """Features of the states after each round."""
-        scalars = torch.cat(states, dim=1)
-        return Features(
-            scalars, scalars.new_zeros(len(scalars), 0, 3), scalars.new_zeros(len(scalars), 0, 5)
-        )
 
 
 def switch(x: Tensor, p: int) -> Tensor:

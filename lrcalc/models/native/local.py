@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lrcalc.models.backbone import Features, species_table
+from lrcalc.models.backbone import Features, Heard, species_table
 from lrcalc.models.native.coupling import L_MAX, N_LM
 from lrcalc.models.native.e3nn_import import o3
 from lrcalc.models.native.messages import MessageRound
@@ -114,8 +114,11 @@ class LocalBackbone(Products):
         if calibrate:
             density = density * self.set_scale(self.density_scale, density, atoms)
         rounds = [self.describe(density, atoms, calibrate=calibrate)]
+        heard: list[Heard] = []
         for message in self.messages:
-            rounds.append(message(atoms, edges, rounds[-1], calibrate=calibrate))
+            found, passed = message(atoms, edges, rounds[-1], calibrate=calibrate)
+            rounds.append(found)
+            heard.append(passed)
         hidden = (
             torch.cat([r.hidden for r in rounds], dim=1) if len(rounds) > 1 else rounds[0].hidden
         )
@@ -125,6 +128,7 @@ class LocalBackbone(Products):
             hidden.index_select(0, atoms.place),
             vector.index_select(1, atoms.place).permute(1, 2, 0),
             tensor.index_select(1, atoms.place).permute(1, 2, 0),
+            tuple(heard),
         )
 
     def _edges(self, atoms: SpeciesOrder, pairs: Pairs, vectors: Tensor) -> Edges:

@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from lrcalc.models.backbone import Heard
 from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
 from lrcalc.models.native.products import (
     WIDTHS,
@@ -73,13 +74,17 @@ class MessageRound(Products):
         )
         self.register_buffer("message_scale", torch.ones(n_species, L_MAX + 1))
 
-    def forward(self, atoms: SpeciesOrder, edges: Edges, past: Round, *, calibrate: bool) -> Round:
+    def forward(
+        self, atoms: SpeciesOrder, edges: Edges, past: Round, *, calibrate: bool
+    ) -> tuple[Round, Heard]:
         """Hear the neighbours, and describe what they are and say."""
-        messages = self._messages(atoms, edges, past)
+        said = self._sent(atoms, past)
+        heard = Heard(said, edges.neighbour, said.index_select(0, edges.neighbour))
+        messages = self._messages(atoms, edges, heard.heard)
         if calibrate:
             messages = messages * self.set_scale(self.message_scale, messages, atoms)
         density = math.sqrt(0.5) * (past.density + messages)
-        return self.describe(density, atoms, calibrate=calibrate)
+        return self.describe(density, atoms, calibrate=calibrate), heard
 
     def _sent(self, atoms: SpeciesOrder, past: Round) -> Tensor:
         """Mix what atoms say: scalars, vectors and tensors, shape (N, components, sent)."""
@@ -90,13 +95,12 @@ class MessageRound(Products):
             parts.append(mix(both[ell], weight, atoms.counts))
         return torch.cat(parts, dim=1)
 
-    def _messages(self, atoms: SpeciesOrder, edges: Edges, past: Round) -> Tensor:
+    def _messages(self, atoms: SpeciesOrder, edges: Edges, heard: Tensor) -> Tensor:
         """Sum over neighbours, coupled and mixed, shape (lm, N, channels)."""
         n = len(atoms.species)
-        said = self._sent(atoms, past).index_select(0, edges.neighbour)
         loud = (edges.radial @ self.radial_mix).view(-1, SENT + 1, self.sent)
         widths = torch.tensor(WIDTHS[: SENT + 1], device=loud.device)
-        heard = said * loud.repeat_interleave(widths, dim=1, output_size=COMPONENTS)
+        heard = heard * loud.repeat_interleave(widths, dim=1, output_size=COMPONENTS)
         rows = sum_outer(edges.angular, heard.flatten(1), edges.centre, n)
         rows = rows.view(n, N_LM * COMPONENTS, self.sent).transpose(0, 1)
         rows = torch.tensordot(self.constant("messages", rows), rows, 1)
