@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrcalc import __version__
 from lrcalc.commands import _options
-from lrcalc.models.options import DEFAULTS, LEVELS, NATIVE_DEFAULTS
+from lrcalc.models.options import BROAD_TRANSFERS, DEFAULTS, LEVELS, NATIVE_DEFAULTS
 from lrcalc.progress import progress_bar
 from lrcalc.training.settings import TrainingSettings
 
@@ -56,6 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="local: handed from atom to atom, so that neutral molecules stay neutral; atomic: of "
         "each atom, neutral as a whole; auto: atomic if all training structures are open, else "
         "local",
+    )
+    model.add_argument(
+        "--transfer-hops",
+        type=int,
+        default=DEFAULTS["transfer_hops"],
+        metavar="N",
+        help="how often local charges are handed on: 8 learn molecules, or charges without "
+        "dipoles, as fast as atomic ones do (docs/local-charges.md)",
     )
     model.add_argument(
         "--cutoff", type=float, default=NATIVE_DEFAULTS["cutoff"], help="of neighbours, Å"
@@ -115,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
         for key in ("level", "charges", "cutoff", "channels", "hidden", "layers", "smearing",
                     "k_cutoff", "anisotropic")
     }  # fmt: skip
+    if args.transfer_hops > 1:
+        config |= {"transfer_hops": args.transfer_hops, **BROAD_TRANSFERS}
     settings = TrainingSettings(**{key: getattr(args, key) for key in FITTED})
     split = read_split(
         args.train, args.valid, args.cutoff, args.valid_every, args.test_every,

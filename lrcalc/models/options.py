@@ -35,6 +35,9 @@ DEFAULTS: dict[str, Any] = {
 """Options of every potential, beside the settings of its backbone: plain values, stored in its
 file."""
 
+BROAD_TRANSFERS: dict[str, Any] = {"transfer_cutoff": 5.0, "transfer_decay": [0.8, 2.5]}
+"""Shares that go well with several hops (docs/local-charges.md)."""
+
 NATIVE_DEFAULTS: dict[str, Any] = {
     "cutoff": 5.0, "channels": 32, "n_basis": 8, "hidden": 64, "layers": 1,
 }  # fmt: skip

@@ -110,7 +110,7 @@ NOT_NEGATIVE = Rule(lambda x: 0 <= x < math.inf, "zero or positive")
 
 RULES = {
     "epochs": COUNT, "batch_size": COUNT, "patience": COUNT, "channels": COUNT, "hidden": COUNT,
-    "layers": COUNT,
+    "layers": COUNT, "transfer_hops": COUNT,
     "learning_rate": POSITIVE, "cutoff": POSITIVE, "smearing": POSITIVE, "k_cutoff": POSITIVE,
     "energy_boost": POSITIVE, "max_force": POSITIVE,
     "energy_weight": NOT_NEGATIVE, "forces_weight": NOT_NEGATIVE, "stress_weight": NOT_NEGATIVE,

@@ -155,10 +155,13 @@ def test_command_trains_and_info_and_evaluate_read_it(data, tmp_path, capsys):
     out = tmp_path / "model.pt"
     command = ["train", "--train", str(data), "--out", str(out), "--epochs", "2", "--cutoff", "3",
                "--channels", "4", "--hidden", "8", "--level", "u", "--valid-every", "3",
-               "--test-every", "4", "--epsilon-infinity", "1.78", "--licence", "MIT"]  # fmt: skip
+               "--test-every", "4", "--epsilon-infinity", "1.78", "--licence", "MIT",
+               "--transfer-hops", "2"]  # fmt: skip
     assert main(command) == 0
     said = capsys.readouterr()
     assert "4 training, 1 validation" not in said.err
+    config = load(out).config
+    assert (config["transfer_hops"], config["transfer_decay"]) == (2, [0.8, 2.5])
     assert "\ncharges: local (some training structures are periodic" in said.out
     with out.with_suffix(".csv").open() as stream:
         table = list(csv.DictReader(stream))

@@ -62,6 +62,7 @@ def test_no_rule_lets_nan_pass():
         ("--batch-size", "-1", "must be at least 1"),
         ("--channels", "0", "must be at least 1"),
         ("--hidden", "0", "must be at least 1"),
+        ("--transfer-hops", "0", "must be at least 1"),
         ("--epochs", "0", "must be at least 1"),
         ("--patience", "0", "must be at least 1"),
         ("--cutoff", "-2", "must be positive"),
