@@ -155,6 +155,26 @@ def few_waters():
     return water
 
 
+def crystal_with_born_charges(path):
+    """Ten displaced cells of rock salt, held by springs; the first has Born charges."""
+    from ase.calculators.lj import LennardJones
+
+    random = np.random.default_rng(0)
+    frames = []
+    for index in range(10):
+        salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+        salt.positions += 0.05 * random.normal(size=(8, 3))
+        salt.calc = LennardJones(sigma=2.5, epsilon=0.05, rc=5.0)
+        results = {"energy": salt.get_potential_energy(), "forces": salt.get_forces()}
+        salt.calc = SinglePointCalculator(salt, **results)
+        if not index:
+            signs = np.where(salt.numbers == 11, 1.1, -1.1)
+            salt.arrays["REF_born"] = (signs[:, None, None] * np.eye(3)).reshape(-1, 9)
+        frames.append(salt)
+    for index, frame in enumerate(frames):
+        write(path, frame, append=index > 0)
+
+
 def other_peoples_files(folder, phonons):
     """What the commands read that a user would have."""
     water = few_waters()
@@ -173,6 +193,7 @@ def other_peoples_files(folder, phonons):
     write(folder / "frames.xyz", frames)
     write(folder / "alpha.xyz", frames)
     shutil.copy(ROOT / "lrcalc" / "zoo" / "water.pt", folder / "quantum.pt")
+    crystal_with_born_charges(folder / "crystal.xyz")
     write(folder / "Cu.vasp", bulk("Cu", cubic=True))
     ions = [(0, 0, 0), (0.5, 0.5, 0.51), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
     perovskite = crystal(["Ba", "Ti", "O", "O", "O"], ions, cellpar=[4, 4, 4.02, 90, 90, 90])
