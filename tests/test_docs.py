@@ -141,6 +141,8 @@ def shortened(words):
             # steps of ring polymers are half as long
             steps = int(words[place + 1]) * (2 if "trpmd" in words else 1)
             words[place + 1] = str(int(SHORTER * steps))
+        elif word == "--device":
+            words[place + 1] = "cpu"
         elif word in few:
             words[place + 1] = str(min(few[word], int(words[place + 1])))
     return words
@@ -193,6 +195,8 @@ def other_peoples_files(folder, phonons):
     write(folder / "frames.xyz", frames)
     write(folder / "alpha.xyz", frames)
     shutil.copy(ROOT / "lrcalc" / "zoo" / "water.pt", folder / "quantum.pt")
+    published = phonons.parents[1] / "published" / "maceles-water-r4.5-l0.model"
+    shutil.copy(published, folder / "maceles-water.model")
     crystal_with_born_charges(folder / "crystal.xyz")
     write(folder / "Cu.vasp", bulk("Cu", cubic=True))
     ions = [(0, 0, 0), (0.5, 0.5, 0.51), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]

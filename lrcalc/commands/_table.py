@@ -29,7 +29,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command(
         "demo",
-        "64 waters, bundled model: i-PI runs, path integrals, infrared spectrum",
+        "64 waters, bundled model: i-PI runs, infrared and Raman spectrum",
         "lrcalc demo --output demo-output",
     ),
     "info": Command(

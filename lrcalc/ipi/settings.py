@@ -175,7 +175,7 @@ def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> Drive
 def parse_init(text: str) -> dict[str, str]:
     """Names and values from the INIT string that i-PI makes of ``<parameters>``.
 
-    It looks like `` model : water , extras : dipole , batch_size:4``.
+    It looks like ``model : water , extras : dipole , batch_size:4``.
     """
     values = {}
     for part in text.split(","):

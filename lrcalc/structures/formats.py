@@ -218,7 +218,7 @@ def _with_isotopes(atoms: Atoms, named: Mapping[int, float]) -> Atoms:
 
 
 def fixed_mark(fixed: np.ndarray) -> str:
-    """Mark of fixed atoms in the comment of an xyz file for i-PI: `` fixed=0-5,9``.
+    """Mark of fixed atoms in the comment of an xyz file for i-PI: ``fixed=0-5,9`` after a space.
 
     Parameters
     ----------
