@@ -183,6 +183,7 @@ def other_peoples_files(folder, phonons):
     write(folder / "water64", water, format="extxyz", columns=["symbols", "positions"])
     random = np.random.default_rng(0)
     frames = []
+    born = water.calc.get_property("born_effective_charges", water)
     for _ in range(30):
         frame = water.copy()
         frame.positions += 0.05 * random.normal(size=(24, 3))
@@ -194,6 +195,8 @@ def other_peoples_files(folder, phonons):
         frames.append(frame)
     write(folder / "frames.xyz", frames)
     write(folder / "alpha.xyz", frames)
+    frames[0].arrays["REF_born"] = born.reshape(-1, 9)
+    write(folder / "born.xyz", frames[0])
     shutil.copy(ROOT / "lrcalc" / "zoo" / "water.pt", folder / "quantum.pt")
     published = phonons.parents[1] / "published" / "maceles-water-r4.5-l0.model"
     shutil.copy(published, folder / "maceles-water.model")

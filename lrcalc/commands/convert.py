@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="electronic permittivity of the matter (water: 1.78), which scales dipoles and Born "
         "charges by its root; files do not have it",
     )
+    parser.add_argument(
+        "--flip-sign",
+        action="store_true",
+        help="turn the sign of all charges, which energies leave open: where Born charges of the "
+        "most electronegative element come out positive",
+    )
     parser.add_argument("--licence", help="of the file; goes into the card")
 
 
@@ -48,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         head=args.head,
         converge_k=args.converge_k,
         epsilon_infinity=args.epsilon_infinity,
+        flip_sign=args.flip_sign,
         flag="--trust-pickle",
     )
     if args.licence:

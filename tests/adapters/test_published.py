@@ -93,6 +93,24 @@ def test_born_charges_do_not_know_the_box_and_theirs_do(published):
         assert change > 0.05 if known else change < 1e-9
 
 
+def test_the_sign_of_charges_can_be_turned(published):
+    """Energies do not know it: O of the published water is positive."""
+    from tests.conftest import SHARED
+
+    file = SHARED / "published" / "maceles-water-r4.5-l0.model"
+    names = ["energy", "forces", "charges", "born_effective_charges"]
+    turned = Evaluator(convert(file, trust_pickle=True, flip_sign=True), dtype="float64")
+    atoms = water_box(n=2)
+    theirs, ours = (
+        e([atoms], names)[0] for e in (Evaluator(published["water"][0], dtype="float64"), turned)
+    )
+    for name in names:
+        sign = 1 if name in names[:2] else -1
+        np.testing.assert_allclose(ours[name], sign * theirs[name], atol=1e-9)
+    oxygen = ours["born_effective_charges"][atoms.numbers == 8]
+    assert np.einsum("iaa->i", oxygen).mean() < 0
+
+
 def test_the_cutoff_is_theirs_unless_it_is_to_converge(published, tmp_path):
     from tests.conftest import SHARED
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,7 @@ def convert(
     head: str | None = None,
     converge_k: bool = False,
     epsilon_infinity: float = 1.0,
+    flip_sign: bool = False,
     flag: str = "trust_pickle=True",
 ) -> Potential:
     """Read a MACE or MACE-LES file.
@@ -78,6 +80,9 @@ def convert(
         waves enter as a cell changes.
     epsilon_infinity : float
         Electronic permittivity of the matter, for dipoles and Born charges: files do not have it.
+    flip_sign : bool
+        Turn the sign of all charges, which energies leave open (physics §2): a published model of
+        water has its Born charges of O positive.
     flag : str
         How consent is given, for the message.
 
@@ -107,12 +112,25 @@ def convert(
         ) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if flip_sign:
+        _flip(potential)
     card = potential.metadata
     card["epsilon_infinity"] = float(epsilon_infinity)
     card["epsilon_infinity_from"] = "given at conversion" if epsilon_infinity != 1.0 else "vacuum"
     card["source"] = f"{kind} converted from {path.name} ({hash_of(path.read_bytes())})"
     card["licence"] = "that of the file it was converted from"
     return potential
+
+
+def _flip(potential: Potential) -> None:
+    """Turn the sign of all latent charges, in place."""
+    if potential.config["level"] == "sr":
+        raise ValueError("this model has no charges whose sign could be turned")
+    assert isinstance(potential.readout, MaceReadout)
+    with torch.no_grad():
+        for head in cast("Iterable[Head]", potential.readout.heads[1]):
+            (head.first if head.last is None else head.last).neg_()
+    potential.metadata["sign"] = "turned at conversion"
 
 
 def _what(found: Any) -> str:
