@@ -79,8 +79,8 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
         Å³; None leaves structures without periodic directions as they are.
     """
     if volume_per_atom is not None:
-        ones = torch.ones_like(system.positions[:, 0], dtype=alpha.dtype)
-        volume = volume_per_atom * sum_by_structure(ones, system.batch, system.n_structures)
+        counted = _owned(system).to(alpha.dtype)
+        volume = volume_per_atom * sum_by_structure(counted, system.batch, system.n_structures)
         unit = torch.eye(3, dtype=alpha.dtype, device=alpha.device)
         inside = unit + alpha / (3.0 * EPSILON_0 * volume[:, None, None])
         finite = ~system.pbc.any(1)[:, None, None]
@@ -94,11 +94,17 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
     for k in torch.nonzero(slab)[:, 0].tolist():
         n = normal[k]
         height = (third[k] * n).sum().abs()
-        filled = thickness(system.positions[system.batch == k].double() @ n, height)
+        atoms = system.positions[(system.batch == k) & _owned(system)]
+        filled = thickness(atoms.double() @ n, height)
         along = alpha[k] @ n
         stiffness = EPSILON_0 * area[k] * filled + n @ along
         total[k] = alpha[k] - along[:, None] * along[None, :] / stiffness
     return torch.stack(total)
+
+
+def _owned(system: System) -> Tensor:
+    """Which atoms fill the structure, (N,) bool: ghosts do not."""
+    return torch.ones_like(system.batch, dtype=torch.bool) if system.owned is None else system.owned
 
 
 def thickness(z: Tensor, height: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from lrcalc import Field, from_ase, predict
 from lrcalc.electrostatics import electrostatic_energy
 from lrcalc.models import backbone as backbones
 from lrcalc.models.backbone import register_backbone
-from lrcalc.models.explicit_images import explicit_images
+from lrcalc.models.card import VOLUME_PER_ATOM
+from lrcalc.models.explicit_images import ExplicitImages, explicit_images
 from lrcalc.neighbors import build_pairs
 from tests.conftest import random_potential
 from tests.electrostatics.test_energy import CELL
@@ -80,6 +81,46 @@ def test_ghosts_are_the_images_of_a_periodic_cell(level, options, field, monkeyp
         poor = predict(potential, ghosts, pairs, field=field, properties="energy")["energy"]
         enough = options.get("charges") == "atomic"
         assert bool((poor - expected["energy"]).abs().max() < 1e-10) == enough
+
+
+@pytest.mark.parametrize("field", [None, Field("electric_field", (0.02, -0.01, 0.03))])
+@pytest.mark.parametrize("shape", ["slab", "cluster"])
+@pytest.mark.parametrize(
+    "options",
+    [{"level": "uiu", "anisotropic": True}, {"level": "q", "charges": "atomic", "layers": 2}],
+    ids=str,
+)
+def test_ghosts_do_not_fill_what_is_depolarised(options, shape, field):
+    """A surface's response to the field outside depends on how much matter there is: not ghosts."""
+    box = water_box(n=3)
+    potential = random_potential(box, surface=4, cutoff=3.0, transfer_cutoff=2.5, **options)
+    potential.metadata["polarizability"] = {VOLUME_PER_ATOM: 10.0}
+    names = {"energy", "forces", "polarizability", "polarizability_derivative",
+             "born_effective_charges"}  # fmt: skip
+    if shape == "slab":
+        box.pbc = [True, True, False]
+        box.center(4.0, axis=2)
+        system = from_ase(box)
+        ghosts, pairs, images = with_ghosts(system, potential, potential.reach + 0.01)
+    else:  # which has no images: each atom again, as another domain would know it
+        system = from_ase(cluster())
+        n = len(system.numbers)
+        once = build_pairs(system, potential.cutoff)
+        ghosts = system._replace(
+            positions=system.positions.repeat(2, 1), numbers=system.numbers.repeat(2),
+            batch=system.batch.repeat(2), owned=torch.arange(2 * n) < n,
+        )  # fmt: skip
+        joined = (torch.cat([x, x + add]) for x, add in zip(once[:3], (n, n, 0), strict=True))
+        pairs = type(once)(*joined)
+        images = ExplicitImages(ghosts, torch.arange(n).repeat(2), torch.arange(n))
+    expected = predict(potential, system, field=field, properties=names)
+    result = predict(potential, ghosts, pairs, field=field, properties=names)
+    for name in names:
+        value = result[name]
+        if len(value) == len(ghosts.numbers):
+            value = folded(value, images)
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-9, msg=name)
+    assert expected["polarizability"].abs().max() > 1e-2
 
 
 def test_ghosts_of_a_batch():
