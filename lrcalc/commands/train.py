@@ -6,6 +6,8 @@ import argparse
 import json
 import math
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from lrcalc.models.potential import Potential
     from lrcalc.training.data import Frame
+    from lrcalc.training.ranks import Ranks
 
 FITTED = tuple(key for key in TrainingSettings._fields if key != "energy_boost")
 """Settings that have an option."""
@@ -103,7 +106,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, report, and write model, learning curve (CSV, PNG), parity plots and card."""
+    """Train, report, and write model, learning curve (CSV, PNG), parity plots and card.
+
+    Started by ``torchrun``, several processes train together; the first one reports and writes.
+    """
+    from lrcalc.training.ranks import device_of, ranks_of_this_run
+
+    with ranks_of_this_run() as ranks:
+        args.device = device_of(args.device, ranks)
+        if ranks.rank == 0:
+            return train(args, ranks)
+        with redirect_stdout(StringIO()):
+            return train(args, ranks)
+
+
+def train(args: argparse.Namespace, ranks: Ranks) -> int:
+    """Train with other ranks; the first of them reports and writes."""
     from lrcalc.models.requests import check_device
     from lrcalc.training.afterwards import describe_model_stress
     from lrcalc.training.charge_family import choose_charges
@@ -156,7 +174,7 @@ def run(args: argparse.Namespace) -> int:
     }
     started = time.perf_counter()
     epochs = 0
-    with progress_bar(settings.epochs, unit="epoch") as bar:
+    with progress_bar(settings.epochs, unit="epoch", disable=ranks.rank > 0) as bar:
 
         def report(row: dict[str, float]) -> None:
             nonlocal epochs
@@ -166,14 +184,17 @@ def run(args: argparse.Namespace) -> int:
                 f"F {1e3 * row['train_forces']:.1f}/{1e3 * row['valid_forces']:.1f} meV/Å, "
                 f"E {1e3 * row['valid_energy']:.2f} meV/atom"
             )
-            if int(row["epoch"]) % 10 == 0:
+            if int(row["epoch"]) % 10 == 0 and ranks.rank == 0:
                 curve_picture(output)
 
         best = fit(
             split["training"], split["validation"], config, settings, output,
             labelled=split["labelled"], labelled_valid=split["labelled_validation"],
             metadata=metadata, report=report, note=bar.write, restart=args.restart,
+            ranks=ranks,
         )  # fmt: skip
+    if ranks.rank > 0:
+        return 0
     pictures = [curve_picture(output), parity(best, split["validation"], args.device, output)]
     misfit = describe_model_stress(best, [*split["validation"], *split["training"]], args.device)
     overfitted = describe_overfitting(read_history(output.with_suffix(".csv")))

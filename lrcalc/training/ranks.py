@@ -8,11 +8,17 @@ refuses the second derivatives that the loss of forces needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
+
+PATIENCE = timedelta(minutes=10)
+"""How long ranks wait for one another."""
 
 T = TypeVar("T")
 
@@ -45,7 +51,7 @@ class Ranks(NamedTuple):
     def total(self, values: Tensor) -> Tensor:
         """Sum over all ranks, in place."""
         if self.size > 1:
-            torch.distributed.all_reduce(values)
+            distributed.all_reduce(values)
         return values
 
 
@@ -62,3 +68,41 @@ def sum_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:
     parts = joined.split([p.numel() for p in parameters])
     for parameter, part in zip(parameters, parts, strict=True):
         parameter.grad = part.view_as(parameter)
+
+
+@contextmanager
+def ranks_of_this_run() -> Iterator[Ranks]:
+    """Join the processes that ``torchrun`` started, if it did; part when they are done.
+
+    An error of one rank is that of all: it is told where it happened, the others end without a
+    word of their own (`SystemExit`) instead of waiting for it.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield ALONE
+        return
+    store, rank, size = next(iter(distributed.rendezvous("env://", timeout=PATIENCE)))
+    cuda = torch.cuda.is_available() and distributed.is_nccl_available()
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if cuda else "gloo",
+        store=store,
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
+    )
+    try:
+        yield Ranks(rank, size)
+    except Exception as error:
+        first = store.compare_set("lrcalc/failed", "", str(rank)).decode()
+        if first == str(rank):
+            raise
+        raise SystemExit(2) from error
+    finally:
+        distributed.destroy_process_group()
+
+
+def device_of(device: str, ranks: Ranks) -> str:
+    """Give each rank a GPU of its own where ``device`` is "cuda"."""
+    if ranks.size == 1 or device != "cuda":
+        return device
+    return f"cuda:{os.environ.get('LOCAL_RANK', str(ranks.rank))}"

@@ -12,7 +12,6 @@ from lrcalc.models.potential import Potential
 from lrcalc.training import batches, fit, loop
 from lrcalc.training.batches import Batches, grouped, in_order, shuffled
 from lrcalc.training.data import collate, make_frames
-from lrcalc.training.ranks import ALONE, Ranks
 from lrcalc.training.settings import TrainingSettings
 from tests.electrostatics.test_ewald import NoLookAtValues
 from tests.training.labelled import labelled
@@ -152,11 +151,3 @@ def test_divergence_is_told_by_the_end_of_the_epoch(tmp_path):
     with pytest.raises(ValueError, match="the loss became nan in epoch 1; lower --learning-rate"):
         fit.fit(frames[:3], frames[3:], {"level": "q", **SMALL}, TrainingSettings(epochs=1),
                 tmp_path / "m.pt")  # fmt: skip
-
-
-def test_shares_are_all_frames_and_even():
-    sizes = [3, 9, 5, 7, 1]
-    shares = [Ranks(k, 2).share([0, 1, 2, 3, 4], sizes) for k in range(2)]
-    assert shares == [[1, 2, 4], [3, 0]]
-    assert ALONE.share([4, 2], sizes) == [4, 2]
-    assert Ranks(2, 3).share([4, 2], sizes) == []
