@@ -81,7 +81,9 @@ def ranks_of_this_run() -> Iterator[Ranks]:
     if size == 1:
         yield ALONE
         return
-    store, rank, size = next(iter(distributed.rendezvous("env://", timeout=PATIENCE)))
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, size = next(iter(rendezvous("env://", timeout=PATIENCE)))
     cuda = torch.cuda.is_available() and distributed.is_nccl_available()
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo",

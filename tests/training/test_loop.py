@@ -83,7 +83,7 @@ def test_a_step_looks_at_no_value(device, monkeypatch, tmp_path):
         pytest.skip("no GPU")
     frames = mixed()
     settings = TrainingSettings(batch_size=2, device=device)
-    state = fit._start(frames, {"level": "uiu", **SMALL}, settings, {})
+    state = fit._start(frames, {"level": "uQiqiu", "anisotropic": True, **SMALL}, settings, {})
     prepared = Batches(frames, state.potential, apart=True)
     on_host(monkeypatch, Ewald, "plan")
     on_host(monkeypatch, local, "sort_by_species")
@@ -107,7 +107,7 @@ def test_a_step_looks_at_no_value(device, monkeypatch, tmp_path):
         finally:
             torch.cuda.set_sync_debug_mode("default")
     else:
-        monkeypatch.setattr(torch, "tensor", _undispatched(torch.tensor))
+        monkeypatch.setattr(torch, "tensor", _made_on_the_host(torch.tensor))
         monkeypatch.setattr(state.optimizer, "step", _undispatched(state.optimizer.step))
         with NoLookAtValues():
             step()
@@ -117,6 +117,14 @@ def test_a_step_looks_at_no_value(device, monkeypatch, tmp_path):
 def on_host(monkeypatch, owner, name):
     """Let a function look at values: those of the host, which is where it is given them."""
     monkeypatch.setattr(owner, name, _undispatched(getattr(owner, name)))
+
+
+def _made_on_the_host(function):
+    """Numbers of the host may become a tensor there; given a device, they are waited for."""
+    plain = _undispatched(function)
+    return lambda *x, device=None, **more: (
+        plain(*x, **more) if device is None else function(*x, device=device, **more)
+    )
 
 
 def _undispatched(function):
