@@ -40,7 +40,9 @@ def strained(system: System, *, stress: bool) -> Strained:
         return Strained(system._replace(positions=positions), positions, None)
     strain = torch.zeros_like(system.cell).requires_grad_()
     symmetric = 0.5 * (strain + strain.transpose(1, 2))
-    moved = positions + torch.einsum("na,nab->nb", positions, symmetric[system.batch])
+    moved = positions + torch.einsum(
+        "na,nab->nb", positions, symmetric.index_select(0, system.batch)
+    )
     cell = system.cell + system.cell @ symmetric
     return Strained(system._replace(positions=moved, cell=cell), positions, strain)
 

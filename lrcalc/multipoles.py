@@ -151,4 +151,5 @@ def _spherical_basis(like: Tensor) -> Tensor:
         [[0, 0, 0], [0, 0, r2], [0, r2, 0]],
         [[-r2, 0, 0], [0, 0, 0], [0, 0, r2]],
     ]
-    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+    # made on the device, the host would wait until it is there
+    return torch.tensor(rows, dtype=like.dtype).to(like.device, non_blocking=True)

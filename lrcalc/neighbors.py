@@ -60,10 +60,11 @@ class Pairs(NamedTuple):
 
 def pair_vectors(system: System, pairs: Pairs) -> Tensor:
     """Vectors from centre to neighbour, shape (E, 3), Å."""
-    vectors = system.positions[pairs.j] - system.positions[pairs.i]
+    here, there = (system.positions.index_select(0, atoms) for atoms in (pairs.i, pairs.j))
+    vectors = there - here
     if system.n_structures == 1:
         return vectors + pairs.shift.to(vectors.dtype) @ system.cell[0]
-    shift_cell = system.cell[system.batch[pairs.i]]
+    shift_cell = system.cell.index_select(0, system.batch[pairs.i])
     return vectors + torch.einsum("ea,eab->eb", pairs.shift.to(vectors.dtype), shift_cell)
 
 

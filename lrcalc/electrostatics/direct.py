@@ -22,6 +22,7 @@ from lrcalc.electrostatics.folding import Phases, fold, unfold
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.layout import Layout, make_layout, pack
 from lrcalc.electrostatics.sums import Geometry, Interaction
+from lrcalc.system import volumes
 from lrcalc.units import EPSILON_0
 
 BLOCK_BYTES = 2 * 1024**3
@@ -208,7 +209,7 @@ class Direct:
     ) -> Tensor:
         """Weights (B, P, T) of the pairs start … stop; ``inverse`` contains 2π."""
         third = torch.arange(plan.limits[2] + 1, device=cell.device)
-        volume = torch.linalg.det(cell).abs()
+        volume = volumes(cell)
         pair_grid = torch.stack([plan.first[start:stop], plan.second[start:stop]], -1)
         rows = inverse.transpose(1, 2)
         in_plane = pair_grid.to(cell.dtype) @ rows[:, :2]

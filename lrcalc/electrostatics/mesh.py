@@ -20,6 +20,7 @@ from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.mesh_size import choose_mesh, fft_size
 from lrcalc.electrostatics.splines import spline_filter, spline_matrix, spline_weights
 from lrcalc.electrostatics.sums import Geometry, Interaction
+from lrcalc.system import volumes
 
 SORT_ABOVE = 2048
 """Number of atoms above which they are sorted by mesh cell."""
@@ -196,7 +197,7 @@ class Mesh:
             + k3.square().sum(-1)[:, None, None]
             + 2.0 * plane @ k3.transpose(1, 2)[:, None]
         )
-        volume = torch.linalg.det(cell).abs()[:, None, None, None]
+        volume = volumes(cell)[:, None, None, None]
         b1, b2, b3 = plan.windows
         window = (b1[:, None] * b2)[:, :, None] * b3
         return reciprocal_weight(square, self.smearing, self.k_cutoff) * window / volume

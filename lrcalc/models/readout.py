@@ -214,10 +214,14 @@ class Readout(nn.Module):
             spherical = torch.einsum("nc,ncm->nm", parts["quadrupole"] * scale, features.tensors)
             quadrupole = quadrupole_from_spherical(spherical)
         if "capacitance" in parts:
-            response = parts["capacitance"][:, 0] + self.response_bias[species, 0]
+            response = parts["capacitance"][:, 0] + self.response_bias[:, 0].index_select(
+                0, species
+            )
             capacitance = 0.03 * torch.nn.functional.softplus(response)
         if "polarizability" in parts:
-            response = parts["polarizability"][:, 0] + self.response_bias[species, 1]
+            response = parts["polarizability"][:, 0] + self.response_bias[:, 1].index_select(
+                0, species
+            )
             polarizability = 0.03 * torch.nn.functional.softplus(response)
         if "anisotropy" in parts and polarizability is not None:
             polarizability = _anisotropic(polarizability, parts["anisotropy"] * scale, features)
@@ -254,7 +258,7 @@ class Readout(nn.Module):
         if self.charges == "atomic":
             return neutral(parts["charge"][:, 0], system), None
         rows, amount = self._transfers(parts["charge"], species, pairs, vectors)
-        kept = neutral(self.species_charge[species], system)
+        kept = neutral(self.species_charge.index_select(0, species), system)
         charge = transferred_charges(kept, pairs.i[rows], pairs.j[rows], amount)
         return charge, Transfers(rows, amount, kept)
 
@@ -265,7 +269,8 @@ class Readout(nn.Module):
         rows = rows_within(pairs, vectors, self.transfer_cutoff)
         i, j = pairs.i[rows], pairs.j[rows]
         distance = torch.linalg.vector_norm(vectors.index_select(0, rows), dim=1)
-        learned = self.transfer_weight[species[i], species[j]]
+        couple = species[i] * len(self.species_charge) + species[j]
+        learned = self.transfer_weight.flatten(0, 1).index_select(0, couple)
         decay = self.transfer_decay.to(distance.dtype)
         weight = transfer_weights(distance, learned, decay, self.transfer_cutoff)
         return rows, handed_out(emitted, weight, i, j, self.transfer_hops)

@@ -119,7 +119,7 @@ def step(
     Returns this rank's part of the loss; it is not finite if the gradient is not.
     """
     state.optimizer.zero_grad(set_to_none=True)
-    parameters = list(state.potential.parameters())
+    parameters = [p for p in state.potential.parameters() if p.requires_grad]
     device = parameters[0].device
     counts = global_counts(errors, device, ranks)
     value = torch.zeros((), dtype=torch.float64, device=device)

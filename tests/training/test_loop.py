@@ -83,7 +83,9 @@ def test_a_step_looks_at_no_value(device, monkeypatch, tmp_path):
         pytest.skip("no GPU")
     frames = mixed()
     settings = TrainingSettings(batch_size=2, device=device)
-    state = fit._start(frames, {"level": "uQiqiu", "anisotropic": True, **SMALL}, settings, {})
+    state = fit._start(
+        frames, {"level": "uQiqiu", "anisotropic": True, **SMALL}, settings, {}, None, ()
+    )
     prepared = Batches(frames, state.potential, apart=True)
     on_host(monkeypatch, Ewald, "plan")
     on_host(monkeypatch, local, "sort_by_species")

@@ -142,7 +142,8 @@ class LocalBackbone(Products):
             normalize=False,
             normalization="component",
         )
-        return Edges(atoms.place[pairs.i], atoms.place[pairs.j], angular, radial)
+        most = None if pairs.known is None else pairs.known.most * len(self.species)
+        return Edges(atoms.place[pairs.i], atoms.place[pairs.j], angular, radial, most)
 
     def _densities(self, atoms: SpeciesOrder, pairs: Pairs, edges: Edges) -> Tensor:
         """Mixed neighbour densities of sorted atoms, shape (lm, N, channels)."""

@@ -99,9 +99,9 @@ class MessageRound(Products):
         """Sum over neighbours, coupled and mixed, shape (lm, N, channels)."""
         n = len(atoms.species)
         loud = (edges.radial @ self.radial_mix).view(-1, SENT + 1, self.sent)
-        widths = torch.tensor(WIDTHS[: SENT + 1], device=loud.device)
-        heard = heard * loud.repeat_interleave(widths, dim=1, output_size=COMPONENTS)
-        rows = sum_outer(edges.angular, heard.flatten(1), edges.centre, n)
+        each = [loud[:, ell : ell + 1].expand(-1, WIDTHS[ell], -1) for ell in range(SENT + 1)]
+        heard = heard * torch.cat(each, dim=1)
+        rows = sum_outer(edges.angular, heard.flatten(1), edges.centre, n, edges.most)
         rows = rows.view(n, N_LM * COMPONENTS, self.sent).transpose(0, 1)
         rows = torch.tensordot(self.constant("messages", rows), rows, 1)
         sizes = [p * width for p, width in zip(self.message_paths, WIDTHS, strict=True)]

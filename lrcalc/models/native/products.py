@@ -94,12 +94,15 @@ class Edges(NamedTuple):
         Spherical harmonics of the direction to the neighbour.
     radial : Tensor, shape (E, n_basis)
         Radial functions; zero at the cutoff with two derivatives.
+    most : int or None
+        At least as many as any atom has neighbours, where that is known.
     """
 
     centre: Tensor
     neighbour: Tensor
     angular: Tensor
     radial: Tensor
+    most: int | None = None
 
 
 class Round(NamedTuple):
