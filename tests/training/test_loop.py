@@ -84,7 +84,12 @@ def test_a_step_looks_at_no_value(device, monkeypatch, tmp_path):
     frames = mixed()
     settings = TrainingSettings(batch_size=2, device=device)
     state = fit._start(
-        frames, {"level": "uQiqiu", "anisotropic": True, **SMALL}, settings, {}, None, ()
+        frames,
+        {"level": "uQiqiu", "anisotropic": True, "layers": 2, **SMALL},
+        settings,
+        {},
+        None,
+        (),
     )
     prepared = Batches(frames, state.potential, apart=True)
     on_host(monkeypatch, Ewald, "plan")
