@@ -16,7 +16,7 @@ WHAT = {
     "run_conditions": "how a run was made", "hashing": "one hash", "files": "one atomic write",
     "optional": "what is missing, named", "progress": "bars and log lines",
     "courses": "what is held, in time", "fields": "what is held: E, D, voltage",
-    "arrays": "a batch cut into arrays", "door": "checked once",
+    "arrays": "a batch cut into arrays", "callers": "whose line it is", "door": "checked once",
     "electronic": "permittivities", "seen": "what results are of",
     "frames": "structures as arrays", "run_state": "saved states",
     "integrators": "ASE's, with thermostats",

@@ -13,6 +13,7 @@ from ase.calculators.calculator import Calculator, all_changes, all_properties
 from ase.outputs import Properties
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from lrcalc.callers import users_line
 from lrcalc.evaluator import Evaluator
 from lrcalc.field_views import FieldViews
 from lrcalc.fields import KINDS, Field, check_field
@@ -305,7 +306,7 @@ class LRCalculator(FieldViews, Calculator):
                 f"a field that depends on time was asked for {STILL} structures in a row at "
                 f"time = {self.time:g} fs: whoever integrates must set `calculator.time` "
                 "(lrcalc.dynamics.Simulation and `lrcalc md` do)",
-                stacklevel=4,
+                stacklevel=users_line(),
             )
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
+from typing import Any
 
 from lrcalc.commands._table import COMMANDS
 
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("all commands: lrcalc --help", file=sys.stderr)
         return 2
     try:
-        with explained():
+        with explained(), plain_warnings(name):
             options = command_parser(name).parse_args(arguments[1:])
             return int(options.run(options))
     except (ValueError, OSError) as error:
@@ -49,6 +52,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"lrcalc {name}: interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def plain_warnings(name: str) -> Iterator[None]:
+    """Print our warnings as lines of a command; whose line of Python it was does not matter."""
+    before = warnings.formatwarning
+
+    def told(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+        if category is UserWarning:
+            return f"lrcalc {name}: warning: {message}\n"
+        return before(message, category, *where, **more)
+
+    warnings.formatwarning = told
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def overview() -> str:

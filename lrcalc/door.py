@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lrcalc.callers import users_line
 from lrcalc.fields import Field
 from lrcalc.frames import Frames
 from lrcalc.models.card import molecule_warning
@@ -18,7 +19,11 @@ from lrcalc.system import check_frames
 
 
 class Door:
-    """Remembers what was let in last: the same again passes, whatever its (finite) positions."""
+    """Remembers what was let in last: the same again passes, whatever its (finite) positions.
+
+    Of the potential, what the checks read is remembered too: one that is changed in place, by
+    another option or species, is asked again.
+    """
 
     def __init__(self) -> None:
         self._passed: Any = None
@@ -42,7 +47,8 @@ class Door:
         """
         held = set() if field is None else {field.kind}
         asked = (
-            potential, potential.surface, frozenset(wanted), frozenset(held), allow_net_charge,
+            potential, potential.surface, dict(potential.config), potential.species,
+            frozenset(wanted), frozenset(held), allow_net_charge,
             [
                 (part.numbers.tobytes(), part.pbc.tobytes(), part.charge, part.cells.tobytes())
                 for part in frames
@@ -67,4 +73,4 @@ class Door:
         told = molecule_warning(potential.metadata) if needing("response", wanted) else None
         if told:
             self._warned = True
-            warnings.warn(told, stacklevel=5)
+            warnings.warn(told, stacklevel=users_line())

@@ -28,6 +28,7 @@ import numpy as np
 from ase import Atoms, units
 
 from lrcalc.calculator import LRCalculator
+from lrcalc.callers import users_line
 from lrcalc.field_work import branch_warning, properties_needed, source, work
 from lrcalc.integrators import (
     THERMOSTATS,
@@ -109,7 +110,7 @@ class Simulation:
         self.set_conditions()
         warning = branch_warning(settings.ensemble, calculator.field)
         if warning:
-            warnings.warn(warning, stacklevel=2)
+            warnings.warn(warning, stacklevel=users_line())
 
     def set_conditions(self, **known: Any) -> None:
         """Write the conditions of the run into ``atoms.info``.

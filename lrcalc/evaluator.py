@@ -176,6 +176,7 @@ class Evaluator(FieldViews, ElectronicConstants):
             For a property that is not known or that the structure or model cannot have, bad
             structures, or results that are not finite.
         """
+        self.charge_forces = None  # also where the rest is refused
         wanted, structures = as_names(properties), as_structures(structures)
         frames = [as_frames(atoms, f"structure {k}") for k, atoms in enumerate(structures)]
         velocities = velocities_of(structures) if needing("velocities", wanted) else None
@@ -188,6 +189,7 @@ class Evaluator(FieldViews, ElectronicConstants):
 
         Whether results are finite is for the caller to see.
         """
+        self.charge_forces = None
         return self._evaluate([frames], as_names(properties), None)
 
     def evaluate(
@@ -201,7 +203,6 @@ class Evaluator(FieldViews, ElectronicConstants):
     def _evaluate(
         self, frames: Sequence[Frames], names: set[str], velocities: np.ndarray | None
     ) -> list[dict[str, Any]]:
-        self.charge_forces = None
         self._door.check(
             self.potential, frames, names, self._field, allow_net_charge=self.allow_net_charge
         )

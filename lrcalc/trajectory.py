@@ -24,6 +24,7 @@ from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 from ase.io.trajectory import Trajectory
 from ase.spacegroup import Spacegroup
 
+from lrcalc.callers import users_line
 from lrcalc.files import replacing
 from lrcalc.properties import PROPERTIES, Property
 from lrcalc.structures.formats import find, frames_of
@@ -140,7 +141,7 @@ def extxyz_to_traj(path: str | os.PathLike[str], target: str | os.PathLike[str])
                 if name in results:
                     frame.info[name] = results.pop(name)
             lost = [f"the column {name}" for name in set(frame.arrays) - KNOWN_TO_TRAJ]
-            _say_lost(lost, "an ASE trajectory", 3)
+            _say_lost(lost, "an ASE trajectory")
             trajectory.write(frame)
             count += 1
     return count
@@ -157,7 +158,7 @@ def _flat(atoms: Atoms) -> Atoms:
             copy.info.pop(name, None)
         for name in _columns():
             copy.arrays.pop(name, None)
-    _say_lost(_take_off(copy), "extended xyz", 5)
+    _say_lost(_take_off(copy), "extended xyz")
     for name, entry in _header().items():
         if entry.name in results:
             copy.info[name] = np.asarray(results[entry.name]).reshape(-1)
@@ -225,11 +226,11 @@ def _alike(value: Any, back: Any) -> bool:
     return bool(np.array_equal(one, other))
 
 
-def _say_lost(lost: Sequence[str], place: str, stacklevel: int) -> None:
+def _say_lost(lost: Sequence[str], place: str) -> None:
     if lost:
         warnings.warn(
             f"{place} cannot hold {', '.join(lost)}: left out; keep it elsewhere, or remove it",
-            stacklevel=stacklevel,
+            stacklevel=users_line(),
         )
 
 

@@ -120,7 +120,7 @@ def test_positions_that_want_a_gradient_get_one(potential, names):
 
 
 def test_pairs_from_outside_are_checked_at_the_door(potential):
-    """Sums over neighbours rely on the order: unsorted pairs gave wrong forces, silently."""
+    """Backbones are promised sorted pairs: ours do without, those of others may not."""
     system = from_ase(water_box(n=1))
     pairs = build_pairs(system, potential.cutoff)
     turned = Pairs(*(x.flip(0) for x in pairs[:3]))

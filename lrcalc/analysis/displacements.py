@@ -225,13 +225,14 @@ def _epsilon_of(calculator: Any, atoms: Any) -> Permittivity:
     a learned one is another number (for light).
     """
     why = "LO-TO splitting needs ε_∞; give it (`epsilon_infinity`)"
-    own = _optional(calculator, "dielectric_tensor", atoms)
+    own, missing = _optional(calculator, "dielectric_tensor", atoms)
     if own is None:
         alpha = property_of(calculator, "polarizability", atoms, why)
-        told = "ε_∞ = 1 + α/(ε0 V) of the calculator's polarizability"
+        told = f"ε_∞ = 1 + α/(ε0 V) of the calculator's polarizability{missing}"
         return Permittivity(_optical(alpha, atoms), None, told)
     told = f"ε_∞ {_diagonal(own)}: the calculator's dielectric_tensor, which fits its forces"
-    found = _optional(calculator, "polarizability", atoms)
+    found, missing = _optional(calculator, "polarizability", atoms)
+    told += missing
     light = None if found is None else _optical(found, atoms)
     if light is not None:
         told += f"; its polarizability makes {_diagonal(light)} for light"
@@ -246,14 +247,18 @@ def _diagonal(tensor: np.ndarray) -> str:
     return " ".join(f"{x:.4g}" for x in np.diag(tensor.reshape(3, 3)))
 
 
-def _optional(calculator: Any, name: str, atoms: Any) -> np.ndarray | None:
-    """Return a property of an ASE calculator, None where it or this structure has none."""
+def _optional(calculator: Any, name: str, atoms: Any) -> tuple[np.ndarray | None, str]:
+    """Return a property of an ASE calculator; None where it or this structure has none.
+
+    With what is to be told then: nothing of a refusal, but a mistake in the calculator.
+    """
     if name not in getattr(calculator, "implemented_properties", (name,)):
-        return None
+        return None, ""
     try:
-        return property_of(calculator, name, atoms, "")
-    except ValueError:
-        return None
+        return property_of(calculator, name, atoms, ""), ""
+    except ValueError as error:
+        mistake = isinstance(error.__cause__, KeyError | AttributeError)
+        return None, f"; no {name} ({error.__cause__!r})" if mistake else ""
 
 
 def _born_of_file(path: str | Path, primitive: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -119,18 +119,28 @@ def plain(value: Any) -> Any:
 
 
 def read_curve(path: str | Path) -> np.ndarray:
-    """Two columns (x, y) of a measured curve, comma or blank separated, header lines skipped."""
-    rows = []
-    for line in Path(path).read_text().splitlines():
-        fields = line.replace(",", " ").split()
+    """Two columns (x, y) of a measured curve, comma or blank separated.
+
+    Lines before the first numbers are a header, and those with a # are comments.
+
+    Raises
+    ------
+    ValueError
+        For any other line that is not two numbers or more, and fewer than two points.
+    """
+    rows: list[list[float]] = []
+    for count, line in enumerate(Path(path).read_text().splitlines(), 1):
+        fields = line.partition("#")[0].replace(",", " ").split()
         try:
-            rows.append([float(field) for field in fields[:2]])
+            x, y = (float(field) for field in fields[:2])
         except ValueError:
+            if rows and fields:
+                raise ValueError(f"{path}: line {count} is {line!r}, not two numbers") from None
             continue
-    curve = np.array([row for row in rows if len(row) == 2])
-    if len(curve) < 2:
+        rows.append([x, y])
+    if len(rows) < 2:
         raise ValueError(f"{path}: two columns of numbers expected")
-    return curve
+    return np.array(rows)
 
 
 def plus_minus(value: float, error: float, digits: int = 2) -> str:

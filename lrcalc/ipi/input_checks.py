@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
+from lrcalc.callers import users_line
 from lrcalc.courses import Pulse
 from lrcalc.ipi.kinds import Kind, check_pulse
 from lrcalc.ipi.settings import DriverSettings
@@ -68,7 +69,7 @@ def warn_of_pressure(pressure: float) -> None:
         warnings.warn(
             f"`pressure` is in GPa (it was in MPa before): {pressure:g} GPa are "
             f"{1e4 * pressure:g} bar; {pressure:g} MPa would be {1e-3 * pressure:g}",
-            stacklevel=3,
+            stacklevel=users_line(),
         )
 
 

@@ -1,11 +1,14 @@
 """A folder in which i-PI ran: its input, what it started from, its last state, its outputs."""
 
 import re
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from lrcalc.callers import users_line
 from lrcalc.ipi_files.beads import digits_of
 from lrcalc.ipi_files.cells import Array, upright
 from lrcalc.ipi_files.masses import masses_of
@@ -13,6 +16,8 @@ from lrcalc.ipi_files.properties import Properties, read_properties
 from lrcalc.ipi_files.quantities import factor
 from lrcalc.ipi_files.simulation import Simulation, Start, State, read_simulation, read_state
 from lrcalc.ipi_files.xyz import is_ipi_xyz, read_structure
+
+Content = TypeVar("Content")
 
 
 class IPIRun(NamedTuple):
@@ -136,15 +141,12 @@ def output_of(run: IPIRun, path: Path) -> Path | None:
 
 
 def run_properties(run: IPIRun) -> Properties | None:
-    """Properties that a run wrote; None if there are none."""
+    """Properties that a run wrote; None if there are none that can be read."""
     names = [one.filename for one in run.simulation.outputs if one.kind == "properties"]
     for name in names or ["out"]:
         path = run.folder / _stems(run.simulation, name)[0]
         if run.simulation.systems == 1 and path.is_file():
-            try:
-                return read_properties(path)
-            except ValueError:
-                return None
+            return _or_warn(read_properties, path)
     return None
 
 
@@ -155,7 +157,10 @@ def properties_path(run: IPIRun) -> Path:
 
 
 def states(run: IPIRun) -> list[tuple[Path, State]]:
-    """Last states of a run that can be read: RESTART, then checkpoints."""
+    """Last states of a run that can be read: RESTART, then checkpoints.
+
+    One that cannot, cut short by a crash perhaps, is warned of.
+    """
     names = [one.filename for one in run.simulation.outputs if one.kind == "checkpoint"]
     paths = [run.folder / "RESTART"]
     for name in dict.fromkeys([*names, "checkpoint"]):
@@ -164,7 +169,8 @@ def states(run: IPIRun) -> list[tuple[Path, State]]:
         paths += sorted(path.parent.glob(f"{path.name}_[0-9]*"))
     if run.input.is_file() and run.input not in paths:
         paths.append(run.input)
-    return [(path, state) for path in paths if (state := _state(path)) is not None]
+    there = [path for path in paths if path.is_file()]
+    return [(path, state) for path in there if (state := _or_warn(read_state, path)) is not None]
 
 
 def start_states(run: IPIRun) -> list[tuple[Path, State]]:
@@ -178,17 +184,19 @@ def start_states(run: IPIRun) -> list[tuple[Path, State]]:
 
 
 def start_state(path: Path, start: Start) -> State | None:
-    """Atoms and cell of a file that a run starts from; None if it cannot be read."""
-    if not path.is_file():
-        return None
-    try:
+    """Atoms and cell of a file that a run starts from; None if it is not there.
+
+    None with a warning if it cannot be read.
+    """
+
+    def read(path: Path) -> State | None:
         if start.mode == "chk" or _is_simulation(path):
             return read_state(path)
         if start.mode == "xyz" and is_ipi_xyz(path):
             return _structure(path, start)
         return _ase_structure(path)
-    except (ValueError, OSError):
-        return None
+
+    return _or_warn(read, path) if path.is_file() else None
 
 
 def run_masses(run: IPIRun) -> Masses | None:
@@ -251,10 +259,12 @@ def _ase_structure(path: Path) -> State:
     return State(atoms.get_chemical_symbols(), heavy, atoms.positions[None], None, cell)
 
 
-def _state(path: Path) -> State | None:
+def _or_warn(read: Callable[[Path], Content | None], path: Path) -> Content | None:
+    """Return what a file has; None with a warning where it cannot be read: others may do."""
     try:
-        return read_state(path)
-    except (ValueError, OSError):
+        return read(path)
+    except (ValueError, OSError) as error:
+        warnings.warn(f"{path} is not used: {error}", stacklevel=users_line())
         return None
 
 

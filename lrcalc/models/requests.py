@@ -116,7 +116,7 @@ WITHOUT_GHOSTS = {"quadrupole"}
 
 
 def _check_pairs(pairs: Pairs, count: int) -> None:
-    """Refuse pairs that are not what `Pairs` says: sums over neighbours would be silently wrong."""
+    """Refuse pairs that are not what `Pairs` says: backbones are promised sorted ones."""
     i, j, shift = pairs[:3]
     shapes = [tuple(x.shape) for x in (i, j, shift)]
     if i.ndim != 1 or j.shape != i.shape or shift.shape != (len(i), 3):

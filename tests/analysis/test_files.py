@@ -279,6 +279,19 @@ def test_atomic_write_leaves_nothing_half(tmp_path):
         read_curve(tmp_path / "a.csv")
 
 
+def test_a_measured_curve_is_read_whole_or_not_at_all(tmp_path):
+    """A line that is damaged was left out of it, without a word."""
+    path = tmp_path / "measured.csv"
+    path.write_text(
+        "Wavenumber (cm-1), alpha\n1 of 2\n3000, 0.5, 0.1\n\n# gap\n3100 0.7 # shoulder\n"
+    )
+    np.testing.assert_array_equal(read_curve(path), [[3000, 0.5], [3100, 0.7]])
+    for damaged in ("32oo, 0.9", "3200", "3200; 0.9"):
+        path.write_text(f"3000, 0.5\n{damaged}\n3300, 0.2\n")
+        with pytest.raises(ValueError, match=f"line 2 is '{damaged}'"):
+            read_curve(path)
+
+
 @pytest.mark.parametrize(
     ("comment", "volume"),
     [

@@ -240,6 +240,38 @@ def test_inputs_that_cannot_be_read(tmp_path, text, message):
         simulation.read_state(tmp_path / "input.xml")
 
 
+STATE = (
+    "<simulation><system><beads natoms='1' nbeads='1'><names shape='(1)'> [ H ] </names>"
+    "<m shape='(1)' units='dalton'> [ 2.5 ] </m><q shape='(1, 3)'> [ 0, 0, 0 ] </q></beads>"
+    "<cell units='angstrom'> [ 5, 0, 0, 0, 5, 0, 0, 0, 5 ] </cell></system></simulation>"
+)
+
+
+@pytest.mark.parametrize("damage", ["cut", "of other atoms"])
+def test_a_state_that_cannot_be_read_is_told_and_another_one_used(tmp_path, damage):
+    """As a run leaves it that was killed while it wrote its state."""
+    plain = INPUT.split("<initialize")[0] + INPUT.split("</initialize>")[1]
+    (tmp_path / "input.xml").write_text(plain)
+    broken = STATE[:150] if damage == "cut" else STATE.replace("[ 2.5 ]", "[ 2.5, 1 ]")
+    (tmp_path / "RESTART").write_text(broken)
+    (tmp_path / "run.chk").write_text(STATE)
+    run = folder.read_run(tmp_path)
+    with pytest.warns(UserWarning, match="RESTART is not (used|XML)") as said:
+        masses = folder.run_masses(run)
+    assert len(said) == 1
+    assert (masses.source, masses.masses.tolist()) == (
+        tmp_path / "run.chk", [pytest.approx(2.5)]
+    )  # fmt: skip
+    (tmp_path / "run.chk").unlink()
+    (tmp_path / "RESTART").unlink()
+    (tmp_path / "init.xyz").write_text("2\n# CELL(H): 5 0 0 0 5 0 0 0 5\nH 0 0 0\n")
+    with pytest.warns(UserWarning, match="init.xyz is not used: .*init.xyz"):
+        assert folder.run_masses(run) is None
+    (tmp_path / "run.props").write_text("no header\n")
+    with pytest.warns(UserWarning, match="run.props is not used: .*no column headers"):
+        assert folder.run_properties(run) is None
+
+
 def test_several_inputs_in_a_folder(tmp_path):
     for name in ("a.xml", "b.xml"):
         (tmp_path / name).write_text(INPUT)
