@@ -124,6 +124,7 @@ class LRCalculator(FieldViews, Calculator):
         epsilon_infinity: float | None = None,
         asr_projection: bool = True,
         allow_net_charge: bool = False,
+        trust_pickle: bool = False,
         follow_branch: bool = True,
         also: Sequence[str] = (),
     ) -> None:
@@ -131,6 +132,7 @@ class LRCalculator(FieldViews, Calculator):
         self.evaluator = Evaluator(
             model, device=device, dtype=dtype, epsilon_infinity=epsilon_infinity,
             asr_projection=asr_projection, allow_net_charge=allow_net_charge,
+            trust_pickle=trust_pickle,
         )  # fmt: skip
         self.time = 0.0
         self.also = also

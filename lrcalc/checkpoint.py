@@ -20,6 +20,9 @@ from lrcalc.models.potential import Potential
 
 FORMAT = "lrcalc-model-1"
 
+MACE = "mace:"
+"""What a name begins with that is a pickled MACE model's file."""
+
 UNREADABLE = (
     OSError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, RuntimeError, ValueError,
     KeyError, AttributeError,
@@ -101,15 +104,23 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def load(name: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> Potential:
+def load(
+    name: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    trust_pickle: bool = False,
+) -> Potential:
     """Load a bundled model by name, or any model file by path.
 
     Parameters
     ----------
     name : str or path-like
-        A name that `bundled` lists, or a path.
+        A name that `bundled` lists, or a path; or ``"mace:FILE.model"``, a pickled MACE or
+        MACE-LES model, which is converted as `lrcalc convert` does.
     dtype : torch.dtype, optional
         Of the parameters; float64 for derivatives of derivatives and reference work.
+    trust_pickle : bool, optional
+        Consent to reading a pickle (``"mace:…"``).
 
     Returns
     -------
@@ -123,6 +134,11 @@ def load(name: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) ->
     ValueError
         The file is not an lrcalc model, is damaged, or does not fit its own configuration.
     """
+    text = os.fspath(name)
+    if text.startswith(MACE):
+        from lrcalc.models.adapters.mace_convert import convert
+
+        return _as_type(convert(text.removeprefix(MACE), trust_pickle=trust_pickle), dtype)
     path = model_path(name)
     content = read_tensors(path)
     if content.get("format") != FORMAT:

@@ -37,7 +37,8 @@ class Evaluator(FieldViews, ElectronicConstants):
     Parameters
     ----------
     model : str, path-like or Potential
-        Bundled name, model file, or a potential (which is used as it is, not copied).
+        Bundled name, model file, or a potential (which is used as it is, not copied); or
+        ``"mace:FILE.model"``, see `lrcalc.load`.
     device : str, optional
         Torch device.
     dtype : {"float32", "float64"}, optional
@@ -53,6 +54,8 @@ class Evaluator(FieldViews, ElectronicConstants):
         condition, which does not depend on the branch of the dipole.
     epsilon_infinity, asr_projection, allow_net_charge
         As for `lrcalc.predict`.
+    trust_pickle : bool, optional
+        Consent to reading a pickle (``"mace:FILE.model"``).
 
     Attributes
     ----------
@@ -89,6 +92,7 @@ class Evaluator(FieldViews, ElectronicConstants):
         epsilon_infinity: float | None = None,
         asr_projection: bool = True,
         allow_net_charge: bool = False,
+        trust_pickle: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"`dtype` is {dtype!r} but must be one of {sorted(DTYPES)}")
@@ -98,7 +102,10 @@ class Evaluator(FieldViews, ElectronicConstants):
             raise ValueError(
                 f"`model` is {model!r} but must be a bundled name, a file, or a Potential"
             )
-        potential = model if isinstance(model, Potential) else load(model, dtype=DTYPES[dtype])
+        if isinstance(model, Potential):
+            potential = model
+        else:
+            potential = load(model, dtype=DTYPES[dtype], trust_pickle=trust_pickle)
         self.potential = potential.to(self.device)
         self._pairs = NeighborList(self.potential.cutoff, SKIN)
         self._door = Door()
