@@ -60,6 +60,11 @@ def commands(page):
     return found
 
 
+def without_torchrun(words):
+    """The command that several processes run together."""
+    return words[words.index("lrcalc") :] if words[0] == "torchrun" else words
+
+
 def with_blocks(language):
     return [pytest.param(p, id=str(p.relative_to(ROOT))) for p in PAGES if blocks(p, language)]
 
@@ -103,6 +108,7 @@ def test_commands_are_understood(page, monkeypatch):
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
     for words in commands(page):
+        words = without_torchrun(words)
         if words[0] == "lrcalc" and not words[1].startswith("-"):
             with pytest.raises(Understood):
                 main(words[1:])
@@ -230,11 +236,19 @@ def test_commands_run(tmp_path, shared):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "MPLBACKEND": "Agg"}
     failed = []
     for page in PAGES:
-        for words in commands(page):
+        for given in commands(page):
+            words = without_torchrun(given)
             if words[0] != "lrcalc" or words[1] in ("demo", "ipi"):  # `ipi` waits for an i-PI
                 continue
+            several = ["torch.distributed.run", "--nproc-per-node", "2", "-m"]
             done = subprocess.run(
-                [sys.executable, "-m", "lrcalc.cli", *shortened(words[1:])],
+                [
+                    sys.executable,
+                    "-m",
+                    *several * (given is not words),
+                    "lrcalc.cli",
+                    *shortened(words[1:]),
+                ],
                 cwd=tmp_path,
                 env=environment,
                 capture_output=True,
