@@ -164,12 +164,12 @@ def few_waters():
 
 
 def crystal_with_born_charges(path):
-    """Ten displaced cells of rock salt, held by springs; the first has Born charges."""
+    """Displaced cells of rock salt, held by springs; the first has Born charges."""
     from ase.calculators.lj import LennardJones
 
     random = np.random.default_rng(0)
     frames = []
-    for index in range(10):
+    for index in range(30):
         salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
         salt.positions += 0.05 * random.normal(size=(8, 3))
         salt.calc = LennardJones(sigma=2.5, epsilon=0.05, rc=5.0)
