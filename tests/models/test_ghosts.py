@@ -112,7 +112,9 @@ def test_ghosts_do_not_fill_what_is_depolarised(options, shape, field):
         )  # fmt: skip
         joined = (torch.cat([x, x + add]) for x, add in zip(once[:3], (n, n, 0), strict=True))
         pairs = type(once)(*joined)
-        images = ExplicitImages(ghosts, torch.arange(n).repeat(2), torch.arange(n))
+        images = ExplicitImages(
+            ghosts, torch.arange(n).repeat(2), torch.arange(n), torch.zeros(2 * n, 3)
+        )
     expected = predict(potential, system, field=field, properties=names)
     result = predict(potential, ghosts, pairs, field=field, properties=names)
     for name in names:
