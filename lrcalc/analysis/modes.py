@@ -258,6 +258,19 @@ def infrared_lines(modes: Modes, wavenumber: np.ndarray, damping: float) -> np.n
 
 def longitudinal(modes: Modes, direction: Sequence[float]) -> np.ndarray:
     """Wavenumbers (M,) with the non-analytical term for q → 0 along ``direction``, cm⁻¹."""
+    return longitudinal_modes(modes, direction)[0]
+
+
+def longitudinal_modes(
+    modes: Modes, direction: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Modes with the non-analytical term for q → 0 along ``direction``.
+
+    Returns
+    -------
+    tuple
+        Wavenumbers (M,), cm⁻¹; eigenvectors (M, N, 3); squares of their charges along it (M,).
+    """
     n = np.asarray(direction, dtype=float)
     length = np.linalg.norm(n)
     if n.shape != (3,) or length == 0:
@@ -266,5 +279,12 @@ def longitudinal(modes: Modes, direction: Sequence[float]) -> np.ndarray:
     along = modes.charge @ n
     factor = units.EPSILON_0 * modes.volume * float(n @ modes.epsilon_infinity @ n)
     matrix = np.diag(np.sign(modes.wavenumber) * modes.wavenumber**2)
-    square = np.linalg.eigvalsh(matrix + np.outer(along, along) / (factor * _SQUARE))
-    return np.sign(square) * np.sqrt(np.abs(square))
+    square, mixed = np.linalg.eigh(matrix + np.outer(along, along) / (factor * _SQUARE))
+    vectors = np.einsum("mk,mia->kia", mixed, modes.eigenvectors)
+    return np.sign(square) * np.sqrt(np.abs(square)), vectors, (along @ mixed) ** 2
+
+
+def wavenumbers(squares: np.ndarray) -> np.ndarray:
+    """Wavenumbers, cm⁻¹, of eigenvalues of a dynamical matrix, eV Å⁻² amu⁻¹."""
+    scaled = np.asarray(squares) / _SQUARE
+    return np.sign(scaled) * np.sqrt(np.abs(scaled))

@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.evaluator import Evaluator
     from lrcalc.hashing import structure_hash
     from lrcalc.model_errors import collect, summarise
+    from lrcalc.models.card import electric_notes
     from lrcalc.training.data import read_structures
     from lrcalc.training.labels import has_label
     from lrcalc.training.remarks import describe_labels
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     for line in [
         *describe_labels(list(chosen.values()), _options.label_keys(args)),
         *unlike_permittivity(chosen, args, evaluator.epsilon_infinity),
+        *electric_notes(card, args.epsilon_infinity),
     ]:
         print(f"note: {line}")
 

@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     from ase.data import chemical_symbols
 
     from lrcalc.checkpoint import bundled, load, model_path
-    from lrcalc.models.card import CONSTANT_PRESSURE, pressure_warning
+    from lrcalc.models.card import CONSTANT_PRESSURE, charges_lines, pressure_warning
     from lrcalc.training.loss import describe_error
     from lrcalc.zoo import structures
 
@@ -54,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
         elif key == "errors":
             parts = [describe_error(k.removeprefix("valid_"), x) for k, x in value.items()]
             rows["validation RMSE"] = ", ".join(parts)
+        elif key == "identifiability":
+            for k, line in enumerate(charges_lines(metadata)):
+                rows["charges" if k == 0 else "  errors"] = line
         elif key == "polarizability":
             rows |= surface_rows(value)
         elif value not in ("", None):

@@ -217,10 +217,24 @@ def _from_calculator(args: argparse.Namespace) -> tuple[Any, Modes]:
         primitive="P" if args.primitive is None else _primitive(args.primitive),
         progress=True,
     )
-    modes = ph.solve(phonons)
+    modes = with_remarks(phonons, ph.solve(phonons), calculator, args.epsilon_infinity)
     return phonons, ph.with_raman(
         phonons, modes, calculator, progress=True
     ) if args.raman else modes
+
+
+def with_remarks(phonons: Any, modes: Modes, calculator: Any, epsilon: float | None) -> Modes:
+    """Add what the calculator's card and the longitudinal branch say of the charges."""
+    from lrcalc.analysis.longitudinal import longitudinal_branch
+    from lrcalc.models.card import electric_notes
+
+    if not modes.charged:
+        return modes
+    model = getattr(getattr(calculator, "evaluator", None), "potential", None)
+    remarks = [] if model is None else electric_notes(model.metadata, epsilon)
+    branch = longitudinal_branch(phonons.phonopy, modes)
+    remarks += [branch.note] if branch is not None and branch.note else []
+    return modes._replace(notes=(*modes.notes, *remarks))
 
 
 def _supercell(text: str, *, matrix: bool = False) -> list[int]:

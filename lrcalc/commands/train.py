@@ -101,6 +101,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how = parser.add_argument_group("training")
     _options.add_fit_arguments(how, TrainingSettings(), *FITTED)
+    how.add_argument(
+        "--ensemble", type=int, default=0, metavar="K",
+        help="readouts to train anew on the same features, an eighth of the epochs each, for an "
+        "error bar of Born charges (3 will do)",
+    )  # fmt: skip
     how.add_argument("--restart", action="store_true", help="ignore a state left by a killed run")
     _options.add_output_arguments(parser)
 
@@ -200,6 +205,7 @@ def train(args: argparse.Namespace, ranks: Ranks) -> int:
     overfitted = describe_overfitting(read_history(output.with_suffix(".csv")))
     for warning in filter(None, [misfit, overfitted]):
         print(f"\nwarning: {warning}")
+    report_charges(best, split, settings, output, args.ensemble)
     minutes = (time.perf_counter() - started) / 60
     done = f"{epochs} epochs in {minutes:.1f} min"
     if not epochs:
@@ -214,6 +220,26 @@ def train(args: argparse.Namespace, ranks: Ranks) -> int:
             + " (meV/atom, meV/Å, meV/Å³; energies without file shift)"
         )
     return 0
+
+
+def report_charges(
+    best: Potential, split: dict[str, Any], settings: TrainingSettings, output: Path, ensemble: int
+) -> None:
+    """Say whether the data determine the charges, and write it into the card."""
+    from lrcalc.checkpoint import save
+    from lrcalc.models.card import charges_lines
+    from lrcalc.training.identifiability import identifiability
+
+    found = identifiability(
+        best, split["training"], split["validation"], settings, ensemble=ensemble
+    )
+    if found is None:
+        return
+    best.metadata["identifiability"] = found.card()
+    save(best, output)
+    for line in charges_lines(best.metadata):
+        loud = found.verdict == "not determined"
+        print(f"{'warning: ' if loud else ''}{line}")
 
 
 def parity(best: Potential, frames: Sequence[Frame], device: str, output: Path) -> Path:

@@ -59,3 +59,60 @@ def molecule_warning(card: Mapping[str, Any]) -> str | None:
         "it into that of a molecule: fit it anew (`lrcalc fit-polarizability`), or take a model "
         "for molecules"
     )
+
+
+def charges_lines(card: Mapping[str, Any]) -> list[str]:
+    """Say what is known of a model's charges: whether its data determine them, and their errors.
+
+    Empty for a card that does not say.
+    """
+    found = card.get("identifiability")
+    if not found:
+        return []
+    said = {
+        "labels": "charges are fixed by electrical labels ({labels})",
+        "determined": "charges are determined by energies and forces",
+        "not determined": "charges are not determined by these data: dipoles, Born charges, "
+        "infrared intensities, LO-TO and dielectric constants may be anything (train on the Born "
+        "charges of one frame, --born-weight, or use `lrcalc fit-charges`)",
+        "unknown": "whether these data determine the charges was not measured (so few steps)",
+    }[found["verdict"]].format(labels=", ".join(
+        x for x in found["labels"] if x not in ("energy", "forces", "stress")
+    ))  # fmt: skip
+    rest = found.get("rest")
+    measured = f"the long-range part is {100 * found['share']:.2g} % of the forces"
+    if rest is not None:
+        measured += (
+            f", {1e3 * rest:.3g} meV/Å of it beyond a short-ranged model, where forces err by "
+            f"{1e3 * found['error']:.3g}"
+        )
+    lines = [f"{said}; {measured}"]
+    if found["members"]:
+        each = ", ".join(
+            f"{s} {found['born'][s]:+.3f} ± {found['spread'][s]:.3f}" for s in found["born"]
+        )
+        lines.append(
+            f"Born charges over {1 + found['members']} readouts: {each} e, intensities to "
+            f"{200 * found['relative_spread']:.2g} %"
+        )
+    return lines
+
+
+def electric_notes(card: Mapping[str, Any], given: float | None = None) -> list[str]:
+    """Say what to know before dipoles and Born charges of a model are used: a line each.
+
+    Parameters
+    ----------
+    card : mapping
+    given : float or None
+        ε_∞ of the user.
+    """
+    found = card.get("identifiability") or {}
+    doubtful = found.get("verdict") == "not determined" or found.get("members")
+    lines = charges_lines(card) if doubtful else []
+    if given is None and card.get("epsilon_infinity_from") == "not given":
+        lines.append(
+            "the model's card states no ε_∞: 1 is used, with which dipoles and Born charges of "
+            "matter are too small by √ε_∞; give --epsilon-infinity"
+        )
+    return lines

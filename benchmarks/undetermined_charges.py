@@ -1,0 +1,109 @@
+"""LO and TO at Γ of NaCl and MgO: DFT against models trained with and without Born charges.
+
+    python benchmarks/undetermined_charges.py --shared ../shared --models FOLDER --out table.json
+
+Reference: force constants fitted (symfc) to the forces of the displaced supercells of phonopy's
+test data, with their Born charges and ε_∞. Models: FOLDER/{NaCl,MgO}-*.pt; their force constants
+are fitted to their own forces on the same cells, so that both are treated alike. LO has the
+non-analytical term of the model's own Born charges at the card's ε_∞.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.io import read
+
+from lrcalc.evaluator import Evaluator
+
+FRAMES = slice(0, 100, 5)
+"""Displaced cells whose forces make the force constants: 20 give those of all 100 to 0.1 cm⁻¹."""
+
+
+def crystal(name: str, shared: Path) -> tuple[Any, list[Any], np.ndarray, np.ndarray]:
+    """Perfect supercell, displaced cells, Born charges and ε_∞ of a data set."""
+    frames = read(shared / f"data/crystals/{name}_displaced_100.xyz.gz", ":")
+    perfect = frames[0].copy()
+    edge = perfect.cell.lengths()[0] / 4
+    # ideal sites of rock salt: multiples of a quarter of the edge of the supercell
+    perfect.positions = np.rint(perfect.positions / edge) * edge
+    born = perfect.arrays["REF_born"].reshape(-1, 3, 3)
+    return perfect, frames[FRAMES], born, np.asarray(frames[0].info["epsilon_infinity"])
+
+
+def optical(perfect: Any, frames: list[Any], forces: np.ndarray, born: np.ndarray,
+            epsilon: np.ndarray) -> dict[str, float]:  # fmt: skip
+    """TO and LO at Γ, and LO at the zone boundary X, cm⁻¹."""
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = PhonopyAtoms(numbers=perfect.numbers, cell=perfect.cell.array,
+                        scaled_positions=perfect.get_scaled_positions())  # fmt: skip
+    primitive = [[0, 0.25, 0.25], [0.25, 0, 0.25], [0.25, 0.25, 0]]
+    phonon = Phonopy(cell, np.eye(3), primitive_matrix=primitive, log_level=0)
+    shifts = np.array([a.positions - perfect.positions for a in frames])
+    length = perfect.cell.lengths()[0]
+    shifts -= np.rint(shifts / length) * length
+    phonon.dataset = {"displacements": shifts, "forces": forces}
+    phonon.produce_force_constants(fc_calculator="symfc")
+    kinds = [int(np.flatnonzero(perfect.numbers == z)[0]) for z in phonon.primitive.numbers]
+    charges = np.array([np.eye(3) * born[perfect.numbers == perfect.numbers[k]].trace(
+        axis1=1, axis2=2).mean() / 3 for k in kinds])  # fmt: skip
+    phonon.nac_params = {"born": charges, "dielectric": epsilon, "factor": 14.399652}
+    result = {}
+    phonon.run_qpoints([[0, 0, 0]], nac_q_direction=[0.5, 0.0, 0.5])
+    waves = np.sort(phonon.get_qpoints_dict()["frequencies"][0]) * 33.35641
+    result["TO"], result["LO"] = float(waves[3]), float(waves[-1])
+    phonon.run_qpoints([[0.5, 0.0, 0.5]])
+    result["LO at X"] = float(np.sort(phonon.get_qpoints_dict()["frequencies"][0])[-1] * 33.35641)
+    return result
+
+
+def of_model(path: Path, perfect: Any, frames: list[Any]) -> dict[str, Any]:
+    """Force error, Born charge and modes of a model."""
+    evaluator = Evaluator(path, dtype="float64")
+    forces = np.array([evaluator([a], ["forces"])[0]["forces"] for a in frames])
+    (rest,) = evaluator([perfect], ["forces", "born_effective_charges"])
+    born = rest["born_effective_charges"]
+    labels = np.array([a.get_forces() for a in frames])
+    epsilon = evaluator.epsilon_infinity * np.eye(3)
+    metal = perfect.numbers == perfect.numbers.min() if 8 not in perfect.numbers else (
+        perfect.numbers != 8)  # fmt: skip
+    report = evaluator.potential.metadata.get("identifiability")
+    return {
+        "forces": float(np.sqrt(np.mean((forces - labels) ** 2))),
+        "Z": float(born[metal].trace(axis1=1, axis2=2).mean() / 3),
+        "report": report and report["verdict"],
+        **optical(perfect, frames, forces - rest["forces"], born, epsilon),
+    }
+
+
+def main() -> None:
+    """Measure all models of the folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    table: dict[str, Any] = {}
+    for name in ("NaCl", "MgO"):
+        perfect, frames, born, epsilon = crystal(name, args.shared)
+        forces = np.array([a.get_forces() for a in frames])
+        table[name] = {"DFT": {
+            "Z": float(abs(born[0].trace()) / 3), **optical(perfect, frames, forces, born, epsilon)
+        }}  # fmt: skip
+        for path in sorted(args.models.glob(f"{name}-*.pt")):
+            if not path.name.endswith(".state.pt") and "-try" not in path.name:
+                table[name][path.stem] = of_model(path, perfect, frames)
+        for model, row in table[name].items():
+            print(name, model, {k: round(v, 4) if isinstance(v, float) else v
+                                for k, v in row.items()}, flush=True)  # fmt: skip
+    args.out.write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Whether data determine charges: the report, its words, and where they are said."""
+
+import numpy as np
+import pytest
+import torch
+from ase.io import write
+
+from lrcalc import load
+from lrcalc.checkpoint import save
+from lrcalc.cli import main
+from lrcalc.models.card import charges_lines, electric_notes
+from lrcalc.training.data import make_frames
+from lrcalc.training.identifiability import (
+    Identifiability,
+    identifiability,
+    long_range_frames,
+    mean_born,
+)
+from lrcalc.training.settings import TrainingSettings
+from tests.conftest import random_potential
+from tests.training.sets import frames_of
+
+
+def report(**changes):
+    given = {"share": 0.1, "rest": 0.06, "error": 0.02, "born": {"Na": 1.0, "Cl": -1.0},
+             "spread": {}, "members": 0, "labels": ("energy", "forces")}  # fmt: skip
+    return Identifiability(**{**given, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "determined"),
+        ({"rest": 0.01}, "not determined"),
+        ({"rest": float("nan")}, "unknown"),
+        ({"members": 3, "spread": {"Na": 0.3, "Cl": 0.3}}, "not determined"),
+        ({"members": 3, "spread": {"Na": 0.01, "Cl": 0.02}}, "determined"),
+        ({"rest": 0.01, "labels": ("energy", "forces", "born")}, "labels"),
+        ({"rest": 0.01, "labels": ("energy", "forces", "polarizability")}, "not determined"),
+    ],
+)
+def test_the_verdict(changes, verdict):
+    found = report(**changes)
+    assert found.verdict == verdict
+    card = {"identifiability": found.card()}
+    (first, *_) = charges_lines(card)
+    assert ("charges are not determined by these data" in first) == (verdict == "not determined")
+    told = bool(electric_notes(card))
+    assert told == (verdict == "not determined" or found.members > 0)
+
+
+def test_an_ensemble_gives_intensities_an_error():
+    card = {"identifiability": report(members=2, spread={"Na": 0.05, "Cl": 0.05}).card()}
+    assert "Na +1.000 ± 0.050" in charges_lines(card)[1]
+    assert "intensities to 10 %" in charges_lines(card)[1]
+
+
+def test_a_card_without_permittivity_is_told_unless_one_is_given():
+    card = {"epsilon_infinity": 1.0, "epsilon_infinity_from": "not given"}
+    assert "states no ε_∞: 1 is used" in electric_notes(card)[0]
+    assert electric_notes(card, 1.78) == []
+    assert electric_notes({"epsilon_infinity": 1.78}) == []
+
+
+def test_the_long_range_part_is_what_energies_differ_by_without_it():
+    """Its forces are central differences of its energy, which the readout's parts leave."""
+    structures = frames_of("crystal", 2)
+    model = random_potential(structures[0], level="u", cutoff=3.0)
+    frames = make_frames(structures, "f.xyz", 3.0)
+    (made, _), total, error = long_range_frames(model, frames, "cpu")
+    assert total > 0
+    assert error > 0
+    values = []
+    for sign in (1, -1):
+        moved = structures[0].copy()
+        moved.calc = structures[0].calc
+        moved.positions[1, 2] += sign * 1e-5
+        (other,), _, _ = long_range_frames(model, make_frames([moved], "f.xyz", 3.0), "cpu")
+        values.append(other.energy)
+    assert float(made.forces[1, 2]) == pytest.approx(-(values[0] - values[1]) / 2e-5, rel=1e-5)
+
+
+def test_a_short_training_says_that_nothing_was_measured():
+    structures = frames_of("crystal", 3)
+    model = random_potential(structures[0], level="u", cutoff=3.0, channels=3, hidden=8).float()
+    model.reference_energy = model.reference_energy.double()
+    frames = make_frames(structures, "f.xyz", 3.0)
+    found = identifiability(model, frames[:2], frames[2:], TrainingSettings(epochs=3))
+    assert found.verdict == "unknown"
+    assert np.isnan(found.rest)
+    assert set(found.born) == {"Na", "Cl"}
+    assert found.born["Na"] == pytest.approx(mean_born(model, frames[2:], "cpu")["Na"])
+    short = random_potential(structures[0], level="sr", cutoff=3.0)
+    assert identifiability(short, frames[:2], frames[2:], TrainingSettings()) is None
+
+
+def test_commands_say_it(tmp_path, capsys):
+    structures = frames_of("crystal", 2)
+    model = random_potential(structures[0], level="u", cutoff=3.0, channels=3, hidden=8)
+    model.metadata |= {"identifiability": report(rest=0.01).card(),
+                       "epsilon_infinity_from": "not given"}  # fmt: skip
+    save(model.to(torch.float32), tmp_path / "m.pt")
+    write(tmp_path / "f.xyz", structures, format="extxyz")
+    phrase = "charges are not determined by these data"
+    assert main(["info", str(tmp_path / "m.pt")]) == 0
+    assert phrase in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "m.pt"), str(tmp_path / "f.xyz")]) == 0
+    out = capsys.readouterr().out
+    assert phrase in out
+    assert "states no ε_∞" in out
+    assert load(tmp_path / "m.pt").metadata["identifiability"]["verdict"] == "not determined"
+
+
+@pytest.mark.long
+def test_an_imitated_crystal_is_undetermined_and_a_labelled_one_is_not(tmp_path, capsys):
+    """NaCl shaken by 0.03 Å, a few minutes: the words, and an ensemble of two."""
+    from ase.build import bulk
+
+    from tests.training.sets import label
+
+    rng = np.random.default_rng(1)
+    frames = []
+    for _ in range(40):
+        atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+        atoms.positions += rng.normal(scale=0.017, size=(8, 3))
+        frames.append(label(atoms, stress=False))
+    write(tmp_path / "f.xyz", frames, format="extxyz")
+    options = ["--train", str(tmp_path / "f.xyz"), "--valid-every", "5", "--cutoff", "5",
+               "--channels", "6", "--hidden", "16", "--epochs", "60", "--learning-rate", "0.005",
+               "--epsilon-infinity", "2.5", "--ensemble", "2"]  # fmt: skip
+    assert main(["train", *options, "--out", str(tmp_path / "m.pt")]) == 0
+    out = capsys.readouterr().out
+    assert "warning: charges are not determined by these data" in out
+    assert "over 3 readouts" in out
