@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCS := $(VENV)/.docs
+MACE := .venv-mace
 CODE := lrcalc drivers tools tests examples benchmarks docs/conf.py
 
-.PHONY: demo test test-long docs lint types clean
+.PHONY: demo test test-long test-mace docs lint types clean
 
 demo: $(INSTALLED)
 	$(BIN)/lrcalc demo --output demo-output
@@ -16,6 +17,11 @@ test: $(INSTALLED) lint types
 
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long --timeout 3600 tests
+
+# mace-torch pins e3nn 0.4.4, so it has an environment of its own; and what uses e3nn must hold there too
+test-mace: $(MACE)/.installed
+	$(MACE)/bin/python -m pytest -n 2 -m "not long" tests/adapters tests/models/test_backbone.py tests/models/test_potential.py \
+	  tests/test_multipoles.py tests/test_checkpoint.py
 
 # every warning is an error, and so is a name that is not found; no network once the packages are there
 docs: $(DOCS)
@@ -36,9 +42,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	touch $(INSTALLED)
 
+$(MACE)/.installed: pyproject.toml constraints.txt
+	test -x $(MACE)/bin/python || $(PYTHON) -m venv $(MACE)
+	$(MACE)/bin/pip install -q $(shell grep '^torch==' constraints.txt)
+	grep -v '^e3nn==' constraints.txt > $(MACE)/constraints.txt
+	$(MACE)/bin/pip install -q -c $(MACE)/constraints.txt -e ".[dev,mace]"
+	touch $@
+
 $(DOCS): $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
 	touch $(DOCS)
 
 clean:
-	rm -rf $(VENV) demo-output docs/_build docs/api build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(MACE) demo-output docs/_build docs/api build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import time
 from contextlib import redirect_stdout
 from io import StringIO
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from lrcalc import __version__
 from lrcalc.commands import _options
-from lrcalc.models.options import BROAD_TRANSFERS, DEFAULTS, LEVELS, NATIVE_DEFAULTS
+from lrcalc.commands._backbone_options import add_backbone_arguments, backbone_config
+from lrcalc.models.options import BROAD_TRANSFERS, DEFAULTS, LEVELS
 from lrcalc.progress import progress_bar
 from lrcalc.training.settings import TrainingSettings
 
@@ -68,21 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how often local charges are handed on: 8 learn molecules, or charges without "
         "dipoles, as fast as atomic ones do (docs/local-charges.md)",
     )
-    model.add_argument(
-        "--cutoff", type=float, default=NATIVE_DEFAULTS["cutoff"], help="of neighbours, Å"
-    )
-    model.add_argument(
-        "--channels", type=int, default=NATIVE_DEFAULTS["channels"], help="features of an atom"
-    )
-    model.add_argument(
-        "--hidden", type=int, default=NATIVE_DEFAULTS["hidden"], help="width of the hidden layers"
-    )
-    model.add_argument(
-        "--layers",
-        type=int,
-        default=NATIVE_DEFAULTS["layers"],
-        help="rounds of messages: 2 hears what neighbours have heard, out to twice the cutoff",
-    )
+    add_backbone_arguments(model)
     model.add_argument(
         "--smearing", type=float, default=DEFAULTS["smearing"], help="σ of the Gaussians, Å"
     )
@@ -143,14 +131,15 @@ def train(args: argparse.Namespace, ranks: Ranks) -> int:
     output = _options.check_options(args)
     config = {
         key: getattr(args, key)
-        for key in ("level", "charges", "cutoff", "channels", "hidden", "layers", "smearing",
-                    "k_cutoff", "anisotropic")
-    }  # fmt: skip
+        for key in ("level", "charges", "smearing", "k_cutoff", "anisotropic")
+    }
+    backbone, pretrained = backbone_config(args)
+    config |= backbone
     if args.transfer_hops > 1:
         config |= {"transfer_hops": args.transfer_hops, **BROAD_TRANSFERS}
     settings = TrainingSettings(**{key: getattr(args, key) for key in FITTED})
     split = read_split(
-        args.train, args.valid, args.cutoff, args.valid_every, args.test_every,
+        args.train, args.valid, config["cutoff"], args.valid_every, args.test_every,
         allow_images=args.allow_images, keys=_options.label_keys(args), level=args.level,
         frames=frames,
         max_force=math.inf if args.max_force is None else args.max_force,
@@ -196,7 +185,7 @@ def train(args: argparse.Namespace, ranks: Ranks) -> int:
             split["training"], split["validation"], config, settings, output,
             labelled=split["labelled"], labelled_valid=split["labelled_validation"],
             metadata=metadata, report=report, note=bar.write, restart=args.restart,
-            ranks=ranks,
+            ranks=ranks, pretrained=pretrained, freeze=args.freeze,
         )  # fmt: skip
     if ranks.rank > 0:
         return 0
@@ -274,8 +263,11 @@ def command_line(args: argparse.Namespace) -> str:
         if value is None or value is False or value in ([], ""):  # but not 0, which is a setting
             continue
         flag = "--" + key.replace("_", "-")
-        if key in ("train", "valid"):
-            words.append(flag + " " + " ".join(Path(f).name for f in value))
+        if key in ("train", "valid", "backbone_file"):
+            files = value if isinstance(value, list) else [value]
+            words.append(flag + " " + " ".join(Path(f).name for f in files))
+        elif isinstance(value, list):
+            words.append(" ".join([flag, *(shlex.quote(v) for v in value)]))
         elif value is True:
             words.append(flag)
         else:

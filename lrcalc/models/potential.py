@@ -155,7 +155,7 @@ class Potential(nn.Module):
     def _parts(self) -> dict[str, tuple[type, dict[str, Any]]]:
         """Class and settings of each module, the surface's apart, which may be added later."""
         return {
-            name: (type(part), _settings(part))
+            name: (_class(part), _settings(part))
             for name, part in self.named_modules()
             if name and name.partition(".")[0] != "surface"
         }
@@ -301,6 +301,12 @@ def _check_species(species: tuple[int, ...], backbone: Backbone) -> None:
         raise ValueError(
             f"the backbone knows the atomic numbers {list(backbone.species)}, not {missing}"
         )
+
+
+def _class(part: nn.Module) -> type:
+    """Class of a module; what torch.fx traced has one of its own, and each copy another."""
+    classes = type(part).__mro__
+    return next(c for c in classes if not c.__qualname__.endswith("GraphModuleImpl"))
 
 
 def _settings(part: nn.Module) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from lrcalc.training.electrical import Labelled, check_labelled, wanted_labels
 from lrcalc.training.history import COLUMNS, write_history
 from lrcalc.training.loop import epoch, learning_rate, validate
 from lrcalc.training.loss import TERMS, weights_of
+from lrcalc.training.pretrained import Pretrained
 from lrcalc.training.ranks import ALONE, Ranks
 from lrcalc.training.settings import TrainingSettings, check_numbers
 from lrcalc.training.state import State, identity, make_optimizer, resume, write_state
@@ -43,6 +44,7 @@ def fit(
     restart: bool = False,
     ranks: Ranks = ALONE,
     start: Potential | None = None,
+    pretrained: Pretrained | None = None,
     freeze: bool = False,
 ) -> Potential:
     """Train a potential and write ``output``, ``output``'s CSV and its resumable state.
@@ -71,6 +73,8 @@ def fit(
         Processes that do this together, all with the same arguments.
     start : Potential, optional
         Finished model whose weights and reference energies are the first ones, instead of random.
+    pretrained : Pretrained, optional
+        Backbone to start from, of the settings in ``config``; without ``start``.
     freeze : bool
         Leave the backbone as it is; only what is read out of its features is trained.
 
@@ -95,7 +99,7 @@ def fit(
     output = Path(output)
     state_path = output.with_suffix(".state.pt")
     metadata = {**(metadata or {}), "labels": labels_used(train, settings, labelled)}
-    state = _start(train, config, settings, metadata, start, freeze)
+    state = _start(train, config, settings, metadata, start, pretrained, freeze)
     check_labelled(
         state.potential, labelled, wanted_labels(settings, state.potential.config["level"])
     )
@@ -202,6 +206,7 @@ def _start(
     settings: TrainingSettings,
     metadata: dict[str, Any],
     start: Potential | None,
+    pretrained: Pretrained | None,
     freeze: bool,
 ) -> State:
     if start is None:
@@ -215,8 +220,12 @@ def _start(
         for frame in train:
             potential.check_species(frame.system.numbers)
     potential.metadata |= metadata
+    if pretrained is not None:
+        pretrained.fill(potential.backbone)
+        card = {"file": pretrained.file, "sha256": pretrained.sha256, "frozen": freeze}
+        potential.metadata["backbone_file"] = card
     potential.to(settings.device)
-    if start is None:
+    if start is None and (pretrained is None or not pretrained.scaled):
         sample = batch_to(collate(train[:: max(1, len(train) // 8)][:8]), settings.device)
         potential.calibrate(sample.system, sample.pairs)
     potential.requires_grad_(True)

@@ -54,7 +54,7 @@ def average(averaged: Potential, potential: Potential, decay: float, step: int) 
 def make_optimizer(potential: Potential, settings: TrainingSettings) -> torch.optim.Optimizer:
     """AdamW with the settings of a training; on a GPU a single kernel."""
     return torch.optim.AdamW(
-        potential.parameters(),
+        [parameter for parameter in potential.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         amsgrad=True,
@@ -83,6 +83,9 @@ def identity(
         "training": [frame_hash(f) for f in train],
         "validation": [frame_hash(f) for f in valid],
     }
+    file = potential.metadata.get("backbone_file")
+    if file:
+        run["settings"] |= {"backbone_sha256": file["sha256"], "freeze": file["frozen"]}
     if labelled:
         run["labels"] = [labelled_hash(one) for one in labelled]
         run["settings"]["epsilon_infinity"] = potential.metadata.get("epsilon_infinity", 1.0)

@@ -1,26 +1,20 @@
 """MACE's interaction blocks (mace-torch 0.3.16, MIT) as a backbone, new or from a file.
 
-Batatia et al., NeurIPS 35 (2022). MACE gives features to an atom alone as well, by its species;
-here such atoms, one of each species and without pairs, are computed beside the others and what
-they have is subtracted (setting ``subtract_isolated``).
+Batatia et al., NeurIPS 35 (2022). MACE gives features to an atom alone too, by its species: such
+atoms are computed beside the others, and theirs are taken off (setting ``subtract_isolated``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lrcalc.models.adapters.mace_constants import ExactConstants
 from lrcalc.models.adapters.mace_files import load_weights, settings_of
-from lrcalc.models.adapters.mace_import import (
-    constants_of,
-    forget_buffers,
-    make_mace,
-    numbers_to_buffers,
-)
+from lrcalc.models.adapters.mace_heard import overheard
+from lrcalc.models.adapters.mace_import import make_mace
 from lrcalc.models.backbone import Features, Heard, species_table
 from lrcalc.models.options import MACE_DEFAULTS
 from lrcalc.neighbors import Pairs
@@ -32,15 +26,11 @@ PARTS = ("node_embedding", "spherical_harmonics", "radial_embedding", "interacti
 """What is taken of a MACE model: all but energies of atoms and readouts."""
 
 KINDS = ((0, 1), (1, -1), (2, 1))
-"""(ℓ, parity) of scalars, vectors and tensors; MACE's other features are not handed on."""
+"""(ℓ, parity) of scalars, vectors and tensors; other features are not handed on."""
 
 
-class MaceBackbone(nn.Module):
-    """Features of all of MACE's layers, in MACE's order of layers and channels.
-
-    Made by `build`. MACE's constants (couplings, radial functions) are kept in double precision
-    whatever the type of the parameters, so that a model turned to float64 is exact.
-    """
+class MaceBackbone(ExactConstants):
+    """Features of all of MACE's layers, in MACE's order of layers and channels; see `build`."""
 
     node_embedding: Any
     spherical_harmonics: Any
@@ -48,7 +38,6 @@ class MaceBackbone(nn.Module):
     interactions: Any
     products: Any
     alone: Tensor
-    constants: Tensor
     index_of_number: Tensor
     numbers: Tensor
     one_hot: Tensor
@@ -62,7 +51,7 @@ class MaceBackbone(nn.Module):
         self.layers = len(mace.interactions)
         for name in PARTS:
             setattr(self, name, getattr(mace, name))
-        elements = tuple(settings["elements"] or species)
+        elements = tuple(mace.atomic_numbers.tolist())
         alone = species if settings["subtract_isolated"] else ()
         for name, values in {
             "numbers": torch.tensor(elements),
@@ -73,57 +62,32 @@ class MaceBackbone(nn.Module):
         }.items():
             self.register_buffer(name, values, persistent=False)
         irreps = [product.linear.irreps_out for product in self.products]
-        self.slices = [[_slices(i, kind) for kind in KINDS] for i in irreps]
+        self.places = [[_places(i, kind) for kind in KINDS] for i in irreps]
         counts = [sum(i.count(kind) for i in irreps) for kind in KINDS]
         self.n_scalars, self.n_channels = counts[0], max(counts[1:])
-        numbers_to_buffers(self)
-        forget_buffers(self)
+        self.keep_constants()
         self.register_buffer("scale", torch.ones(self.layers, len(KINDS)))
-        # as integers, which no change of type rounds
-        self.register_buffer("constants", torch.zeros(0, dtype=torch.int64))
-        self.set_constants(torch.cat([x.flatten() for x in constants_of(self)]))
-        self.register_load_state_dict_post_hook(lambda module, _: module.fill_constants())
-
-    def set_constants(self, exact: Tensor) -> None:
-        """Take these values, float64, for all of MACE's constants, in their order."""
-        self.constants = exact.view(torch.int64)
-        self.fill_constants()
-
-    def fill_constants(self) -> None:
-        """Fill MACE's constants from those in double precision."""
-        found = constants_of(self)
-        exact = self.constants.view(torch.float64).split([x.numel() for x in found])
-        for constant, values in zip(found, exact, strict=True):
-            constant.copy_(values.view_as(constant))
-
-    def _apply(self, *args: Any, **kwargs: Any) -> MaceBackbone:
-        super()._apply(*args, **kwargs)
-        self.fill_constants()
-        return self
 
     def forward(self, system: System, pairs: Pairs, vectors: Tensor) -> Features:
         """Features of all atoms from the pair vectors (E, 3)."""
         passed: list[Heard] = []
         layers = self._layers(system.numbers, pairs, vectors, passed)
-        scalars, vector, tensor = (
+        kinds = [
             torch.cat([x[kind] * self.scale[k, kind] for k, x in enumerate(layers)], dim=1)
             for kind in range(len(KINDS))
-        )
-        return Features(
-            scalars[..., 0],
-            _padded(vector, self.n_channels),
-            _padded(tensor, self.n_channels),
-            tuple(passed) if len(passed) == self.layers else (),
-        )
+        ]
+        vector, tensor = (_padded(x, self.n_channels) for x in kinds[1:])
+        heard = tuple(passed) if len(passed) == self.layers else ()
+        return Features(kinds[0][..., 0], vector, tensor, heard)
 
     @torch.no_grad()
     def calibrate(self, system: System, pairs: Pairs, vectors: Tensor) -> None:
         """Bring the features of each layer near 1; count neighbours, if no setting says them."""
         if self.settings["avg_num_neighbors"] is None:
             near = torch.linalg.vector_norm(vectors, dim=1) < self.cutoff
-            for block in self.interactions:
-                block.avg_num_neighbors.fill_(near.sum() / len(system.numbers))
-            self.set_constants(torch.cat([x.double().flatten() for x in constants_of(self)]))
+            average = near.sum() / len(system.numbers)
+            names = [f"interactions.{k}.avg_num_neighbors" for k in range(self.layers)]
+            self.set_constants(dict.fromkeys(names, average))
         for k, layer in enumerate(self._layers(system.numbers, pairs, vectors)):
             for kind, values in enumerate(layer):
                 mean_square = values.square().mean() if values.numel() else 0.0
@@ -138,13 +102,8 @@ class MaceBackbone(nn.Module):
         if len(self.alone):
             place = n + self.place_of_number[numbers]
             found = [x[:n] - x.index_select(0, place) for x in found]
-        return [
-            [
-                _channels(x, parts, 2 * ell + 1)
-                for parts, (ell, _) in zip(slices, KINDS, strict=True)
-            ]
-            for x, slices in zip(found, self.slices, strict=True)
-        ]
+        places = zip(found, self.places, strict=True)
+        return [[_channels(x, *place) for place in kinds] for x, kinds in places]
 
     def node_features(
         self, numbers: Tensor, pairs: Pairs, vectors: Tensor, passed: list[Heard] | None = None
@@ -171,26 +130,6 @@ class MaceBackbone(nn.Module):
         return layers
 
 
-@contextmanager
-def overheard(block: Any, speaker: Tensor, passed: list[Heard] | None) -> Iterator[None]:
-    """Add what a block of MACE hands to the neighbours to ``passed``, where it can be seen."""
-    if passed is None or not torch.is_grad_enabled() or hasattr(block, "conv_fusion"):
-        yield
-        return
-    said: list[Tensor] = []
-    hooks = [
-        block.linear_up.register_forward_hook(lambda _, __, out: said.append(out)),
-        block.conv_tp.register_forward_pre_hook(
-            lambda _, args: passed.append(Heard(said[0], speaker, args[0]))
-        ),
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def build(species: tuple[int, ...], **settings: Any) -> MaceBackbone:
     """Make a backbone with new weights for these atomic numbers (ascending).
 
@@ -201,22 +140,19 @@ def build(species: tuple[int, ...], **settings: Any) -> MaceBackbone:
         As `lrcalc.models.options.MACE_DEFAULTS`.
     """
     settings = {**MACE_DEFAULTS, **settings}
-    elements = tuple(settings["elements"] or species)
-    missing = sorted(set(species) - set(elements))
-    if missing:
-        raise ValueError(f"this MACE model was made for the elements {elements}, not {missing}")
-    backbone = MaceBackbone(make_mace(elements, settings), species, settings)
+    backbone = MaceBackbone(make_mace(species, settings), species, settings)
     return backbone.to(torch.get_default_dtype())
 
 
-def _slices(irreps: Any, kind: tuple[int, int]) -> list[slice]:
-    """Where the features of one (ℓ, parity) are among those of an atom."""
-    return [s for s, (_, ir) in zip(irreps.slices(), irreps, strict=True) if ir == kind]
+def _places(irreps: Any, kind: tuple[int, int]) -> tuple[list[slice], int]:
+    """Where features of one (ℓ, parity) are among those of an atom, and how wide each is."""
+    places = zip(irreps.slices(), irreps, strict=True)
+    return [place for place, (_, irrep) in places if irrep == kind], 2 * kind[0] + 1
 
 
-def _channels(values: Tensor, parts: list[slice], width: int) -> Tensor:
-    """Pick parts (N, C·width) and let their channels be (N, C, width)."""
-    picked = [values[:, part].reshape(len(values), -1, width) for part in parts]
+def _channels(values: Tensor, places: list[slice], width: int) -> Tensor:
+    """Pick the places (N, C·width) and let their channels be (N, C, width)."""
+    picked = [values[:, place].reshape(len(values), -1, width) for place in places]
     return torch.cat(picked, dim=1) if picked else values.new_zeros(len(values), 0, width)
 
 

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lrcalc.models.adapters.mace_import import constants_of, numbers_of
+from lrcalc.models.adapters.mace_constants import constants_of, numbers_of
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from lrcalc.models.adapters.mace import MaceBackbone
 
 RADIAL = {"BesselBasis": "bessel", "GaussianBasis": "gaussian", "ChebychevBasis": "chebyshev"}
@@ -74,7 +72,7 @@ def settings_of(mace: Any) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def load_weights(backbone: MaceBackbone, mace: nn.Module) -> None:
+def load_weights(backbone: MaceBackbone, mace: Any) -> None:
     """Give a backbone, made with `settings_of` the model, the model's weights and constants.
 
     The constants as well, because a file in single precision has them rounded, which is 5e-6 eV
@@ -86,13 +84,10 @@ def load_weights(backbone: MaceBackbone, mace: nn.Module) -> None:
         If a tensor is missing or of another shape.
     """
     given = {**dict(mace.named_parameters()), **dict(mace.named_buffers()), **numbers_of(mace)}
-    constants = {id(x) for x in constants_of(backbone)}
+    constants = constants_of(backbone)
     rounded = next(mace.parameters()).dtype
-    exact = []
-    for name, own in [*backbone.named_parameters(), *backbone.named_buffers()]:
-        constant = id(own) in constants
-        if not constant and not isinstance(own, torch.nn.Parameter):
-            continue
+    exact = {}
+    for name, own in {**dict(backbone.named_parameters()), **constants}.items():
         value = given.get(name)
         if value is None and "_compiled_" in name:  # in e3nn's programs, which were not run
             value = own.to(rounded)
@@ -102,7 +97,8 @@ def load_weights(backbone: MaceBackbone, mace: nn.Module) -> None:
                 f"`{name}` of this MACE model {found} (expected {tuple(own.shape)}): it was made "
                 "by a version of mace-torch that this one cannot read, or for cuequivariance"
             )
-        own.copy_(value)
-        if constant:
-            exact.append(value.double().flatten())
-    backbone.set_constants(torch.cat(exact))
+        if name in constants:
+            exact[name] = value
+        else:
+            own.copy_(value)
+    backbone.set_constants(exact)

@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from ase.data import chemical_symbols
 
 VERSION = "0.3.16"
 """Of mace-torch: what the adapter was written for and tested with."""
@@ -20,10 +20,6 @@ CHOICES = {
     "distance_transform": ("None", "Agnesi", "Soft"),
 }
 """Settings for which MACE takes anything and fails later."""
-
-
-NUMBERS = ("avg_num_neighbors", "cst")
-"""Of interactions, and of activation functions (a second moment, rounded as the model was)."""
 
 
 @contextlib.contextmanager
@@ -57,13 +53,13 @@ def import_mace() -> Any:
     return modules
 
 
-def make_mace(elements: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
+def make_mace(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
     """Make a MACE model in double precision, with random weights and no TorchScript in it.
 
     Parameters
     ----------
-    elements : tuple of int
-        Atomic numbers, in MACE's order.
+    species : tuple of int
+        Atomic numbers that it has to know.
     settings : mapping
         As `lrcalc.models.options.MACE_DEFAULTS`.
 
@@ -76,6 +72,13 @@ def make_mace(elements: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
     import e3nn
     from e3nn import o3
 
+    elements = tuple(settings["elements"] or species)
+    missing = [chemical_symbols[z] for z in species if z not in elements]
+    if missing:
+        made_for = ", ".join(chemical_symbols[z] for z in elements)
+        raise ValueError(
+            f"this MACE model was made for the elements {made_for}, not for {', '.join(missing)}"
+        )
     for name, known in CHOICES.items():
         if settings[name] not in known:
             raise ValueError(f"`{name}` is {settings[name]!r} but must be one of {known}")
@@ -83,7 +86,13 @@ def make_mace(elements: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
     for name in ("interaction", "interaction_first"):
         if settings[name] not in blocks:
             raise ValueError(f"`{name}` is {settings[name]!r} but must be one of {sorted(blocks)}")
-    hidden = o3.Irreps(settings["hidden_irreps"])
+    for name, allowed in {"cutoff": "positive", "num_interactions": "at least 1"}.items():
+        if not settings[name] > 0:
+            raise ValueError(f"`{name}` is {settings[name]} but must be {allowed}")
+    try:
+        hidden = o3.Irreps(settings["hidden_irreps"])
+    except ValueError as error:
+        raise ValueError(f"`hidden_irreps` is {settings['hidden_irreps']!r}: {error}") from error
     if hidden.count("0e") == 0 or len({mul for mul, _ in hidden}) > 1:
         raise ValueError(
             f"`hidden_irreps` is {settings['hidden_irreps']!r} but must have scalars, and as many "
@@ -94,6 +103,8 @@ def make_mace(elements: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
     correlation = settings["correlation"]
     if isinstance(correlation, int):
         correlation = [correlation] * layers
+    if len(correlation) != layers:
+        raise ValueError(f"`correlation` is {correlation} but there are {layers} layers")
     edge = settings["edge_irreps"]
     average = settings["avg_num_neighbors"]
     before, dtype = e3nn.get_optimization_defaults(), torch.get_default_dtype()
@@ -134,37 +145,3 @@ def make_mace(elements: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
         if hasattr(module, "__codegen__"):  # else a copy of the model would be TorchScript
             module.__codegen__ = []
     return mace
-
-
-def numbers_of(module: nn.Module) -> dict[str, Tensor]:
-    """Plain numbers of MACE's blocks, by their path: `NUMBERS`, float64."""
-    return {
-        f"{path}.{name}": torch.tensor(float(getattr(block, name)), dtype=torch.float64)
-        for path, block in module.named_modules()
-        for name in NUMBERS
-        if hasattr(block, name)
-    }
-
-
-def numbers_to_buffers(module: nn.Module) -> None:
-    """Keep `NUMBERS` as buffers, which are saved and can be set."""
-    for path, value in numbers_of(module).items():
-        block, name = module.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]
-        delattr(block, name)
-        block.register_buffer(name, value)
-
-
-def constants_of(module: nn.Module) -> list[Tensor]:
-    """MACE's couplings and radial functions: floating-point buffers of its blocks, in one order."""
-    return [
-        buffer
-        for name, buffer in module.named_buffers()
-        if "." in name and buffer.is_floating_point() and not name.endswith("output_mask")
-    ]
-
-
-def forget_buffers(module: nn.Module) -> None:
-    """Leave all buffers of a module's blocks out of its state."""
-    for name, block in module.named_modules():
-        if name:
-            block._non_persistent_buffers_set.update(block._buffers)
