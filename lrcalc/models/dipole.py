@@ -48,12 +48,12 @@ def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool 
     parts = _moments(system, terms, positions)
     transfers = terms.readout.transfers
     if transfers is None:
-        exact = is_exact(system, terms)
-        if not coupled or bool(exact.any()):  # else nothing would be differentiated in vain
-            charge = terms.readout.moving_charge.double()
-            if coupled:
-                charge = charge * exact[system.batch]
-            parts = parts + charge[:, None] * positions
+        charge = terms.readout.moving_charge.double()
+        if coupled:
+            exact = is_exact(system, terms)
+            # zero either way; cut off from the model where all are, it costs no backward pass
+            charge = charge * exact[system.batch] if bool(exact.any()) else torch.zeros_like(charge)
+        parts = parts + charge[:, None] * positions
     else:
         parts = parts + transfers.species_charge.double()[:, None] * positions
         # the centre gains `amount`, the neighbour loses it: the dipole points from j to i
