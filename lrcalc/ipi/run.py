@@ -114,7 +114,8 @@ def newest_checkpoint(folder: Path) -> Path:
     RESTART is written at the end; after a crash it may be missing or of an earlier run, perhaps
     even of another one with more steps, and the periodic checkpoint is the better one.
     """
-    found = [*folder.glob("RESTART"), *folder.glob("*.checkpoint")]
+    # not the hidden one that a killed i-PI was writing (`lrcalc.files.replacing`)
+    found = [*folder.glob("RESTART"), *folder.glob("[!.]*.checkpoint")]
     states = []
     for path in found:
         try:

@@ -68,7 +68,7 @@ def find_input(folder: str | Path) -> Path:
     folder = Path(folder)
     if (folder / "input.xml").is_file():
         return folder / "input.xml"
-    others = [path for path in sorted(folder.glob("*.xml")) if _is_simulation(path)]
+    others = [path for path in sorted(folder.glob("[!.]*.xml")) if _is_simulation(path)]
     if len(others) == 1:
         return others[0]
     if not others and (folder / "RESTART").is_file():

@@ -1,7 +1,9 @@
 """Small systems and processes for the i-PI tests. Everything here ends in bounded time."""
 
 import atexit
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -111,13 +113,35 @@ def start_server(path, log="server.log"):
         )
 
 
-def wait_for(condition, seconds=20.0, what="it"):
+def wait_for(condition, seconds=40.0, what="it"):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
             return
         time.sleep(0.02)
     raise AssertionError(f"{what} did not happen within {seconds} s")
+
+
+@contextlib.contextmanager
+def replaced_client(path, transport, delay="0.3", calls=6):
+    """Yield a client in a force, its `calls`-th; another one finishes the run after the block.
+
+    The first ends by itself then, if it has not before.
+    """
+    mark = path.parent / "mark"  # each call leaves one before it takes its time
+    server = start_server(path)
+    clients = [start_client(transport, TOY_DELAY=delay, TOY_MARK=str(mark))]
+    try:
+        wait_for(lambda: mark.exists() and len(mark.read_text().splitlines()) >= calls)
+        yield clients[0]
+        clients.append(start_client(transport))
+        assert "i-PI has finished" in finish(clients[1])
+        server.wait(20)
+        if clients[0].poll() is None:
+            clients[0].send_signal(signal.SIGCONT)
+            finish(clients[0], 5.0)
+    finally:
+        end(server, *clients)
 
 
 def steps_written(folder, prefix="sim"):

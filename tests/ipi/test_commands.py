@@ -96,6 +96,9 @@ def test_newest_state_is_resumed(tmp_path):
     (tmp_path / "RESTART").write_text(template.format(9))
     os.utime(tmp_path / "RESTART", (0, 0))
     assert newest_checkpoint(tmp_path).name == "sim.checkpoint"
+    # what a killed i-PI was about to put in its place, whole and later
+    (tmp_path / ".sim.12815.tmp.checkpoint").write_text(template.format(8))
+    assert newest_checkpoint(tmp_path).name == "sim.checkpoint"
     (tmp_path / "sim.checkpoint").write_text(template.format(8)[:40])
     assert newest_checkpoint(tmp_path).name == "RESTART"
     set_total_steps(tmp_path / "RESTART", 50)

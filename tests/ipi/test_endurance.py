@@ -20,6 +20,7 @@ from tests.ipi.helpers import (
     assert_same_run,
     end,
     finish,
+    replaced_client,
     start_client,
     start_command,
     start_server,
@@ -123,20 +124,8 @@ def test_client_that_hangs_is_given_up(reference, tmp_path):
     """Stopped in a force, not dead: after <timeout> i-PI gives its structures to another."""
     transport = transport_to("unix")._replace(timeout=2.0)
     path = toy_input(tmp_path, "pimd", transport, beads=2)
-    mark = tmp_path / "mark"
-    server = start_server(path)
-    first = start_client(transport, TOY_DELAY="0.3", TOY_MARK=str(mark))
-    second = None
-    try:
-        wait_for(lambda: mark.exists() and len(mark.read_text().splitlines()) >= 6)
+    with replaced_client(path, transport) as first:
         first.send_signal(signal.SIGSTOP)
-        second = start_client(transport)
-        assert "i-PI has finished" in finish(second)
-        server.wait(20)
-        first.send_signal(signal.SIGCONT)
-        finish(first, 5.0)
-    finally:
-        end(server, first, *([second] if second else []))
     assert_same_run(reference, tmp_path)
 
 

@@ -23,6 +23,7 @@ from tests.ipi.helpers import (
     end,
     environment,
     finish,
+    replaced_client,
     start_client,
     start_server,
     steps_written,
@@ -47,21 +48,10 @@ pytestmark = pytest.mark.timeout(90)
 def test_client_killed_in_a_force_and_replaced(reference, tmp_path, mode, batch):
     transport = transport_to(mode, batch=batch)
     path = toy_input(tmp_path, "pimd", transport, beads=2)
-    mark = tmp_path / "mark"
-    server = start_server(path)
-    first = start_client(transport, TOY_DELAY="0.3", TOY_MARK=str(mark))
-    second = None
-    try:
-        # each call leaves a mark before it takes 0.3 s: kill in the middle of the sixth
-        wait_for(lambda: mark.exists() and len(mark.read_text().splitlines()) >= 6)
+    with replaced_client(path, transport) as first:
         time.sleep(0.1)
         first.kill()
         first.wait()
-        second = start_client(transport)
-        assert "i-PI has finished" in finish(second)
-        server.wait(20)
-    finally:
-        end(server, first, *([second] if second else []))
     assert_same_run(reference, tmp_path)
 
 
@@ -305,20 +295,10 @@ def test_field_given_twice(tmp_path):
 def test_signals_end_a_client_in_a_force(tmp_path, number):
     transport = transport_to("unix")
     path = toy_input(tmp_path, "nve", transport, steps=4)
-    mark = tmp_path / "mark"
-    server = start_server(path)
-    client = start_client(transport, TOY_DELAY="2", TOY_MARK=str(mark))
-    second = None
-    try:
-        wait_for(mark.exists)
+    with replaced_client(path, transport, delay="2", calls=1) as client:
         client.send_signal(number)
         assert "stopped by SIG" in finish(client, 5.0)
         assert client.returncode == 0
-        second = start_client(transport)
-        assert "i-PI has finished" in finish(second)
-        server.wait(20)
-    finally:
-        end(server, client, *([second] if second else []))
 
 
 def test_interrupt_and_resume(reference, tmp_path):
