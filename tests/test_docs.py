@@ -1,7 +1,8 @@
 """Every line of code in README, CONTRIBUTING and docs: Python runs, commands are parsed.
 
 Blocks of ``python`` on one page share their names. After ``<!-- long -->`` a block is only compiled
-here and runs with `make test-long`, and so do the commands, with few steps.
+here and runs with `make test-long`, and so do the commands, with few steps; those after
+``<!-- mace -->``, which want mace-torch, are parsed only, where it is missing.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -40,19 +42,24 @@ PAGES = [
     ]
     if page.exists() and "_build" not in page.parts
 ]
-BLOCK = re.compile(r"(<!-- long -->\n+)?^```(\w+)\n(.*?)^```", re.M | re.S)
+BLOCK = re.compile(r"(<!-- \w+ -->\n+)?^```(\w+)\n(.*?)^```", re.M | re.S)
 
 
 def blocks(page, language):
-    """(long, code) of each block."""
+    """(marked, code) of each block."""
     found = BLOCK.findall(page.read_text())
     return [(bool(long), code) for long, name, code in found if name == language]
 
 
-def commands(page):
-    """Shell commands of a page as words, continuation lines joined, comments left out."""
+def commands(page, *, here=False):
+    """Shell commands of a page as words, continuation lines joined, comments left out.
+
+    Those that can run here, or all.
+    """
     found = []
-    for _, code in blocks(page, "sh"):
+    for elsewhere, code in blocks(page, "sh"):
+        if here and elsewhere and find_spec("mace") is None:
+            continue
         for line in code.replace("\\\n", " ").splitlines():
             words = shlex.split(line.split(" > ")[0], comments=True)
             if words:
@@ -206,6 +213,7 @@ def other_peoples_files(folder, phonons):
     shutil.copy(ROOT / "lrcalc" / "zoo" / "water.pt", folder / "quantum.pt")
     published = phonons.parents[1] / "published" / "maceles-water-r4.5-l0.model"
     shutil.copy(published, folder / "maceles-water.model")
+    shutil.copy(published, folder / "mace.model")
     crystal_with_born_charges(folder / "crystal.xyz")
     write(folder / "Cu.vasp", bulk("Cu", cubic=True))
     ions = [(0, 0, 0), (0.5, 0.5, 0.51), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
@@ -236,7 +244,7 @@ def test_commands_run(tmp_path, shared):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "MPLBACKEND": "Agg"}
     failed = []
     for page in PAGES:
-        for given in commands(page):
+        for given in commands(page, here=True):
             words = without_torchrun(given)
             if words[0] != "lrcalc" or words[1] in ("demo", "ipi"):  # `ipi` waits for an i-PI
                 continue
