@@ -11,6 +11,7 @@ from torch import Tensor
 from lrcalc.fields import Field
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import has_response
+from lrcalc.neighbors import build_pairs
 from lrcalc.prediction import predict
 from lrcalc.properties import PROPERTIES, needing
 from lrcalc.system import System
@@ -38,6 +39,12 @@ class Case(NamedTuple):
     def charged(self) -> bool:
         """Whether the structure has a net charge."""
         return bool(self.system.total_charge.abs().max() > 1e-9)
+
+    @property
+    def neutral(self) -> bool:
+        """Whether charges that interact are said to sum to the total one (`Readings`)."""
+        terms = self.model(self.system, build_pairs(self.system, self.model.cutoff))
+        return terms.readout.moment_charge is None
 
     @property
     def exact(self) -> bool:

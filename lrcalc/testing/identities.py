@@ -122,7 +122,7 @@ def _levers(case: Case) -> float:
     slope = slope_of(charges, STEP)
     away = torch.linalg.solve(big.cell[0].T, (big.positions - big.positions[0]).T).T
     away = (away - torch.round(away) * big.pbc) @ big.cell[0]
-    own = terms.readout.multipoles.charge[0] * direction
+    own = terms.readout.moving_charge[0] * direction
     found = Slope(slope.value @ away + own, slope.rounding)
     return found.error(levers[0] @ direction, levers.abs().max())
 
@@ -139,7 +139,8 @@ def sums(case: Case) -> dict[str, float]:
     for at, result in cases:
         charge = at.total_charge.sum()
         # what atomic charges lack in a periodic cell, the evaluator reports and takes off
-        for name in set(result) & {"charges", "born_effective_charges" if case.exact else ""}:
+        wanted = {"charges"} if case.neutral else set()
+        for name in set(result) & (wanted | ({"born_effective_charges"} if case.exact else set())):
             value = result[name]
             unit = torch.eye(3, dtype=value.dtype) if value.dim() == 3 else 1.0
             error = relative_error(value.sum(0), charge * unit, value.abs().max())
