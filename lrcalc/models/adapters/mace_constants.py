@@ -35,9 +35,9 @@ class ExactConstants(nn.Module):
             block, name = self.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]
             delattr(block, name)
             block.register_buffer(name, value)
-        for name, block in self.named_modules():
-            if name:  # saved here, or made anew
-                block._non_persistent_buffers_set.update(block._buffers)
+        # each time, because a copy of what torch.fx traced has forgotten it
+        self.register_state_dict_pre_hook(_forget_buffers)
+        self._register_load_state_dict_pre_hook(_forget_buffers, with_module=True)
         exact = torch.cat([x.detach().double().flatten() for x in constants_of(self).values()])
         self.register_buffer("constants", exact.view(torch.int64))
         self.register_load_state_dict_post_hook(lambda module, _: module.fill_constants())
@@ -69,6 +69,13 @@ class ExactConstants(nn.Module):
         super()._apply(*args, **kwargs)
         self.fill_constants()
         return self
+
+
+def _forget_buffers(module: nn.Module, *_: Any) -> None:
+    """Leave buffers of the blocks out of the state: they are in `constants`, or made anew."""
+    for name, block in module.named_modules():
+        if name:
+            block._non_persistent_buffers_set.update(block._buffers)
 
 
 def numbers_of(module: nn.Module) -> dict[str, Tensor]:
