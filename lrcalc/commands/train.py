@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lrcalc import __version__
 from lrcalc.commands import _options
 from lrcalc.commands._backbone_options import add_backbone_arguments, backbone_config
-from lrcalc.models.options import BROAD_TRANSFERS, DEFAULTS, LEVELS
+from lrcalc.models.options import BROAD_TRANSFERS, DEFAULTS, LEVELS, PRIORS
 from lrcalc.progress import progress_bar
 from lrcalc.training.settings import TrainingSettings
 
@@ -80,6 +80,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="of the reciprocal sum, Å⁻¹ (default: converged; π reproduces published models)",
     )
+    model.add_argument(
+        "--prior",
+        choices=PRIORS,
+        default="none",
+        help="zbl: the screened repulsion of nuclei, to which the rest is learned: no atoms "
+        "fall into one another where the data are silent",
+    )
     model.add_argument("--anisotropic", action="store_true", help="tensor polarizabilities")
     model.add_argument(
         "--epsilon-infinity",
@@ -131,7 +138,7 @@ def train(args: argparse.Namespace, ranks: Ranks) -> int:
     output = _options.check_options(args)
     config = {
         key: getattr(args, key)
-        for key in ("level", "charges", "smearing", "k_cutoff", "anisotropic")
+        for key in ("level", "charges", "smearing", "k_cutoff", "anisotropic", "prior")
     }
     backbone, pretrained = backbone_config(args)
     config |= backbone

@@ -16,6 +16,9 @@ LEVELS = {
 }
 """What each level of the theory reads out; the paper's names, and `sr` for none."""
 
+PRIORS = ("none", "zbl")
+"""Repulsions that are not learned, `lrcalc.models.prior`."""
+
 DEFAULTS: dict[str, Any] = {
     "level": "u",
     "charges": "local",
@@ -30,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "iterations": 0,
     "remove_self_interaction": True,
     "strength": 1.0,
+    "prior": "none",
     "surface": 0,
 }
 """Options of every potential, beside the settings of its backbone: plain values, stored in its
@@ -43,7 +47,9 @@ NATIVE_DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 """Settings of our own backbone."""
 
-YOUNGER: dict[str, Any] = {"layers": 1, "remove_self_interaction": True, "strength": 1.0}
+YOUNGER: dict[str, Any] = {
+    "layers": 1, "remove_self_interaction": True, "strength": 1.0, "prior": "none",
+}  # fmt: skip
 """Options that the first model files did not know, and what they meant.
 
 A configuration tells them where they are something else only: a file, a fingerprint or a state from

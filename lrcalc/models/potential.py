@@ -24,6 +24,7 @@ from lrcalc.models.backbone import (
 from lrcalc.models.card import VOLUME_PER_ATOM
 from lrcalc.models.ghosts import owned_readings
 from lrcalc.models.options import complete_config, told_config
+from lrcalc.models.prior import build_prior
 from lrcalc.models.readout import Readings, build_readout
 from lrcalc.models.screening import charge_screening, screening_factor
 from lrcalc.models.surface import PolarizabilitySurface
@@ -57,6 +58,8 @@ class Potential(nn.Module):
         `Readout`, unless the backbone brings its own or it was made by hand (`compose`).
     ewald : Ewald or None
         The electrostatics; None for a short-ranged model (level "sr").
+    prior : NuclearRepulsion or None
+        A repulsion that is not learned (option ``prior``).
     surface : PolarizabilitySurface or None
         Made with the option ``surface`` (its hidden width; 0 for none) or `add_surface`.
     species : tuple of int
@@ -150,6 +153,7 @@ class Potential(nn.Module):
         zero = torch.zeros(len(species), dtype=torch.float64)
         self.register_buffer("reference_energy", zero)
         self.surface: PolarizabilitySurface | None = None
+        self.prior = build_prior(options.get("prior", "none"), species, backbone.cutoff)
         self._made = self._parts()
 
     def _parts(self) -> dict[str, tuple[type, dict[str, Any]]]:
@@ -243,6 +247,9 @@ class Potential(nn.Module):
             readings = owned_readings(readings, system.owned, pairs)
             reference = reference * system.owned
         local = readings.energies.double() + reference
+        if self.prior is not None:
+            repulsion = self.prior(species, pairs, vectors).double()
+            local = local + (repulsion if system.owned is None else repulsion * system.owned)
         energy = sum_by_structure(local, system.batch, system.n_structures)
         if self.ewald is None:
             return Terms(energy, readings, None, vectors, heard=features.heard)
@@ -265,6 +272,14 @@ class Potential(nn.Module):
         total = energy + electrostatics.energy.double()
         volume = self.metadata.get("polarizability", {}).get(VOLUME_PER_ATOM)
         return Terms(total, readings, electrostatics, vectors, alpha, volume, features.heard)
+
+    def prior_energy(self, system: System, pairs: Pairs) -> Tensor:
+        """Energy (S,), eV, that is not learned."""
+        if self.prior is None:
+            return system.positions.new_zeros(system.n_structures)
+        species = self.species_of_number[system.numbers]
+        atoms = self.prior(species, pairs, pair_vectors(system, pairs))
+        return sum_by_structure(atoms, system.batch, system.n_structures)
 
     def read(self, system: System, pairs: Pairs, vectors: Tensor) -> tuple[Features, Readings]:
         """Features of the backbone and what is read out of them, from the pair vectors (E, 3)."""

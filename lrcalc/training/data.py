@@ -247,9 +247,16 @@ def frame_hash(frame: Frame) -> str:
     return hash_of(repr((frame.energy, frame.source)), *parts, length=16)
 
 
-def reference_energies(frames: Sequence[Frame], species: tuple[int, ...]) -> Tensor:
-    """Per-species energies (eV, float64) that fit the totals (`composition_fit`)."""
+def reference_energies(
+    frames: Sequence[Frame], species: tuple[int, ...], known: Sequence[float] = ()
+) -> Tensor:
+    """Per-species energies (eV, float64) that fit the totals (`composition_fit`).
+
+    ``known`` (eV), if given, is the part of each frame's energy that a model has already.
+    """
     energies = np.array([f.energy for f in frames])
+    if len(known):
+        energies = energies - np.array(known)
     numbers = [f.system.numbers.numpy() for f in frames]
     return torch.from_numpy(composition_fit(energies, numbers, species))
 

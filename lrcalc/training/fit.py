@@ -214,7 +214,8 @@ def _start(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             potential = Potential(species, **config)
-        potential.reference_energy.copy_(reference_energies(train, species))
+        prior = [float(potential.prior_energy(f.system, f.pairs)) for f in train]
+        potential.reference_energy.copy_(reference_energies(train, species, prior))
     else:
         potential = copy.deepcopy(start).train()
         for frame in train:
