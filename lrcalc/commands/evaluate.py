@@ -91,7 +91,9 @@ def run(args: argparse.Namespace) -> int:
     for line in [
         *describe_labels(list(chosen.values()), _options.label_keys(args)),
         *unlike_permittivity(chosen, args, evaluator.epsilon_infinity),
-        *electric_notes(card, args.epsilon_infinity),
+        *electric_notes(
+            card, args.epsilon_infinity, matter=any(a.pbc.all() for a in chosen.values())
+        ),
     ]:
         print(f"note: {line}")
 

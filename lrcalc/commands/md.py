@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Integrate, write trajectory, table, picture and state."""
     from lrcalc.hashing import hash_of
     from lrcalc.integrators import RunSettings
-    from lrcalc.models.card import pressure_warning
+    from lrcalc.models.card import electric_notes, pressure_warning
     from lrcalc.run_state import load_state
     from lrcalc.trajectory import extxyz_to_traj
 
@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     warning = pressure_warning(args.model, card) if args.ensemble == "npt" else None
     if warning:
         print(warning, file=sys.stderr)
+    notes += electric_notes(card, args.epsilon_infinity, matter=bool(atoms.pbc.all()))
     if not has_dipole(simulation):
         notes.append("no dipole is recorded: this structure, or this model, has none")
     resumed = files[".npz"].is_file() and not args.restart

@@ -231,7 +231,9 @@ def with_remarks(phonons: Any, modes: Modes, calculator: Any, epsilon: float | N
     if not modes.charged:
         return modes
     model = getattr(getattr(calculator, "evaluator", None), "potential", None)
-    remarks = [] if model is None else electric_notes(model.metadata, epsilon)
+    remarks = (
+        [] if model is None else electric_notes(model.metadata, epsilon, matter=phonons.periodic)
+    )
     branch = longitudinal_branch(phonons.phonopy, modes)
     remarks += [branch.note] if branch is not None and branch.note else []
     return modes._replace(notes=(*modes.notes, *remarks))

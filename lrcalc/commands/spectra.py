@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrcalc.commands._series import (
@@ -126,6 +127,25 @@ def of_model(name: str) -> float:
     return float(load(name).metadata["epsilon_infinity"])
 
 
+def remarks_of_models(args: argparse.Namespace, data: Data) -> list[str]:
+    """Return what the cards of the models that made the runs say of their charges."""
+    from lrcalc.checkpoint import load
+    from lrcalc.models.card import electric_notes
+
+    told = "" if data.conditions is None else data.conditions.model
+    names = [(run.parameters.get("model", ""), run.folder) for run in data.runs]
+    lines: list[str] = []
+    for name, folder in [*names, (told, Path())]:
+        if name:
+            beside = folder / name
+            try:
+                card = load(str(beside) if beside.is_file() else name).metadata
+            except (OSError, ValueError, KeyError, RuntimeError):
+                continue  # of another machine, perhaps
+            lines += electric_notes(card, args.epsilon_infinity)
+    return list(dict.fromkeys(lines))
+
+
 def _infrared(args: argparse.Namespace) -> Found:
     from lrcalc.analysis.infrared import WATER_BANDS, infrared
     from lrcalc.analysis.optics import check_electronic_part
@@ -135,6 +155,7 @@ def _infrared(args: argparse.Namespace) -> Found:
     view = measured(args) | ({"ranges": WATER_BANDS} if args.water else {})
     quantity = "current" if args.from_current else "dipole"
     data = read(args, quantity)
+    data.notes.extend(remarks_of_models(args, data))
     result = infrared(
         **dict[str, Any]({quantity: data.series}),
         **conditions(data),
@@ -165,6 +186,7 @@ def _dielectric(args: argparse.Namespace) -> Found:
     from lrcalc.analysis.dielectric import dielectric
 
     data = read(args, "dipole")
+    data.notes.extend(remarks_of_models(args, data))
     told = conditions(data)
     infinity = data.electronic_part(args.epsilon_infinity, of_model)
     if infinity is None:

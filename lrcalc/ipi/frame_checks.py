@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.geometry import find_mic
 from scipy.spatial.distance import cdist
 
-from lrcalc.models.card import nuclei_warning, pressure_warning
+from lrcalc.models.card import electric_notes, nuclei_warning, pressure_warning
 
 SAME_PLACE = 0.02
 """Å: atoms nearer than this to a template position are the same atoms."""
@@ -94,4 +94,5 @@ def card_warnings(model: str, card: Mapping[str, Any], beads: int, ensemble: str
     said = [nuclei_warning(model, card, beads)]
     if ensemble == "npt":
         said.append(pressure_warning(model, card))
+    said += [f"note: {line}" for line in electric_notes(card)]
     return [warning for warning in said if warning is not None]

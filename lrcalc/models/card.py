@@ -98,7 +98,9 @@ def charges_lines(card: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def electric_notes(card: Mapping[str, Any], given: float | None = None) -> list[str]:
+def electric_notes(
+    card: Mapping[str, Any], given: float | None = None, *, matter: bool = True
+) -> list[str]:
     """Say what to know before dipoles and Born charges of a model are used: a line each.
 
     Parameters
@@ -106,11 +108,13 @@ def electric_notes(card: Mapping[str, Any], given: float | None = None) -> list[
     card : mapping
     given : float or None
         ε_∞ of the user.
+    matter : bool
+        Whether it is about matter and not about molecules, of which ε_∞ is 1.
     """
     found = card.get("identifiability") or {}
     doubtful = found.get("verdict") == "not determined" or found.get("members")
     lines = charges_lines(card) if doubtful else []
-    if given is None and card.get("epsilon_infinity_from") == "not given":
+    if matter and given is None and card.get("epsilon_infinity_from") == "not given":
         lines.append(
             "the model's card states no ε_∞: 1 is used, with which dipoles and Born charges of "
             "matter are too small by √ε_∞; give --epsilon-infinity"
