@@ -1,6 +1,7 @@
 """LO and TO at Γ of NaCl and MgO: DFT against models trained with and without Born charges.
 
     python benchmarks/undetermined_charges.py --shared ../shared --models FOLDER --out table.json
+    python benchmarks/undetermined_charges.py --out table.json --picture charges.png
 
 Reference: force constants fitted (symfc) to the forces of the displaced supercells of phonopy's
 test data, with their Born charges and ε_∞. Models: FOLDER/{NaCl,MgO}-*.pt; their force constants
@@ -56,10 +57,10 @@ def optical(perfect: Any, frames: list[Any], forces: np.ndarray, born: np.ndarra
     phonon.nac_params = {"born": charges, "dielectric": epsilon, "factor": 14.399652}
     result = {}
     phonon.run_qpoints([[0, 0, 0]], nac_q_direction=[0.5, 0.0, 0.5])
-    waves = np.sort(phonon.get_qpoints_dict()["frequencies"][0]) * 33.35641
+    waves = np.sort(phonon.qpoints.frequencies[0]) * 33.35641
     result["TO"], result["LO"] = float(waves[3]), float(waves[-1])
     phonon.run_qpoints([[0.5, 0.0, 0.5]])
-    result["LO at X"] = float(np.sort(phonon.get_qpoints_dict()["frequencies"][0])[-1] * 33.35641)
+    result["LO at X"] = float(np.sort(phonon.qpoints.frequencies[0])[-1] * 33.35641)
     return result
 
 
@@ -82,13 +83,42 @@ def of_model(path: Path, perfect: Any, frames: list[Any]) -> dict[str, Any]:
     }
 
 
+def picture(table: dict[str, Any], path: Path) -> None:
+    """LO at Γ against the Born charge: DFT, models of energies and forces, and with one label."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(8.0, 3.4), layout="constrained")
+    styles = {"plain": ("o", "C0", "energies and forces"),
+              "born": ("s", "C2", "and Born charges of one frame")}  # fmt: skip
+    for axis, (name, rows) in zip(axes, table.items(), strict=True):
+        dft = rows["DFT"]
+        for kind, (marker, colour, text) in styles.items():
+            chosen = [row for model, row in rows.items() if f"-{kind}" in model]
+            axis.plot([r["Z"] for r in chosen], [r["LO"] for r in chosen], marker, color=colour,
+                      label=text, linestyle="none", markersize=7)  # fmt: skip
+        axis.plot(dft["Z"], dft["LO"], "k*", markersize=13, label="DFT")
+        charge = np.linspace(0, 1.15 * max(r["Z"] for r in rows.values()), 100)
+        slope = (dft["LO"] ** 2 - dft["TO"] ** 2) / dft["Z"] ** 2
+        axis.plot(charge, np.sqrt(dft["TO"] ** 2 + slope * charge**2), "k-", linewidth=0.7,
+                  label="DFT's TO, any Z")  # fmt: skip
+        axis.axhline(dft["TO"], color="0.6", linewidth=0.7, linestyle="--")
+        axis.set(title=name, xlabel="Born charge of the metal (e)", ylabel="LO at Γ (cm⁻¹)")
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
     """Measure all models of the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--models", type=Path, help="folder; without it the table is drawn")
+    parser.add_argument("--out", type=Path, required=True, help="table, JSON")
+    parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
+    if args.picture:
+        picture(json.loads(args.out.read_text()), args.picture)
+    if not args.models:
+        return
     table: dict[str, Any] = {}
     for name in ("NaCl", "MgO"):
         perfect, frames, born, epsilon = crystal(name, args.shared)
