@@ -7,10 +7,11 @@
         --json out/q_hops8.json
     python benchmarks/local_charges.py table out/*.json
 
-`filter` needs no training. Emissions c make charges q = F c, so one step of steepest descent on the
-charges' gradient g changes them by -F Fᵀ g, where atomic charges change by -g. Printed is what that
-does to the pattern that a uniform field asks for (charges growing along the molecule), and to the
-mean diagonals of Born tensors, if the file has any: 1 is as fast as atomic charges.
+`filter` needs no training (``--results`` draws those of `train` beside it). Emissions c make
+charges q = F c, so a step of steepest descent on the charges' gradient g changes them by -F Fᵀ g,
+where atomic charges change by -g. Printed is what that does to the pattern that a field asks for
+(charges growing along the molecule), and to the mean diagonals of Born tensors, if the file has
+any: 1 is as fast as atomic charges.
 
 `train` fits one model; frames are kept out evenly, and are looked at once, at the end.
 """
@@ -32,11 +33,14 @@ from lrcalc.training.data import make_frames, read_structures
 from lrcalc.training.fit import fit
 from lrcalc.training.settings import TrainingSettings
 
-FAMILIES = (
-    ("one hop", 1, 0.5, 3.5), ("one hop, broad", 1, 1.5, 5.0), ("4 hops", 4, 0.5, 3.5),
-    ("4 hops, broad", 4, 1.5, 5.0), ("8 hops", 8, 0.5, 3.5), ("8 hops, broad", 8, 1.5, 5.0),
-)  # fmt: skip
-"""Name, hops, decay (Å) and cutoff (Å) of the shares."""
+FAMILIES = {
+    "q_local": ("1 hop (default)", 1, (0.25, 0.8), 3.5),
+    "q_broad": ("1 hop, broad", 1, (0.8, 2.5), 5.0),
+    "q_hops6m": ("6 hops, medium", 6, (0.5, 1.5), 3.5),
+    "q_hops4w": ("4 hops, broad", 4, (0.8, 2.5), 5.0),
+    "q_hops8w": ("8 hops, broad", 8, (0.8, 2.5), 5.0),
+}  # fmt: skip
+"""Name of the result → what it is called, hops, decays (Å) and cutoff (Å) of the shares."""
 
 
 def operator(atoms, hops, decay, cutoff):
@@ -55,12 +59,15 @@ def operator(atoms, hops, decay, cutoff):
     return torch.stack(rows, dim=1).numpy()
 
 
-def speeds(frames, hops, decay, cutoff):
-    """How fast the field's pattern, the Born charges' and the average one are learned."""
+def speeds(frames, hops, decays, cutoff):
+    """How fast the field's pattern, the Born charges' and the average one are learned.
+
+    Mean over four channels, whose decays lie between the given ones.
+    """
     found = []
-    for atoms in frames:
-        response = operator(atoms, hops, decay, cutoff)
-        speed = response @ response.T
+    for atoms in tqdm(frames, disable=None, leave=False):
+        made = [operator(atoms, hops, decay, cutoff) for decay in np.linspace(*decays, 4)]
+        speed = np.mean([f @ f.T for f in made], axis=0)
         arm = atoms.positions - atoms.positions.mean(0)
         row = [np.sum(arm * (speed @ arm)) / np.sum(arm * arm), np.nan, speed.trace() / len(atoms)]
         if "REF_born" in atoms.arrays:
@@ -72,27 +79,32 @@ def speeds(frames, hops, decay, cutoff):
 
 
 def show_filter(args):
-    """Print and draw the speeds of all families."""
+    """Print and draw the speeds of all families, beside what trainings of them reached."""
     frames = read_structures(args.file)[:: args.every]
-    rows = [(name, *speeds(frames, *how)) for name, *how in tqdm(FAMILIES, disable=None)]
-    print(f"{'':16} {'along a field':>14} {'Born pattern':>13} {'average':>8}")
-    for name, field, born, average in rows:
-        print(f"{name:16} {field:14.3f} {born:13.3f} {average:8.3f}")
+    reached = {p.stem: json.loads(p.read_text())["kept"]["dipole"]["r2"] for p in args.results}
+    rows = [(key, name, *speeds(frames, *how)) for key, (name, *how) in FAMILIES.items()]
+    print(f"{'':16} {'along a field':>14} {'Born pattern':>13} {'average':>8} {'dipole R²':>10}")
+    for key, name, *values in rows:
+        shown = " ".join(f"{v:{w}.3f}" for v, w in zip(values, (14, 13, 8), strict=True))
+        print(f"{name:16} {shown} {reached.get(key, np.nan):10.3f}")
     if args.picture:
-        picture_of_filter(rows, args.picture)
+        picture_of_filter(rows, reached, args.picture)
 
 
-def picture_of_filter(rows, path):
-    """Bars: share of the speed of atomic charges, of the even pattern over the average one."""
+def picture_of_filter(rows, reached, path):
+    """Draw the speed of learning charges along a field, and dipoles after equal trainings."""
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(6, 2.8), layout="constrained")
-    names = [row[0] for row in rows]
-    axis.barh(names, [row[1] for row in rows], color="tab:blue")
-    axis.axvline(1.0, color="k", lw=0.8)
-    axis.text(0.99, 0.0, "atomic charges", rotation=90, ha="right", va="bottom", fontsize=8)
-    axis.set_xlabel("speed of learning charges that a uniform field asks for")
-    axis.invert_yaxis()
+    figure, axes = plt.subplots(1, 2, figsize=(8, 2.6), sharey=True, layout="constrained")
+    names = [row[1] for row in rows]
+    axes[0].barh(names, [row[2] for row in rows], color="tab:blue")
+    axes[0].axvline(1.0, color="k", lw=0.8)
+    axes[0].set_xlabel("speed for charges along a field\n(atomic charges: 1)")
+    axes[1].barh(names, [reached.get(row[0], 0.0) for row in rows], color="tab:orange")
+    if "q_atomic" in reached:
+        axes[1].axvline(reached["q_atomic"], color="k", lw=0.8)
+    axes[1].set_xlabel("R² of kept-back dipoles, level q\n(line: atomic charges)")
+    axes[0].invert_yaxis()
     figure.savefig(path, dpi=150)
 
 
@@ -210,6 +222,7 @@ def main():
     how.set_defaults(run=show_filter)
     how.add_argument("file")
     how.add_argument("--every", type=int, default=30)
+    how.add_argument("--results", type=pathlib.Path, nargs="*", default=[])
     how.add_argument("--picture", type=pathlib.Path)
     how = commands.add_parser("train")
     how.set_defaults(run=train)
