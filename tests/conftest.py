@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 # one thread for the tests and the processes they start: systems are small, and two threads that
@@ -20,6 +22,14 @@ def shared():
     if not (SHARED / "data").is_dir():
         pytest.skip(f"reference data not found in {SHARED}; set LRCALC_SHARED to their folder")
     return SHARED
+
+
+def run_python(code):
+    """What a process of its own prints that runs ``code`` in the repository; it has to end well."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def random_potential(atoms, *, seed=0, dtype=torch.float64, **config):

@@ -12,7 +12,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -33,6 +33,7 @@ from tests.calculator_rules import (
     some,
     which,
 )
+from tests.sequences import quick
 
 
 class Calls(RuleBasedStateMachine):
@@ -278,11 +279,7 @@ METHODS = {
     "charges": lambda a: a.get_charges(),
 }
 
-QUICK = settings(max_examples=40, stateful_step_count=20, derandomize=True, deadline=None,
-                 phases=[Phase.generate], report_multiple_bugs=False,
-                 suppress_health_check=list(HealthCheck))  # fmt: skip
-"""Without shrinking, which takes minutes: add Phase.shrink to look into a failure."""
-
+QUICK = quick(max_examples=40, stateful_step_count=20)
 LONG = settings(QUICK, max_examples=2000)
 
 

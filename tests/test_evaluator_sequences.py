@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -19,6 +19,7 @@ from lrcalc.ipi.driver import Engine
 from lrcalc.units import BOHR, HARTREE
 from tests.conftest import random_potential
 from tests.sample_structures import TRICLINIC, water_box
+from tests.sequences import quick
 
 SMALL = {"channels": 2, "hidden": 4, "cutoff": 3.0}
 WATER = water_box(n=1)
@@ -194,9 +195,7 @@ class Driven(RuleBasedStateMachine):
             np.testing.assert_allclose(dipole, right["dipole"], atol=1e-8)
 
 
-QUICK = settings(max_examples=8, stateful_step_count=6, derandomize=True, deadline=None,
-                 phases=[Phase.generate], report_multiple_bugs=False,
-                 suppress_health_check=list(HealthCheck))  # fmt: skip
+QUICK = quick(max_examples=8, stateful_step_count=6)
 LONG = settings(QUICK, max_examples=2000, stateful_step_count=6)
 
 

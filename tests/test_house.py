@@ -1,11 +1,11 @@
 """The order in which the rooms of the house may import one another."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import run_python
 
 ROOT = Path(__file__).parents[1]
 LEVEL = {
@@ -104,8 +104,7 @@ def test_importing_lrcalc_is_cheap_and_changes_nothing():
         "import torch; before = torch.get_default_dtype(); lrcalc.LRCalculator; "
         "assert torch.get_default_dtype() is before"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    run_python(code)
 
 
 def test_public_names_exist():

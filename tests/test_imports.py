@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from setuptools import find_packages
 
+from tests.conftest import run_python
+
 ROOT = Path(__file__).parents[1]
 BLOCK = """
 import sys
@@ -79,8 +81,7 @@ def test_a_calculator_starts_without_the_compiler_of_torch():
         "lrcalc.LRCalculator('water'); assert 'torch._dynamo' not in sys.modules; "
         "assert torch.compiler.disable is disable"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    run_python(code)
 
 
 def test_every_folder_of_the_package_is_in_the_wheel():

@@ -5,13 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 
 import pytest
 
-from lrcalc.cli import main, plain
+from lrcalc.cli import main, plain, plain_warnings
 from lrcalc.commands._parser import command_parser
 from lrcalc.commands._table import COMMANDS
 from lrcalc.commands.completion import script
+from tests.conftest import run_python
 
 
 @pytest.mark.parametrize(
@@ -35,10 +37,9 @@ def test_help_and_version_import_nothing():
         "heavy = {'torch', 'e3nn', 'ase', 'numpy', 'tqdm'} & set(sys.modules); "
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "fit-polarizability  " in done.stdout
-    assert re.search(r"lrcalc \d\S+ \(torch \d\S+, Python 3\.\d+", done.stdout)
+    printed = run_python(code)
+    assert "fit-polarizability  " in printed
+    assert re.search(r"lrcalc \d\S+ \(torch \d\S+, Python 3\.\d+", printed)
 
 
 def test_no_parser_needs_torch():
@@ -47,8 +48,17 @@ def test_no_parser_needs_torch():
         "from lrcalc.commands._table import COMMANDS; "
         "[_parser.command_parser(name) for name in COMMANDS]; assert 'torch' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_python(code)
+
+
+def test_warnings_of_ours_are_lines_of_the_command():
+    before = warnings.formatwarning
+    with plain_warnings("ir"):
+        told = warnings.formatwarning("no mass", UserWarning, "x.py", 3)
+        others = warnings.formatwarning("old", DeprecationWarning, "x.py", 3)
+    assert told == "lrcalc ir: warning: no mass\n"
+    assert others.startswith("x.py:3: DeprecationWarning: old")
+    assert warnings.formatwarning is before
 
 
 def test_it_is_a_module_too():
