@@ -40,6 +40,8 @@ def _key(geometry: Geometry) -> tuple[Any, ...]:
     return (
         len(positions),
         positions.dtype,
+        # a plan made on the host for a device is not compared with tensors that are there
+        positions.device,
         geometry.place,
         geometry.structures,
         geometry.multipole,

@@ -7,9 +7,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 import lrcalc
-from lrcalc.electrostatics import Ewald, Geometry, Sites, electrostatic_energy
+from lrcalc.electrostatics import Ewald, Geometry, Sites, electrostatic_energy, remembered
 from lrcalc.electrostatics import ewald as ewald_module
+from lrcalc.electrostatics.direct import Direct
 from lrcalc.electrostatics.kernels import smeared_coulomb
+from lrcalc.electrostatics.operator import plan_groups
 from lrcalc.multipoles import Multipoles, PairResponse
 from tests.electrostatics.test_energy import CELL, energy_and_forces, system
 
@@ -266,3 +268,18 @@ def test_strength_is_that_of_the_interaction(boundary):
         )
     with pytest.raises(ValueError, match="`strength` is 0"):
         Ewald(strength=0)
+
+
+def test_a_plan_made_on_the_host_is_not_compared_with_a_device():
+    """Each is remembered for its own: tensors of two devices cannot be compared (seen on a GPU)."""
+    geometry = Geometry(torch.zeros(2, 3), 9 * torch.eye(3)[None], torch.zeros(2).long(), 1, None)
+    there = torch.device("meta")
+    on_host = geometry._replace(device=there)
+    known = remembered.remember(on_host, plan_groups(geometry, "direct", _direct, 1.0, False, 1.0))
+    assert known.fits(on_host)
+    tensors = {k: getattr(geometry, k).to(there) for k in ("positions", "cell", "batch")}
+    assert not known.fits(geometry._replace(**tensors))
+
+
+def _direct(kind, geometry):
+    return Direct(1.0, 3.0)
