@@ -89,9 +89,9 @@ def teach(path, *, epochs, frames=400, minutes=0.0, level="uiu", **more):
     fit(made[20:], made[:20], config, settings, path)
     test = [labelled_cluster(seed) for seed in range(10_000, 10_040)]
     evaluator = Evaluator(str(path))
-    names = ["forces", "born_effective_charges", "dipole", "polarizability"]
+    names = ["forces", "born_effective_charges", "dipole"]
+    names += ["polarizability"] if "i" in level else []
     found = [evaluator([a], names)[0] for a in test]
-    alpha = np.array([r["polarizability"].trace() / 3 for r in found])
     pairs = {
         "forces": (np.concatenate([r["forces"] for r in found]),
                    np.concatenate([a.get_forces() for a in test])),
@@ -99,6 +99,8 @@ def teach(path, *, epochs, frames=400, minutes=0.0, level="uiu", **more):
                  np.concatenate([a.arrays["REF_born"] for a in test])),
         "dipole": (np.array([r["dipole"] for r in found]),
                    np.array([a.info["REF_dipole"] for a in test])),
-        "polarizability": (alpha, np.array([a.info["REF_alpha"] for a in test])),
     }  # fmt: skip
+    if "i" in level:
+        alpha = np.array([r["polarizability"].trace() / 3 for r in found])
+        pairs["polarizability"] = (alpha, np.array([a.info["REF_alpha"] for a in test]))
     return {name: errors(*pair)._asdict() for name, pair in pairs.items()}

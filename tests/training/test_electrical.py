@@ -112,14 +112,16 @@ def test_born_labels_are_field_by_displacement_and_physical():
     assert float(error.abs().max()) < 1e-6
 
 
-@pytest.mark.parametrize(("level", "charges"), LEVELS)
-def test_the_loss_knows_how_weights_change_it(level, charges, monkeypatch):
+@pytest.mark.parametrize(
+    ("level", "charges", "layers"), [*[(*kind, 1) for kind in LEVELS], ("u", "atomic", 2)]
+)
+def test_the_loss_knows_how_weights_change_it(level, charges, layers, monkeypatch):
     """Its gradient against central differences along a random direction of the weights."""
     monkeypatch.setattr("lrcalc.training.electrical.warn_implausible", lambda *_: None)
     monkeypatch.setattr("lrcalc.training.electrical.SUM_RULE", (9.0, 9.0))
     atoms = whole_waters()
-    model = model_of(atoms, level, charges)
-    other = model_of(atoms, level, charges, seed=5)
+    model = model_of(atoms, level, charges, layers=layers)
+    other = model_of(atoms, level, charges, seed=5, layers=layers)
     batch = batch_of([labelled(atoms, other, names_for(level, charges, periodic=True))])
     weights = dict.fromkeys(KEYS, 1.0)
     parameters = [p.requires_grad_(True) for p in model.parameters()]
