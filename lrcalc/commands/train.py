@@ -67,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=DEFAULTS["transfer_hops"],
         metavar="N",
-        help="how often local charges are handed on: 8 learn molecules, or charges without "
-        "dipoles, as fast as atomic ones do (docs/local-charges.md)",
+        help="how often local charges are handed on: 8 learn dipoles of large molecules as atomic "
+        "charges do, 1 is better in liquids and crystals (docs/local-charges.md)",
     )
     add_backbone_arguments(model)
     model.add_argument(

@@ -40,7 +40,7 @@ DEFAULTS: dict[str, Any] = {
 file."""
 
 BROAD_TRANSFERS: dict[str, Any] = {"transfer_cutoff": 5.0, "transfer_decay": [0.8, 2.5]}
-"""Shares that go well with several hops (docs/local-charges.md)."""
+"""Shares that several hops are made with (docs/local-charges.md)."""
 
 NATIVE_DEFAULTS: dict[str, Any] = {
     "cutoff": 5.0, "channels": 32, "n_basis": 8, "hidden": 64, "layers": 1,
