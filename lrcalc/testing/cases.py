@@ -17,6 +17,9 @@ from lrcalc.properties import PROPERTIES, needing
 from lrcalc.system import System
 from lrcalc.testing.electrostatics import difference
 
+SETTLED, HALVINGS = 1e-7, 5
+"""Two differences that agree so well see no step; how often the step of differences is halved."""
+
 
 class Case(NamedTuple):
     """A model and a structure that it is looked at with."""
@@ -128,6 +131,22 @@ def slope_of(function: Callable[[float], Tensor], step: float) -> Slope:
 
     value = difference(seen, step)
     return Slope(value, 1e9 * torch.finfo(torch.float64).eps * largest / step)
+
+
+def settled_slope(function: Callable[[float], Tensor], step: float, scale: Tensor) -> Slope:
+    """Differentiate at zero a function that may have steps a little way off.
+
+    Wave vectors come and go where a cell is strained, each with a step of the energy as large as
+    the truncation of the sum. Such a step within reach of the differences is no slope, so they are
+    drawn together until two agree to `SETTLED` of ``scale``.
+    """
+    slope = slope_of(function, step)
+    for _ in range(HALVINGS):
+        step *= 0.5
+        wider, slope = slope, slope_of(function, step)
+        if slope.error(wider.value, scale) < SETTLED:
+            break
+    return slope
 
 
 def compared(word: str, found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:

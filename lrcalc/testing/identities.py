@@ -13,7 +13,16 @@ from lrcalc.prediction import predict
 from lrcalc.properties import PROPERTIES
 from lrcalc.system import System, volumes
 from lrcalc.testing.backbone import join
-from lrcalc.testing.cases import Case, Slope, compared, relative_error, repeated, rotated, slope_of
+from lrcalc.testing.cases import (
+    Case,
+    Slope,
+    compared,
+    relative_error,
+    repeated,
+    rotated,
+    settled_slope,
+    slope_of,
+)
 
 STEP = 4e-4
 """Of central differences of fourth order: Å along a direction of length 1, and strain."""
@@ -79,8 +88,9 @@ def _mechanical(case: Case, where: str, field: Field | None) -> dict[str, float]
             return system._replace(positions=system.positions @ by, cell=system.cell @ by)
 
         virial = volumes(system.cell)[:, None, None] * case.value("stress", field) * strain
-        slope = slope_of(lambda s: case.value("energy", field, deformed(s)).sum(), STEP)
-        errors["stress" + where] = slope.error(virial.sum(), virial.abs().sum())
+        size = virial.abs().sum()
+        slope = settled_slope(lambda s: case.value("energy", field, deformed(s)).sum(), STEP, size)
+        errors["stress" + where] = slope.error(virial.sum(), size)
     return errors
 
 

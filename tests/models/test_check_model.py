@@ -5,9 +5,11 @@ import torch
 
 from lrcalc import Potential
 from lrcalc.testing import check_model
+from lrcalc.testing.cases import settled_slope, slope_of
+from lrcalc.testing.identities import STEP
 from lrcalc.testing.model import IDENTITIES
 from tests.conftest import random_potential
-from tests.models.test_backbone import Messages
+from tests.models.test_backbone import Messages, Radial
 from tests.sample_structures import cluster, water_box
 
 SMALL = {"channels": 4, "hidden": 8, "cutoff": 3.5}
@@ -30,6 +32,18 @@ def test_native_models_pass(config, held):
     errors = check_model(potential)
     assert {name.split()[0] for name in errors} >= held
     assert "repeated born_effective_charges" in errors
+
+
+def test_a_step_of_the_energy_a_little_way_off_is_no_slope():
+    """Wave vectors come and go as a cell is strained: some cell has one just outside."""
+
+    def stepping(s):
+        return torch.tensor([s + s**2 + 1e-6 * (s > 1.9 * STEP)])
+
+    assert abs(float(slope_of(stepping, STEP).value) - 1.0) > 1e-5
+    assert abs(float(settled_slope(stepping, STEP, torch.ones(())).value) - 1.0) < 1e-11
+    torch.manual_seed(3)
+    check_model(Potential((1, 8), backbone=Radial((1, 8), cutoff=4.0, width=8), level="q"))
 
 
 def stretched(vectors):
