@@ -94,6 +94,10 @@ class LRCalculator(FieldViews, Calculator):
     ``E·born`` and the energy contains the work that it has done since the calculator first saw
     the structure, by the trapezoidal rule.
 
+    Weights that change in place (``load_state_dict``, an optimizer's step, ``.double()``) are
+    noticed, and results of the old ones forgotten; after writing into ``parameter.data`` or into a
+    numpy view, of which torch keeps no count, call ``reset()``.
+
     Examples
     --------
     >>> from ase.build import molecule
@@ -348,11 +352,16 @@ class LRCalculator(FieldViews, Calculator):
             )
         super().__setattr__(name, value)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy or a pickle, whose weights lie elsewhere: whether results are still valid."""
+        return {**self.__dict__, "_conditions": self._conditions == self._now()}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Of a copy or a pickle: nothing that changes is shared with the original."""
         self.__dict__.update(state)
         self.evaluator = copy(self.evaluator)
         self.results = locked(dict(self.results))
+        self._conditions = self._now() if state["_conditions"] else ()
 
 
 def locked(results: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from lrcalc.memory import keep_freed_memory
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import as_structures, check_device, check_results_finite
 from lrcalc.models.screening import screening_factor
+from lrcalc.models.versions import version_of
 from lrcalc.neighbors import SKIN, NeighborList
 from lrcalc.prediction import Options, Prediction, call_model
 from lrcalc.properties import as_names, needing
@@ -157,7 +158,8 @@ class Evaluator(FieldViews, ElectronicConstants):
     def conditions(self) -> tuple[Any, ...]:
         """All that results depend on beside the structures; hashable, equal for equal results."""
         return (
-            self.potential, self.screening, self.asr_projection, self.allow_net_charge, self._field
+            self.potential, version_of(self.potential), self.screening, self.asr_projection,
+            self.allow_net_charge, self._field,
         )  # fmt: skip
 
     def __call__(

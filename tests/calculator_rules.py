@@ -7,6 +7,7 @@ field of the time when it was computed. Every (structure, field) is evaluated on
 import copy
 
 import numpy as np
+import torch
 from hypothesis import strategies as st
 
 from lrcalc import Evaluator
@@ -60,6 +61,35 @@ def place(atoms, *, site=0, turned=False, shift=(0, 0), scale=1.0, open_=False):
     atoms.positions[0] += shift[0] * np.asarray(atoms.cell)[shift[1]]
 
 
+# -- weights that are changed in place ---------------------------------------------------------
+
+FIRST = {name: copy.deepcopy(model.state_dict()) for name, model in MODELS.items()}
+WEIGHTS = ["first", "trained", "single"]
+WRITTEN = dict.fromkeys(MODELS, "first")
+
+
+def give_weights(model, which):
+    """Bring a model's weights into one of a few states, by the ways in which people do it."""
+    if WRITTEN[model] == which:
+        return
+    potential = MODELS[model]
+    potential.double().load_state_dict(FIRST[model])
+    if which == "trained":
+        weights = list(potential.parameters())
+        for weight in weights:
+            weight.grad = torch.ones_like(weight)
+        torch.optim.SGD(weights, lr=1e-3).step()
+        potential.zero_grad()
+    elif which == "single":
+        potential.float()
+    WRITTEN[model] = which
+
+
+def written(potential):
+    """State of the weights of one of the models."""
+    return next(WRITTEN[name] for name, model in MODELS.items() if model is potential)
+
+
 # -- the remembered truth ----------------------------------------------------------------------
 
 MEMORY = {}
@@ -75,7 +105,7 @@ def numbers_of(atoms):
 
 def truth(potential, atoms, held, asr):
     """Everything that this structure can have, from an evaluator made for it alone."""
-    key = (id(potential), numbers_of(atoms), held, asr)
+    key = (id(potential), written(potential), numbers_of(atoms), held, asr)
     if key not in MEMORY:
         evaluator = Evaluator(potential, asr_projection=asr, allow_net_charge=True)
         for name, value in zip(HELD, held, strict=True):
@@ -149,7 +179,7 @@ class Expected:
         return self.is_of(atoms) and self.same_options() and held in (None, self.held)
 
     def options(self):
-        return self.field, self.asr, self.net
+        return self.field, self.asr, self.net, written(self.potential)
 
     def same_options(self):
         return self.atoms is not None and self.under == self.options()

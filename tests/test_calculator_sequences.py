@@ -25,10 +25,12 @@ from tests.calculator_rules import (
     MODELS,
     NAMES,
     WATER,
+    WEIGHTS,
     E,
     Expected,
     Remembering,
     close,
+    give_weights,
     place,
     some,
     which,
@@ -50,6 +52,7 @@ class Calls(RuleBasedStateMachine):
         calculator = LRCalculator(MODELS[model], allow_net_charge=True)
         calculator.evaluator.__class__ = Remembering
         self.calculators, self.expected = [calculator], [Expected(model)]
+        give_weights(model, "first")
         if field[0] and (model == "local" or field[0] == "electric_field"):
             setattr(calculator, *field)
             self.expected[0].field = field
@@ -135,6 +138,10 @@ class Calls(RuleBasedStateMachine):
                 self.calculator.evaluator.electric_field = value
                 self.model.field = ("electric_field", value)
 
+    def write_weights(self):
+        """In place; all calculators share the potential."""
+        give_weights(self.model.model, self.draw(some(*WEIGHTS)))
+
     def forget(self):
         kind = self.draw(st.sampled_from(["reset", "reset_branch", "follow", "work"]))
         if kind == "follow":
@@ -157,7 +164,7 @@ class Calls(RuleBasedStateMachine):
         # the parameters are the same: let it share the remembered truth
         other.evaluator.potential = twin.potential
         if other._conditions:
-            other._conditions = (twin.potential, *other._conditions[1:])
+            other._conditions = other._now()
         place = self.draw(which) % (len(self.calculators) + 1)
         self.calculators[place : place + (len(self.calculators) == 3)] = [other]
         self.expected[place : place + (len(self.expected) == 3)] = [twin]
@@ -258,12 +265,14 @@ class Calls(RuleBasedStateMachine):
         ):
             if expected.same_options():
                 expected.check(calculator)
+        for model in MODELS:
+            give_weights(model, "first")
 
 
 CHANGES = [
     "move", "nudge", "wrap_one_atom", "set_charge", "swap_species", "set_velocities",
     "hold", "clock", "clock", "come_along", "options_of_the_evaluator",
-    "field_of_the_evaluator", "forget", "another_calculator",
+    "field_of_the_evaluator", "forget", "another_calculator", "write_weights",
 ]  # fmt: skip
 QUESTIONS = [
     "get_property", "get_property", "get_property", "calculate", "calculate", "calculate",

@@ -5,9 +5,10 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from lrcalc import LRCalculator
-from tests.test_calculator_sequences import DIRECTION, MODELS, TURNED, WATER, E, place, ramp, truth
+from tests.calculator_rules import DIRECTION, MODELS, TURNED, WATER, E, place, ramp, truth
 
 
 @pytest.fixture
@@ -168,6 +169,47 @@ def test_a_total_charge_that_is_changed_in_place(change):
         change(atoms, charge)
         right = LRCalculator(MODELS["local"]).get_property("energy", atoms)
         assert calculator.get_property("energy", atoms) == right
+
+
+def _trained(potential):
+    weights = [weight.requires_grad_() for weight in potential.parameters()]
+    sum(weight.sum() for weight in weights).backward()
+    torch.optim.Adam(weights, lr=0.01).step()
+
+
+def _loaded(potential):
+    potential.load_state_dict({k: 1.01 * v for k, v in potential.state_dict().items()})
+
+
+def _replaced(potential):
+    potential.readout.weight = torch.nn.Parameter(1.01 * potential.readout.weight)
+
+
+@pytest.mark.parametrize("write", [_trained, _loaded, _replaced, torch.nn.Module.float])
+def test_weights_that_are_changed_in_place(write):
+    """The energy stayed that of the old ones until the structure moved."""
+    calculator = LRCalculator(copy.deepcopy(MODELS["local"]))
+    for _ in range(2):  # the second write is seen as the first was
+        before = calculator.get_property("energy", WATER)
+        write(calculator.evaluator.potential)
+        copied = copy.deepcopy(calculator)
+        right = LRCalculator(copy.deepcopy(calculator.evaluator.potential))
+        right = right.get_property("energy", WATER)
+        assert right != before or write is torch.nn.Module.float
+        with torch.inference_mode():  # looking at weights must work there too
+            calculator.check_state(WATER)
+        assert calculator.get_property("energy", WATER) == right
+        assert copied.get_property("energy", WATER) == right
+
+
+def test_evaluations_leave_the_count_of_writes_alone():
+    """Otherwise nothing that is known would ever be used again; copies keep it too."""
+    calculator = LRCalculator("water")
+    names = ["energy", "dipole", "born_effective_charges"]
+    calculator.calculate(WATER, names)
+    for twin in (calculator, copy.deepcopy(calculator), pickle.loads(pickle.dumps(calculator))):
+        for name in names:
+            assert twin.get_property(name, WATER, allow_calculation=False) is not None
 
 
 def test_the_calculators_own_structure_may_be_moved():
