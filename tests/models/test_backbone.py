@@ -3,22 +3,25 @@
 import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 from torch import nn
 
 from lrcalc import Evaluator, LRCalculator, Potential, load
 from lrcalc.checkpoint import save
 from lrcalc.models import backbone as backbones
 from lrcalc.models.backbone import Features, build_backbone, register_backbone
+from lrcalc.models.options import NATIVE_DEFAULTS
 from lrcalc.models.radial import radial_basis
 from lrcalc.models.readout import Readings, neutral
 from lrcalc.multipoles import Multipoles
+from lrcalc.neighbors import pair_vectors
 from lrcalc.testing import check_backbone
 from lrcalc.training.data import make_frames
 from lrcalc.training.fit import fit
 from lrcalc.training.settings import TrainingSettings
 from tests.conftest import random_potential
 from tests.sample_structures import water_box
-from tests.training.sets import frames_of
+from tests.training.sets import frames_of, label, shaken
 
 
 class Radial(nn.Module):
@@ -335,3 +338,20 @@ def test_what_cannot_be_a_backbone_is_refused(tmp_path):
         Potential((1, 6), backbone=made)
     with pytest.raises(ValueError, match="give it a name with"):
         save(Potential((1, 8), backbone=made), tmp_path / "m.pt")
+
+
+def test_what_symmetry_hides_in_the_first_batch_is_not_the_loudest_later():
+    """Vectors of carbon vanish in a perfect CH4: their scale must not be one over rounding."""
+    backbone = build_backbone("native", (1, 6), {**NATIVE_DEFAULTS, "channels": 4, "cutoff": 4.0})
+    backbone = backbone.double()
+
+    def heard(atoms):
+        (frame,) = make_frames([label(atoms)], "frames.xyz", 4.0)
+        vectors = pair_vectors(frame.system, frame.pairs).double()
+        return frame.system, frame.pairs, vectors
+
+    perfect = molecule("CH4")
+    backbone.calibrate(*heard(perfect))
+    bent = shaken(perfect, 1)
+    with torch.no_grad():
+        assert backbone(*heard(bent)).scalars.abs().max() < 1e5

@@ -232,13 +232,27 @@ class Products(nn.Module):
         return self.by_component(scale.T).repeat_interleave(counts, dim=1)[:, :, None]
 
 
+SMALLEST, SMALLEST_ELL = 1e-4, 1e-2
+"""Mean square, of that of all features (orders ℓ) of a species, below which none is made larger.
+
+What symmetry or want of data makes small in the first batch (vectors of carbon in a perfect CH4) is
+rounding there, and with a scale of its own it would be the loudest feature of any other structure:
+1e11 was seen, and trainings on a few molecules that did not converge. Orders enter to the third
+power. Liquids and crystals come near neither (products of water 4 times, SiO2's orders 7).
+"""
+
+
 def inverse_scale(values: Tensor, counts: list[int], *, by_ell: bool = False) -> Tensor:
-    """One over the root mean square over the atoms of each species that have neighbours."""
+    """One over the root mean square over the atoms of each species that have neighbours.
+
+    At most 100 (10 by ℓ) times that of all features of the species together, see `SMALLEST`.
+    """
     scales = []
     for part in values.split(counts):
         heard = part.flatten(1).abs().amax(1) > 0
         mean_square = (part * part).sum(0) / heard.sum().clamp(min=1)
         if by_ell:
             mean_square = torch.stack([x.mean() for x in mean_square.split(WIDTHS)])
-        scales.append(mean_square.clamp(min=1e-20).rsqrt().where(mean_square > 0, 1.0))
+        floor = (SMALLEST_ELL if by_ell else SMALLEST) * mean_square.mean()
+        scales.append(mean_square.clamp(min=1e-20).maximum(floor).rsqrt().where(floor > 0, 1.0))
     return torch.stack(scales)
