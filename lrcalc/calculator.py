@@ -32,7 +32,10 @@ STILL = 20
 SETTABLE = ("field", *KINDS, "time", "also", "follow_branch")
 """What may be changed between calls."""
 
-FIXED = ("model", "device", "dtype", "epsilon_infinity", "asr_projection", "allow_net_charge")
+FIXED = (
+    "model", "device", "dtype", "epsilon_infinity", "asr_projection", "allow_net_charge",
+    "trust_pickle",
+)  # fmt: skip
 """Arguments that cannot be changed: an attribute of that name would be set and have no effect."""
 
 
@@ -51,7 +54,7 @@ class LRCalculator(FieldViews, Calculator):
     ----------
     model : str, path-like or Potential
         Bundled name (``lrcalc.bundled()``), model file, or potential.
-    device, dtype, epsilon_infinity, asr_projection, allow_net_charge
+    device, dtype, epsilon_infinity, asr_projection, allow_net_charge, trust_pickle
         As for `lrcalc.Evaluator`.
     field, electric_field, electric_displacement, reduced_field : optional
         What is held, one of them, as for `lrcalc.Evaluator`; or a function of `time` (fs) that

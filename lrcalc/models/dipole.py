@@ -161,8 +161,8 @@ def lever_born(
     ``q_i 1 + Σ_j (r_j - r_i) ⊗ ∂q_j/∂r_i``, along the edges that messages took (`edge_levers`); of
     backbones with several rounds that do not say which, with images made explicit (`image_lever`).
     Charges before they are made neutral: the counter-charge of a local change appears everywhere
-    and has no lever. With ``create_graph`` the result can be
-    differentiated with respect to the weights, as in training.
+    and has no lever. With ``create_graph`` the result can be differentiated with respect to the
+    weights, as in training.
     """
     bare = terms.readout.bare_charge
     if bare is None or bool(is_exact(system, terms).all()):

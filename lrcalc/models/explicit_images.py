@@ -1,5 +1,8 @@
 """Periodic images made explicit, so that derivatives see through several rounds of messages.
 
+For backbones that do not say where atoms heard one another (`lrcalc.models.levers` needs no image),
+and to test those that do.
+
 Physics §3: in a message-passing model an atom answers to others beyond its own pairs, and the
 displacement between an atom that moves and a charge that answers is no pair vector. With all images
 within the reach of the model as atoms of their own, it is a difference of positions (as Langer,

@@ -1,7 +1,6 @@
 """Ghosts: neighbours that stand for atoms owned elsewhere, or for images (`System.owned`).
 
-Whoever decomposes space (LAMMPS, a message-passing model whose images are made explicit) gives
-positions of owned atoms and ghosts, and the pairs. Then
+Whoever decomposes space (LAMMPS) gives positions of owned atoms and ghosts, and the pairs. Then
 
 * **pairs** are as given: a ghost is where it is seen, so the shifts are zero;
 * **cell and boundary** are those of the whole system. They say what the long-range sum repeats:

@@ -80,7 +80,8 @@ def fit_surface(
     check_numbers(settings._asdict())
     if not train or not valid:
         raise ValueError(
-            f"{len(train)} training and {len(valid)} validation structures are too few"
+            f"{len(train)} training and {len(valid)} validation structures are too few: give at "
+            "least one of each"
         )
     potential = copy.deepcopy(potential)
     with torch.random.fork_rng(devices=[]):

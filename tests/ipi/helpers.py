@@ -170,8 +170,8 @@ def assert_same_run(first, second, rtol=1e-9):
         np.testing.assert_allclose(x.positions, y.positions, rtol=0, atol=2e-8)  # 8 digits
 
 
-def finish(process, seconds=20.0):
-    """Output of a process that has to end by itself."""
+def finish(process, seconds=60.0):
+    """Output of a process that has to end by itself; on a busy machine its imports take a while."""
     try:
         out, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
