@@ -79,11 +79,32 @@ def build_readout(
     species: tuple[int, ...], backbone: Backbone, options: Mapping[str, Any]
 ) -> Readout:
     """Make the `Readout` that a potential's options ask for."""
+    _check_channels(backbone, options)
     return Readout(
         len(species), backbone.n_scalars, backbone.n_channels,
         transfer_cutoff=min(options["transfer_cutoff"], backbone.cutoff),
         **{name: options[name] for name in FROM_OPTIONS},
     )  # fmt: skip
+
+
+def _check_channels(backbone: Backbone, options: Mapping[str, Any]) -> None:
+    """Refuse a level that would read vectors or tensors of a backbone that has none."""
+    n_vectors, n_tensors = getattr(backbone, "channels", (1, 1))
+    orders = LEVELS.get(options["level"], frozenset())
+    wanted = {
+        "dipoles": ("u" in orders, n_vectors, "vectors (1o)", "'q'"),
+        "quadrupoles": ("Q" in orders, n_tensors, "tensors (2e)", "one without Q"),
+        "anisotropic polarizabilities": (
+            "iu" in orders and options["anisotropic"], n_tensors, "tensors (2e)", "scalar ones",
+        ),
+    }  # fmt: skip
+    for what, (asked, n, features, otherwise) in wanted.items():
+        if asked and n == 0:
+            raise ValueError(
+                f"level {options['level']!r} has {what}, which are made of {features}, but the "
+                f"features of this backbone have none: add them (of MACE to `hidden_irreps`, e.g. "
+                f"'8x0e + 8x1o + 8x2e'), or choose {otherwise} (`level`, `anisotropic`)"
+            )
 
 
 class Readout(nn.Module):

@@ -1,5 +1,6 @@
 """MACE and MACE-LES files of all kinds, made by MACE itself, converted; and what is refused."""
 
+import copy
 import pickle
 import sys
 import types
@@ -10,6 +11,7 @@ import torch
 from ase import Atoms
 
 from lrcalc import Evaluator, LRCalculator, save
+from lrcalc.models.adapters import mace_convert
 from lrcalc.models.adapters.mace_convert import convert
 
 mace_only = pytest.mark.skipif(
@@ -212,3 +214,45 @@ def test_a_class_of_that_name_without_its_contents_is_refused(tmp_path):
         del globals()["MACELES"]
     with pytest.raises(ValueError, match="MACELES is no MACE model: it has no atomic_numbers"):
         convert(tmp_path / "m.model", trust_pickle=True)
+
+
+def added(mace, what):
+    """Add what later versions of MACE-LES have, under names of that kind."""
+    if what == "a readout":
+        mace.les_dipole_readouts = torch.nn.ModuleList([torch.nn.Linear(4, 3)])
+    elif what == "a layer's weight":
+        mace.interactions[1].extra = torch.nn.Linear(4, 4)
+    elif what == "a readout's bias":
+        mace.les_readouts[0].linear.bias = torch.ones(1)
+    elif what == "a scale of charges":
+        mace.les_charge_scale = 0.1
+    elif what == "polarizable":
+        mace.les.use_alpha = True
+    else:
+        mace.les.induction = torch.nn.Identity()
+    return mace
+
+
+@mace_only
+def test_what_the_conversion_does_not_know_is_refused_by_name(tmp_path, monkeypatch):
+    """Dipoles, polarizabilities and the like would else be left out in silence."""
+    from e3nn import o3
+
+    known = {
+        "a readout": "has `les_dipole_readouts`, which the conversion does not know",
+        "a layer's weight": r"has `interactions\.1\.extra`",
+        "a readout's bias": r"has `les_readouts\.0\.linear\.bias`",
+        "a scale of charges": r"has `les_charge_scale = 0\.1`",
+        "polarizable": r"has `les\.use_alpha = True`",
+        "a solver": r"has `les\.induction`",
+    }
+    mace, module = with_charges(mace_model(hidden_irreps=o3.Irreps("4x0e")))
+    path = pickled(mace, tmp_path / "m.model", module)
+    read = mace_convert.read_pickle(path)
+    for what, said in known.items():
+        changed = added(copy.deepcopy(read), what)
+        monkeypatch.setattr(mace_convert, "read_pickle", lambda _: changed)
+        with pytest.raises(ValueError, match=said):
+            convert(path, trust_pickle=True)
+    monkeypatch.setattr(mace_convert, "read_pickle", lambda _: read)
+    assert convert(path, trust_pickle=True).config["level"] == "q"

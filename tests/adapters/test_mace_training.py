@@ -103,6 +103,19 @@ def test_settings_that_no_mace_has_are_refused(settings, said):
         Potential((1, 8), backbone="mace", **{**SMALL, **settings})
 
 
+@pytest.mark.parametrize(
+    ("irreps", "level", "said"),
+    [
+        ("4x0e", "u", r"'u' has dipoles, which are made of vectors \(1o\), .* choose 'q'"),
+        ("4x0e + 4x1o", "uQ", r"'uQ' has quadrupoles, .* tensors \(2e\), .* one without Q"),
+    ],
+)
+def test_levels_that_would_read_zeros_are_refused(irreps, level, said):
+    with pytest.raises(ValueError, match=said):
+        Potential((1, 8), backbone="mace", **{**SMALL, "hidden_irreps": irreps}, level=level)
+    Potential((1, 8), backbone="mace", **{**SMALL, "hidden_irreps": irreps}, level="q")
+
+
 def test_another_version_of_mace_is_refused(monkeypatch):
     monkeypatch.setattr(mace_import.metadata, "version", lambda _: "0.3.10")
     with pytest.raises(ValueError, match="needs mace-torch 0.3.16, but 0.3.10 is installed: pip"):

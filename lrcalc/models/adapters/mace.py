@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lrcalc.models.adapters.mace_constants import ExactConstants
 from lrcalc.models.adapters.mace_files import load_weights, settings_of
 from lrcalc.models.adapters.mace_heard import overheard
 from lrcalc.models.adapters.mace_import import make_mace
+from lrcalc.models.adapters.mace_irreps import channels_of, padded, places_of
 from lrcalc.models.backbone import Features, Heard, species_table
 from lrcalc.models.options import MACE_DEFAULTS
 from lrcalc.neighbors import Pairs
@@ -62,9 +63,10 @@ class MaceBackbone(ExactConstants):
         }.items():
             self.register_buffer(name, values, persistent=False)
         irreps = [product.linear.irreps_out for product in self.products]
-        self.places = [[_places(i, kind) for kind in KINDS] for i in irreps]
+        self.places = [[places_of(i, kind) for kind in KINDS] for i in irreps]
         counts = [sum(i.count(kind) for i in irreps) for kind in KINDS]
         self.n_scalars, self.n_channels = counts[0], max(counts[1:])
+        self.channels = (counts[1], counts[2])
         self.keep_constants()
         self.register_buffer("scale", torch.ones(self.layers, len(KINDS)))
 
@@ -76,7 +78,7 @@ class MaceBackbone(ExactConstants):
             torch.cat([x[kind] * self.scale[k, kind] for k, x in enumerate(layers)], dim=1)
             for kind in range(len(KINDS))
         ]
-        vector, tensor = (_padded(x, self.n_channels) for x in kinds[1:])
+        vector, tensor = (padded(x, self.n_channels) for x in kinds[1:])
         heard = tuple(passed) if len(passed) == self.layers else ()
         return Features(kinds[0][..., 0], vector, tensor, heard)
 
@@ -103,7 +105,7 @@ class MaceBackbone(ExactConstants):
             place = n + self.place_of_number[numbers]
             found = [x[:n] - x.index_select(0, place) for x in found]
         places = zip(found, self.places, strict=True)
-        return [[_channels(x, *place) for place in kinds] for x, kinds in places]
+        return [[channels_of(x, *place) for place in kinds] for x, kinds in places]
 
     def node_features(
         self, numbers: Tensor, pairs: Pairs, vectors: Tensor, passed: list[Heard] | None = None
@@ -142,20 +144,3 @@ def build(species: tuple[int, ...], **settings: Any) -> MaceBackbone:
     settings = {**MACE_DEFAULTS, **settings}
     backbone = MaceBackbone(make_mace(species, settings), species, settings)
     return backbone.to(torch.get_default_dtype())
-
-
-def _places(irreps: Any, kind: tuple[int, int]) -> tuple[list[slice], int]:
-    """Where features of one (ℓ, parity) are among those of an atom, and how wide each is."""
-    places = zip(irreps.slices(), irreps, strict=True)
-    return [place for place, (_, irrep) in places if irrep == kind], 2 * kind[0] + 1
-
-
-def _channels(values: Tensor, places: list[slice], width: int) -> Tensor:
-    """Pick the places (N, C·width) and let their channels be (N, C, width)."""
-    picked = [values[:, place].reshape(len(values), -1, width) for place in places]
-    return torch.cat(picked, dim=1) if picked else values.new_zeros(len(values), 0, width)
-
-
-def _padded(values: Tensor, channels: int) -> Tensor:
-    """Add channels of zeros (N, C, 2ℓ+1), for vectors and tensors have as many."""
-    return nn.functional.pad(values, (0, 0, 0, channels - values.shape[1]))

@@ -15,6 +15,7 @@ from lrcalc.hashing import hash_of
 from lrcalc.models.adapters.mace_files import load_weights, settings_of
 from lrcalc.models.adapters.mace_model import Head, MaceReadout, Repulsion
 from lrcalc.models.adapters.mace_scalars import ScalarMace
+from lrcalc.models.adapters.mace_unused import refuse_unused
 from lrcalc.models.adapters.mace_weights import couplings_of, fill
 from lrcalc.models.adapters.pickles import DANGER, Inert, read_pickle
 from lrcalc.models.options import MACE_MODEL
@@ -164,6 +165,7 @@ def _potential(mace: Any, level: str, head: str | None, *, converge_k: bool) -> 
         }
     elements = [int(z) for z in mace.atomic_numbers]
     potential = Potential(elements, backbone=MACE_MODEL, **settings, **options)
+    refuse_unused(mace, potential.backbone, charges=level != "sr", biases=settings["readout_bias"])
     reference = potential.reference_energy
     potential = potential.double()
     if isinstance(potential.backbone, ScalarMace):

@@ -195,8 +195,8 @@ def build_readout(
     if isinstance(backbone, ScalarMace):
         widths = backbone.widths
     else:
-        slices: Any = backbone.slices  # type: ignore[attr-defined]
-        widths = [sum(part.stop - part.start for part in layer[0]) for layer in slices]
+        places: Any = backbone.places  # type: ignore[attr-defined]
+        widths = [sum(part.stop - part.start for part in kinds[0][0]) for kinds in places]
     return MaceReadout(
         options["level"], widths, options["readout_hidden"],
         bias=options["readout_bias"], repulsion=options["repulsion"],
