@@ -100,7 +100,7 @@ class Backbone(Protocol):
     ``calibrate(system, pairs, vectors)`` may be there: called once with a batch of training data
     before the training, to bring features near 1.
 
-    ``channels`` may be there: how many of the C vectors and of the C tensors are not zeros that
+    ``filled`` may be there: how many of the C vectors and of the C tensors are not zeros that
     only fill up. Levels that would read zeros are refused.
     """
 

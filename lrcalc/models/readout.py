@@ -79,7 +79,7 @@ def build_readout(
     species: tuple[int, ...], backbone: Backbone, options: Mapping[str, Any]
 ) -> Readout:
     """Make the `Readout` that a potential's options ask for."""
-    _check_channels(backbone, options)
+    _check_filled(backbone, options)
     return Readout(
         len(species), backbone.n_scalars, backbone.n_channels,
         transfer_cutoff=min(options["transfer_cutoff"], backbone.cutoff),
@@ -87,9 +87,9 @@ def build_readout(
     )  # fmt: skip
 
 
-def _check_channels(backbone: Backbone, options: Mapping[str, Any]) -> None:
+def _check_filled(backbone: Backbone, options: Mapping[str, Any]) -> None:
     """Refuse a level that would read vectors or tensors of a backbone that has none."""
-    n_vectors, n_tensors = getattr(backbone, "channels", (1, 1))
+    n_vectors, n_tensors = getattr(backbone, "filled", (1, 1))
     orders = LEVELS.get(options["level"], frozenset())
     wanted = {
         "dipoles": ("u" in orders, n_vectors, "vectors (1o)", "'q'"),

@@ -66,7 +66,7 @@ class MaceBackbone(ExactConstants):
         self.places = [[places_of(i, kind) for kind in KINDS] for i in irreps]
         counts = [sum(i.count(kind) for i in irreps) for kind in KINDS]
         self.n_scalars, self.n_channels = counts[0], max(counts[1:])
-        self.channels = (counts[1], counts[2])
+        self.filled = (counts[1], counts[2])
         self.keep_constants()
         self.register_buffer("scale", torch.ones(self.layers, len(KINDS)))
 
