@@ -165,7 +165,8 @@ def _potential(mace: Any, level: str, head: str | None, *, converge_k: bool) -> 
         }
     elements = [int(z) for z in mace.atomic_numbers]
     potential = Potential(elements, backbone=MACE_MODEL, **settings, **options)
-    refuse_unused(mace, potential.backbone, charges=level != "sr", biases=settings["readout_bias"])
+    layers = cast("nn.Module", potential.backbone)
+    refuse_unused(mace, layers, charges=level != "sr", biases=settings["readout_bias"])
     reference = potential.reference_energy
     potential = potential.double()
     if isinstance(potential.backbone, ScalarMace):
