@@ -152,13 +152,15 @@ def card_of(args: argparse.Namespace, start: Potential, split: dict[str, Any]) -
 def order_of(model: Potential, labelled: list[Labelled]) -> list[str]:
     """Say whether Born labels look transposed to the model, which energies have taught."""
     from lrcalc.prediction import predict
+    from lrcalc.training.data import batch_to, collate_labelled
     from lrcalc.training.electrical import describe_born_order
 
     for one in labelled:
         if "born" in one.labels:
             name = "born_effective_charges"
-            born = predict(model, one.system, one.pairs, None, [name], check=False)[name]
-            line = describe_born_order(born, one.labels["born"])
+            batch = batch_to(collate_labelled([one]), model.reference_energy.device)
+            born = predict(model, batch.system, batch.pairs, None, [name], check=False)[name]
+            line = describe_born_order(born[batch.rows["born"]].cpu(), one.labels["born"])
             return [line] if line else []
     return []
 

@@ -155,6 +155,11 @@ def train(args: argparse.Namespace, ranks: Ranks) -> int:
     epsilon = permittivity_of(split["stated"], args.epsilon_infinity, args.level)
     warnings = [f"warning: {w}" for w in split["warnings"]]
     config["charges"], reason = choose_charges(args.charges, split["training"], args.level)
+    if args.transfer_hops > 1 and config["charges"] == "atomic":
+        raise ValueError(
+            f"`--transfer-hops` is {args.transfer_hops}, but atomic charges are handed to nobody"
+            f"{f' ({reason})' if reason else ''}; give --charges local, or leave it out"
+        )
     choice = f"charges: {config['charges']} ({reason})"
     for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason)]:
         print(line)

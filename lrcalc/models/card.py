@@ -80,7 +80,7 @@ def charges_lines(card: Mapping[str, Any]) -> list[str]:
         x for x in found["labels"] if x not in ("energy", "forces", "stress")
     ))  # fmt: skip
     rest = found.get("rest")
-    measured = f"the long-range part is {100 * found['share']:.2g} % of the forces"
+    measured = f"the long-range part is {100 * found['share']:.3g} % of the forces"
     if rest is not None:
         measured += (
             f", {1e3 * rest:.3g} meV/Å of it beyond a short-ranged model, where forces err by "
@@ -93,7 +93,7 @@ def charges_lines(card: Mapping[str, Any]) -> list[str]:
         )
         lines.append(
             f"Born charges over {1 + found['members']} readouts: {each} e, intensities to "
-            f"{200 * found['relative_spread']:.2g} %"
+            f"{200 * found['relative_spread']:.3g} %"
         )
     return lines
 

@@ -146,9 +146,13 @@ def reference_born(atoms: Atoms) -> np.ndarray | None:
     Raises
     ------
     ValueError
-        For a wrong shape, NaN, a grossly broken acoustic sum rule, or the tensors of a molecule
-        that break the rotational sum rule unless they are transposed.
+        For a wrong place or shape, NaN, zeros, a grossly broken acoustic sum rule, or the tensors
+        of a molecule that break the rotational sum rule unless they are transposed.
     """
+    if BORN in atoms.info:
+        raise ValueError(
+            f"{BORN} stands in the comment line but must be a column of the atoms, {BORN}:R:9"
+        )
     if BORN not in atoms.arrays:
         return None
     value = np.asarray(atoms.arrays[BORN], dtype=float)
@@ -160,6 +164,11 @@ def reference_born(atoms: Atoms) -> np.ndarray | None:
     born = value.reshape(-1, 3, 3)
     if not np.isfinite(born).all():
         raise ValueError(f"{BORN} is not finite; remove the label or the frame")
+    if len(atoms) > 1 and not born.any():
+        raise ValueError(
+            f"{BORN} is zero throughout: does it fill the place of a label that is not there? "
+            "Leave the column out of such frames"
+        )
     charge = total_charge(atoms, "it")
     excess = float(np.abs(born.sum(0) - charge * np.eye(3)).max()) / len(atoms)
     size = float(np.sqrt((born**2).mean(0).trace() / 3))

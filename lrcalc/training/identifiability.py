@@ -171,7 +171,10 @@ def measure(
     steps = passes * len(learned) / settings.batch_size
     if steps < FEWEST_STEPS or not isinstance(potential.readout, Readout):
         return share, float("nan"), error
-    config = {k: v for k, v in potential.config.items() if k != "surface"} | {"level": "sr"}
+    # without a prior: the labels are the long-range part alone, which must not be imitated less
+    # well because the repulsion of nuclei has to be imitated away first
+    config = {k: v for k, v in potential.config.items() if k not in ("surface", "prior")}
+    config["level"] = "sr"
     short = like(potential, config).to(settings.device)
     with torch.no_grad():
         for parameter in cast(torch.nn.Module, short.readout).parameters():

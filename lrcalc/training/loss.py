@@ -65,10 +65,12 @@ def _dipole(made: Prediction, batch: LabelledBatch) -> Tensor:
     moment = moments[rows] - torch.where(before[:, None] < 0, 0.0, moments[before])
     difference = batch.values["dipole"] - moment
     system = batch.system
-    unit = torch.eye(3, dtype=torch.float64, device=difference.device)
-    cell = torch.where(system.pbc[rows][:, :, None], system.cell[rows].double(), unit)
-    quanta = torch.einsum("ka,kab->kb", difference.detach(), torch.linalg.inv_ex(cell)[0])
-    quanta = torch.round(quanta) * system.pbc[rows]
+    # least squares over the periodic directions, whichever they are
+    periodic = system.pbc[rows]
+    cell = system.cell[rows].double() * periodic[:, :, None]
+    overlap = cell @ cell.transpose(1, 2) + torch.diag_embed((~periodic).double())
+    along = torch.einsum("kb,kab->ka", difference.detach(), cell)
+    quanta = torch.einsum("ka,kab->kb", along, torch.linalg.inv_ex(overlap)[0]).round()
     difference = difference - torch.einsum("kb,kbc->kc", quanta, cell)
     return difference / batch.n_atoms[rows].sqrt()[:, None]
 

@@ -117,6 +117,7 @@ RULES = {
     "born_weight": NOT_NEGATIVE, "dipole_weight": NOT_NEGATIVE,
     "polarizability_weight": NOT_NEGATIVE, "dielectric_weight": NOT_NEGATIVE,
     "weight_decay": NOT_NEGATIVE, "batch_atoms": NOT_NEGATIVE, "max_minutes": NOT_NEGATIVE,
+    "ensemble": NOT_NEGATIVE,
     "ema": Rule(lambda x: 0 <= x < 1, "at least 0 and below 1"),
     "seed": Rule(lambda x: 0 <= x < 2**31, "from 0 to 2147483647"),
     "valid_every": Rule(

@@ -103,14 +103,18 @@ def read_split(
         made = make_frames(
             structures, path, cutoff, source, allow_images=allow_images, numbers=numbers
         )
-        labelled = read_labelled(structures, path, cutoff, wanted, numbers)
+        # what is kept out is not looked at, not even as the frame that dipoles are compared with
+        seen = [k for k, part in enumerate(used) if part != "test"]
+        read = [[x[k] for k in seen] for x in (structures, numbers)]
+        labelled = read_labelled(read[0], path, cutoff, wanted, read[1])
         split["notes"] += describe_unused(structures, wanted, path) if level != "sr" else []
-        for atoms, frame, part, labels in zip(structures, made, used, labelled, strict=True):
+        for atoms, frame, part in zip(structures, made, used, strict=True):
             split[part].append(frame)
-            if labels is not None and part != "test":
-                split["labelled" if part == "training" else "labelled_validation"].append(labels)
             if part != "test":
                 split["hashes"].append(structure_hash(atoms))
+        for k, labels in zip(seen, labelled, strict=True):
+            if labels is not None:
+                split["labelled" if used[k] == "training" else "labelled_validation"].append(labels)
         outliers = describe_outliers(made, used, numbers)
         lines = [*describe_labels(structures, keys), *describe_scales(structures)]
         split["warnings"] += [f"{path}: {x}" for x in (*lines, outliers) if x]

@@ -32,3 +32,18 @@ def test_the_choice_is_said_and_kept(tmp_path, capsys):
     potential = load(out)
     assert potential.config["charges"] == "atomic"
     assert "training structures" in potential.metadata["charges_from"]
+
+
+@pytest.mark.parametrize(("family", "why"), [("auto", "training structures are open"),
+                                            ("atomic", "handed to nobody")])  # fmt: skip
+def test_hops_of_atomic_charges_are_refused(family, why, tmp_path, capsys):
+    """They were left out in silence, with --charges auto on molecules."""
+    data = tmp_path / "d.xyz"
+    write(data, frames_of("molecules", 6), format="extxyz")
+    command = ["train", "--train", str(data), "--out", str(tmp_path / "m.pt"), "--valid-every", "6",
+               "--cutoff", "3", "--charges", family, "--transfer-hops", "8"]  # fmt: skip
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "`--transfer-hops` is 8" in said
+    assert why in said
+    assert "give --charges local" in said

@@ -165,6 +165,20 @@ def test_dipoles_are_compared_modulo_the_quantum_and_with_whole_molecules():
     np.testing.assert_allclose(error[0] * 3, [0.3, 0, 0], atol=1e-9)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
+def test_dipoles_of_a_slab_whichever_way_it_lies(order):
+    """Also with its plane along x and z, where a unit vector z is none to complete the cell."""
+    atoms = molecule("H2O", cell=np.diag([6.0, 7.0, 20.0])[:, order], pbc=(True, True, False))
+    atoms.center()
+    model = model_of(atoms)
+    given = labelled(atoms, model, ["dipole"])
+    given.info["REF_dipole"] = given.info["REF_dipole"] + [2, -1, 0] @ given.cell.array
+    given.info["REF_dipole"] += 0.3 * np.eye(3)[order[2]]  # along the normal there is no quantum
+    error = electrical_residuals(model, batch_of([given]), training=False)["dipole"]
+    expected = 0.3 / 3**0.5 * np.eye(3)[order[2]]
+    np.testing.assert_allclose(error[0], expected, atol=1e-8)
+
+
 def test_dipoles_of_a_crystal_are_changes_from_frame_to_frame():
     atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
     model = model_of(shaken(atoms, 9))  # a perfect crystal's features have no scale
@@ -226,6 +240,10 @@ def broken(name):
         atoms.arrays["REF_born"] = np.abs(born)
     elif name == "nan":
         born[2, 4] = np.nan
+    elif name == "filler":
+        atoms.arrays["REF_born"] = np.zeros_like(born)
+    elif name == "place":
+        atoms.info["REF_born"] = atoms.arrays.pop("REF_born").ravel()
     elif name == "transposed":
         atoms.arrays["REF_born"] = born.reshape(-1, 3, 3).swapaxes(1, 2).reshape(-1, 9)
     elif name == "debye":
@@ -253,6 +271,8 @@ def broken(name):
             r"frame 0: the Born charges of REF_born do not sum to the total charge 0 e, by 1.1",
         ),
         ("nan", r"frame 0: REF_born is not finite"),
+        ("filler", r"frame 0: REF_born is zero throughout: .*Leave the column out"),
+        ("place", r"frame 0: REF_born stands in the comment line but must be a column"),
         ("transposed", r"frame 0: .*break the rotational sum rule .*\(displacement, field\)"),
         ("debye", r"frame 0: REF_dipole .*is it in debye\? Convert it to e Å"),
         ("origin", r"frame 0: REF_dipole .*about the mean position"),

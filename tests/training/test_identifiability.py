@@ -94,6 +94,21 @@ def test_a_short_training_says_that_nothing_was_measured():
     assert identifiability(short, frames[:2], frames[2:], TrainingSettings()) is None
 
 
+def test_the_imitation_has_no_prior_of_its_own(tmp_path, monkeypatch):
+    """It would have to unlearn the repulsion of nuclei, and charges seem determined."""
+    structures = frames_of("crystal", 2)
+    frames = make_frames(structures, "f.xyz", 3.0)
+    rests = []
+    monkeypatch.setattr("lrcalc.training.identifiability.FEWEST_STEPS", 1)
+    for prior in ("none", "zbl"):
+        model = random_potential(structures[0], level="q", cutoff=3.0, prior=prior)
+        settings = TrainingSettings(epochs=10, learning_rate=1e-9)
+        found = identifiability(model, frames, frames, settings)
+        rests.append((found.share > 0, found.rest))
+    assert rests[0][0]
+    assert rests[1][1] == pytest.approx(rests[0][1], rel=1e-4)
+
+
 def test_commands_say_it(tmp_path, capsys):
     structures = frames_of("crystal", 2)
     model = random_potential(structures[0], level="u", cutoff=3.0, channels=3, hidden=8)
