@@ -105,8 +105,8 @@ def read_split(
         )
         # what is kept out is not looked at, not even as the frame that dipoles are compared with
         seen = [k for k, part in enumerate(used) if part != "test"]
-        read = [[x[k] for k in seen] for x in (structures, numbers)]
-        labelled = read_labelled(read[0], path, cutoff, wanted, read[1])
+        read = [structures[k] for k in seen]
+        labelled = read_labelled(read, path, cutoff, wanted, [numbers[k] for k in seen])
         split["notes"] += describe_unused(structures, wanted, path) if level != "sr" else []
         for atoms, frame, part in zip(structures, made, used, strict=True):
             split[part].append(frame)
