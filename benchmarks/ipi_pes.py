@@ -4,11 +4,13 @@ Loaded by i-PI or started as a client by ``benchmarks/ipi.py``.
 """
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
+from lrcalc.commands.ipi import client
 from lrcalc.ipi.driver import LRCalcDriver, make_evaluator
 
 
@@ -44,11 +46,4 @@ __DRIVER_NAME__ = "bench"
 __DRIVER_CLASS__ = "BenchDriver"
 
 if __name__ == "__main__":
-    import argparse
-    import sys
-
-    from lrcalc.commands import ipi
-
-    parser = argparse.ArgumentParser()
-    ipi.add_arguments(parser)
-    sys.exit(ipi.run(parser.parse_args(), Timed))
+    sys.exit(client(Timed))

@@ -1,6 +1,7 @@
 """`lrcalc ipi`: the socket client."""
 
 import argparse
+import sys
 from typing import Any
 
 from lrcalc.commands._field_options import add_field_arguments
@@ -97,3 +98,25 @@ def run(args: argparse.Namespace, evaluator_factory: Any = None) -> int:
         prefix=args.sockets_prefix,
         evaluator_factory=evaluator_factory or make_evaluator,
     )
+
+
+def client(evaluator_factory: Any) -> int:
+    """Run `lrcalc ipi` with another evaluator: for a PES file of one's own that is started.
+
+    Parameters
+    ----------
+    evaluator_factory : callable
+        As of `lrcalc.ipi.driver.LRCalcDriver`.
+
+    Returns
+    -------
+    int
+        Exit status; 2 after a refusal, which is printed.
+    """
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(), evaluator_factory)
+    except ValueError as error:
+        print(f"lrcalc ipi: {error}", file=sys.stderr)
+        return 2

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lrcalc.commands.ipi import client
 from lrcalc.ipi.driver import LRCalcDriver
 from lrcalc.units import EPSILON_0
 
@@ -130,14 +131,4 @@ __DRIVER_CLASS__ = "ToyDriver"
 
 
 if __name__ == "__main__":
-    import argparse
-
-    from lrcalc.commands import ipi
-
-    parser = argparse.ArgumentParser()
-    ipi.add_arguments(parser)
-    try:
-        sys.exit(ipi.run(parser.parse_args(), make_toy))
-    except ValueError as error:
-        print(f"lrcalc ipi: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(client(make_toy))
