@@ -210,6 +210,7 @@ def other_peoples_files(folder, phonons):
     write(folder / "alpha.xyz", frames)
     frames[0].arrays["REF_born"] = born.reshape(-1, 9)
     write(folder / "born.xyz", frames[0])
+    write(folder / "born.xyz", frames[1:], append=True)
     shutil.copy(ROOT / "lrcalc" / "zoo" / "water.pt", folder / "quantum.pt")
     published = phonons.parents[1] / "published" / "maceles-water-r4.5-l0.model"
     shutil.copy(published, folder / "maceles-water.model")
