@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCS := $(VENV)/.docs
 MACE := .venv-mace
+NEQUIP := .venv-nequip
 CODE := lrcalc drivers tools tests examples benchmarks docs/conf.py
 
-.PHONY: demo test test-long test-mace docs lint types clean
+.PHONY: demo test test-long test-mace test-nequip docs lint types clean
 
 demo: $(INSTALLED)
 	$(BIN)/lrcalc demo --output demo-output
@@ -22,6 +23,10 @@ test-long: $(INSTALLED)
 test-mace: $(MACE)/.installed
 	$(MACE)/bin/python -m pytest -n 2 -m "not long" tests/adapters tests/models/test_backbone.py tests/models/test_potential.py \
 	  tests/test_multipoles.py tests/test_checkpoint.py
+
+# NequIP and Allegro need e3nn 0.6, which mace-torch excludes
+test-nequip: $(NEQUIP)/.installed
+	$(NEQUIP)/bin/python -m pytest -n 2 -m "not long" tests/adapters/test_nequip*.py
 
 # every warning is an error, and so is a name that is not found; no network once the packages are there
 docs: $(DOCS)
@@ -49,9 +54,15 @@ $(MACE)/.installed: pyproject.toml constraints.txt
 	$(MACE)/bin/pip install -q -c $(MACE)/constraints.txt -e ".[dev,mace]"
 	touch $@
 
+$(NEQUIP)/.installed: pyproject.toml constraints.txt
+	test -x $(NEQUIP)/bin/python || $(PYTHON) -m venv $(NEQUIP)
+	$(NEQUIP)/bin/pip install -q $(shell grep '^torch==' constraints.txt)
+	$(NEQUIP)/bin/pip install -q -c constraints.txt -e ".[dev,allegro]"
+	touch $@
+
 $(DOCS): $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
 	touch $(DOCS)
 
 clean:
-	rm -rf $(VENV) $(MACE) demo-output docs/_build docs/api build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(MACE) $(NEQUIP) demo-output docs/_build docs/api build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from lrcalc.models.options import (
+    ALLEGRO_DEFAULTS,
     MACE_DEFAULTS,
     MACE_MODEL,
     MACE_MODEL_DEFAULTS,
     NATIVE_DEFAULTS,
+    NEQUIP_DEFAULTS,
 )
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
@@ -253,4 +255,8 @@ register_backbone(
     MACE_MODEL_DEFAULTS,
     extra="mace",
     readout="lrcalc.models.adapters.mace_model:build_readout",
+)
+register_backbone("nequip", "lrcalc.models.adapters.nequip:build", NEQUIP_DEFAULTS, extra="nequip")
+register_backbone(
+    "allegro", "lrcalc.models.adapters.allegro:build", ALLEGRO_DEFAULTS, extra="allegro"
 )

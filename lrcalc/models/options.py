@@ -107,6 +107,50 @@ for none; ``readout_bias``: they have biases and a second hidden layer; ``repuls
 polynomial that ends a ZBL repulsion, None for none.
 """
 
+NEQUIP_DEFAULTS: dict[str, Any] = {
+    "cutoff": 5.0,
+    "num_layers": 2,
+    "l_max": 2,
+    "parity": False,
+    "num_features": 32,
+    "type_embed_num_features": None,
+    "radial_mlp_depth": 1,
+    "radial_mlp_width": 64,
+    "num_bessels": 8,
+    "bessel_trainable": False,
+    "polynomial_cutoff_p": 6,
+    "avg_num_neighbors": None,
+    "elements": None,
+}
+"""Settings of NequIP's layers as a backbone, by NequIP's own names (``cutoff`` is its ``r_max``).
+
+``num_features`` may be a list, one number for each ℓ; ``avg_num_neighbors``: None counts them in
+the training data; ``elements``: all those that a file was made for, None for the potential's.
+"""
+
+ALLEGRO_DEFAULTS: dict[str, Any] = {
+    "cutoff": 5.0,
+    "num_layers": 2,
+    "l_max": 2,
+    "parity": True,
+    "num_scalar_features": 64,
+    "num_tensor_features": 16,
+    "scalar_embed_mlp_hidden_layers_depth": 1,
+    "scalar_embed_mlp_hidden_layers_width": 64,
+    "allegro_mlp_hidden_layers_depth": 1,
+    "allegro_mlp_hidden_layers_width": 64,
+    "tp_path_channel_coupling": True,
+    "num_bessels": 8,
+    "bessel_trainable": False,
+    "polynomial_cutoff_p": 6,
+    "avg_num_neighbors": None,
+    "elements": None,
+}
+"""Settings of Allegro's layers as a backbone, by Allegro's own names, and as `NEQUIP_DEFAULTS`.
+
+``num_bessels`` and so on are those of its ``TwoBodyBesselScalarEmbed``.
+"""
+
 
 def complete_config(settings: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """Return all options: those of ``config`` over the defaults of the backbone and `DEFAULTS`.

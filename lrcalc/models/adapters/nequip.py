@@ -1,0 +1,98 @@
+"""NequIP's convolution layers (nequip 0.19, MIT) as a backbone.
+
+Batzner et al., Nat. Commun. 13, 2453 (2022). An edge goes from its centre to its neighbour, as
+here. Atoms alone have features too, by their species, which are taken off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrcalc.models.adapters.foreign import KINDS, kinds_of
+from lrcalc.models.adapters.nequip_import import GraphBackbone, make_nequip
+from lrcalc.models.backbone import Heard
+from lrcalc.models.options import NEQUIP_DEFAULTS
+from lrcalc.neighbors import Pairs
+
+__all__ = ["NequipBackbone", "build"]
+
+BEFORE = ("type_embed", "spharm", "edge_norm", "bessel_encode", "factor")
+"""Modules before the layers, in their order and by NequIP's names."""
+
+
+class NequipBackbone(GraphBackbone):
+    """Features of all of NequIP's layers, in NequIP's order of layers and channels; see `build`."""
+
+    def __init__(self, modules: Any, species: tuple[int, ...], settings: dict[str, Any]) -> None:
+        super().__init__(species, settings)
+        self.layers = int(settings["num_layers"])
+        self.before = nn.ModuleDict({name: modules[name] for name in BEFORE})
+        names = [f"layer{k}_convnet" for k in range(self.layers)]
+        self.convnets = nn.ModuleList([modules[name] for name in names])
+        irreps = [modules[name].equivariant_nonlin.irreps_out for name in names]
+        self.irreps = irreps
+        counts = [[each.count(kind) for kind in KINDS] for each in irreps]
+        self.keep(settings["elements"] or species, counts, alone=True)
+
+    def rounds(
+        self, numbers: Tensor, pairs: Pairs, vectors: Tensor, passed: list[Heard] | None
+    ) -> list[list[Tensor]]:
+        """Scalars, vectors and tensors (N, C, 2ℓ+1) of each layer."""
+        found = self.node_features(numbers, pairs, vectors, passed)
+        return [kinds_of(x, irreps) for x, irreps in zip(found, self.irreps, strict=True)]
+
+    def node_features(
+        self, numbers: Tensor, pairs: Pairs, vectors: Tensor, passed: list[Heard] | None = None
+    ) -> list[Tensor]:
+        """NequIP's own features of each layer (N, …), of atoms with these numbers (N,)."""
+        data = self.graph(numbers, pairs, vectors)
+        for module in self.before.values():
+            data = module(data)
+        layers: list[Tensor] = []
+        convnets: Any = self.convnets
+        for convnet in convnets:
+            with _overheard(convnet.conv.tp_scatter, pairs.j, passed):
+                data = convnet(data)
+            layers.append(data["node_features"])
+        return layers
+
+
+@contextmanager
+def _overheard(scatter: Any, speaker: Tensor, passed: list[Heard] | None) -> Iterator[None]:
+    """Add what a layer hands from neighbours to atoms to ``passed``."""
+    if passed is None or not torch.is_grad_enabled():
+        yield
+        return
+    said: list[Tensor] = []
+    hooks = [
+        scatter.register_forward_pre_hook(
+            lambda _, __, named: said.append(named["x"]), with_kwargs=True
+        ),
+        scatter.tp.register_forward_pre_hook(
+            lambda _, args: passed.append(Heard(said[0], speaker, args[0]))
+        ),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def build(species: tuple[int, ...], **settings: Any) -> NequipBackbone:
+    """Make a backbone with new weights for these atomic numbers (ascending).
+
+    Parameters
+    ----------
+    species : tuple of int
+    **settings
+        As `lrcalc.models.options.NEQUIP_DEFAULTS`.
+    """
+    settings = {**NEQUIP_DEFAULTS, **settings}
+    backbone = NequipBackbone(make_nequip(species, settings), species, settings)
+    return backbone.to(torch.get_default_dtype())
