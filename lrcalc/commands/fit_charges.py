@@ -152,8 +152,8 @@ def card_of(args: argparse.Namespace, start: Potential, split: dict[str, Any]) -
 def order_of(model: Potential, labelled: list[Labelled]) -> list[str]:
     """Say whether Born labels look transposed to the model, which energies have taught."""
     from lrcalc.prediction import predict
+    from lrcalc.training.born_order import describe_born_order
     from lrcalc.training.data import batch_to, collate_labelled
-    from lrcalc.training.electrical import describe_born_order
 
     for one in labelled:
         if "born" in one.labels:

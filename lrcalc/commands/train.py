@@ -124,6 +124,7 @@ def train(args: argparse.Namespace, ranks: Ranks) -> int:
     """Train with other ranks; the first of them reports and writes."""
     from lrcalc.models.requests import check_device
     from lrcalc.training.afterwards import describe_model_stress
+    from lrcalc.training.born_order import describe_transposed
     from lrcalc.training.charge_family import choose_charges
     from lrcalc.training.electrical import describe_labelled, wanted_labels
     from lrcalc.training.fit import fit
@@ -204,7 +205,10 @@ def train(args: argparse.Namespace, ranks: Ranks) -> int:
     pictures = [curve_picture(output), parity(best, split["validation"], args.device, output)]
     misfit = describe_model_stress(best, [*split["validation"], *split["training"]], args.device)
     overfitted = describe_overfitting(read_history(output.with_suffix(".csv")))
-    for warning in filter(None, [misfit, overfitted]):
+    transposed = describe_transposed(
+        best, split["training"], split["validation"], split["labelled"], settings
+    )
+    for warning in filter(None, [misfit, overfitted, transposed]):
         print(f"\nwarning: {warning}")
     report_charges(best, split, settings, output, args.ensemble)
     minutes = (time.perf_counter() - started) / 60
@@ -231,6 +235,7 @@ def report_charges(
     from lrcalc.models.card import charges_lines
     from lrcalc.training.identifiability import identifiability
 
+    begun = time.perf_counter()
     found = identifiability(
         best, split["training"], split["validation"], settings, ensemble=ensemble
     )
@@ -238,6 +243,7 @@ def report_charges(
         return
     best.metadata["identifiability"] = found.card()
     save(best, output)
+    print(f"report on the charges, {(time.perf_counter() - begun) / 60:.1f} min:")
     for line in charges_lines(best.metadata):
         loud = found.verdict == "not determined"
         print(f"{'warning: ' if loud else ''}{line}")

@@ -75,6 +75,8 @@ def charges_lines(card: Mapping[str, Any]) -> list[str]:
         "not determined": "charges are not determined by these data: dipoles, Born charges, "
         "infrared intensities, LO-TO and dielectric constants may be anything (train on the Born "
         "charges of one frame, --born-weight, or use `lrcalc fit-charges`)",
+        "uncertain": "whether these data determine the charges is uncertain (--ensemble 3 of "
+        "`lrcalc train` tells)",
         "unknown": "whether these data determine the charges was not measured (so few steps)",
     }[found["verdict"]].format(labels=", ".join(
         x for x in found["labels"] if x not in ("energy", "forces", "stress")
@@ -114,9 +116,17 @@ def electric_notes(
     found = card.get("identifiability") or {}
     doubtful = found.get("verdict") == "not determined" or found.get("members")
     lines = charges_lines(card) if doubtful else []
-    if matter and given is None and card.get("epsilon_infinity_from") == "not given":
-        lines.append(
-            "the model's card states no ε_∞: 1 is used, with which dipoles and Born charges of "
-            "matter are too small by √ε_∞; give --epsilon-infinity"
-        )
+    if matter and given is None:
+        lines += permittivity_notes(card)
     return lines
+
+
+def permittivity_notes(card: Mapping[str, Any]) -> list[str]:
+    """Say that a card states no ε_∞, of which dipoles have a factor and polarizabilities two."""
+    if card.get("epsilon_infinity_from") != "not given":
+        return []
+    return [
+        "the model's card states no ε_∞: 1 is used, with which dipoles and Born charges of "
+        "matter are too small by √ε_∞, polarizabilities by about ε_∞ (but those of a surface by "
+        "`lrcalc fit-polarizability`); give --epsilon-infinity where the model is used"
+    ]

@@ -332,22 +332,6 @@ def describe_labelled(labelled: Sequence[Labelled]) -> str:
     return f"; of the training frames {said}" if said else ""
 
 
-def describe_born_order(model: Tensor, label: Tensor) -> str | None:
-    """Say that Born labels (N, 3, 3) follow a trained model's only when transposed, or None.
-
-    What the two orders differ by is the antisymmetric part.
-    """
-    one, two = ((x - x.transpose(1, 2)).flatten() for x in (model, label))
-    size = float(one.norm() * two.norm())
-    if not size > 0.02**2 * len(one) or float(one @ two) / size > -0.3:
-        return None
-    return (
-        f"the Born labels follow the model's only when transposed (correlation of the "
-        f"antisymmetric parts {float(one @ two) / size:.2f}): are they in the order (displacement, "
-        "field)? born[field, displacement] is wanted"
-    )
-
-
 def describe_unused(structures: Sequence[Atoms], used: Collection[str], path: str) -> list[str]:
     """Say which electrical labels a file has that are not trained on: a line, or none."""
     option = {BORN: ("born", "--born-weight"), DIPOLE: ("dipole", "--dipole-weight"),

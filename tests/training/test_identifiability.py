@@ -1,5 +1,7 @@
 """Whether data determine charges: the report, its words, and where they are said."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,13 @@ from ase.io import write
 from lrcalc import load
 from lrcalc.checkpoint import save
 from lrcalc.cli import main
+from lrcalc.commands.spectra import remarks_of_response
+from lrcalc.evaluator import Evaluator
 from lrcalc.models.card import charges_lines, electric_notes
+from lrcalc.run_conditions import RunConditions
+from lrcalc.training.born_order import describe_transposed
 from lrcalc.training.data import make_frames
+from lrcalc.training.electrical import read_labelled
 from lrcalc.training.identifiability import (
     Identifiability,
     identifiability,
@@ -32,6 +39,8 @@ def report(**changes):
     [
         ({}, "determined"),
         ({"rest": 0.01}, "not determined"),
+        ({"rest": 0.03}, "uncertain"),
+        ({"rest": 0.03, "members": 2, "spread": {"Na": 0.01, "Cl": 0.01}}, "determined"),
         ({"rest": float("nan")}, "unknown"),
         ({"members": 3, "spread": {"Na": 0.3, "Cl": 0.3}}, "not determined"),
         ({"members": 3, "spread": {"Na": 0.01, "Cl": 0.02}}, "determined"),
@@ -107,6 +116,43 @@ def test_the_imitation_has_no_prior_of_its_own(tmp_path, monkeypatch):
         rests.append((found.share > 0, found.rest))
     assert rests[0][0]
     assert rests[1][1] == pytest.approx(rests[0][1], rel=1e-4)
+
+
+def test_a_missing_permittivity_is_said_of_polarizabilities(tmp_path):
+    """By `raman`, unless the run was given one or a surface was taught."""
+    (atoms,) = frames_of("crystal", 1)
+    model = random_potential(atoms, level="uiu", cutoff=3.0, channels=3, hidden=8)
+    model.metadata["epsilon_infinity_from"] = "not given"
+    save(model.to(torch.float32), tmp_path / "m.pt")
+    told = RunConditions(model=str(tmp_path / "m.pt"))
+    run = SimpleNamespace(runs=[], conditions=told)
+    (line,) = remarks_of_response(run)
+    assert "polarizabilities by about ε_∞" in line
+    run.conditions = told._replace(epsilon_infinity=1.78)
+    assert remarks_of_response(run) == []
+    model.metadata["polarizability"] = {"trained_on": []}
+    save(model, tmp_path / "m.pt")
+    run.conditions = told
+    assert remarks_of_response(run) == []
+
+
+def test_transposed_labels_are_told_by_energies_and_forces(monkeypatch):
+    """A readout without labels is the judge; symmetric labels have no order."""
+    (atoms,) = frames_of("water", 1)
+    model = random_potential(atoms, level="u", cutoff=3.0, channels=3, hidden=8)
+    model.metadata["epsilon_infinity"] = 1.0
+    monkeypatch.setattr("lrcalc.training.born_order.retrained", lambda *_: model)
+    frames = make_frames([atoms], "f.xyz", 3.0)
+    born = Evaluator(model)([atoms], ["born_effective_charges"])[0]["born_effective_charges"]
+    told = {}
+    for name, value in (("right", born), ("wrong", born.swapaxes(1, 2)),
+                        ("symmetric", born + born.swapaxes(1, 2))):  # fmt: skip
+        given = atoms.copy()
+        given.arrays["REF_born"] = value.reshape(-1, 9)
+        labels = read_labelled([given], "f.xyz", 3.0, ["born"])
+        told[name] = describe_transposed(model, frames, frames, labels, TrainingSettings())
+    assert told["right"] is told["symmetric"] is None
+    assert "only when transposed" in told["wrong"]
 
 
 def test_commands_say_it(tmp_path, capsys):

@@ -23,12 +23,15 @@ def test_the_formula_is_its_own_derivative_and_obeys_the_sum_rule():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200)
+@pytest.mark.xfail(reason="0.970 was the best seen", strict=False)
 def test_energies_and_forces_alone_give_charges_and_dipoles(tmp_path):
-    """About five minutes on a free core.
+    """An hour on a free core. Not met so far, for want of time to train.
 
-    Seen after 97 of 300 epochs, the rate hardly fallen: forces R² 0.99988 (29 meV/Å), Born charges
-    0.970, dipoles 0.991. The aim of both is 0.99.
+    Seen, level u, 97 of 300 epochs, the rate hardly fallen: forces R² 0.99988 (29 meV/Å), Born
+    charges 0.970, dipoles 0.991. Level uiu started on that model's features, 10 of 40 epochs, at
+    the highest rate: forces 0.9999 (32 meV/Å), 0.922, 0.912.
     """
-    found = teach(tmp_path / "m.pt", epochs=100, level="u")
-    assert found["born"]["r2"] > 0.96
-    assert found["dipole"]["r2"] > 0.98
+    found = teach(tmp_path / "m.pt", epochs=300, level="uiu")
+    assert found["born"]["r2"] > 0.99
+    assert found["dipole"]["r2"] > 0.99

@@ -122,6 +122,7 @@ def test_torchrun_on_four_ranks(tmp_path, shared):
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("training, 3 validation") == 1
+        assert done.stdout.count("report on the charges") == 1
     for n in (2, 4):
         torch.testing.assert_close(
             weights(tmp_path / "1.pt"), weights(tmp_path / f"{n}.pt"), rtol=0, atol=1e-6
