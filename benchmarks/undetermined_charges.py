@@ -4,9 +4,10 @@
     python benchmarks/undetermined_charges.py --out table.json --picture charges.png
 
 Reference: force constants fitted (symfc) to the forces of the displaced supercells of phonopy's
-test data, with their Born charges and ε_∞. Models: FOLDER/{NaCl,MgO}-*.pt; their force constants
-are fitted to their own forces on the same cells, so that both are treated alike. LO has the
-non-analytical term of the model's own Born charges at the card's ε_∞.
+test data, with their Born charges and ε_∞. Models: FOLDER/{NaCl,MgO}-{plain,born-displaced,
+born-cell}*.pt, without labels, and with them at a displaced frame or at the perfect crystal; their
+force constants are fitted to their own forces on the same cells, so that both are treated alike.
+LO has the non-analytical term of the model's own Born charges at the card's ε_∞.
 """
 
 from __future__ import annotations
@@ -95,15 +96,16 @@ def picture(table: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(8.0, 3.4), layout="constrained")
-    styles = {"plain": ("o", "C0", "energies and forces"),
-              "born": ("s", "C2", "and Born charges of one frame")}  # fmt: skip
+    styles = {"-plain": ("o", "C0", "energies and forces"),
+              "-born-displaced": ("^", "C1", "label at a displaced frame"),
+              "-born-cell": ("s", "C2", "label at the perfect crystal")}  # fmt: skip
     for axis, (name, rows) in zip(axes, table.items(), strict=True):
         dft = rows["DFT"]
         for kind, (marker, colour, text) in styles.items():
-            chosen = [row for model, row in rows.items() if f"-{kind}" in model]
+            chosen = [row for model, row in rows.items() if kind in model]
             axis.plot([r["Z"] for r in chosen], [r["LO"] for r in chosen], marker, color=colour,
-                      label=text, linestyle="none", markersize=7)  # fmt: skip
-        axis.plot(dft["Z"], dft["LO"], "k*", markersize=13, label="DFT")
+                      label=text, linestyle="none", markersize=9)  # fmt: skip
+        axis.plot(dft["Z"], dft["LO"], "k*", markersize=8, label="DFT")
         charge = np.linspace(0, 1.15 * max(r["Z"] for r in rows.values()), 100)
         slope = (dft["LO"] ** 2 - dft["TO"] ** 2) / dft["Z"] ** 2
         axis.plot(charge, np.sqrt(dft["TO"] ** 2 + slope * charge**2), "k-", linewidth=0.7,

@@ -168,7 +168,7 @@ def remarks_of_response(data: Data) -> list[str]:
 
 def given_to_run(data: Data) -> float | None:
     """ε_∞ that a run was given, whatever the card of its model says; None if it was not."""
-    told = [run.parameters.get("epsilon_infinity") for run in data.runs]
+    told: list[str | float | None] = [r.parameters.get("epsilon_infinity") for r in data.runs]
     if data.conditions is not None and data.conditions.epsilon_infinity != 1.0:
         told.append(data.conditions.epsilon_infinity)
     return next((float(value) for value in told if value is not None), None)

@@ -75,8 +75,8 @@ def charges_lines(card: Mapping[str, Any]) -> list[str]:
         "not determined": "charges are not determined by these data: dipoles, Born charges, "
         "infrared intensities, LO-TO and dielectric constants may be anything (train on the Born "
         "charges of one frame, --born-weight, or use `lrcalc fit-charges`)",
-        "uncertain": "whether these data determine the charges is uncertain (--ensemble 3 of "
-        "`lrcalc train` tells)",
+        "uncertain": "whether these data determine the charges is uncertain (`lrcalc train "
+        "--ensemble 3` may tell; labels make sure)",
         "unknown": "whether these data determine the charges was not measured (so few steps)",
     }[found["verdict"]].format(labels=", ".join(
         x for x in found["labels"] if x not in ("energy", "forces", "stress")
