@@ -26,7 +26,7 @@ TENSORS = [(level, anisotropic) for level in LEVELS for anisotropic in (False, T
 KINDS = [(*kind, charges) for kind, charges in itertools.product(TENSORS, ("local", "atomic"))]
 """Level, tensor polarizabilities, charges; local charges respond in pairs, atomic ones alone."""
 
-SETTINGS = TrainingSettings(epochs=4, batch_size=3, learning_rate=1e-2, energy_boost=1.0)
+SETTINGS = TrainingSettings(epochs=4, batch_size=3, energy_boost=1.0)
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
