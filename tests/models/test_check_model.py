@@ -25,7 +25,7 @@ SMALL = {"channels": 4, "hidden": 8, "cutoff": 3.5}
             {"driven", "born", "levers", "repeated"},
         ),
     ],
-    ids=str,
+    ids=["surface", "two-rounds", "two-rounds-atomic"],
 )
 def test_native_models_pass(config, held):
     potential = random_potential(water_box(n=2), **SMALL, **config)
