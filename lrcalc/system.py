@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lrcalc.frames import Frames
-from lrcalc.structures import total_charge
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -116,6 +115,8 @@ def from_ase(
 
 def as_frames(atoms: Atoms, name: str = "atoms") -> Frames:
     """Arrays of one structure, its own; ``name`` is for errors of its total charge."""
+    from lrcalc.structures import total_charge  # wants ase, which the sums do without
+
     charge = total_charge(atoms, name)
     cell, positions = np.asarray(atoms.cell)[None], atoms.positions[None]
     return Frames(atoms.numbers, atoms.pbc, charge, cell, positions)

@@ -48,11 +48,11 @@ def test_batch_is_the_lists_side_by_side():
         alone = build_pairs(from_ase(atoms), 4.0)
         rows += [
             (a + offset, b + offset, *s)
-            for a, b, s in zip(*(t.tolist() for t in alone), strict=True)
+            for a, b, s in zip(*(t.tolist() for t in alone[:3]), strict=True)
         ]
         offset += len(atoms)
     assert sorted(rows) == sorted(
-        (a, b, *s) for a, b, s in zip(*(t.tolist() for t in together), strict=True)
+        (a, b, *s) for a, b, s in zip(*(t.tolist() for t in together[:3]), strict=True)
     )
 
 

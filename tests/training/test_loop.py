@@ -89,7 +89,8 @@ def test_a_step_looks_at_no_value(device, monkeypatch, tmp_path):
         settings,
         {},
         None,
-        (),
+        None,
+        False,
     )
     prepared = Batches(frames, state.potential, apart=True)
     on_host(monkeypatch, Ewald, "plan")

@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_refused_with_a_way_out(command, file, tmp_path, ca
     for options, said in {
         ("--freeze",): "--freeze says what to do with a --backbone-file",
         ("--trust-pickle",): "--trust-pickle says what to do with a --backbone-file",
-        ("--backbone", "maze"): "unknown backbone 'maze'; known: 'mace' (pip install lrcalc[mace])",
+        ("--backbone", "maze"): "'mace' (pip install lrcalc[mace])",
         ("--backbone-file", "no.pt"): "no file no.pt",
         ("--backbone-file", str(pickled)): "is not a readable lrcalc file",
         ("--backbone-file", str(carbon)): "trained on the atomic numbers [1, 6]",
