@@ -66,6 +66,8 @@ def place(atoms, *, site=0, turned=False, shift=(0, 0), scale=1.0, open_=False):
 FIRST = {name: copy.deepcopy(model.state_dict()) for name, model in MODELS.items()}
 WEIGHTS = ["first", "trained", "single"]
 WRITTEN = dict.fromkeys(MODELS, "first")
+TIMES = dict.fromkeys(MODELS, 0)
+"""How often each was written: the same weights again, by way of others, are not recognised."""
 
 
 def give_weights(model, which):
@@ -83,6 +85,7 @@ def give_weights(model, which):
     elif which == "single":
         potential.float()
     WRITTEN[model] = which
+    TIMES[model] += 1
 
 
 def written(potential):
@@ -179,7 +182,7 @@ class Expected:
         return self.is_of(atoms) and self.same_options() and held in (None, self.held)
 
     def options(self):
-        return self.field, self.asr, self.net, written(self.potential)
+        return self.field, self.asr, self.net, TIMES[self.model]
 
     def same_options(self):
         return self.atoms is not None and self.under == self.options()
