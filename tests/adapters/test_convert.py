@@ -28,7 +28,7 @@ def mace_model(**changes):
 
 def with_charges(mace, **changes):
     """A MACE-LES model of mace's own class, with an object of a package that is not installed."""
-    from lrcalc.models.adapters.mace_import import quiet
+    from lrcalc.models.adapters.foreign_import import quiet
 
     torch.manual_seed(4)
     with quiet():

@@ -27,7 +27,8 @@ def foreign(dtype=torch.float32, cls="ScaleShiftMACE", **changes):
     """A MACE model of MACE's own making, random and scripted as it comes."""
     from e3nn import o3
 
-    from lrcalc.models.adapters.mace_import import import_mace, quiet
+    from lrcalc.models.adapters.foreign_import import quiet
+    from lrcalc.models.adapters.mace_import import import_mace
 
     modules = import_mace()
     block = modules.RealAgnosticResidualInteractionBlock

@@ -10,7 +10,7 @@ from ase.io import write
 from lrcalc import LRCalculator, Potential, load
 from lrcalc.checkpoint import save
 from lrcalc.cli import main
-from lrcalc.models.adapters import mace_import
+from lrcalc.models.adapters import foreign_import
 from tests.adapters.test_mace import SMALL, foreign, looked, molecules
 from tests.models.test_backbone import differences, stress_component
 from tests.sample_structures import water_box
@@ -117,7 +117,7 @@ def test_levels_that_would_read_zeros_are_refused(irreps, level, said):
 
 
 def test_another_version_of_mace_is_refused(monkeypatch):
-    monkeypatch.setattr(mace_import.metadata, "version", lambda _: "0.3.10")
+    monkeypatch.setattr(foreign_import.metadata, "version", lambda _: "0.3.10")
     with pytest.raises(ValueError, match="needs mace-torch 0.3.16, but 0.3.10 is installed: pip"):
         Potential((1, 8), backbone="mace", **SMALL)
 

@@ -6,8 +6,8 @@ import torch
 from ase.data import chemical_symbols
 
 from lrcalc import Potential
-from lrcalc.models.adapters import foreign
-from lrcalc.models.adapters.mace_import import quiet
+from lrcalc.models.adapters import foreign_import
+from lrcalc.models.adapters.foreign_import import quiet
 from lrcalc.models.backbone import build_backbone, find_backbone
 from lrcalc.neighbors import build_pairs, pair_vectors
 from lrcalc.system import from_ase
@@ -151,7 +151,7 @@ def test_settings_that_neither_has_are_refused(name, settings, said):
 
 @pytest.mark.parametrize("name", ["nequip", "allegro"])
 def test_another_version_is_refused(name, monkeypatch):
-    monkeypatch.setattr(foreign.metadata, "version", lambda _: "0.6.1")
+    monkeypatch.setattr(foreign_import.metadata, "version", lambda _: "0.6.1")
     with pytest.raises(ValueError, match="needs nequip 0.19, but 0.6.1 is installed: pip install"):
         Potential((1, 8), backbone=name, **SMALL[name])
 

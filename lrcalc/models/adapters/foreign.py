@@ -1,19 +1,15 @@
-"""What adapters of foreign packages share: making their modules, and reading their features."""
+"""What backbones made of a foreign package's modules share: how their features are read."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from importlib import metadata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor, nn
 
-from lrcalc.models.adapters.mace_constants import ExactConstants
-from lrcalc.models.adapters.mace_import import quiet
-from lrcalc.models.adapters.mace_irreps import channels_of, padded, places_of
+from lrcalc.models.adapters.exact_constants import ExactConstants
 from lrcalc.models.backbone import Features, Heard, species_table
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
@@ -113,50 +109,51 @@ class ForeignBackbone(ExactConstants):
 
 def kinds_of(values: Tensor, irreps: Any) -> list[Tensor]:
     """Each of the `KINDS` of features (N, dim), as (N, C, 2ℓ+1)."""
-    return [channels_of(values, *places_of(irreps, kind)) for kind in KINDS]
+    parts = [
+        (irrep, values[:, place].reshape(len(values), -1, irrep.dim))
+        for place, (_, irrep) in zip(irreps.slices(), irreps, strict=True)
+    ]
+    nothing = [(kind, values.new_zeros(len(values), 0, 2 * kind[0] + 1)) for kind in KINDS]
+    return [torch.cat([x for of, x in parts + nothing if of == kind], dim=1) for kind in KINDS]
 
 
-@contextlib.contextmanager
-def exactly() -> Iterator[None]:
-    """Make modules in double precision, without TorchScript."""
-    import e3nn
+def padded(values: Tensor, channels: int) -> Tensor:
+    """Add channels of zeros (N, C, 2ℓ+1), for vectors and tensors have as many."""
+    return nn.functional.pad(values, (0, 0, 0, channels - values.shape[1]))
 
-    before, dtype = e3nn.get_optimization_defaults(), torch.get_default_dtype()
+
+@contextmanager
+def overheard(
+    passed: list[Heard] | None,
+    speaker: Tensor,
+    product: Any,
+    listen: Callable[[Callable[[Tensor], None]], Any],
+) -> Iterator[None]:
+    """Add what a layer hands from neighbours to atoms to ``passed``, as it runs.
+
+    Parameters
+    ----------
+    passed : list of Heard or None
+        None: nobody asks.
+    speaker : Tensor, shape (E,)
+        The neighbour of each pair.
+    product : Module
+        The layer's tensor product, whose first argument is what is handed over.
+    listen : callable
+        Registers a hook that gives its argument what the atoms say; returns the hook.
+    """
+    if passed is None or not torch.is_grad_enabled():
+        yield
+        return
+    said: list[Tensor] = []
+    hooks = [
+        listen(said.append),
+        product.register_forward_pre_hook(
+            lambda _, args: passed.append(Heard(said[0], speaker, args[0]))
+        ),
+    ]
     try:
-        torch.set_default_dtype(torch.float64)
-        e3nn.set_optimization_defaults(jit_script_fx=False)
-        with quiet():
-            yield
+        yield
     finally:
-        torch.set_default_dtype(dtype)
-        e3nn.set_optimization_defaults(**before)
-
-
-def forget_programs(model: nn.Module) -> None:
-    """Let a copy of a model that e3nn made be no TorchScript."""
-    for module in model.modules():
-        if hasattr(module, "__codegen__"):
-            module.__codegen__ = []  # type: ignore[assignment]
-
-
-def require_version(backbone: str, distribution: str, wanted: str) -> None:
-    """Refuse another version than ``wanted`` or those that begin so."""
-    found = metadata.version(distribution)
-    if found != wanted and not found.startswith(wanted + "."):
-        exact = "==" + (wanted if wanted.count(".") > 1 else wanted + ".*")
-        raise ValueError(
-            f"the backbone {backbone!r} needs {distribution} {wanted}, but {found} is installed: "
-            f"pip install {distribution}{exact}"
-        )
-
-
-def elements_of(model: str, species: tuple[int, ...], settings: Any) -> tuple[int, ...]:
-    """Return the elements that a model is made for; refuse ``species`` that are not among them."""
-    elements = tuple(settings["elements"] or species)
-    missing = [chemical_symbols[z] for z in species if z not in elements]
-    if missing:
-        made_for = ", ".join(chemical_symbols[z] for z in elements)
-        raise ValueError(
-            f"this {model} model was made for the elements {made_for}, not for {', '.join(missing)}"
-        )
-    return elements
+        for hook in hooks:
+            hook.remove()

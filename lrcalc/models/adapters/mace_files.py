@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lrcalc.models.adapters.mace_constants import constants_of, numbers_of
+from lrcalc.models.adapters.exact_constants import constants_of, numbers_of
 
 if TYPE_CHECKING:
     from lrcalc.models.adapters.mace import MaceBackbone

@@ -1,16 +1,19 @@
-"""MACE's modules, imported and made without what they print, warn of and script."""
+"""MACE's modules: which there are, and a model made of given settings."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
-from collections.abc import Iterator, Mapping
-from importlib import metadata
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from ase.data import chemical_symbols
+
+from lrcalc.models.adapters.foreign_import import (
+    elements_of,
+    exactly,
+    forget_programs,
+    quiet,
+    require_version,
+)
 
 VERSION = "0.3.16"
 """Of mace-torch: what the adapter was written for and tested with."""
@@ -20,14 +23,6 @@ CHOICES = {
     "distance_transform": ("None", "Agnesi", "Soft"),
 }
 """Settings for which MACE takes anything and fails later."""
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep to ourselves what MACE, e3nn and torch's compiler say while modules are made."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def import_mace() -> Any:
@@ -44,12 +39,7 @@ def import_mace() -> Any:
 
     with quiet():
         from mace import modules
-    found = metadata.version("mace-torch")
-    if found != VERSION:
-        raise ValueError(
-            f"the backbone 'mace' needs mace-torch {VERSION}, but {found} is installed: "
-            f"pip install mace-torch=={VERSION}"
-        )
+    require_version("mace", "mace-torch", VERSION)
     return modules
 
 
@@ -69,16 +59,9 @@ def make_mace(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
         For settings that no MACE model has.
     """
     modules = import_mace()
-    import e3nn
     from e3nn import o3
 
-    elements = tuple(settings["elements"] or species)
-    missing = [chemical_symbols[z] for z in species if z not in elements]
-    if missing:
-        made_for = ", ".join(chemical_symbols[z] for z in elements)
-        raise ValueError(
-            f"this MACE model was made for the elements {made_for}, not for {', '.join(missing)}"
-        )
+    elements = elements_of("MACE", species, settings)
     for name, known in CHOICES.items():
         if settings[name] not in known:
             raise ValueError(f"`{name}` is {settings[name]!r} but must be one of {known}")
@@ -107,41 +90,32 @@ def make_mace(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
         raise ValueError(f"`correlation` is {correlation} but there are {layers} layers")
     edge = settings["edge_irreps"]
     average = settings["avg_num_neighbors"]
-    before, dtype = e3nn.get_optimization_defaults(), torch.get_default_dtype()
-    try:
-        torch.set_default_dtype(torch.float64)
-        e3nn.set_optimization_defaults(jit_script_fx=False)
-        with quiet():
-            mace = modules.MACE(
-                r_max=settings["cutoff"],
-                num_bessel=settings["num_bessel"],
-                num_polynomial_cutoff=settings["num_polynomial_cutoff"],
-                max_ell=settings["max_ell"],
-                interaction_cls=blocks[settings["interaction"]],
-                interaction_cls_first=blocks[settings["interaction_first"]],
-                num_interactions=layers + extra,
-                num_elements=len(elements),
-                hidden_irreps=hidden,
-                MLP_irreps=o3.Irreps("1x0e"),
-                atomic_energies=[0.0] * len(elements),
-                avg_num_neighbors=1.0 if average is None else average,
-                atomic_numbers=list(elements),
-                correlation=list(correlation) + [1] * extra,
-                gate=torch.nn.functional.silu,
-                apply_cutoff=settings["apply_cutoff"],
-                use_reduced_cg=settings["use_reduced_cg"],
-                use_so3=settings["use_so3"],
-                use_agnostic_product=settings["use_agnostic_product"],
-                distance_transform=settings["distance_transform"],
-                edge_irreps=None if edge is None else o3.Irreps(edge),
-                radial_MLP=settings["radial_MLP"],
-                radial_type=settings["radial_type"],
-            )
-    finally:
-        torch.set_default_dtype(dtype)
-        e3nn.set_optimization_defaults(**before)
+    with exactly():
+        mace = modules.MACE(
+            r_max=settings["cutoff"],
+            num_bessel=settings["num_bessel"],
+            num_polynomial_cutoff=settings["num_polynomial_cutoff"],
+            max_ell=settings["max_ell"],
+            interaction_cls=blocks[settings["interaction"]],
+            interaction_cls_first=blocks[settings["interaction_first"]],
+            num_interactions=layers + extra,
+            num_elements=len(elements),
+            hidden_irreps=hidden,
+            MLP_irreps=o3.Irreps("1x0e"),
+            atomic_energies=[0.0] * len(elements),
+            avg_num_neighbors=1.0 if average is None else average,
+            atomic_numbers=list(elements),
+            correlation=list(correlation) + [1] * extra,
+            gate=torch.nn.functional.silu,
+            apply_cutoff=settings["apply_cutoff"],
+            use_reduced_cg=settings["use_reduced_cg"],
+            use_so3=settings["use_so3"],
+            use_agnostic_product=settings["use_agnostic_product"],
+            distance_transform=settings["distance_transform"],
+            edge_irreps=None if edge is None else o3.Irreps(edge),
+            radial_MLP=settings["radial_MLP"],
+            radial_type=settings["radial_type"],
+        )
     mace.interactions, mace.products = mace.interactions[:layers], mace.products[:layers]
-    for module in mace.modules():
-        if hasattr(module, "__codegen__"):  # else a copy of the model would be TorchScript
-            module.__codegen__ = []
+    forget_programs(mace)
     return mace

@@ -195,8 +195,8 @@ def build_readout(
     if isinstance(backbone, ScalarMace):
         widths = backbone.widths
     else:
-        places: Any = backbone.places  # type: ignore[attr-defined]
-        widths = [sum(part.stop - part.start for part in kinds[0][0]) for kinds in places]
+        irreps: Any = backbone.irreps  # type: ignore[attr-defined]
+        widths = [each.count((0, 1)) for each in irreps]
     return MaceReadout(
         options["level"], widths, options["readout_hidden"],
         bias=options["readout_bias"], repulsion=options["repulsion"],

@@ -6,14 +6,14 @@ here. Atoms alone have features too, by their species, which are taken off.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lrcalc.models.adapters.foreign import KINDS, kinds_of
+from lrcalc.models.adapters.foreign import KINDS, kinds_of, overheard
 from lrcalc.models.adapters.nequip_import import GraphBackbone, make_nequip
 from lrcalc.models.backbone import Heard
 from lrcalc.models.options import NEQUIP_DEFAULTS
@@ -56,32 +56,18 @@ class NequipBackbone(GraphBackbone):
         layers: list[Tensor] = []
         convnets: Any = self.convnets
         for convnet in convnets:
-            with _overheard(convnet.conv.tp_scatter, pairs.j, passed):
+            scatter = convnet.conv.tp_scatter
+            with overheard(passed, pairs.j, scatter.tp, partial(_inputs, scatter)):
                 data = convnet(data)
             layers.append(data["node_features"])
         return layers
 
 
-@contextmanager
-def _overheard(scatter: Any, speaker: Tensor, passed: list[Heard] | None) -> Iterator[None]:
-    """Add what a layer hands from neighbours to atoms to ``passed``."""
-    if passed is None or not torch.is_grad_enabled():
-        yield
-        return
-    said: list[Tensor] = []
-    hooks = [
-        scatter.register_forward_pre_hook(
-            lambda _, __, named: said.append(named["x"]), with_kwargs=True
-        ),
-        scatter.tp.register_forward_pre_hook(
-            lambda _, args: passed.append(Heard(said[0], speaker, args[0]))
-        ),
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+def _inputs(scatter: Any, said: Callable[[Tensor], None]) -> Any:
+    """Let ``said`` hear what a layer's atoms say to their neighbours."""
+    return scatter.register_forward_pre_hook(
+        lambda _, __, named: said(named["x"]), with_kwargs=True
+    )
 
 
 def build(species: tuple[int, ...], **settings: Any) -> NequipBackbone:

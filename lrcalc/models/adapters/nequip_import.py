@@ -9,14 +9,14 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from lrcalc.models.adapters.foreign import (
-    ForeignBackbone,
+from lrcalc.models.adapters.foreign import ForeignBackbone
+from lrcalc.models.adapters.foreign_import import (
     elements_of,
     exactly,
     forget_programs,
+    quiet,
     require_version,
 )
-from lrcalc.models.adapters.mace_import import quiet
 from lrcalc.neighbors import Pairs
 
 NEQUIP, ALLEGRO = "0.19", "0.8"

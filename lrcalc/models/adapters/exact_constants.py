@@ -1,4 +1,4 @@
-"""Numbers that a MACE model was made with, in double precision whatever its parameters are.
+"""Numbers that a foreign model was made with, in double precision whatever its parameters are.
 
 Couplings, radial functions and moments of activation functions are rounded when a model is made or
 saved in single precision. A model that is turned to float64 for derivatives must not be invariant
@@ -19,7 +19,7 @@ NUMBERS = ("avg_num_neighbors", "cst")
 
 
 class ExactConstants(nn.Module):
-    """A module of MACE's blocks that keeps their constants, in a buffer that is saved with it.
+    """A module of foreign blocks that keeps their constants, in a buffer that is saved with it.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ def _forget_buffers(module: nn.Module, *_: Any) -> None:
 
 
 def numbers_of(module: nn.Module) -> dict[str, Tensor]:
-    """Plain numbers of MACE's blocks, by their path: `NUMBERS`, float64."""
+    """Plain numbers of MACE's and other blocks, by their path: `NUMBERS`, float64."""
     return {
         f"{path}.{name}": torch.tensor(float(getattr(block, name)), dtype=torch.float64)
         for path, block in module.named_modules()
