@@ -10,7 +10,7 @@ from ase.io import write
 from lrcalc import load
 from lrcalc.checkpoint import save
 from lrcalc.cli import main
-from lrcalc.commands.spectra import remarks_of_response
+from lrcalc.commands._cards import remarks_of_response
 from lrcalc.evaluator import Evaluator
 from lrcalc.models.card import charges_lines, electric_notes
 from lrcalc.run_conditions import RunConditions

@@ -1,0 +1,64 @@
+"""What the cards of the models that made a run say to those who analyse it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lrcalc.analysis.intake import Data
+
+
+def of_model(name: str) -> float:
+    """ε_∞ of a model."""
+    from lrcalc.checkpoint import load
+
+    return float(load(name).metadata["epsilon_infinity"])
+
+
+def cards_of(data: Data) -> list[dict[str, Any]]:
+    """Return the cards of the models that made the runs, as far as these are on this machine."""
+    from lrcalc.checkpoint import load
+
+    told = "" if data.conditions is None else data.conditions.model
+    names = [(run.parameters.get("model", ""), run.folder) for run in data.runs]
+    cards: list[dict[str, Any]] = []
+    for name, folder in [*names, (told, Path())]:
+        if name:
+            beside = folder / name
+            try:
+                cards.append(load(str(beside) if beside.is_file() else name).metadata)
+            except (OSError, ValueError, KeyError, RuntimeError):
+                continue  # of another machine, perhaps
+    return cards
+
+
+def remarks_of_models(args: argparse.Namespace, data: Data) -> list[str]:
+    """Return what the cards of the models that made the runs say of their charges."""
+    from lrcalc.models.card import electric_notes
+
+    given = args.epsilon_infinity if args.epsilon_infinity is not None else given_to_run(data)
+    lines = [line for card in cards_of(data) for line in electric_notes(card, given)]
+    return list(dict.fromkeys(lines))
+
+
+def remarks_of_response(data: Data) -> list[str]:
+    """Return what the cards of the models that made the runs lack for polarizabilities.
+
+    A surface was taught computed ones, which hang on no ε_∞.
+    """
+    from lrcalc.models.card import permittivity_notes
+
+    if given_to_run(data) is not None:
+        return []
+    cards = [card for card in cards_of(data) if "polarizability" not in card]
+    return list(dict.fromkeys(line for card in cards for line in permittivity_notes(card)))
+
+
+def given_to_run(data: Data) -> float | None:
+    """ε_∞ that a run was given, whatever the card of its model says; None if it was not."""
+    told: list[str | float | None] = [r.parameters.get("epsilon_infinity") for r in data.runs]
+    if data.conditions is not None and data.conditions.epsilon_infinity != 1.0:
+        told.append(data.conditions.epsilon_infinity)
+    return next((float(value) for value in told if value is not None), None)
