@@ -153,7 +153,7 @@ def spectrum(dipoles: np.ndarray, volume: float, temperature: float, folder: Pat
 
 
 def raman_spectrum(alpha: np.ndarray, temperature: float, folder: Path) -> list[Path]:
-    """Write the Raman spectrum and print the mean of its stretch band and how polarised it is."""
+    """Write the Raman spectrum; print where its stretch band is, and how polarised it is."""
     from lrcalc.analysis.raman import raman
 
     result = raman(
@@ -168,7 +168,10 @@ def raman_spectrum(alpha: np.ndarray, temperature: float, folder: Path) -> list[
     band = (result.wavenumber > 2800) & (result.wavenumber < 4000)
     middle = np.average(result.wavenumber[band], weights=result.vv[band])
     ratio = result.integrated("vh", 2800, 4000)[0] / result.integrated("vv", 2800, 4000)[0]
-    print(f"\nRaman: mean of the stretch band {middle:.0f} cm⁻¹, VH/VV {ratio:.2f}")
+    inside = [p for p in result.peaks if 2800 < p.wavenumber < 4000]
+    marked = " and ".join(f"{p.wavenumber:.0f}" for p in inside) or "none"
+    print(f"\nRaman: stretch band, mean {middle:.0f} cm⁻¹ (peaks marked in the picture: {marked}), "
+          f"VH/VV {ratio:.2f}")  # fmt: skip
     return files
 
 
