@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -48,14 +48,40 @@ class Pairs(NamedTuple):
     shift : Tensor, shape (E, 3), int64
         Lattice translation of the neighbour, so that
         ``vector = positions[j] - positions[i] + shift @ cell``.
-    known : Known or None
-        Of pairs that come again and again, as in training: a GPU need not be asked.
     """
 
     i: Tensor
     j: Tensor
     shift: Tensor
-    known: Known | None = None
+
+    @property
+    def known(self) -> Known | None:
+        """What need not be looked up; None but for `FamiliarPairs`."""
+        return None
+
+
+class FamiliarPairs(Pairs):
+    """Pairs that come again and again, as in training: a GPU need not be asked about them.
+
+    A tuple of three as all pairs are; what is made from it (a slice, `_replace`) is not known.
+    """
+
+    _known: Known | None = None
+
+    def __new__(cls, i: Tensor, j: Tensor, shift: Tensor, known: Known) -> Self:
+        """Join pairs and what is known of them."""
+        pairs = super().__new__(cls, i, j, shift)
+        pairs._known = known
+        return pairs
+
+    @property
+    def known(self) -> Known | None:
+        """What need not be looked up."""
+        return self._known
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """For copies and pickles."""
+        return (*self, self.known)
 
 
 def pair_vectors(system: System, pairs: Pairs) -> Tensor:

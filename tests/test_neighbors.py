@@ -1,4 +1,6 @@
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -6,7 +8,8 @@ import torch
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-from lrcalc.neighbors import build_pairs, pair_vectors
+from lrcalc.electrostatics.hosted import moved
+from lrcalc.neighbors import FamiliarPairs, Known, build_pairs, pair_vectors
 from lrcalc.system import from_ase, validate_atoms
 from tests.sample_structures import TRICLINIC, water_box
 
@@ -48,11 +51,11 @@ def test_batch_is_the_lists_side_by_side():
         alone = build_pairs(from_ase(atoms), 4.0)
         rows += [
             (a + offset, b + offset, *s)
-            for a, b, s in zip(*(t.tolist() for t in alone[:3]), strict=True)
+            for a, b, s in zip(*(t.tolist() for t in alone), strict=True)
         ]
         offset += len(atoms)
     assert sorted(rows) == sorted(
-        (a, b, *s) for a, b, s in zip(*(t.tolist() for t in together[:3]), strict=True)
+        (a, b, *s) for a, b, s in zip(*(t.tolist() for t in together), strict=True)
     )
 
 
@@ -82,3 +85,21 @@ def test_overlapping_atoms_are_refused_also_across_the_boundary():
         build_pairs(from_ase(atoms), 0.0)
     with pytest.raises(ValueError, match="empty list"):
         from_ase([])
+
+
+def test_what_is_known_of_pairs_travels_beside_the_three():
+    pairs = build_pairs(from_ase(water_box()), 4.0)
+    i, _, shift = pairs
+    assert pairs.known is None
+    assert len(i) == len(shift)
+    familiar = FamiliarPairs(*pairs, Known(9, 4.0, torch.arange(3)))
+    assert len(familiar) == 3
+    for twin in (
+        copy.copy(familiar),
+        pickle.loads(pickle.dumps(familiar)),
+        moved(familiar, torch.device("meta")),
+    ):
+        assert twin.known[:2] == (9, 4.0)
+        assert twin.known.near.shape == (3,)
+    assert twin.known.near.is_meta
+    assert twin.shift.is_meta

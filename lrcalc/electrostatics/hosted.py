@@ -33,8 +33,11 @@ def moved(plan: Any, device: torch.device) -> Any:
                 done[id(part)] = part.to(device, non_blocking=True)
             return done[id(part)]
         if isinstance(part, tuple):
-            inner = [move(x) for x in part]
-            return type(part)(*inner) if hasattr(part, "_fields") else tuple(inner)
+            if not hasattr(part, "_fields"):
+                return tuple(move(x) for x in part)
+            # what copies are made from, which may be more than a tuple's entries
+            named: Any = part
+            return type(part)(*(move(x) for x in named.__getnewargs__()))
         if isinstance(part, list):
             return [move(x) for x in part]
         if isinstance(part, dict):

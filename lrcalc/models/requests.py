@@ -117,7 +117,7 @@ WITHOUT_GHOSTS = {"quadrupole"}
 
 def _check_pairs(pairs: Pairs, count: int) -> None:
     """Refuse pairs that are not what `Pairs` says: backbones are promised sorted ones."""
-    i, j, shift = pairs[:3]
+    i, j, shift = pairs
     shapes = [tuple(x.shape) for x in (i, j, shift)]
     if i.ndim != 1 or j.shape != i.shape or shift.shape != (len(i), 3):
         raise ValueError(f"`pairs` has shapes {shapes} but must have i (E,), j (E,), shift (E, 3)")
@@ -135,7 +135,7 @@ def _check_pairs(pairs: Pairs, count: int) -> None:
         raise ValueError(
             f"`pairs.i` is {int(i[k])} and then {int(i[k + 1])} (entry {k + 1}) but must be "
             "sorted; sort them once: order = torch.argsort(pairs.i, stable=True); "
-            "pairs = Pairs(*(x[order] for x in pairs[:3]))"
+            "pairs = Pairs(*(x[order] for x in pairs))"
         )
 
 

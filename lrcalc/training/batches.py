@@ -17,7 +17,7 @@ from torch import Tensor
 from lrcalc.electrostatics.hosted import moved
 from lrcalc.memory import available_bytes
 from lrcalc.models.potential import Potential
-from lrcalc.neighbors import Known, Pairs, pair_vectors, rows_within
+from lrcalc.neighbors import FamiliarPairs, Known, Pairs, pair_vectors, rows_within
 from lrcalc.training.data import Batch, Frame, batch_to, collate
 from lrcalc.training.settings import TrainingSettings
 
@@ -122,7 +122,7 @@ def take(shelf: Shelf, chosen: Sequence[int], sizes: Sequence[int]) -> Pairs:
     near = shelf.near.index_select(0, near_rows).long() + begin
     known = Known(max(shelf.most[k] for k in chosen), shelf.cutoff, near)
     i, j = (x.index_select(0, rows).long() + offset for x in (shelf.i, shelf.j))
-    return Pairs(i, j, shelf.shift.index_select(0, rows).long(), known)
+    return FamiliarPairs(i, j, shelf.shift.index_select(0, rows).long(), known)
 
 
 def _rows(
