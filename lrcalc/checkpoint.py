@@ -20,6 +20,9 @@ from lrcalc.models.potential import Potential
 
 FORMAT = "lrcalc-model-1"
 
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+"""Precisions of a model."""
+
 MACE = "mace:"
 """What a name begins with that is a pickled MACE model's file."""
 
@@ -159,6 +162,19 @@ def load(
     if bad:
         raise ValueError(f"{path} holds NaN or infinite numbers in {bad[0]}; its training diverged")
     return potential.eval().requires_grad_(False)
+
+
+def opened(
+    model: str | os.PathLike[str] | Potential, *, dtype: str, trust_pickle: bool = False
+) -> Potential:
+    """Return a potential as it is, or load what is named; ``dtype`` is one of `DTYPES`."""
+    if dtype not in DTYPES:
+        raise ValueError(f"`dtype` is {dtype!r} but must be one of {sorted(DTYPES)}")
+    if isinstance(model, Potential):
+        return model
+    if not isinstance(model, str | os.PathLike):
+        raise ValueError(f"`model` is {model!r} but must be a bundled name, a file, or a Potential")
+    return load(model, dtype=DTYPES[dtype], trust_pickle=trust_pickle)
 
 
 def _as_type(potential: Potential, dtype: torch.dtype) -> Potential:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lrcalc.arrays import as_numpy
 from lrcalc.models.enthalpy import optical_permittivity
+from lrcalc.models.screening import screening_factor
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,6 +38,20 @@ class Evaluates(Protocol):
 
 class ElectronicConstants:
     """Methods of `lrcalc.Evaluator`."""
+
+    potential: Potential
+    screening: float
+
+    @property
+    def epsilon_infinity(self) -> float:
+        """Electronic permittivity; settable between calls, None is the model's."""
+        return self._epsilon_infinity
+
+    @epsilon_infinity.setter
+    def epsilon_infinity(self, value: float | None) -> None:
+        self.screening = screening_factor(self.potential.metadata, value)
+        card = self.potential.metadata.get("epsilon_infinity", 1.0)
+        self._epsilon_infinity = float(card if value is None else value)
 
     def enthalpy_permittivity(self: Evaluates, atoms: Atoms) -> np.ndarray:
         """Electronic permittivity ε_r (3, 3) that the forces themselves hold (`models.enthalpy`).

@@ -10,16 +10,15 @@ import numpy as np
 import torch
 
 from lrcalc.arrays import as_numpy, split
-from lrcalc.checkpoint import load
+from lrcalc.checkpoint import opened
 from lrcalc.door import Door
 from lrcalc.electronic import ElectronicConstants
-from lrcalc.field_views import FieldViews
-from lrcalc.fields import Field, check_field
+from lrcalc.field_views import HoldsConstantField
+from lrcalc.fields import Field
 from lrcalc.frames import Frames
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import as_structures, check_device, check_results_finite
-from lrcalc.models.screening import screening_factor
 from lrcalc.models.versions import version_of
 from lrcalc.neighbors import SKIN, NeighborList
 from lrcalc.prediction import Options, Prediction, call_model
@@ -29,40 +28,29 @@ from lrcalc.system import System, as_frames, from_ase, from_frames, velocities_o
 if TYPE_CHECKING:
     from ase import Atoms
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
-
-class Evaluator(FieldViews, ElectronicConstants):
+class Evaluator(HoldsConstantField, ElectronicConstants):
     """Energies and electrical properties of batches of structures.
 
     Parameters
     ----------
     model : str, path-like or Potential
-        Bundled name, model file, or a potential (which is used as it is, not copied); or
-        ``"mace:FILE.model"``, see `lrcalc.load`.
+        As for `lrcalc.load`; or a potential, which is used as it is, not copied.
     device : str, optional
         Torch device.
     dtype : {"float32", "float64"}, optional
         Of the model. Energies and dipoles are summed in float64 in any case.
     field : Field, optional
-        What is held, constant; or one of the next three, arrays (3,), instead (`lrcalc.Field`).
-    electric_field : array-like, V/Å, optional
-        Of a crystal or liquid the macroscopic field; of a molecule, and along the normal of a
-        slab, the one applied from outside (`lrcalc.models.boundary`).
-    electric_displacement : array-like, e/Å², optional
-    reduced_field : array-like, V, optional
-        Voltage along each lattice vector: the field follows the cell, and stress is taken at that
-        condition, which does not depend on the branch of the dipole.
-    epsilon_infinity, asr_projection, allow_net_charge
-        As for `lrcalc.predict`.
-    trust_pickle : bool, optional
-        Consent to reading a pickle (``"mace:FILE.model"``).
+        What is held, constant; or one of the next three (3,), instead (V/Å, e/Å², V:
+        `lrcalc.Field`; which field is meant where boundaries are open: `lrcalc.models.boundary`).
+    electric_field, electric_displacement, reduced_field : array-like, optional
+    epsilon_infinity, asr_projection, allow_net_charge, trust_pickle
+        As for `lrcalc.predict` and `lrcalc.load`.
 
     Attributes
     ----------
-    field : Field or None
-        Settable between calls, as are its views electric_field, electric_displacement and
-        reduced_field, read-only arrays (3,) or None.
+    field, electric_field, electric_displacement, reduced_field, epsilon_infinity
+        Settable between calls.
     sum_rule_residual : float
         Of the last call that asked for Born charges: largest component (e) of
         ``Σ_i born_i - Q 1`` per atom; NaN before.
@@ -95,18 +83,9 @@ class Evaluator(FieldViews, ElectronicConstants):
         allow_net_charge: bool = False,
         trust_pickle: bool = False,
     ) -> None:
-        if dtype not in DTYPES:
-            raise ValueError(f"`dtype` is {dtype!r} but must be one of {sorted(DTYPES)}")
         keep_freed_memory()
         self.device = check_device(device)
-        if not isinstance(model, str | os.PathLike | Potential):
-            raise ValueError(
-                f"`model` is {model!r} but must be a bundled name, a file, or a Potential"
-            )
-        if isinstance(model, Potential):
-            potential = model
-        else:
-            potential = load(model, dtype=DTYPES[dtype], trust_pickle=trust_pickle)
+        potential = opened(model, dtype=dtype, trust_pickle=trust_pickle)
         self.potential = potential.to(self.device)
         self._pairs = NeighborList(self.potential.cutoff, SKIN)
         self._door = Door()
@@ -118,41 +97,6 @@ class Evaluator(FieldViews, ElectronicConstants):
         self.field = Field.from_arguments(
             electric_field, electric_displacement, reduced_field, field=field
         )
-
-    @property
-    def epsilon_infinity(self) -> float:
-        """Electronic permittivity; settable between calls, None is the model's."""
-        return self._epsilon_infinity
-
-    @epsilon_infinity.setter
-    def epsilon_infinity(self, value: float | None) -> None:
-        self.screening = screening_factor(self.potential.metadata, value)
-        card = self.potential.metadata.get("epsilon_infinity", 1.0)
-        self._epsilon_infinity = float(card if value is None else value)
-
-    @property
-    def field(self) -> Field | None:
-        """What is held, or None."""
-        return self._field
-
-    @field.setter
-    def field(self, value: Field | None) -> None:
-        if value is not None and check_field(value).varies:
-            raise ValueError(
-                f"`field` is {value}, but an evaluator knows no time; give it `field.at(time)`, "
-                "or take LRCalculator"
-            )
-        self._field = value
-
-    @property
-    def field_now(self) -> Field | None:
-        """The same: it is constant."""
-        return self._field
-
-    @property
-    def in_field(self) -> bool:
-        """Whether a field, a reduced field or a displacement is held."""
-        return self._field is not None
 
     @property
     def conditions(self) -> tuple[Any, ...]:

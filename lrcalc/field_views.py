@@ -6,7 +6,7 @@ from typing import Any, Protocol, overload
 
 import numpy as np
 
-from lrcalc.fields import KINDS, Field
+from lrcalc.fields import KINDS, Field, check_field
 
 
 class HoldsField(Protocol):
@@ -59,3 +59,31 @@ class FieldViews:
     electric_field = FieldView("electric_field")
     electric_displacement = FieldView("electric_displacement")
     reduced_field = FieldView("reduced_field")
+
+
+class HoldsConstantField(FieldViews):
+    """Whoever holds one field as long as it is not changed."""
+
+    @property
+    def field(self) -> Field | None:
+        """What is held, or None; settable between calls."""
+        return self._field
+
+    @field.setter
+    def field(self, value: Field | None) -> None:
+        if value is not None and check_field(value).varies:
+            raise ValueError(
+                f"`field` is {value}, but an evaluator knows no time; give it `field.at(time)`, "
+                "or take LRCalculator"
+            )
+        self._field = value
+
+    @property
+    def field_now(self) -> Field | None:
+        """The same: it is constant."""
+        return self._field
+
+    @property
+    def in_field(self) -> bool:
+        """Whether a field, a reduced field or a displacement is held."""
+        return self._field is not None

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace, evaluator_factory: Any = None) -> int:
     """Serve until i-PI ends."""
     from lrcalc.ipi.client import run_client
     from lrcalc.ipi.driver import make_evaluator
-    from lrcalc.ipi.run import Endpoint
+    from lrcalc.ipi_files.simulation import Socket
 
     if args.unix and args.port is not None:
         raise ValueError("`--port` has no effect with `--unix`: leave it out, or use --inet")
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace, evaluator_factory: Any = None) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
-    endpoint = Endpoint("unix" if args.unix else "inet", args.address, port)
+    endpoint = Socket("unix" if args.unix else "inet", args.address, port)
     return run_client(
         endpoint,
         given_settings(args),

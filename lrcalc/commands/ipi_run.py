@@ -11,7 +11,6 @@ from lrcalc.commands._naming import flag
 from lrcalc.commands.ipi_input import add_input_arguments, kinds_help, write
 from lrcalc.ipi.kinds import KINDS
 from lrcalc.ipi.run import (
-    Endpoint,
     RunSummary,
     client_words,
     newest_checkpoint,
@@ -19,6 +18,7 @@ from lrcalc.ipi.run import (
     run_ipi,
     set_total_steps,
 )
+from lrcalc.ipi_files.simulation import Socket
 from lrcalc.progress import Progress, progress_bar
 
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_arguments(parser)
 
 
-def client_commands(endpoints: list[Endpoint], count: int) -> list[list[str]]:
+def client_commands(endpoints: list[Socket], count: int) -> list[list[str]]:
     """Commands of `count` clients for each socket; INIT tells them the model."""
     return [
         [sys.executable, "-m", "lrcalc.cli", *client_words(end)]

@@ -11,7 +11,16 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lrcalc.commands._cards import of_model, remarks_of_models, remarks_of_response
+from lrcalc.commands._analyses import (
+    Found,
+    of_conductivity,
+    of_dielectric,
+    of_infrared,
+    of_msd,
+    of_raman,
+    of_sfg,
+    of_vdos,
+)  # fmt: skip
 from lrcalc.commands._series import (
     EXPERIMENT,
     SHARED,
@@ -23,12 +32,8 @@ from lrcalc.commands._series import (
 )
 
 if TYPE_CHECKING:
-    from lrcalc.analysis.intake import Data, Reading
+    from lrcalc.analysis.intake import Data
     from lrcalc.analysis.result import AnalysisResult
-    from lrcalc.analysis.velocities import Particles
-
-Found = tuple["AnalysisResult", "Data", dict[str, Any]]
-"""A result, what it was made of, and the keywords of its figure."""
 
 
 class Row(NamedTuple):
@@ -88,205 +93,6 @@ def report(
     return 0
 
 
-def reading(args: argparse.Namespace) -> Reading:
-    """Return what was said of the files."""
-    from lrcalc.analysis.intake import Reading
-
-    return Reading(**{k: v for k, v in vars(args).items() if k in Reading._fields})
-
-
-def read(args: argparse.Namespace, quantity: str) -> Data:
-    """Read a quantity from the files."""
-    from lrcalc.analysis import intake
-
-    return intake.read(args.files, quantity, reading(args))
-
-
-def spectral(args: argparse.Namespace, data: Data) -> dict[str, Any]:
-    """Return the arguments that all spectra share."""
-    found = {"resolution": data.resolution(), "window": args.window, "maximum": args.maximum}
-    return {"timestep": data.timestep, **found}
-
-
-def conditions(data: Data) -> dict[str, Any]:
-    """Return volume and temperature."""
-    return {"volume": data.volume, "temperature": data.temperature()}
-
-
-def measured(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the measured curve that was named, for the picture."""
-    from lrcalc.analysis.output import read_curve
-
-    return {"measured": read_curve(args.experiment)} if args.experiment else {}
-
-
-def _infrared(args: argparse.Namespace) -> Found:
-    from lrcalc.analysis.infrared import WATER_BANDS, infrared
-    from lrcalc.analysis.optics import check_electronic_part
-
-    if args.epsilon_infinity is not None:
-        check_electronic_part(args.epsilon_infinity)  # before hours of reading
-    view = measured(args) | ({"ranges": WATER_BANDS} if args.water else {})
-    quantity = "current" if args.from_current else "dipole"
-    data = read(args, quantity)
-    data.notes.extend(remarks_of_models(args, data))
-    result = infrared(
-        **dict[str, Any]({quantity: data.series}),
-        **conditions(data),
-        **spectral(args, data),
-        quantum_correction=args.quantum_correction,
-        axes=args.axes,
-        jumps="keep",  # seen to while reading, bead by bead
-        epsilon_infinity=data.electronic_part(args.epsilon_infinity, of_model),
-    )
-    return result, data, view
-
-
-def _raman(args: argparse.Namespace) -> Found:
-    from lrcalc.analysis.raman import raman
-
-    view, data = measured(args), read(args, "polarizability")
-    data.notes.extend(remarks_of_response(data))
-    result = raman(
-        data.series,
-        temperature=data.temperature(),
-        **spectral(args, data),
-        laser=args.laser,
-        form=args.form,
-    )
-    return result, data, view
-
-
-def _dielectric(args: argparse.Namespace) -> Found:
-    from lrcalc.analysis.dielectric import dielectric
-
-    data = read(args, "dipole")
-    data.notes.extend(remarks_of_models(args, data))
-    told = conditions(data)
-    infinity = data.electronic_part(args.epsilon_infinity, of_model)
-    if infinity is None:
-        raise ValueError(
-            "no i-PI run tells the electrons' part of ε: give `epsilon_infinity` (water 1.78)"
-        )
-    result = dielectric(
-        data.series,
-        **told,
-        **spectral(args, data),
-        epsilon_infinity=infinity,
-        mean=args.mean,
-        jumps="keep",  # seen to while reading, bead by bead
-    )
-    return result, data, {}
-
-
-def atoms_of(args: argparse.Namespace, quantity: str) -> Particles:
-    """Species and masses of the atoms of a trajectory."""
-    from lrcalc.analysis import intake, velocities
-
-    told = {"types": args.types, "lammps_units": args.lammps_units}
-    return velocities.of_run(*intake.locate(args.files, quantity), structure=args.structure, **told)
-
-
-def _vdos(args: argparse.Namespace) -> Found:
-    from lrcalc.analysis.states import vdos
-
-    atoms, data = atoms_of(args, "velocities"), read(args, "velocities")
-    result = vdos(data.series, masses=atoms.masses, species=atoms.species, **spectral(args, data))
-    data.notes.append(f"masses from {atoms.source}")
-    return result, data, {}
-
-
-def check_cell_from(args: argparse.Namespace, data: Data) -> None:
-    """Refuse a cell for trajectories whose own changes: it cannot say how atoms were folded.
-
-    Raises
-    ------
-    ValueError
-        Naming the trajectory.
-    """
-    from lrcalc.analysis import cells, intake
-
-    own = cells.of_files(
-        *intake.locate(args.files, "positions"), [], lammps_units=args.lammps_units
-    )
-    if own is not None and not own.constant:
-        raise ValueError(
-            f"`cell_from` is given, but the cell of {own.source} changes along the run, so that "
-            "one cell cannot unfold it: leave it out, and give positions that are not folded"
-        )
-
-
-def _msd(args: argparse.Namespace) -> Found:
-    from lrcalc.analysis.diffusion import msd
-
-    atoms, data = atoms_of(args, "positions"), read(args, "positions")
-    if args.cell_from is not None:
-        check_cell_from(args, data)
-    hot = None if args.viscosity is None else data.temperature()
-    times = None if args.fit is None else tuple(args.fit)
-    result = msd(
-        data.series,
-        species=atoms.species,
-        masses=atoms.masses,
-        timestep=data.timestep,
-        cell=data.constant_cell,
-        longest=args.longest,
-        fit=times,
-        drift=args.drift,
-        temperature=hot,
-        viscosity=args.viscosity,
-    )
-    data.notes.append(f"masses from {atoms.source}")
-    return result, data, {}
-
-
-def _conductivity(args: argparse.Namespace) -> Found:
-    from lrcalc.analysis.currents import read_current
-    from lrcalc.analysis.transport import conductivity
-
-    data = read_current(
-        args.files, reading(args), charges=args.charges, from_dipole=args.from_dipole
-    )
-    result = conductivity(
-        data.series,
-        timestep=data.timestep,
-        **conditions(data),
-        resolution=args.resolution,
-        cutoff=args.cutoff,
-        segment=args.segment,
-    )
-    return result, data, {}
-
-
-def _sfg(args: argparse.Namespace) -> Found:
-    from lrcalc.analysis import intake
-    from lrcalc.analysis.sfg import sum_frequency
-
-    if args.folders:
-        raise ValueError(
-            f"{args.folders[0]}: a run's outputs are those of the whole cell, and the signals of "
-            "its two surfaces cancel. Give files of the molecules at one surface, by "
-            "--polarizability and --dipole"
-        )
-    if not (args.polarizability and args.dipole):
-        raise ValueError("give both --polarizability and --dipole, of one surface")
-    first = intake.read(args.polarizability, "polarizability", reading(args))
-    second = intake.read(args.dipole, "dipole", reading(args))
-    if first.timestep != second.timestep:
-        raise ValueError(
-            f"polarizabilities every {first.timestep} fs but dipoles every {second.timestep} fs"
-        )
-    result = sum_frequency(
-        first.series,
-        second.series,
-        area=second.area,
-        temperature=second.temperature(),
-        component=args.component,
-        **spectral(args, second),
-    )
-    return result, second, {}
-
-
 ROWS = {
     "ir": Row(
         "infrared spectrum n·α in cm⁻¹, with error bars, from dipoles or currents",
@@ -306,7 +112,7 @@ ROWS = {
             option("--water", action="store_true",
                    help="add a table of the bands of liquid water"),
         ),
-        _infrared,
+        of_infrared,
     ),
     "raman": Row(
         "Raman spectra (VV, VH, isotropic, anisotropic) from polarizabilities",
@@ -322,7 +128,7 @@ ROWS = {
             option("--experiment", metavar="FILE",
                    help=f"{EXPERIMENT}intensity, scaled to the same maximum"),
         ),
-        _raman,
+        of_raman,
     ),
     "dielectric": Row(
         "static dielectric constant, ε(ω), refractive index, reflectivity from the dipole",
@@ -337,7 +143,7 @@ ROWS = {
             option("--mean", default="trajectory", choices=("trajectory", "all", "none"),
                    help="mean dipole taken off: of each run, of all, none (default trajectory)"),
         ),
-        _dielectric,
+        of_dielectric,
     ),
     "vdos": Row(
         "vibrational density of states, total, per species and direction",
@@ -346,7 +152,7 @@ ROWS = {
         ("velocities",),
         ("files", "reading", "spectrum"),
         (STRUCTURE,),
-        _vdos,
+        of_vdos,
     ),
     "msd": Row(
         "mean-square displacement and diffusion coefficient of each species, with error bars",
@@ -365,7 +171,7 @@ ROWS = {
             option("--viscosity", type=float, metavar="MPAS",
                    help="of the liquid, mPa s: adds D of an infinite cell (default: only a note)"),
         ),
-        _msd,
+        of_msd,
     ),
     "conductivity": Row(
         "ionic conductivity (S/m) with a cepstral error bar, from a current",
@@ -386,7 +192,7 @@ ROWS = {
             option("--segment", type=int, metavar="N",
                    help="frames per periodogram (default: as long as the data afford)"),
         ),
-        _conductivity,
+        of_conductivity,
     ),
     "sfg": Row(
         "sum-frequency χ⁽²⁾ of a surface from one side's polarizability and dipole",
@@ -402,7 +208,7 @@ ROWS = {
             option("--dipole", nargs="+", metavar="FILE", help=f"{SURFACE}, (T, 3)"),
             option("--component", default="xxz", help="abc, z normal (default xxz: SSP)"),
         ),
-        _sfg,
+        of_sfg,
     ),
 }  # fmt: skip
 """By command."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from lrcalc.ipi.driver import Engine, Evaluates, make_evaluator
 from lrcalc.ipi.protocol import Connection, ConnectionLost, distinct
-from lrcalc.ipi.run import SOCKETS_PREFIX, Endpoint
+from lrcalc.ipi.run import SOCKETS_PREFIX
 from lrcalc.ipi.settings import (
     DriverSettings,
     describe_template,
@@ -26,6 +26,7 @@ from lrcalc.ipi.settings import (
     parse_init,
     read_template,
 )
+from lrcalc.ipi_files.simulation import Socket
 
 EvaluatorFactory = Callable[[DriverSettings], Evaluates]
 
@@ -41,7 +42,7 @@ class Ended(NamedTuple):
     structures: int
 
 
-def connect(endpoint: Endpoint, wait: float, prefix: str = SOCKETS_PREFIX) -> Connection:
+def connect(endpoint: Socket, wait: float, prefix: str = SOCKETS_PREFIX) -> Connection:
     """Connect, trying again for `wait` seconds.
 
     Raises
@@ -72,7 +73,7 @@ def connect(endpoint: Endpoint, wait: float, prefix: str = SOCKETS_PREFIX) -> Co
             return Connection(sock)
 
 
-def _explain(endpoint: Endpoint, prefix: str, error: OSError, wait: float) -> str:
+def _explain(endpoint: Socket, prefix: str, error: OSError, wait: float) -> str:
     if endpoint.mode == "unix":
         path = prefix + endpoint.address
         if isinstance(error, ConnectionRefusedError):
@@ -189,7 +190,7 @@ def stop_on_signals() -> Iterator[None]:
 
 
 def run_client(
-    endpoint: Endpoint,
+    endpoint: Socket,
     given: Mapping[str, Any],
     *,
     wait: float = 60.0,

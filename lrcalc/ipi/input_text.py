@@ -54,7 +54,6 @@ def document(
     *,
     kind: str,
     plan: Kind,
-    beads: int,
     steps: int,
     seed: int,
     temperature: float,
@@ -70,7 +69,7 @@ def document(
     if plan.ensemble == "npt":
         ensemble += f"\n<pressure units='megapascal'> {1e3 * pressure:g} </pressure>"
     modes = ""
-    if plan.frequencies is not None and beads > 1:
+    if plan.frequencies is not None and plan.beads > 1:
         modes = indent(
             "\n<!-- internal modes at one frequency far above the spectrum -->\n"
             "<normal_modes>\n"

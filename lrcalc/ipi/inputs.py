@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -19,7 +20,7 @@ from lrcalc.ipi.input_checks import (
     warn_of_pressure,
 )
 from lrcalc.ipi.input_text import document, forcefield
-from lrcalc.ipi.kinds import KINDS
+from lrcalc.ipi.kinds import KINDS, Kind
 from lrcalc.ipi.outputs import Outputs, check_outputs, output_block
 from lrcalc.ipi.settings import DriverSettings, make_settings
 from lrcalc.ipi.start import constraint_block, plan_start, restart_block, start_block
@@ -113,34 +114,14 @@ def write_input(
     UserWarning
         For a pressure that may have been meant in another unit than GPa.
     """
-    if kind not in KINDS:
-        raise ValueError(f"`kind` is {kind!r}, but the choice is {', '.join(KINDS)}")
-    plan = KINDS[kind]
-    if ensemble is not None:
-        allowed = ("nve", "nvt") if kind == "pulse" else ("nve", "nvt", "npt")
-        if ensemble not in allowed:
-            raise ValueError(
-                f"`ensemble` is {ensemble!r}, but {kind} runs in {' or '.join(allowed)}"
-            )
-        plan = plan._replace(ensemble=ensemble)
-    beads = plan.beads if beads is None else beads
-    timestep = plan.timestep if timestep is None else timestep
-    if pressure is not None and plan.ensemble != "npt":
-        raise ValueError(
-            f"`pressure` is {pressure} GPa, but the cell is fixed in ensemble"
-            f" {plan.ensemble!r}: leave it out, or choose npt"
-        )
+    plan = _plan_of(kind, ensemble, beads, timestep, pressure)
     pressure = PRESSURE if pressure is None else pressure
     check_numbers(
         {
-            "steps": steps,
-            "beads": beads,
-            "seed": seed,
-            "temperature": temperature,
-            "timestep": timestep,
-            "pressure": pressure,
+            "steps": steps, "beads": plan.beads, "seed": seed, "temperature": temperature,
+            "timestep": plan.timestep, "pressure": pressure,
         }
-    )
+    )  # fmt: skip
     warn_of_pressure(pressure)
     settings = make_settings((settings or DriverSettings())._asdict())
     outputs = check_outputs(outputs or Outputs())
@@ -149,21 +130,11 @@ def write_input(
     check_field(kind, plan, settings, pulse)
 
     atoms = read_structure(structure) if isinstance(structure, str | Path) else structure
-    if plan.ensemble == "npt" and not np.all(atoms.pbc):
-        raise ValueError("constant pressure needs a structure that is periodic in all directions")
-    charge = total_charge(atoms, "`structure`")
-    if kind == "pulse" and charge and np.any(atoms.pbc):
-        raise ValueError(
-            f"`structure` is periodic with a net charge of {charge:g} e: a pulse accelerates it as"
-            " a whole; neutralise it"
-        )
+    _check_boundary(atoms, kind, plan)
     start = plan_start(
-        atoms,
-        ensemble=plan.ensemble,
-        beads=beads,
-        velocities=velocities,
+        atoms, ensemble=plan.ensemble, beads=plan.beads, velocities=velocities,
         restarted=restart is not None,
-    )
+    )  # fmt: skip
     oriented = orient(atoms)
     if settings.field is not None:
         settings = settings.holding(settings.field.turned(oriented.rotation))
@@ -175,80 +146,166 @@ def write_input(
     if restart is not None:
         restart = _find_restart(restart, workdir)
         oriented = oriented._replace(atoms=continued(oriented.atoms, restart))
-    structure_file = Path(filename).stem.replace("input", "init") + ".xyz"
-    if structure_file == filename:
-        structure_file = "init.xyz"
-    velocities_file = f"{Path(structure_file).stem}-velocities.xyz" if start.moving else None
+    files = _files(workdir, filename, moving=start.moving)
+    settings = _complete(settings, kind, plan, outputs, transport, files, atoms)
+    if pes_file is None:
+        check_model(settings, atoms)
+    pes = Path(pes_file or PES_FILE).resolve()
+    settings, lazy = _sorted_extras(settings, kind, outputs)
+    fields, forces = _forces(kind, settings, lazy, transport, plan.beads, pes)
+    text = document(
+        kind=kind,
+        plan=plan,
+        steps=steps,
+        seed=seed,
+        temperature=temperature,
+        pressure=pressure,
+        start=(
+            restart_block(str(restart), plan.beads)
+            if restart is not None
+            else start_block(
+                oriented.atoms, files.structure.name,
+                None if files.velocities is None else files.velocities.name,
+                plan.beads, temperature,
+            )
+        ),
+        forcefields=fields,
+        forces=forces,
+        motion=kinds.motion(plan, constraint_block(start), pulse),
+        output=output_block(kind, plan, outputs, settings, lazy, len(forces)),
+    )  # fmt: skip
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_ipi_xyz(files.structure, oriented.atoms)
+    if files.velocities is not None:
+        still = oriented.atoms.copy()
+        still.arrays["momenta"][list(start.fixed)] = 0.0
+        write_ipi_velocities(files.velocities, still)
+    with replacing(files.input) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return files.input
+
+
+class _Files(NamedTuple):
+    """What is written."""
+
+    input: Path
+    structure: Path
+    velocities: Path | None
+
+
+def _files(workdir: Path, filename: str, *, moving: bool) -> _Files:
+    """Return names that belong to that of the input."""
+    structure = Path(filename).stem.replace("input", "init") + ".xyz"
+    if structure == filename:
+        structure = "init.xyz"
+    velocities = workdir / f"{Path(structure).stem}-velocities.xyz" if moving else None
+    return _Files(workdir / filename, workdir / structure, velocities)
+
+
+def _plan_of(
+    kind: str,
+    ensemble: str | None,
+    beads: int | None,
+    timestep: float | None,
+    pressure: float | None,
+) -> Kind:
+    """Return a kind of run with what was given in place of its defaults."""
+    if kind not in KINDS:
+        raise ValueError(f"`kind` is {kind!r}, but the choice is {', '.join(KINDS)}")
+    plan = KINDS[kind]
+    if ensemble is not None:
+        allowed = ("nve", "nvt") if kind == "pulse" else ("nve", "nvt", "npt")
+        if ensemble not in allowed:
+            raise ValueError(
+                f"`ensemble` is {ensemble!r}, but {kind} runs in {' or '.join(allowed)}"
+            )
+        plan = plan._replace(ensemble=ensemble)
+    if pressure is not None and plan.ensemble != "npt":
+        raise ValueError(
+            f"`pressure` is {pressure} GPa, but the cell is fixed in ensemble"
+            f" {plan.ensemble!r}: leave it out, or choose npt"
+        )
+    return plan._replace(
+        beads=plan.beads if beads is None else beads,
+        timestep=plan.timestep if timestep is None else timestep,
+    )
+
+
+def _check_boundary(atoms: Atoms, kind: str, plan: Kind) -> None:
+    """Refuse a structure whose boundary or charge the kind of run cannot have."""
+    if plan.ensemble == "npt" and not np.all(atoms.pbc):
+        raise ValueError("constant pressure needs a structure that is periodic in all directions")
+    charge = total_charge(atoms, "`structure`")
+    if kind == "pulse" and charge and np.any(atoms.pbc):
+        raise ValueError(
+            f"`structure` is periodic with a net charge of {charge:g} e: a pulse accelerates it as"
+            " a whole; neutralise it"
+        )
+
+
+def _complete(
+    settings: DriverSettings,
+    kind: str,
+    plan: Kind,
+    outputs: Outputs,
+    transport: Transport,
+    files: _Files,
+    atoms: Atoms,
+) -> DriverSettings:
+    """Return the settings with what the run itself decides: files, virial, extras."""
+    served = transport.mode != "ffdirect"  # a socket's client runs in another folder than i-PI
     settings = settings._replace(
-        model=_model_from(workdir, settings.model, transport),
-        template=structure_file if transport.mode == "ffdirect" else _full(workdir, structure_file),
+        model=_model_from(files.input.parent, settings.model, transport),
+        template=str(files.structure.resolve()) if served else files.structure.name,
         virial=plan.ensemble == "npt" or (settings.virial and bool(np.all(atoms.pbc))),
     )
     if outputs.dipole and not outputs.dielectric and "dipole" not in settings.extras:
         settings = settings._replace(extras=("dipole", *settings.extras))
     if kind == "pulse" and "BEC" not in settings.extras:
         settings = settings._replace(extras=(*settings.extras, "BEC"))
-    if transport.mode != "ffdirect":
-        settings = settings._replace(exit_file=_full(workdir, "EXIT"))
+    if served:
+        settings = settings._replace(exit_file=str((files.input.parent / "EXIT").resolve()))
+    return settings
 
-    if pes_file is None:
-        check_model(settings, atoms)
-    pes = Path(pes_file or PES_FILE).resolve()
-    lazy = _lazy_settings(settings) if outputs.dielectric else None
-    if lazy is not None:
-        main_extras = tuple(n for n in settings.extras if n == "BEC" and kind == "pulse")
-        settings = settings._replace(extras=main_extras)
+
+def _sorted_extras(
+    settings: DriverSettings, kind: str, outputs: Outputs
+) -> tuple[DriverSettings, DriverSettings | None]:
+    """Return the settings of every step, and of steps on which expensive extras are written."""
+    if not outputs.dielectric:
+        return settings, None
+    names = settings.extras or ("dipole",)
+    lazy = ("dipole", *(name for name in names if name != "dipole"))
+    always = tuple(name for name in names if name == "BEC" and kind == "pulse")
+    return settings._replace(extras=always), settings._replace(extras=lazy, virial=False)
+
+
+def _forces(
+    kind: str,
+    settings: DriverSettings,
+    lazy: DriverSettings | None,
+    transport: Transport,
+    beads: int,
+    pes: Path,
+) -> tuple[list[str], list[str]]:
+    """Return the force fields of an input, and the forces that are made of them."""
     fields = [forcefield("lrcalc", settings, transport, beads, pes)]
     forces = ["<force forcefield='lrcalc'/>"]
+    more = []
     if kind == "te-pigs":
-        centroid = settings._replace(extras=(), virial=False)
-        fields.append(
-            "<!-- the same model at the centroid, for its classical force; weight 0 -->\n"
-            + forcefield("centroid", centroid, _with_suffix(transport, "centroid"), 1, pes)
-        )
-        forces.append("<force forcefield='centroid' nbeads='1' weight='0'/>")
+        why = "the same model at the centroid, for its classical force; weight 0"
+        more.append(("centroid", settings._replace(extras=(), virial=False), why))
     if lazy is not None:
-        fields.append(
-            "<!-- asked only when its extras are written: expensive properties cost nothing on"
-            " other steps -->\n"
-            + forcefield("dielectric", lazy, _with_suffix(transport, "dielectric"), 1, pes)
+        why = (
+            "asked only when its extras are written: expensive properties cost nothing on other"
+            " steps"
         )
-        forces.append("<force forcefield='dielectric' nbeads='1' weight='0'/>")
-    if kind == "pulse":
-        assert pulse is not None  # _check_field
-        moving = kinds.driven_motion(
-            pulse, timestep, plan.ensemble, plan, beads, constraint_block(start)
-        )
-    else:
-        moving = kinds.motion(plan, beads, timestep, constraint_block(start))
-    if restart is None:
-        begins = start_block(oriented.atoms, structure_file, velocities_file, beads, temperature)
-    else:
-        begins = restart_block(str(restart), beads)
-    text = document(
-        kind=kind,
-        plan=plan,
-        beads=beads,
-        steps=steps,
-        seed=seed,
-        temperature=temperature,
-        pressure=pressure,
-        start=begins,
-        forcefields=fields,
-        forces=forces,
-        motion=moving,
-        output=output_block(kind, plan, beads, outputs, settings, lazy, len(forces)),
-    )
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_ipi_xyz(workdir / structure_file, oriented.atoms)
-    if velocities_file is not None:
-        still = oriented.atoms.copy()
-        still.arrays["momenta"][list(start.fixed)] = 0.0
-        write_ipi_velocities(workdir / velocities_file, still)
-    path = workdir / filename
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
+        more.append(("dielectric", lazy, why))
+    for name, told, why in more:
+        text = forcefield(name, told, _with_suffix(transport, name), 1, pes)
+        fields.append(f"<!-- {why} -->\n{text}")
+        forces.append(f"<force forcefield='{name}' nbeads='1' weight='0'/>")
+    return fields, forces
 
 
 def _find_restart(restart: str | Path, workdir: Path) -> Path:
@@ -271,18 +328,8 @@ def _model_from(workdir: Path, model: str, transport: Transport) -> str:
     return model if found is None else str(found)
 
 
-def _full(workdir: Path, name: str) -> str:
-    """Absolute path: a socket client runs in another folder than i-PI."""
-    return str((workdir / name).resolve())
-
-
 def _with_suffix(transport: Transport, suffix: str) -> Transport:
     """Let a second force field listen elsewhere: unix by name, inet on the next port."""
     if transport.mode == "inet":
         return transport._replace(port=transport.port + 1)
     return transport._replace(address=f"{transport.address}-{suffix}")
-
-
-def _lazy_settings(settings: DriverSettings) -> DriverSettings:
-    names = settings.extras or ("dipole",)
-    return settings._replace(extras=("dipole", *(n for n in names if n != "dipole")), virial=False)

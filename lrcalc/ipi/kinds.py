@@ -98,18 +98,26 @@ HELD_TOGETHER = "<fixcom> True </fixcom>"
 """Constraint of a run without fixed atoms."""
 
 
-def motion(kind: Kind, beads: int, timestep: float, constraint: str = HELD_TOGETHER) -> str:
-    """Return the ``<motion>`` of undriven dynamics; `constraint` as `start.constraint_block`."""
-    parts = [f"<timestep units='femtosecond'> {timestep:g} </timestep>"]
-    if kind.ensemble != "nve":
-        parts.append(thermostat(kind, beads))
-    if kind.ensemble == "npt":
+def motion(plan: Kind, constraint: str = HELD_TOGETHER, pulse: Pulse | None = None) -> str:
+    """Return the ``<motion>`` of a run; `constraint` as `start.constraint_block`.
+
+    Driven by a pulse, i-PI prints a `conserved` that leaves the energy of the field out, and the
+    field acts to first order: the induced part ``-½ E·α·E``, which a constant field in the driver
+    has, is not there.
+    """
+    mode, prefix = ("dynamics", "") if pulse is None else ("driven_dynamics", "eda-")
+    parts = [f"<timestep units='femtosecond'> {plan.timestep:g} </timestep>"]
+    if plan.ensemble != "nve":
+        parts.append(thermostat(plan, plan.beads))
+    if plan.ensemble == "npt":
         parts.append(barostat())
+    if pulse is not None:
+        parts.append(driving(pulse))
     inner = "\n".join(parts)
     return (
-        "<motion mode='dynamics'>\n"
+        f"<motion mode='{mode}'>\n"
         f"{indent(constraint, 2)}\n"
-        f"  <dynamics mode='{kind.ensemble}'>\n{indent(inner, 4)}\n  </dynamics>\n"
+        f"  <{mode} mode='{prefix}{plan.ensemble}'>\n{indent(inner, 4)}\n  </{mode}>\n"
         "</motion>"
     )
 
@@ -132,19 +140,8 @@ def check_pulse(pulse: Pulse) -> None:
         )
 
 
-def driven_motion(
-    pulse: Pulse,
-    timestep: float,
-    ensemble: str,
-    kind: Kind,
-    beads: int,
-    constraint: str = HELD_TOGETHER,
-) -> str:
-    """Return the ``<motion>`` of dynamics driven by a field through Born charges.
-
-    i-PI then prints a `conserved` that leaves the energy of the field out. The field acts to first
-    order: the induced part ``-½ E·α·E``, which a constant field in the driver has, is not there.
-    """
+def driving(pulse: Pulse) -> str:
+    """Return what drives dynamics by a field through Born charges."""
     amplitude = ", ".join(f"{x:.10g}" for x in pulse.amplitude)
     field = [f"<amp units='v/ang'> [ {amplitude} ] </amp>"]
     if pulse.frequency:
@@ -152,23 +149,15 @@ def driven_motion(
     if pulse.width is not None:
         field.append(f"<peak units='femtosecond'> {pulse.peak:g} </peak>")
         field.append(f"<sigma units='femtosecond'> {pulse.width:g} </sigma>")
-    parts = [f"<timestep units='femtosecond'> {timestep:g} </timestep>"]
-    if ensemble == "nvt":
-        parts.append(thermostat(kind, beads))
-    parts += [
-        f"<efield>\n{indent(chr(10).join(field), 2)}\n</efield>",
-        "<!-- Born charges come from the driver at every step, as extras; the field acts through"
-        " them, to first order -->",
-        "<bec mode='driver'/>",
-        "<!-- the acoustic sum rule of a learned model holds to rounding only -->",
-        "<asr_threshold> 1e-2 </asr_threshold>",
-    ]
-    inner = "\n".join(parts)
-    return (
-        "<motion mode='driven_dynamics'>\n"
-        f"{indent(constraint, 2)}\n"
-        f"  <driven_dynamics mode='eda-{ensemble}'>\n{indent(inner, 4)}\n  </driven_dynamics>\n"
-        "</motion>"
+    return "\n".join(
+        [
+            f"<efield>\n{indent(chr(10).join(field), 2)}\n</efield>",
+            "<!-- Born charges come from the driver at every step, as extras; the field acts"
+            " through them, to first order -->",
+            "<bec mode='driver'/>",
+            "<!-- the acoustic sum rule of a learned model holds to rounding only -->",
+            "<asr_threshold> 1e-2 </asr_threshold>",
+        ]
     )
 
 

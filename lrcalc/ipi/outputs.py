@@ -55,14 +55,13 @@ def check_outputs(outputs: Outputs) -> Outputs:
 def output_block(
     kind: str,
     plan: Kind,
-    beads: int,
     outputs: Outputs,
     settings: DriverSettings,
     lazy: DriverSettings | None,
     components: int,
 ) -> str:
     """Return the ``<output>`` with properties, trajectories and checkpoints."""
-    kinetic = "kinetic_cv" if beads > 1 else "kinetic_md"
+    kinetic = "kinetic_cv" if plan.beads > 1 else "kinetic_md"
     columns = [
         "step",
         "time{picosecond}",
@@ -72,7 +71,7 @@ def output_block(
         f"{kinetic}{{electronvolt}}",
     ]
     if plan.ensemble == "npt":
-        pressure = "pressure_cv" if beads > 1 else "pressure_md"
+        pressure = "pressure_cv" if plan.beads > 1 else "pressure_md"
         columns += ["volume{angstrom3}", f"{pressure}{{megapascal}}"]
     lines = [
         f"<properties stride='{outputs.properties}' filename='out'>"

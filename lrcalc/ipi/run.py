@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from lrcalc.files import replacing
 from lrcalc.ipi.diagnosis import diagnosis, read_from
 from lrcalc.ipi.folder import set_aside
 from lrcalc.ipi_files.properties import parse_properties, read_properties
@@ -27,16 +28,13 @@ class IPIError(ValueError):
     """i-PI did not do what it was asked; the message says where to look."""
 
 
-Endpoint = Socket
-
-
 class Plan(NamedTuple):
     """What an input or RESTART file says: output prefix, steps done and wanted, sockets."""
 
     prefix: str
     first_step: int
     total_steps: int
-    endpoints: list[Endpoint]
+    endpoints: list[Socket]
 
 
 class RunSummary(NamedTuple):
@@ -69,7 +67,7 @@ def read_plan(input_file: Path) -> Plan:
     return Plan(told.prefix, told.step, told.total_steps, list(told.sockets))
 
 
-def clear_endpoint(endpoint: Endpoint, prefix: str = SOCKETS_PREFIX) -> None:
+def clear_endpoint(endpoint: Socket, prefix: str = SOCKETS_PREFIX) -> None:
     """Remove the socket file that a dead i-PI left, and refuse an address that is in use.
 
     A stale file would keep i-PI from starting ("Address already in use").
@@ -102,7 +100,7 @@ def clear_endpoint(endpoint: Endpoint, prefix: str = SOCKETS_PREFIX) -> None:
             ) from error
 
 
-def client_words(endpoint: Endpoint) -> list[str]:
+def client_words(endpoint: Socket) -> list[str]:
     """Arguments of the `lrcalc` that serves a socket; INIT tells it the model."""
     words = ["ipi", f"--{endpoint.mode}", "--address", endpoint.address]
     return [*words, "--port", str(endpoint.port)] if endpoint.mode == "inet" else words
@@ -136,7 +134,8 @@ def set_total_steps(restart: Path, total_steps: int) -> None:
     )
     if count != 1:
         raise ValueError(f"{restart} has no <total_steps>: is it a RESTART file of i-PI?")
-    restart.write_text(text)
+    with replacing(restart) as temporary:
+        temporary.write_text(text)
 
 
 def run_ipi(

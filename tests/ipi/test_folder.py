@@ -6,8 +6,9 @@ from lrcalc.cli import main
 from lrcalc.ipi import Outputs, Transport, bead_files, run_ipi
 from lrcalc.ipi.diagnosis import diagnosis, last_words
 from lrcalc.ipi.folder import set_aside
-from lrcalc.ipi.run import Endpoint, IPIError, clear_endpoint
+from lrcalc.ipi.run import IPIError, clear_endpoint
 from lrcalc.ipi_files.folder import read_run, run_of
+from lrcalc.ipi_files.simulation import Socket
 from tests.ipi.helpers import toy_input
 
 pytestmark = pytest.mark.timeout(60)
@@ -111,7 +112,7 @@ def test_a_failure_before_the_first_line_is_told(tmp_path):
 
 def test_ports_of_foreign_inputs(tmp_path):
     with pytest.raises(IPIError, match="<port> of the input is 99999"):
-        clear_endpoint(Endpoint("inet", "localhost", 99999))
+        clear_endpoint(Socket("inet", "localhost", 99999))
     transport = Transport("inet", "localhost", 31415)
     path = toy_input(tmp_path, "nve", transport)
     path.write_text(path.read_text().replace("31415 </port>", "99999 </port>"))
