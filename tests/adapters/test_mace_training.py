@@ -12,6 +12,7 @@ from lrcalc.checkpoint import save
 from lrcalc.cli import main
 from lrcalc.models.adapters import foreign_import
 from tests.adapters.test_mace import SMALL, foreign, looked, molecules
+from tests.adapters.trained import check_trained, check_under_ipi, train_few_steps
 from tests.models.test_backbone import differences, stress_component
 from tests.sample_structures import water_box
 from tests.training.labelled import labelled
@@ -51,6 +52,22 @@ def test_trained_it_has_forces_stress_born_charges_and_fields(command, tmp_path)
     assert np.abs(born).max() > 1e-4
     doubled = plain.get_property("born_effective_charges", atoms * (2, 1, 1))
     np.testing.assert_allclose(doubled, np.tile(found, (2, 1, 1)), rtol=0, atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two layers, whose charges are handed on by what messages tell."""
+    return train_few_steps(tmp_path_factory.mktemp("mace"), "mace", TINY)
+
+
+def test_trained_on_messages_it_passes_every_check(trained):
+    assert load(trained).backbone.layers == 2
+    check_trained(trained)
+
+
+@pytest.mark.timeout(120)
+def test_i_pi_is_told_what_ase_is(trained, tmp_path):
+    check_under_ipi(trained, tmp_path)
 
 
 def test_a_file_of_mace_is_trained_on_with_consent(command, tmp_path, capsys):
