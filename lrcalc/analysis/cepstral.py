@@ -14,6 +14,7 @@ import numpy as np
 from scipy.fft import irfft, rfft
 
 from lrcalc.analysis.correlation import Chunks, as_trajectories
+from lrcalc.analysis.series import rechunk
 from lrcalc.units import SPEED_OF_LIGHT
 
 
@@ -39,18 +40,8 @@ class Cepstral(NamedTuple):
 
 
 def segments(chunks: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
-    """Yield whole segments of ``length`` frames; a shorter rest is dropped."""
-    waiting: list[np.ndarray] = []
-    count = 0
-    for chunk in chunks:
-        waiting.append(chunk)
-        count += len(chunk)
-        if count >= length:
-            frames = np.concatenate(waiting)
-            while len(frames) >= length:
-                yield frames[:length]
-                frames = frames[length:]
-            waiting, count = [frames], len(frames)
+    """Return whole segments of ``length`` frames; a shorter rest is dropped."""
+    return (frames for frames in rechunk(chunks, length) if len(frames) == length)
 
 
 def coarsened(chunks: Iterable[np.ndarray], number: int) -> Iterator[np.ndarray]:

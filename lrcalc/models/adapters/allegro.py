@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from lrcalc.models.adapters.foreign import KINDS, kinds_of
+from lrcalc.models.adapters.foreign import KINDS, building, kinds_of
 from lrcalc.models.adapters.nequip_import import GraphBackbone, make_allegro
 from lrcalc.models.backbone import Heard
 from lrcalc.models.options import ALLEGRO_DEFAULTS
@@ -84,15 +83,5 @@ def _sum(values: Tensor, centre: Tensor, n: int) -> Tensor:
     return values.new_zeros(n, *values.shape[1:]).index_add(0, centre, values)
 
 
-def build(species: tuple[int, ...], **settings: Any) -> AllegroBackbone:
-    """Make a backbone with new weights for these atomic numbers (ascending).
-
-    Parameters
-    ----------
-    species : tuple of int
-    **settings
-        As `lrcalc.models.options.ALLEGRO_DEFAULTS`.
-    """
-    settings = {**ALLEGRO_DEFAULTS, **settings}
-    backbone = AllegroBackbone(make_allegro(species, settings), species, settings)
-    return backbone.to(torch.get_default_dtype())
+build = building(AllegroBackbone, make_allegro, ALLEGRO_DEFAULTS)
+"""New weights for species, with settings as `lrcalc.models.options.ALLEGRO_DEFAULTS`."""

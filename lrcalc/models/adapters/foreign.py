@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ class ForeignBackbone(ExactConstants):
     A derived class makes the modules, calls `keep`, and has `rounds` and `neighbor_constants`.
     """
 
+    layers: int
     alone: Tensor
     index_of_number: Tensor
     place_of_number: Tensor
@@ -157,3 +158,16 @@ def overheard(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def building(
+    kind: Callable[..., ForeignBackbone], make: Callable[..., Any], defaults: Mapping[str, Any]
+) -> Callable[..., ForeignBackbone]:
+    """Return the ``build(species, **settings)`` of an adapter, which makes new weights."""
+
+    def build(species: tuple[int, ...], **settings: Any) -> ForeignBackbone:
+        settings = {**defaults, **settings}
+        backbone = kind(make(species, settings), species, settings)
+        return backbone.to(torch.get_default_dtype())
+
+    return build

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrcalc.models.adapters.foreign import KINDS, ForeignBackbone, kinds_of, overheard
+from lrcalc.models.adapters.foreign import KINDS, ForeignBackbone, building, kinds_of, overheard
 from lrcalc.models.adapters.mace_files import load_weights, settings_of
 from lrcalc.models.adapters.mace_import import make_mace
 from lrcalc.models.backbone import Heard
@@ -92,15 +92,5 @@ def _outputs(linear: Any, said: Callable[[Tensor], None]) -> Any:
     return linear.register_forward_hook(lambda _, __, out: said(out))
 
 
-def build(species: tuple[int, ...], **settings: Any) -> MaceBackbone:
-    """Make a backbone with new weights for these atomic numbers (ascending).
-
-    Parameters
-    ----------
-    species : tuple of int
-    **settings
-        As `lrcalc.models.options.MACE_DEFAULTS`.
-    """
-    settings = {**MACE_DEFAULTS, **settings}
-    backbone = MaceBackbone(make_mace(species, settings), species, settings)
-    return backbone.to(torch.get_default_dtype())
+build = building(MaceBackbone, make_mace, MACE_DEFAULTS)
+"""New weights for species, with settings as `lrcalc.models.options.MACE_DEFAULTS`."""

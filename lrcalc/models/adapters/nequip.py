@@ -10,10 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from lrcalc.models.adapters.foreign import KINDS, kinds_of, overheard
+from lrcalc.models.adapters.foreign import KINDS, building, kinds_of, overheard
 from lrcalc.models.adapters.nequip_import import GraphBackbone, make_nequip
 from lrcalc.models.backbone import Heard
 from lrcalc.models.options import NEQUIP_DEFAULTS
@@ -70,15 +69,5 @@ def _inputs(scatter: Any, said: Callable[[Tensor], None]) -> Any:
     )
 
 
-def build(species: tuple[int, ...], **settings: Any) -> NequipBackbone:
-    """Make a backbone with new weights for these atomic numbers (ascending).
-
-    Parameters
-    ----------
-    species : tuple of int
-    **settings
-        As `lrcalc.models.options.NEQUIP_DEFAULTS`.
-    """
-    settings = {**NEQUIP_DEFAULTS, **settings}
-    backbone = NequipBackbone(make_nequip(species, settings), species, settings)
-    return backbone.to(torch.get_default_dtype())
+build = building(NequipBackbone, make_nequip, NEQUIP_DEFAULTS)
+"""New weights for species, with settings as `lrcalc.models.options.NEQUIP_DEFAULTS`."""
