@@ -21,7 +21,7 @@ LEVEL = {
     "training": 8, "evaluator": 8,
     "calculator": 9, "model_errors": 9, "trajectory": 9, "run_identity": 9, "field_work": 9,
     "velocities": 9, "integrators": 9,
-    "testing": 10, "run_state": 10,
+    "testing": 10, "run_state": 10, "levels": 10,
     "dynamics": 11, "ipi": 11,
     "commands": 12,
     "cli": 13,

@@ -47,6 +47,11 @@ COMMANDS = {
         "train a potential on energies, forces and stresses of an extended xyz file",
         "lrcalc train --train water.xyz --level u --epochs 100 --out water.pt",
     ),
+    "benchmark": Command(
+        "benchmark",
+        "what each level of the theory brings on your data: several levels and seeds, a table",
+        "lrcalc benchmark levels --train frames.xyz --test-every 7 --levels q u uiu -o levels",
+    ),
     "convert": Command(
         "convert",
         "make a model file of a pickled MACE or MACE-LES model, read without their packages",

@@ -1,0 +1,1 @@
+"""Levels of the theory compared on one data set (``lrcalc benchmark levels``)."""
