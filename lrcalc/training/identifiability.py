@@ -40,6 +40,7 @@ from lrcalc.derivatives import forces_and_stress, strained
 from lrcalc.models.potential import Potential
 from lrcalc.models.readout import Readout
 from lrcalc.prediction import predict
+from lrcalc.training.batches import shuffled
 from lrcalc.training.data import Frame, batch_to, collate
 from lrcalc.training.fit import fit
 from lrcalc.training.settings import TrainingSettings
@@ -182,7 +183,8 @@ def measure(
     train, _, _ = long_range_frames(potential, learned, settings.device)
     valid, total, error = long_range_frames(potential, judged, settings.device)
     share = _rms([f.forces for f in valid]) / max(total, 1e-12)
-    steps = passes * len(learned) / settings.batch_size
+    sizes = [len(frame.system.numbers) for frame in learned]
+    steps = passes * len(shuffled(sizes, settings, 0))
     if steps < FEWEST_STEPS or not isinstance(potential.readout, Readout):
         return share, float("nan"), error
     # as large as all forces: steps of Adam are as long for small labels, which they then blur
