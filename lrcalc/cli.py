@@ -25,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0, 2 for bad input (with one line on standard error), 130 when interrupted.
     """
     arguments = [plain(a) for a in (sys.argv[1:] if arguments is None else arguments)]
+    if arguments[:1] == ["help"]:  # as git and others take it
+        arguments = [*arguments[1:2], "--help"]
     name = arguments[0] if arguments else ""
     if name in ("-h", "--help"):
         print(overview())

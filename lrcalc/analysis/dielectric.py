@@ -209,8 +209,8 @@ def dielectric(
     relaxation = timestep * float(correlation.sum() / correlation[0])
     if blocks.frames * timestep < 100 * relaxation:
         notes.append(
-            f"{blocks.frames * timestep / 1000:.0f} ps are fewer than 100 correlation times "
-            f"({relaxation / 1000:.1f} ps): ε(0) and its error are rough"
+            f"{blocks.frames * timestep / 1000:.3g} ps are fewer than 100 correlation times "
+            f"({relaxation / 1000:.2g} ps): ε(0) and its error are rough"
         )
     told = {"volume_A3": volume, "temperature_K": temperature, "epsilon_infinity": epsilon_infinity}
     settings = {

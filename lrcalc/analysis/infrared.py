@@ -24,6 +24,7 @@ from lrcalc.analysis.optics import (
     optical_constants,
     permittivity_from_infrared,
 )
+from lrcalc.analysis.output import plus_minus
 from lrcalc.analysis.peaks import Peak, peaks
 from lrcalc.analysis.result import AnalysisResult, Quantity
 
@@ -132,10 +133,12 @@ class InfraredSpectrum(_Infrared, AnalysisResult):
         name = "ω/c·Im(−1/ε)" if self.longitudinal else "n·α"
         rows = [f"  peak of {name} (cm⁻¹)   height (10³ cm⁻¹)   width (cm⁻¹)"]
         rows += [
-            f"  {p.wavenumber:18.0f}   {p.height / 1e3:9.2f} ± {p.error / 1e3:.2f}"
+            f"  {p.wavenumber:18.0f}   {plus_minus(p.height / 1e3, p.error / 1e3):>20}"
             f"   {p.width:12.0f}"
             for p in self.peaks
         ]
+        if not self.peaks:
+            rows = [f"  no peak of {name} stands out of its error"]
         return "\n".join([*rows, *([] if ranges is None else [band_table(self, ranges)])])
 
     def record(self, *, ranges: Ranges | None = None, **_: Any) -> dict[str, Any]:

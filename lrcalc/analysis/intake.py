@@ -83,7 +83,7 @@ class Data(NamedTuple):
         if self.reading.area is not None:
             return self.reading.area
         if self.cell is None:
-            raise ValueError("no i-PI run tells the cell: give `area` in Å²")
+            raise ValueError("no run tells the cell: give `area` in Å²")
         return float(np.linalg.norm(np.cross(self.cell.vectors[0], self.cell.vectors[1])))
 
     @property
@@ -105,7 +105,7 @@ class Data(NamedTuple):
         if not found:
             energy = told is not None and told.ensemble == "nve"
             raise ValueError(
-                "no i-PI run tells the temperature: give `temperature` in K"
+                "no run tells the temperature: give `temperature` in K"
                 + (", the mean of this run at constant energy (its .csv)" if energy else "")
             )
         value = float(np.mean([one[0] for one in found]))

@@ -94,7 +94,7 @@ def of_dielectric(args: argparse.Namespace) -> Found:
     infinity = data.electronic_part(args.epsilon_infinity, of_model)
     if infinity is None:
         raise ValueError(
-            "no i-PI run tells the electrons' part of ε: give `epsilon_infinity` (water 1.78)"
+            "no run tells the electrons' part of ε: give `epsilon_infinity` (water 1.78)"
         )
     result = dielectric(
         data.series,

@@ -35,7 +35,8 @@ def add_backbone_arguments(group: Group) -> None:
         "--backbone",
         default="native",
         metavar="NAME",
-        help="what describes the surroundings of an atom: native, mace, or another package's",
+        help="what describes the surroundings of an atom: native, mace, nequip, allegro, or "
+        "another package's",
     )
     group.add_argument(
         "--backbone-options",

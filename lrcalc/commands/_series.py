@@ -63,15 +63,21 @@ def in_options(run: Callable[[argparse.Namespace], Any]) -> Callable[[argparse.N
 
     @wraps(run)
     def renamed(args: argparse.Namespace) -> Any:
-        def flag(name: re.Match[str]) -> str:
-            return f"--{name[1].replace('_', '-')}" if name[1] in vars(args) else name[0]
-
         try:
             return run(args)
         except ValueError as error:
-            raise ValueError(re.sub(r"`(\w+)`", flag, str(error))) from error
+            raise ValueError(naming_options(str(error), args)) from error
 
     return renamed
+
+
+def naming_options(text: str, args: argparse.Namespace) -> str:
+    """Return a message of the library with options of this command in place of arguments."""
+
+    def flag(name: re.Match[str]) -> str:
+        return f"--{name[1].replace('_', '-')}" if name[1] in vars(args) else name[0]
+
+    return re.sub(r"`(\w+)`", flag, text)
 
 
 FILES = (
@@ -81,7 +87,9 @@ FILES = (
 SURFACE = "files of the molecules at one surface"
 EXPERIMENT = "measured curve, drawn beside: cm⁻¹ and "
 STRUCTURE = option(
-    "--structure", metavar="FILE", help="species and masses, where the files have none"
+    "--structure",
+    metavar="FILE",
+    help="file or bundled name: species and masses, where the files have none",
 )
 OUTPUT = (
     option("-o", "--output", default="spectrum", metavar="PREFIX",
@@ -121,9 +129,9 @@ SHARED: dict[str, tuple[Option, ...]] = {
     ),
     "cell": (
         option("--volume", type=float, metavar="A3",
-               help="cell volume, Å³ (default: of the i-PI run's cell)"),
+               help="cell volume, Å³ (default: of the run's cell)"),
         option("--cell-from", metavar="FILE",
-               help="structure file to take the cell from (default: the i-PI run's)"),
+               help="structure file or bundled name to take the cell from (default: the run's)"),
     ),
     "area": (
         option("--area", type=float, metavar="A2",
@@ -131,7 +139,7 @@ SHARED: dict[str, tuple[Option, ...]] = {
     ),
     "temperature": (
         option("--temperature", type=float, metavar="K",
-               help="temperature, K (default: the i-PI run's)"),
+               help="temperature, K (default: the run's)"),
     ),
     "resolution": (RESOLUTION,),
     "output": OUTPUT,

@@ -30,6 +30,9 @@ _lrcalc() {{
 complete -o filenames -F _lrcalc lrcalc
 """
 
+STRUCTURES = ("structure", "template", "cell_from")
+"""Arguments for which the name of a bundled structure will do."""
+
 HEADS = {
     "bash": "# completion of lrcalc in bash: source it, or keep it as\n"
     "# ~/.local/share/bash-completion/completions/lrcalc",
@@ -84,5 +87,5 @@ def value_of(action: argparse.Action) -> str:
         return ""
     if action.type in (int, float):
         return "words="
-    names = {"model": models(), "structure": structures(), "template": structures()}
+    names = {"model": models()} | dict.fromkeys(STRUCTURES, structures())
     return f'words="{" ".join(names.get(action.dest, []))}" files=yes'

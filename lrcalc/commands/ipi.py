@@ -8,17 +8,24 @@ from lrcalc.commands._field_options import add_field_arguments
 from lrcalc.commands._ipi_options import naming_options
 from lrcalc.commands._naming import flag
 from lrcalc.ipi.settings import DriverSettings
+from lrcalc.properties import extras
 
 SETTINGS = {
     "model": "bundled model or file (default water)",
-    "template": "structure file that i-PI starts from: names the species, in order",
+    "template": "structure that i-PI starts from: names the species, in order",
     "device": "torch device (default cpu)",
     "dtype": "float32 (default) or float64",
     "epsilon_infinity": "electronic permittivity instead of the model's",
-    "extras": "what to send beside forces: dipole, polarizability, BEC, charges",
+    "extras": f"what to send beside forces: {', '.join(extras())}",
     "atoms_per_call": "largest number of atoms in one model call; 0: no limit (CPU: 1000)",
     "max_force": "refuse a first frame with a larger force, eV/Å (default 50); 0: never",
 }
+"""Setting → help."""
+
+METAVARS = {
+    "template": "FILE", "epsilon_infinity": "X", "extras": "NAME", "atoms_per_call": "N",
+    "max_force": "X",
+}  # fmt: skip
 
 
 def add_settings(parser: argparse.ArgumentParser, *, template: bool = True) -> None:
@@ -31,8 +38,8 @@ def add_settings(parser: argparse.ArgumentParser, *, template: bool = True) -> N
     for name, text in SETTINGS.items():
         if name == "template" and not template:
             continue
-        several: Any = {"nargs": "*", "metavar": "NAME"} if name == "extras" else {}
-        group.add_argument(flag(name), help=text, **several)
+        several: Any = {"nargs": "*"} if name == "extras" else {}
+        group.add_argument(flag(name), help=text, metavar=METAVARS.get(name), **several)
     add_field_arguments(group, " (constant, in i-PI's frame)")
 
 

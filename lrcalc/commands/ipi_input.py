@@ -22,6 +22,8 @@ BRANCH_WARNING = (
     " the field along the lattice vectors instead, where it does not"
 )
 
+START = "to start from: any file that ASE reads, or a bundled name (water64)"
+
 STRIDES = {
     "stride": ("properties", "dipole"),
     "positions_stride": ("positions",),
@@ -35,7 +37,7 @@ STRIDES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lrcalc ipi-input`."""
     parser.add_argument("--kind", required=True, choices=list(KINDS), help=kinds_help())
-    parser.add_argument("--structure", required=True, help="start, any file that ASE reads")
+    parser.add_argument("--structure", required=True, metavar="FILE", help=START)
     add_input_arguments(parser)
 
 
@@ -59,7 +61,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     default of `write_input`.
     """
     add = parser.add_argument
-    add("--workdir", help="folder to write into (default: here)")
+    add("--workdir", metavar="DIR", help="folder to write into (default: here)")
     add("--steps", type=int, help="number of steps (default 1000)")
     add("--beads", type=int, help="beads of the ring polymer (default: of the kind)")
     add("--temperature", type=float, help="K (default 300); also of thermal first velocities")
@@ -78,7 +80,11 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         " stands beside each kind, the barostat over 250 fs",
     )
     add("--seed", type=int, help="of i-PI's random numbers (default 31415)")
-    add("--restart-from", help="RESTART of another run: positions, cell and velocities")
+    add(
+        "--restart-from",
+        metavar="FILE",
+        help="RESTART of another run: positions, cell and velocities",
+    )
     add(
         "--transport",
         choices=["ffdirect", "unix", "inet"],

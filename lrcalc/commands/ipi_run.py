@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lrcalc.commands._ipi_options import given_options, naming_options
 from lrcalc.commands._naming import flag
-from lrcalc.commands.ipi_input import add_input_arguments, kinds_help, write
+from lrcalc.commands.ipi_input import START, add_input_arguments, kinds_help, write
 from lrcalc.ipi.kinds import KINDS
 from lrcalc.ipi.run import (
     RunSummary,
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=list(KINDS),
         help=f"write an input of this kind first. {kinds_help()}",
     )
-    parser.add_argument("--structure", help="start, any file that ASE reads")
+    parser.add_argument("--structure", metavar="FILE", help=START)
     parser.add_argument(
         "--resume",
         metavar="FOLDER",

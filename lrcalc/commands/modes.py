@@ -34,7 +34,7 @@ ONLY_FOLDER = ("interface", "cell")
 
 
 OPTIONS = (
-    option("structure", nargs="?", help="structure file, with a calculator"),
+    option("structure", nargs="?", help="structure file or bundled name, with a calculator"),
     option("--from", dest="folder", metavar="DIR",
            help="folder of phonopy files, or one yaml file in it"),
     option("--interface", metavar="PROGRAM",

@@ -28,6 +28,7 @@ from lrcalc.commands._series import (
     SURFACE,
     add_options,
     in_options,
+    naming_options,
     option,
 )
 
@@ -86,11 +87,17 @@ def report(
     files = told.save(args.output, picture=args.picture, **view)
     if table := told.table(**view):
         print(table)
-    print("  " + ", ".join(f"{k} {v}" for k, v in told.settings.items() if k != "notes"))
+    used = {k: v for k, v in told.settings.items() if k != "notes"}
+    print("  " + ", ".join(f"{k} {rounded(v)}" for k, v in used.items()))
     for note in told.settings["notes"]:
-        print(f"  note: {note}")
+        print(f"  note: {naming_options(note, args)}")
     print("  wrote " + ", ".join(str(path) for path in files))
     return 0
+
+
+def rounded(value: Any) -> Any:
+    """Return a setting as it is printed; the files have all digits."""
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 ROWS = {
@@ -107,7 +114,7 @@ ROWS = {
                    help="factor for the classical correlation (default harmonic: none)"),
             option("--experiment", metavar="FILE", help=f"{EXPERIMENT}n·α in 10³ cm⁻¹ (CSV)"),
             option("--epsilon-infinity", type=float, metavar="EPS",
-                   help="electronic part: adds ε′, n, α and reflectivity (default: of the i-PI "
+                   help="electronic part: adds ε′, n, α and reflectivity (default: of the "
                    "run's model)"),
             option("--water", action="store_true",
                    help="add a table of the bands of liquid water"),
@@ -139,7 +146,7 @@ ROWS = {
         ("files", "reading", "cell", "temperature", "spectrum"),
         (
             option("--epsilon-infinity", type=float, metavar="EPS",
-                   help="electronic part (default: of the model that the i-PI run used)"),
+                   help="electronic part (default: of the run's model)"),
             option("--mean", default="trajectory", choices=("trajectory", "all", "none"),
                    help="mean dipole taken off: of each run, of all, none (default trajectory)"),
         ),

@@ -64,8 +64,6 @@ FRAMES, VALIDATION, EPOCHS = 40, 8, 6
 FEWEST_STEPS, PART = 100, 0.1
 """Steps below which an imitation says nothing, and its most of those of the training."""
 
-PHRASE = "charges are not determined by these data"
-
 
 class Identifiability(NamedTuple):
     """What is known of a model's charges.

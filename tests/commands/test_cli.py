@@ -61,6 +61,15 @@ def test_warnings_of_ours_are_lines_of_the_command():
     assert warnings.formatwarning is before
 
 
+def test_help_may_be_asked_for_by_a_word(capsys):
+    assert main(["help"]) == 0
+    assert "usage: lrcalc COMMAND" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["help", "md"])
+    assert ended.value.code == 0
+    assert "usage: lrcalc md " in capsys.readouterr().out
+
+
 def test_it_is_a_module_too():
     done = subprocess.run([sys.executable, "-m", "lrcalc"], capture_output=True, text=True)
     assert done.returncode == 2
@@ -124,6 +133,7 @@ SHELLS = {"bash": ["bash", "--norc"], "zsh": ["zsh", "-f"]}
         (["md", "water", "x", "--ensemble", ""], {"nve", "nvt", "npt"}, {"water"}),
         (["completion", ""], {"bash", "zsh"}, {"water"}),
         (["modes", "--from", "a"], {"a folder"}, {"water"}),
+        (["msd", "--cell-from", "wat"], {"water64", "waterfall.xyz"}, {"water"}),
     ],
     ids=[
         "command",
@@ -133,6 +143,7 @@ SHELLS = {"bash": ["bash", "--norc"], "zsh": ["zsh", "-f"]}
         "choice",
         "shell",
         "spaces",
+        "structure",
     ],  # not of sets: workers differ
 )
 @pytest.mark.parametrize("shell", SHELLS)
