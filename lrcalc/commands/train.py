@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
 import time
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcalc import __version__
 from lrcalc.commands import _options
-from lrcalc.commands._backbone_options import add_backbone_arguments, backbone_config
-from lrcalc.models.options import BROAD_TRANSFERS, DEFAULTS, LEVELS, PRIORS
+from lrcalc.commands._backbone_options import add_backbone_arguments
+from lrcalc.commands._train_start import FITTED, Prepared, prepare
+from lrcalc.models.options import DEFAULTS, LEVELS, PRIORS
 from lrcalc.progress import progress_bar
 from lrcalc.training.settings import TrainingSettings
 
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from lrcalc.models.potential import Potential
     from lrcalc.training.data import Frame
     from lrcalc.training.ranks import Ranks
-
-FITTED = tuple(key for key in TrainingSettings._fields if key != "energy_boost")
-"""Settings that have an option."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,63 +119,36 @@ def run(args: argparse.Namespace) -> int:
 def train(args: argparse.Namespace, ranks: Ranks) -> int:
     """Train with other ranks; the first of them reports and writes."""
     from lrcalc.models.requests import check_device
-    from lrcalc.training.afterwards import describe_model_stress
-    from lrcalc.training.born_order import describe_transposed
-    from lrcalc.training.charge_family import choose_charges
-    from lrcalc.training.electrical import describe_labelled, wanted_labels
-    from lrcalc.training.fit import fit
-    from lrcalc.training.history import describe_overfitting, read_history
-    from lrcalc.training.loop import validate
-    from lrcalc.training.permittivity import permittivity_of
-    from lrcalc.training.pictures import curve_picture
-    from lrcalc.training.split import read_split
 
     check_device(args.device)
     frames = _options.frames_of(args.frames)
     output = _options.check_options(args)
-    config = {
-        key: getattr(args, key)
-        for key in ("level", "charges", "smearing", "k_cutoff", "anisotropic", "prior")
-    }
-    backbone, pretrained = backbone_config(args)
-    config |= backbone
-    if args.transfer_hops > 1:
-        config |= {"transfer_hops": args.transfer_hops, **BROAD_TRANSFERS}
-    settings = TrainingSettings(**{key: getattr(args, key) for key in FITTED})
-    split = read_split(
-        args.train, args.valid, config["cutoff"], args.valid_every, args.test_every,
-        allow_images=args.allow_images, keys=_options.label_keys(args), level=args.level,
-        frames=frames,
-        max_force=math.inf if args.max_force is None else args.max_force,
-        wanted=wanted_labels(settings, args.level),
-    )  # fmt: skip
-    epsilon = permittivity_of(split["stated"], args.epsilon_infinity, args.level)
-    warnings = [f"warning: {w}" for w in split["warnings"]]
-    config["charges"], reason = choose_charges(args.charges, split["training"], args.level)
-    if args.transfer_hops > 1 and config["charges"] == "atomic":
-        raise ValueError(
-            f"`--transfer-hops` is {args.transfer_hops}, but atomic charges are handed to nobody"
-            f"{f' ({reason})' if reason else ''}; give --charges local, or leave it out"
-        )
-    choice = f"charges: {config['charges']} ({reason})"
-    for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason)]:
-        print(line)
-    print(f"{len(split['training'])} training, {len(split['validation'])} validation, "
-          f"{len(split['test'])} test frames"
-          f"{describe_labelled(split['labelled'])}")  # fmt: skip
-    metadata = {
-        "epsilon_infinity": epsilon.value,
-        "epsilon_infinity_from": epsilon.origin,
-        **({"charges_from": reason} if reason else {}),
-        "data": [Path(f).name for f in args.train],
-        "source": args.source,
-        "licence": args.licence,
-        "kept_out": _options.kept_out(args),
-        "trained_on": split["hashes"],
-        "lrcalc": __version__,
-        "command": command_line(args),
-    }
+    prepared = prepare(args, frames)
     started = time.perf_counter()
+    best, epochs = fitted(args, prepared, output, ranks)
+    if ranks.rank == 0:
+        pictures = report_errors(args, best, prepared, output)
+        minutes = (time.perf_counter() - started) / 60
+        done = f"{epochs} epochs in {minutes:.1f} min"
+        if not epochs:
+            done = "nothing left to train: give more --epochs or --patience, or --restart"
+        seen = " and ".join(map(str, pictures))
+        print(
+            f"\n{output} ({output.stat().st_size / 1e3:.0f} kB): {done}; curve in "
+            f"{output.with_suffix('.csv')}; {seen}"
+        )
+        report_test(best, prepared)
+    return 0
+
+
+def fitted(
+    args: argparse.Namespace, prepared: Prepared, output: Path, ranks: Ranks
+) -> tuple[Potential, int]:
+    """Train behind a progress bar, with a learning curve; the model, and epochs of this run."""
+    from lrcalc.training.fit import fit
+    from lrcalc.training.pictures import curve_picture
+
+    split, settings = prepared.split, prepared.settings
     epochs = 0
     with progress_bar(settings.epochs, unit="epoch", disable=ranks.rank > 0) as bar:
 
@@ -195,36 +164,50 @@ def train(args: argparse.Namespace, ranks: Ranks) -> int:
                 curve_picture(output)
 
         best = fit(
-            split["training"], split["validation"], config, settings, output,
+            split["training"], split["validation"], prepared.config, settings, output,
             labelled=split["labelled"], labelled_valid=split["labelled_validation"],
-            metadata=metadata, report=report, note=bar.write, restart=args.restart,
-            ranks=ranks, pretrained=pretrained, freeze=args.freeze,
+            metadata=prepared.metadata, report=report, note=bar.write, restart=args.restart,
+            ranks=ranks, pretrained=prepared.pretrained, freeze=args.freeze,
         )  # fmt: skip
-    if ranks.rank > 0:
-        return 0
-    pictures = [curve_picture(output), parity(best, split["validation"], args.device, output)]
-    misfit = describe_model_stress(best, [*split["validation"], *split["training"]], args.device)
-    overfitted = describe_overfitting(read_history(output.with_suffix(".csv")))
-    transposed = describe_transposed(
-        best, split["training"], split["validation"], split["labelled"], settings
-    )
-    for warning in filter(None, [misfit, overfitted, transposed]):
+    return best, epochs
+
+
+def report_errors(
+    args: argparse.Namespace, best: Potential, prepared: Prepared, output: Path
+) -> list[Path]:
+    """Say how good the model is and what is doubtful about data and charges; the pictures."""
+    from lrcalc.training.afterwards import describe_model_stress
+    from lrcalc.training.born_order import describe_transposed
+    from lrcalc.training.history import describe_overfitting, read_history
+    from lrcalc.training.pictures import curve_picture
+
+    split, settings = prepared.split, prepared.settings
+    train, valid = split["training"], split["validation"]
+    pictures = [curve_picture(output), parity(best, valid, args.device, output)]
+    doubts = [
+        describe_model_stress(best, [*valid, *train], args.device),
+        describe_overfitting(read_history(output.with_suffix(".csv"))),
+        describe_transposed(best, train, valid, split["labelled"], settings),
+    ]
+    for warning in filter(None, doubts):
         print(f"\nwarning: {warning}")
     report_charges(best, split, settings, output, args.ensemble)
-    minutes = (time.perf_counter() - started) / 60
-    done = f"{epochs} epochs in {minutes:.1f} min"
-    if not epochs:
-        done = "nothing left to train: give more --epochs or --patience, or --restart"
-    print(f"\n{output} ({output.stat().st_size / 1e3:.0f} kB): {done}; "
-          f"curve in {output.with_suffix('.csv')}; {' and '.join(map(str, pictures))}")  # fmt: skip
-    if split["test"]:
-        errors = validate(best, split["test"], settings, _no_shift(split["test"]))
-        print(
-            "kept-out frames: "
-            + json.dumps({k[6:]: round(1e3 * v, 3) for k, v in errors.items() if math.isfinite(v)})
-            + " (meV/atom, meV/Å, meV/Å³; energies without file shift)"
-        )
-    return 0
+    return pictures
+
+
+def report_test(best: Potential, prepared: Prepared) -> None:
+    """Print the errors of the frames that were kept out, if there are any."""
+    from lrcalc.training.loop import validate
+
+    frames = prepared.split["test"]
+    if not frames:
+        return
+    errors = validate(best, frames, prepared.settings, _no_shift(frames))
+    print(
+        "kept-out frames: "
+        + json.dumps({k[6:]: round(1e3 * v, 3) for k, v in errors.items() if math.isfinite(v)})
+        + " (meV/atom, meV/Å, meV/Å³; energies without file shift)"
+    )
 
 
 def report_charges(
@@ -270,24 +253,3 @@ def _no_shift(frames: list[Frame]) -> Any:
     import torch
 
     return torch.zeros(1 + max(f.source for f in frames), dtype=torch.float64)
-
-
-def command_line(args: argparse.Namespace) -> str:
-    """Reconstruct the command, with file names but not the folders of this machine."""
-    words = ["lrcalc train"]
-    for key, value in sorted(vars(args).items()):
-        if key in ("command", "run", "restart", "out"):
-            continue
-        if value is None or value is False or value in ([], ""):  # but not 0, which is a setting
-            continue
-        flag = "--" + key.replace("_", "-")
-        if key in ("train", "valid", "backbone_file"):
-            files = value if isinstance(value, list) else [value]
-            words.append(flag + " " + " ".join(Path(f).name for f in files))
-        elif isinstance(value, list):
-            words.append(" ".join([flag, *(shlex.quote(v) for v in value)]))
-        elif value is True:
-            words.append(flag)
-        else:
-            words.append(f"{flag} {json.dumps(value) if ' ' in str(value) else value}")
-    return " ".join(words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,61 +79,28 @@ def read_split(
         (``labelled``, ``labelled_validation``); hashes of those used; warnings and notes; what the
         training files state of ε_∞.
     """
-    split: dict[str, Any] = {
-        "training": [], "validation": [], "test": [], "hashes": [], "warnings": [], "notes": [],
-        "stated": [], "labelled": [], "labelled_validation": [],
-    }  # fmt: skip
-    parts: list[str] = []
-    sizes: list[int] = []
-    keys = keys or LabelKeys()
-
-    def add(path: str, source: int, chosen: slice, uses: Callable[[int], list[str]]) -> list[Atoms]:
-        structures = read_structures(path, keys)
-        numbers = list(range(len(structures)))[chosen]
-        if not numbers:
-            raise ValueError(f"--frames selects none of the {len(structures)} frames of {path}")
-        used = uses(len(numbers))
-        strong = [k for k in numbers if largest_force(structures[k]) > max_force]
-        if strong:
-            split["notes"].append(describe_strong(strong, numbers, used, max_force, path))
-            used = [u for k, u in zip(numbers, used, strict=True) if k not in strong]
-            numbers = [k for k in numbers if k not in strong]
-        structures = [structures[k] for k in numbers]
-        complete(structures)
-        check_boundaries(structures, path, level, numbers)
-        made = make_frames(
-            structures, path, cutoff, source, allow_images=allow_images, numbers=numbers
-        )
-        # what is kept out is not looked at, not even as the frame that dipoles are compared with
-        seen = [k for k, part in enumerate(used) if part != "test"]
-        read = [structures[k] for k in seen]
-        labelled = read_labelled(read, path, cutoff, wanted, [numbers[k] for k in seen])
-        split["notes"] += describe_unused(structures, wanted, path) if level != "sr" else []
-        for atoms, frame, part in zip(structures, made, used, strict=True):
-            split[part].append(frame)
-            if part != "test":
-                split["hashes"].append(structure_hash(atoms))
-        for k, labels in zip(seen, labelled, strict=True):
-            if labels is not None:
-                split["labelled" if used[k] == "training" else "labelled_validation"].append(labels)
-        outliers = describe_outliers(made, used, numbers)
-        lines = [*describe_labels(structures, keys), *describe_scales(structures)]
-        split["warnings"] += [f"{path}: {x}" for x in (*lines, outliers) if x]
-        parts.extend(used)
-        sizes.append(len(used) - used.count("test"))
-        return structures
-
-    for source, path in enumerate(train):
-        structures = add(
-            path, source, frames, lambda n: assign(n, None if valid else valid_every, test_every)
-        )
-        split["stated"] += stated_permittivities(structures, path)
-    for path in valid:
-        add(path, 0, slice(None), lambda n: ["validation"] * n)
+    read = partial(
+        _read_file,
+        cutoff=cutoff,
+        allow_images=allow_images,
+        keys=keys or LabelKeys(),
+        level=level,
+        max_force=max_force,
+        wanted=wanted,
+        complete=complete,
+    )
+    every = None if valid else valid_every
+    files = [
+        *(read(path, k, frames, lambda n: assign(n, every, test_every), tells=True)
+          for k, path in enumerate(train)),
+        *(read(path, 0, slice(None), lambda n: ["validation"] * n, tells=False) for path in valid),
+    ]  # fmt: skip
+    split: dict[str, Any] = {key: [x for one in files for x in one[key]] for key in files[0]}
+    parts = split.pop("parts")
     if "training" not in parts and split["notes"]:
         told = "; ".join(split["notes"])
         raise ValueError(f"no training frames: {told}; give a larger --max-force")
-    check_parts(sizes, parts, valid_every)
+    check_parts([len(one["hashes"]) for one in files], parts, valid_every)
     for part in ("validation", "test"):
         check_species(split["training"], split[part], part)
     few = len(split["validation"])
@@ -143,6 +111,62 @@ def read_split(
             "more frames"
         )
     return split
+
+
+def _read_file(
+    path: str,
+    source: int,
+    chosen: slice,
+    assigned: Callable[[int], list[str]],
+    *,
+    tells: bool,
+    cutoff: float,
+    allow_images: bool,
+    keys: LabelKeys,
+    level: str,
+    max_force: float,
+    wanted: Collection[str],
+    complete: Callable[[list[Atoms]], None],
+) -> dict[str, list[Any]]:
+    """Read one file: its share of all that `read_split` returns, and the ``parts`` of its frames.
+
+    ``assigned`` gives the part of each of so many frames; the permittivities that a file states
+    are kept if it ``tells``.
+    """
+    structures = read_structures(path, keys)
+    numbers = list(range(len(structures)))[chosen]
+    if not numbers:
+        raise ValueError(f"--frames selects none of the {len(structures)} frames of {path}")
+    parts = assigned(len(numbers))
+    notes = []
+    strong = [k for k in numbers if largest_force(structures[k]) > max_force]
+    if strong:
+        notes.append(describe_strong(strong, numbers, parts, max_force, path))
+        parts = [part for k, part in zip(numbers, parts, strict=True) if k not in strong]
+        numbers = [k for k in numbers if k not in strong]
+    structures = [structures[k] for k in numbers]
+    complete(structures)
+    check_boundaries(structures, path, level, numbers)
+    made = make_frames(structures, path, cutoff, source, allow_images=allow_images, numbers=numbers)
+    # what is kept out is not looked at, not even as the frame that dipoles are compared with
+    seen = [k for k, part in enumerate(parts) if part != "test"]
+    read = [structures[k] for k in seen]
+    labels = read_labelled(read, path, cutoff, wanted, [numbers[k] for k in seen])
+    labelled = [(parts[k], one) for k, one in zip(seen, labels, strict=True) if one is not None]
+    notes += describe_unused(structures, wanted, path) if level != "sr" else []
+    lines = [*describe_labels(structures, keys), *describe_scales(structures)]
+    outliers = describe_outliers(made, parts, numbers)
+    return {
+        **{name: [f for f, part in zip(made, parts, strict=True) if part == name]
+           for name in ("training", "validation", "test")},
+        "labelled": [one for part, one in labelled if part == "training"],
+        "labelled_validation": [one for part, one in labelled if part != "training"],
+        "hashes": [structure_hash(atoms) for atoms in read],
+        "notes": notes,
+        "warnings": [f"{path}: {x}" for x in (*lines, outliers) if x],
+        "stated": stated_permittivities(structures, path) if tells else [],
+        "parts": parts,
+    }  # fmt: skip
 
 
 def largest_force(atoms: Atoms) -> float:

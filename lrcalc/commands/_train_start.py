@@ -1,0 +1,116 @@
+"""What `lrcalc train` starts from: files split into parts, options of the model, its card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lrcalc import __version__
+from lrcalc.commands import _options
+from lrcalc.commands._backbone_options import backbone_config
+from lrcalc.models.options import BROAD_TRANSFERS
+from lrcalc.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from lrcalc.training.pretrained import Pretrained
+
+FITTED = tuple(key for key in TrainingSettings._fields if key != "energy_boost")
+"""Settings that have an option."""
+
+
+class Prepared(NamedTuple):
+    """What a training starts from.
+
+    Attributes
+    ----------
+    split : dict
+        As `lrcalc.training.split.read_split` gives it.
+    config : dict
+        Options of the potential.
+    settings : TrainingSettings
+    pretrained : Pretrained or None
+    metadata : dict
+        Card of the model.
+    """
+
+    split: dict[str, Any]
+    config: dict[str, Any]
+    settings: TrainingSettings
+    pretrained: Pretrained | None
+    metadata: dict[str, Any]
+
+
+def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
+    """Read backbone and data, and say what is trained on; refuse what excludes one another."""
+    from lrcalc.training.charge_family import choose_charges
+    from lrcalc.training.electrical import describe_labelled, wanted_labels
+    from lrcalc.training.permittivity import permittivity_of
+    from lrcalc.training.split import read_split
+
+    backbone, pretrained = backbone_config(args)
+    config = {
+        key: getattr(args, key)
+        for key in ("level", "charges", "smearing", "k_cutoff", "anisotropic", "prior")
+    } | backbone
+    if args.transfer_hops > 1:
+        config |= {"transfer_hops": args.transfer_hops, **BROAD_TRANSFERS}
+    settings = TrainingSettings(**{key: getattr(args, key) for key in FITTED})
+    split = read_split(
+        args.train, args.valid, config["cutoff"], args.valid_every, args.test_every,
+        allow_images=args.allow_images, keys=_options.label_keys(args), level=args.level,
+        frames=frames,
+        max_force=math.inf if args.max_force is None else args.max_force,
+        wanted=wanted_labels(settings, args.level),
+    )  # fmt: skip
+    epsilon = permittivity_of(split["stated"], args.epsilon_infinity, args.level)
+    warnings = [f"warning: {w}" for w in split["warnings"]]
+    config["charges"], reason = choose_charges(args.charges, split["training"], args.level)
+    if args.transfer_hops > 1 and config["charges"] == "atomic":
+        raise ValueError(
+            f"`--transfer-hops` is {args.transfer_hops}, but atomic charges are handed to nobody"
+            f"{f' ({reason})' if reason else ''}; give --charges local, or leave it out"
+        )
+    choice = f"charges: {config['charges']} ({reason})"
+    for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason)]:
+        print(line)
+    print(f"{len(split['training'])} training, {len(split['validation'])} validation, "
+          f"{len(split['test'])} test frames"
+          f"{describe_labelled(split['labelled'])}")  # fmt: skip
+    metadata = {
+        "epsilon_infinity": epsilon.value,
+        "epsilon_infinity_from": epsilon.origin,
+        **({"charges_from": reason} if reason else {}),
+        "data": [Path(f).name for f in args.train],
+        "source": args.source,
+        "licence": args.licence,
+        "kept_out": _options.kept_out(args),
+        "trained_on": split["hashes"],
+        "lrcalc": __version__,
+        "command": command_line(args),
+    }
+    return Prepared(split, config, settings, pretrained, metadata)
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """Reconstruct the command, with file names but not the folders of this machine."""
+    words = ["lrcalc train"]
+    for key, value in sorted(vars(args).items()):
+        if key in ("command", "run", "restart", "out"):
+            continue
+        if value is None or value is False or value in ([], ""):  # but not 0, which is a setting
+            continue
+        flag = "--" + key.replace("_", "-")
+        if key in ("train", "valid", "backbone_file"):
+            files = value if isinstance(value, list) else [value]
+            words.append(flag + " " + " ".join(Path(f).name for f in files))
+        elif isinstance(value, list):
+            words.append(" ".join([flag, *(shlex.quote(v) for v in value)]))
+        elif value is True:
+            words.append(flag)
+        else:
+            words.append(f"{flag} {json.dumps(value) if ' ' in str(value) else value}")
+    return " ".join(words)
