@@ -7,6 +7,7 @@ import re
 import sys
 from importlib.metadata import files
 from pathlib import Path
+from pydoc import locate
 
 HERE = Path(__file__).parent
 os.environ["COLUMNS"] = "92"  # of the commands' help
@@ -124,14 +125,30 @@ def skip(app, what, name, obj, skipped, options):  # noqa: ANN001, ANN201
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
+CODE = re.compile(r"(``.+?``|^ *(?:>>>|\.\.\.)[^\n]*|:[\w:]+:`[^`]+`)", re.S | re.M)
+"""What is not prose: literals, lines of doctests, references."""
+
+
+def named(match):  # noqa: ANN001, ANN201
+    """Make a reference, which must be found, of a name of ours in backticks; else code."""
+    word = match[1]
+    if not re.fullmatch(r"lrcalc(\.\w+)+", word):
+        return f"``{word}``"
+    found = locate(word)
+    found = getattr(found, "fget", found)
+    inside = getattr(found, "__qualname__", None)  # where it is written, not handed on
+    target = f"{found.__module__}.{inside}" if inside else word
+    return f":py:obj:`{word} <{target}>`"
+
+
 def prose(app, what, name, obj, options, lines):  # noqa: ANN001, ANN201
     """Let "physics §4" lead to the theory, |k| be a length, (N, *shape) a shape."""
-    for number, line in enumerate(lines):
-        if not line.lstrip().startswith((">>>", "...")):
-            parts = line.split("``")
-            parts[::2] = [re.sub(r"(\||\*(?=\w+\)))", r"\\\1", part) for part in parts[::2]]
-            line = "``".join(parts)
-        lines[number] = re.sub(r"hysics §(\d)", r"hysics :ref:`§\1 <physics-\1>`", line)
+    parts = CODE.split("\n".join(lines))
+    for k in range(0, len(parts), 2):
+        part = re.sub(r"(\||\*(?=\w+\)))", r"\\\1", parts[k])
+        part = re.sub(r"`([^`]+)`(?!_)", named, part)
+        parts[k] = re.sub(r"hysics §(\d)", r"hysics :ref:`§\1 <physics-\1>`", part)
+    lines[:] = "".join(parts).split("\n")
 
 
 def setup(app):  # noqa: ANN001, ANN201

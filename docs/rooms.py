@@ -28,7 +28,8 @@ WHAT = {
     "evaluator": "batches of ASE structures", "calculator": "ASE calculator",
     "model_errors": "errors on data", "levels": "levels compared",
     "trajectory": "extended xyz", "run_identity": "same run?",
-    "field_work": "work of a source", "velocities": "thermal, isotopes",
+    "field_work": "work of a source", "field_views": "a field by three names",
+    "velocities": "thermal, isotopes",
     "dynamics": "molecular dynamics in fields", "testing": "checks for others' code",
     "ipi": "driver, client, inputs, runs", "commands": "one module a command",
     "cli": "lrcalc COMMAND", "__main__": "python -m lrcalc", "derivatives": "autograd helpers",
@@ -84,7 +85,7 @@ def box(x: int, y: int, width: int, name: str, fill: str, edge: str) -> list[str
         f'<rect x="{x}" y="{y}" width="{width}" height="{HEIGHT}" rx="5" fill="{fill}" '
         f'stroke="{edge}"/>',
         text(x + 10, y + 19, name, 14, "#123", bold=True),
-        text(x + 10, y + 36, WHAT.get(name, ""), 11, "#444"),
+        text(x + 10, y + 36, WHAT[name], 11, "#444"),
     ]
 
 

@@ -67,6 +67,7 @@ KINDS: dict[str, Kind] = {
         needs_field=("pulse",),
     ),
 }
+"""Kind of run by its name."""
 
 
 def thermostat(kind: Kind, beads: int) -> str:

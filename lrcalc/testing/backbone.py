@@ -21,6 +21,22 @@ NEAREST = 0.9
 WIDER = {"slope": 1e2, "curvature": 1e3, "float32": 1e5}
 """How many times the tolerance these checks may be off: differences, and single precision."""
 
+ASKS = {
+    "rotation": "scalars stay and vectors and tensors turn with the structure",
+    "inversion": "vectors change their sign, scalars and tensors do not",
+    "translation": "nothing changes, also as single atoms move by lattice vectors",
+    "permutation": "features go with their atoms",
+    "batch": "a structure does not hear the others",
+    "isolated": "features of an atom alone are zero: take them off, or leave out biases",
+    "beyond": "pairs beyond the cutoff carry nothing",
+    "reach": "atoms beyond layers × cutoff are not heard",
+    "cutoff": "features vanish as a cubic where a neighbour leaves",
+    "slope": "derivatives by the pair vectors are those of the features",
+    "curvature": "second derivatives are there, for training on forces",
+    "float32": "single precision gives the same",
+}
+"""What each check asks for."""
+
 
 def check_backbone(
     backbone: Backbone, *, tolerance: float = 1e-8, seed: int = 0
@@ -87,7 +103,7 @@ def check_backbone(
     errors["float32"] = _distance(single, features) / scale
     failed = {k: e for k, e in errors.items() if not e <= tolerance * WIDER.get(k, 1.0)}
     if failed:
-        listed = ", ".join(f"{name} {error:.1e}" for name, error in failed.items())
+        listed = "; ".join(f"{name} {error:.1e} ({ASKS[name]})" for name, error in failed.items())
         raise ValueError(f"this backbone fails beyond `tolerance` {tolerance:.0e}: {listed}")
     return errors
 
