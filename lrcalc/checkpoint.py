@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pickle
@@ -23,8 +24,13 @@ FORMAT = "lrcalc-model-1"
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """Precisions of a model."""
 
-MACE = "mace:"
-"""What a name begins with that is a pickled MACE model's file."""
+FOREIGN = {
+    "mace:": "lrcalc.models.adapters.mace_convert",
+    "nequip:": "lrcalc.models.adapters.nequip_convert",
+}
+"""What a name begins with that is a file of another program, and whose ``convert`` reads it.
+
+Files of NequIP and Allegro are of one kind, nequip's; they say themselves which of the two."""
 
 UNREADABLE = (
     OSError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, RuntimeError, ValueError,
@@ -118,12 +124,13 @@ def load(
     Parameters
     ----------
     name : str or path-like
-        A name that `bundled` lists, or a path; or ``"mace:FILE.model"``, a pickled MACE or
-        MACE-LES model, which is converted as `lrcalc convert` does.
+        A name that `bundled` lists, or a path; or ``"mace:FILE.model"``, a pickled MACE, MACE-LES
+        or MACE-POLAR model, or ``"nequip:FILE"``, a checkpoint or package of a NequIP or Allegro
+        model: it is converted as `lrcalc convert` does.
     dtype : torch.dtype, optional
         Of the parameters; float64 for derivatives of derivatives and reference work.
     trust_pickle : bool, optional
-        Consent to reading a pickle (``"mace:…"``).
+        Consent to reading a pickle (``"mace:…"``, ``"nequip:…"``).
 
     Returns
     -------
@@ -138,10 +145,10 @@ def load(
         The file is not an lrcalc model, is damaged, or does not fit its own configuration.
     """
     text = os.fspath(name)
-    if text.startswith(MACE):
-        from lrcalc.models.adapters.mace_convert import convert
-
-        return _as_type(convert(text.removeprefix(MACE), trust_pickle=trust_pickle), dtype)
+    for prefix, reader in FOREIGN.items():
+        if text.startswith(prefix):
+            convert = importlib.import_module(reader).convert
+            return _as_type(convert(text.removeprefix(prefix), trust_pickle=trust_pickle), dtype)
     path = model_path(name)
     content = read_tensors(path)
     if content.get("format") != FORMAT:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lrcalc.arrays import as_numpy
 from lrcalc.models.enthalpy import optical_permittivity
+from lrcalc.models.requests import has_moments
 from lrcalc.models.screening import screening_factor
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class ElectronicConstants:
 
         What the spectra of a run are computed with (`RunConditions.epsilon_infinity`).
         """
-        if not atoms.pbc.all() or self.potential.config["level"] == "sr":
+        if not atoms.pbc.all() or not has_moments(self.potential, atoms.pbc.tolist()):
             return None
         if "i" not in self.potential.config["level"]:
             return self.screening**2

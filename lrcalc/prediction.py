@@ -28,6 +28,7 @@ from lrcalc.models.enthalpy import (
     enthalpy_permittivity,
     polarizability,
 )
+from lrcalc.models.own_field import OwnEnthalpy, in_field
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import check_arguments, check_ghosts, check_system
 from lrcalc.models.screening import screening_factor
@@ -146,11 +147,18 @@ def call_model(
     with_field = field is not None and field.kind != DISPLACEMENT
     response = bool(needing("response", names))
     gradient = options.create_graph or bool(needing("gradient", names))
+    if model.own_field:
+        system = in_field(system, field, options.screening)
+        gradient = gradient or bool(needing("moments", names))
     with torch.set_grad_enabled(gradient):
         leaves = strained(system, stress=bool(needing("strain", names)))
         # at constant D the field that follows the atoms is screened as their forces are
         terms = model(leaves.system, pairs, surface=with_field or response)
-        enthalpy = electric_enthalpy(leaves.system, pairs, terms, field, options.screening)
+        enthalpy: Enthalpy | OwnEnthalpy
+        if model.own_field:
+            enthalpy = OwnEnthalpy(terms.energy, leaves.system)
+        else:
+            enthalpy = electric_enthalpy(leaves.system, pairs, terms, field, options.screening)
     return Prediction(model, pairs, leaves, terms, enthalpy, options, gradient)
 
 
@@ -165,7 +173,7 @@ class Prediction:
     leaves : Strained
         What is differentiated with respect to.
     terms : Terms
-    enthalpy : Enthalpy
+    enthalpy : Enthalpy or OwnEnthalpy
         With what it was called for.
     options : Options
     gradient : bool
@@ -176,7 +184,7 @@ class Prediction:
     pairs: Pairs
     leaves: Strained
     terms: Terms
-    enthalpy: Enthalpy
+    enthalpy: Enthalpy | OwnEnthalpy
     options: Options
     gradient: bool
 
@@ -277,6 +285,8 @@ class Prediction:
         In a field the dipole contains ``α(R)·E``. Born charges are ``-∂²𝓕/∂E∂r``, at constant E;
         the current is that of the dipole of the run, where E may follow the atoms (constant D).
         """
+        if self.enthalpy.moment is not None:
+            return self.enthalpy.moment
         latent = lattice_dipole(self.system, self.pairs, self.terms, coupled=True)
         moment = torch.einsum("sab,sb->sa", self.coupling, latent)
         field, response = self.enthalpy.field, self.enthalpy.response

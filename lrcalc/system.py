@@ -39,6 +39,9 @@ class System(NamedTuple):
         The same structures in the host's memory. Whoever needs values (how many atoms of a
         species, how large the cells are) finds them there and does not wait for a GPU. To be
         dropped by whoever changes the structures.
+    field : Tensor, shape (S, 3), V/Å, or None
+        Uniform field around each structure, for models with an energy of their own in one
+        (`lrcalc.models.own_field`). Others do not look at it.
     """
 
     positions: Tensor
@@ -49,6 +52,7 @@ class System(NamedTuple):
     total_charge: Tensor
     owned: Tensor | None = None
     host: System | None = None
+    field: Tensor | None = None
 
     @property
     def n_structures(self) -> int:
@@ -66,6 +70,7 @@ class System(NamedTuple):
             self.total_charge.to(device, dtype),
             None if self.owned is None else self.owned.to(device),
             self.host,
+            None if self.field is None else self.field.to(device, dtype),
         )
 
 

@@ -31,13 +31,10 @@ def wanted(simulation: Any, step: int, args: argparse.Namespace) -> list[str]:
 
 
 def has_dipole(simulation: Any) -> bool:
-    """Whether there is a dipole to record: charges, and no charged slab."""
-    from lrcalc.structures import total_charge
+    """Whether there is a dipole to record."""
+    from lrcalc.models.requests import records_dipole
 
-    pbc, charge = simulation.atoms.pbc, total_charge(simulation.atoms)
-    slab = pbc.any() and not pbc.all()
-    short = simulation.calculator.evaluator.potential.config["level"] == "sr"
-    return not (short or (slab and charge))
+    return records_dipole(simulation.calculator.evaluator.potential, simulation.atoms)
 
 
 def table_row(simulation: Any) -> dict[str, float]:

@@ -1,13 +1,21 @@
-"""`lrcalc convert`: other people's MACE and MACE-LES files to model files."""
+"""`lrcalc convert`: files of MACE, NequIP and Allegro to model files."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lrcalc.models.potential import Potential
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("file", help="a pickled MACE or MACE-LES model (.model)")
+    parser.add_argument(
+        "file",
+        help="a pickled MACE, MACE-LES or MACE-POLAR model "
+        "(.model), or a checkpoint (.ckpt) or package (.nequip.zip) of nequip",
+    )
     parser.add_argument("-o", "--out", required=True, metavar="OUT.pt", help="model file to write")
     parser.add_argument(
         "--trust-pickle",
@@ -42,27 +50,20 @@ def run(args: argparse.Namespace) -> int:
     from ase.data import chemical_symbols
 
     from lrcalc.checkpoint import save
-    from lrcalc.models.adapters.mace_convert import convert
     from lrcalc.models.screening import screening_factor
 
     if not args.out.endswith(".pt"):
         raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
     screening_factor({}, args.epsilon_infinity)  # refuses what is none
-    potential = convert(
-        args.file,
-        trust_pickle=args.trust_pickle,
-        head=args.head,
-        converge_k=args.converge_k,
-        epsilon_infinity=args.epsilon_infinity,
-        flip_sign=args.flip_sign,
-        flag="--trust-pickle",
-    )
+    potential = _converted(args)
     if args.licence:
         potential.metadata["licence"] = args.licence
     save(potential, args.out)
     config, symbols = potential.config, [chemical_symbols[z] for z in potential.species]
     charges = "energies alone: no dipoles, Born charges or fields"
-    if potential.ewald is not None:
+    if potential.own_field:
+        charges = "charges and energies in a field of its own, without periodic directions"
+    elif potential.ewald is not None:
         how = "converged" if args.converge_k else "as trained"
         charges = (
             f"charges of σ = {config['smearing']:g} Å, summed to k_c = "
@@ -71,3 +72,38 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.out}: {', '.join(symbols)}; {potential.backbone.layers} layers, "
           f"cutoff {potential.cutoff:g} Å; {charges}")  # fmt: skip
     return 0
+
+
+def _converted(args: argparse.Namespace) -> Potential:
+    """Read the file by the way of the program that it is of."""
+    from lrcalc.models.adapters.nequip_files import ENDINGS
+
+    if args.file.endswith(ENDINGS):
+        from lrcalc.models.adapters import nequip_convert
+
+        given = {
+            "--head": args.head,
+            "--converge-k": args.converge_k,
+            "--flip-sign": args.flip_sign,
+            "--epsilon-infinity": args.epsilon_infinity != 1.0,
+        }
+        asked = [option for option, value in given.items() if value]
+        if asked:
+            raise ValueError(
+                f"{args.file} is a file of nequip, without charges and heads: leave out "
+                f"{', '.join(asked)}"
+            )
+        return nequip_convert.convert(
+            args.file, trust_pickle=args.trust_pickle, flag="--trust-pickle"
+        )
+    from lrcalc.models.adapters.mace_convert import convert
+
+    return convert(
+        args.file,
+        trust_pickle=args.trust_pickle,
+        head=args.head,
+        converge_k=args.converge_k,
+        epsilon_infinity=args.epsilon_infinity,
+        flip_sign=args.flip_sign,
+        flag="--trust-pickle",
+    )

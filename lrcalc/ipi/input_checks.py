@@ -127,6 +127,19 @@ def find_model(model: str) -> "Potential | None":
     return load(model) if model_path(model).exists() else None
 
 
+NO_DIPOLE = "no dipole is recorded: this structure, or this model, has none"
+
+
+def lacks_dipole(settings: DriverSettings, atoms: Atoms) -> bool:
+    """Whether a run that holds no field has no dipole, as far as the model is on this machine."""
+    potential = None if settings.field is not None else find_model(settings.model)
+    if potential is None:
+        return False
+    from lrcalc.models.requests import records_dipole
+
+    return not records_dipole(potential, atoms)
+
+
 def check_model(settings: DriverSettings, atoms: Atoms) -> None:
     """Refuse structures and properties that the model does not have, if it is on this machine."""
     import torch

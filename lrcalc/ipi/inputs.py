@@ -1,22 +1,26 @@
 """Writes commented i-PI inputs that run as they are."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 
+from lrcalc.callers import users_line
 from lrcalc.courses import Pulse
 from lrcalc.files import replacing
 from lrcalc.ipi import kinds
 from lrcalc.ipi.input_checks import (
+    NO_DIPOLE,
     Transport,
     check_field,
     check_model,
     check_numbers,
     check_transport,
     here,
+    lacks_dipole,
     warn_of_pressure,
 )
 from lrcalc.ipi.input_text import document, forcefield
@@ -259,7 +263,11 @@ def _complete(
         template=str(files.structure.resolve()) if served else files.structure.name,
         virial=plan.ensemble == "npt" or (settings.virial and bool(np.all(atoms.pbc))),
     )
-    if outputs.dipole and not outputs.dielectric and "dipole" not in settings.extras:
+    recorded = "dipole" in settings.extras
+    if outputs.dipole and not recorded and pes_file is None and lacks_dipole(settings, atoms):
+        warnings.warn(NO_DIPOLE, stacklevel=users_line())
+        outputs = outputs._replace(dipole=0)
+    if outputs.dipole and not outputs.dielectric and not recorded:
         settings = settings._replace(extras=("dipole", *settings.extras))
     if kind == "pulse" and "BEC" not in settings.extras:
         settings = settings._replace(extras=(*settings.extras, "BEC"))

@@ -15,8 +15,12 @@ from lrcalc.models.options import (
     MACE_DEFAULTS,
     MACE_MODEL,
     MACE_MODEL_DEFAULTS,
+    MACE_POLAR,
+    MACE_POLAR_DEFAULTS,
     NATIVE_DEFAULTS,
     NEQUIP_DEFAULTS,
+    NEQUIP_MODEL,
+    NEQUIP_MODEL_DEFAULTS,
 )
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
@@ -255,6 +259,20 @@ register_backbone(
     MACE_MODEL_DEFAULTS,
     extra="mace",
     readout="lrcalc.models.adapters.mace_model:build_readout",
+)
+register_backbone(
+    MACE_POLAR,
+    "lrcalc.models.adapters.mace_polar:build",
+    MACE_POLAR_DEFAULTS,
+    extra="mace",
+    readout="lrcalc.models.adapters.mace_polar:build_readout",
+)
+register_backbone(
+    NEQUIP_MODEL,
+    "lrcalc.models.adapters.nequip_model:build",
+    NEQUIP_MODEL_DEFAULTS,
+    extra="nequip",
+    readout="lrcalc.models.adapters.energies:build_readout",
 )
 register_backbone("nequip", "lrcalc.models.adapters.nequip:build", NEQUIP_DEFAULTS, extra="nequip")
 register_backbone(

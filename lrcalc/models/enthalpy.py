@@ -61,6 +61,8 @@ class Enthalpy(NamedTuple):
         ``ε0 V (ε_r - 1)``. None without a field.
     polarizability : Tensor or None, shape (S, 3, 3), e Å²/V
         ``s² α + A``, minus the second derivative, where it was needed.
+    moment : Tensor or None, shape (S, 3), e Å
+        Dipole that Born charges are derivatives of, where the model itself knows it.
     """
 
     value: Tensor
@@ -68,6 +70,7 @@ class Enthalpy(NamedTuple):
     field: Tensor | None = None
     response: Tensor | None = None
     polarizability: Tensor | None = None
+    moment: Tensor | None = None
 
 
 def mean_susceptibility(system: System, terms: Terms) -> float:

@@ -107,6 +107,25 @@ for none; ``readout_bias``: they have biases and a second hidden layer; ``repuls
 polynomial that ends a ZBL repulsion, None for none.
 """
 
+MACE_POLAR = "mace-polar"
+"""Name of the backbone that is a whole MACE-POLAR model."""
+
+MACE_POLAR_DEFAULTS: dict[str, Any] = {
+    **{name: value for name, value in MACE_DEFAULTS.items() if name != "subtract_isolated"},
+    "polar": {},
+    "heads": ["Default"],
+    "head": 0,
+}
+"""Settings of MACE's layers, and ``polar``: those of ``PolarMACE`` beside them, by its own names;
+``heads``: names of all, ``head``: the place of the one that is used."""
+
+NEQUIP_MODEL = "nequip-model"
+"""Name of the backbone that is a whole NequIP or Allegro model, its energies and nothing else."""
+
+NEQUIP_MODEL_DEFAULTS: dict[str, Any] = {"cutoff": 5.0, "architecture": {}}
+"""``architecture``: what nequip's builder is called with, by nequip's own names, and ``_target_``,
+the builder; ``cutoff``: its ``r_max``."""
+
 NEQUIP_DEFAULTS: dict[str, Any] = {
     "cutoff": 5.0,
     "num_layers": 2,

@@ -57,7 +57,8 @@ class Potential(nn.Module):
     readout : AnyReadout
         `Readout`, unless the backbone brings its own or it was made by hand (`compose`).
     ewald : Ewald or None
-        The electrostatics; None for a short-ranged model (level "sr").
+        The electrostatics; None for a short-ranged model (level "sr"), or one whose energies
+        have it in them (`own_field`).
     prior : NuclearRepulsion or None
         A repulsion that is not learned (option ``prior``).
     surface : PolarizabilitySurface or None
@@ -92,7 +93,7 @@ class Potential(nn.Module):
         _check_species(species, backbone)
         read = (readout or build_readout)(species, backbone, options)
         ewald = None
-        if options["level"] != "sr":
+        if options["level"] != "sr" and not getattr(read, "own_field", False):
             ewald = Ewald(**{name: options[name] for name in EWALD_OPTIONS})
         self._assemble(species, backbone, read, ewald, told_config(settings, options))
         if options["surface"]:
@@ -184,6 +185,11 @@ class Potential(nn.Module):
             len(self.species), self.backbone.n_scalars, self.backbone.n_channels, int(hidden)
         ).to(self._weight)
         return self.surface
+
+    @property
+    def own_field(self) -> bool:
+        """Whether the model has an energy of its own in a field (`lrcalc.models.own_field`)."""
+        return bool(getattr(self.readout, "own_field", False))
 
     @property
     def cutoff(self) -> float:

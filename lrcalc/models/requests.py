@@ -111,6 +111,9 @@ def check_arguments(model: Any, system: Any, pairs: Any, field: Any, velocities:
             )
 
 
+LATENT = {"quadrupole", "bec_as_published"}
+"""Properties that are made of multipoles without a derivative of an energy in a uniform field."""
+
 WITHOUT_GHOSTS = {"quadrupole"}
 """Properties that count all atoms, see `System.owned`."""
 
@@ -162,6 +165,13 @@ def check_model(potential: Potential, wanted: set[str], held: set[str]) -> None:
             "this model is short-ranged (level 'sr') and has no charges: "
             f"{', '.join(sorted(electric | held))} cannot be had; use a model of level 'q' or above"
         )
+    strangers = sorted(wanted & LATENT) if potential.own_field else []
+    if strangers:
+        raise ValueError(
+            f"{', '.join(strangers)} is made of latent charges, but this model has an energy of "
+            "its own in a field, of which everything electrical is a derivative; ask for dipole, "
+            "born_effective_charges or polarizability"
+        )
     response = needing("response", wanted)
     if response and not has_response(potential):
         raise ValueError(
@@ -181,6 +191,27 @@ def check_model(potential: Potential, wanted: set[str], held: set[str]) -> None:
 def has_response(potential: Potential) -> bool:
     """Whether the model has a polarizability: a latent response or a surface."""
     return potential.surface is not None or "i" in potential.config["level"]
+
+
+def has_moments(potential: Potential, pbc: Sequence[bool]) -> bool:
+    """Whether structures of these periodic directions have a dipole, or its derivatives.
+
+    Charges induced on single atoms have none in a periodic cell, whether they answer to the
+    field of the others (level ``iq``) or to an applied one: it would hang on which image of an
+    atom is taken.
+    """
+    config = potential.config
+    return config["level"] != "sr" and not (
+        config["charges"] == "atomic" and "iq" in config["level"] and any(pbc)
+    )
+
+
+def records_dipole(potential: Potential, atoms: Atoms) -> bool:
+    """Whether a run of these atoms has a dipole to record; a charged slab has none."""
+    from lrcalc.structures import total_charge
+
+    slab = atoms.pbc.any() and not atoms.pbc.all()
+    return has_moments(potential, atoms.pbc.tolist()) and not (slab and total_charge(atoms))
 
 
 def check_structure(
@@ -234,7 +265,7 @@ def _check_boundary(
         raise ValueError(
             f"{where}: atomic charges have no polarization to hold {sorted(held)[0]} at; {remedy}"
         )
-    if "iq" in potential.config["level"] and (held or needing("moments", wanted)):
+    if not has_moments(potential, pbc) and (held or needing("moments", wanted)):
         raise ValueError(
             f"{where}: charges induced on single atoms have no dipole in a periodic cell; {remedy}"
         )

@@ -38,6 +38,17 @@ def exactly() -> Iterator[None]:
         e3nn.set_optimization_defaults(**before)
 
 
+@contextlib.contextmanager
+def default_type(dtype: torch.dtype) -> Iterator[None]:
+    """Let torch make tensors of this type: packages make some of the default type in any case."""
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def forget_programs(model: nn.Module) -> None:
     """Let a copy of a model that e3nn made be no TorchScript."""
     for module in model.modules():

@@ -22,8 +22,10 @@ from lrcalc.models.options import MACE_MODEL
 from lrcalc.models.potential import Potential
 from lrcalc.units import EPSILON_0
 
-KINDS = {"MACE": "sr", "ScaleShiftMACE": "sr", "MACELES": "q"}
-"""Class in the file → level of the model that it becomes."""
+POLAR = "PolarMACE"
+
+KINDS = {"MACE": "sr", "ScaleShiftMACE": "sr", "MACELES": "q", POLAR: "polar"}
+"""Class in the file → level of the model that it becomes; MACE-POLAR is a kind of its own."""
 
 READOUTS = {
     "LinearReadoutBlock": ("linear",),
@@ -104,6 +106,11 @@ def convert(
     kind = type(mace).__name__
     if not isinstance(mace, Inert) or kind not in KINDS:
         raise ValueError(f"{path} holds {_what(mace)}; wanted is a model: {', '.join(KINDS)}")
+    if kind == POLAR and (converge_k or flip_sign or epsilon_infinity != 1.0):
+        raise ValueError(
+            f"{path} is a MACE-POLAR model, whose charges are physical and whose sums are its own: "
+            "leave out converge_k, epsilon_infinity and flip_sign"
+        )
     try:
         potential = _potential(mace, KINDS[kind], head, converge_k=converge_k)
     except (AttributeError, KeyError, IndexError, TypeError, RuntimeError) as error:
@@ -145,6 +152,10 @@ def _what(found: Any) -> str:
 def _potential(mace: Any, level: str, head: str | None, *, converge_k: bool) -> Potential:
     heads = [str(name) for name in getattr(mace, "heads", None) or ["default"]]
     place = _head(heads, head)
+    if level == "polar":
+        from lrcalc.models.adapters.mace_polar_files import polar_potential
+
+        return polar_potential(mace, place, heads)
     settings = {**settings_of(mace), "subtract_isolated": False}
     readouts = list(mace.readouts)
     skipped = settings["num_interactions"] - len(readouts)  # the last only is read out

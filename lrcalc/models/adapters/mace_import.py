@@ -58,6 +58,20 @@ def make_mace(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
     ValueError
         For settings that no MACE model has.
     """
+    layers = settings["num_interactions"]
+    extra = int(settings["full_last"])  # MACE's last layer has scalars only: make one more
+    arguments = mace_arguments(species, settings)
+    arguments["num_interactions"] += extra
+    arguments["correlation"] += [1] * extra
+    with exactly():
+        mace = import_mace().MACE(**arguments)
+    mace.interactions, mace.products = mace.interactions[:layers], mace.products[:layers]
+    forget_programs(mace)
+    return mace
+
+
+def mace_arguments(species: tuple[int, ...], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what MACE's class is called with; the same parameters and errors as `make_mace`."""
     modules = import_mace()
     from e3nn import o3
 
@@ -82,7 +96,6 @@ def make_mace(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
             "channels of each kind: 32x0e + 32x1o"
         )
     layers = settings["num_interactions"]
-    extra = int(settings["full_last"])  # MACE's last layer has scalars only: make one more
     correlation = settings["correlation"]
     if isinstance(correlation, int):
         correlation = [correlation] * layers
@@ -90,32 +103,28 @@ def make_mace(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
         raise ValueError(f"`correlation` is {correlation} but there are {layers} layers")
     edge = settings["edge_irreps"]
     average = settings["avg_num_neighbors"]
-    with exactly():
-        mace = modules.MACE(
-            r_max=settings["cutoff"],
-            num_bessel=settings["num_bessel"],
-            num_polynomial_cutoff=settings["num_polynomial_cutoff"],
-            max_ell=settings["max_ell"],
-            interaction_cls=blocks[settings["interaction"]],
-            interaction_cls_first=blocks[settings["interaction_first"]],
-            num_interactions=layers + extra,
-            num_elements=len(elements),
-            hidden_irreps=hidden,
-            MLP_irreps=o3.Irreps("1x0e"),
-            atomic_energies=[0.0] * len(elements),
-            avg_num_neighbors=1.0 if average is None else average,
-            atomic_numbers=list(elements),
-            correlation=list(correlation) + [1] * extra,
-            gate=torch.nn.functional.silu,
-            apply_cutoff=settings["apply_cutoff"],
-            use_reduced_cg=settings["use_reduced_cg"],
-            use_so3=settings["use_so3"],
-            use_agnostic_product=settings["use_agnostic_product"],
-            distance_transform=settings["distance_transform"],
-            edge_irreps=None if edge is None else o3.Irreps(edge),
-            radial_MLP=settings["radial_MLP"],
-            radial_type=settings["radial_type"],
-        )
-    mace.interactions, mace.products = mace.interactions[:layers], mace.products[:layers]
-    forget_programs(mace)
-    return mace
+    return {
+        "r_max": settings["cutoff"],
+        "num_bessel": settings["num_bessel"],
+        "num_polynomial_cutoff": settings["num_polynomial_cutoff"],
+        "max_ell": settings["max_ell"],
+        "interaction_cls": blocks[settings["interaction"]],
+        "interaction_cls_first": blocks[settings["interaction_first"]],
+        "num_interactions": layers,
+        "num_elements": len(elements),
+        "hidden_irreps": hidden,
+        "MLP_irreps": o3.Irreps("1x0e"),
+        "atomic_energies": [0.0] * len(elements),
+        "avg_num_neighbors": 1.0 if average is None else average,
+        "atomic_numbers": list(elements),
+        "correlation": list(correlation),
+        "gate": torch.nn.functional.silu,
+        "apply_cutoff": settings["apply_cutoff"],
+        "use_reduced_cg": settings["use_reduced_cg"],
+        "use_so3": settings["use_so3"],
+        "use_agnostic_product": settings["use_agnostic_product"],
+        "distance_transform": settings["distance_transform"],
+        "edge_irreps": None if edge is None else o3.Irreps(edge),
+        "radial_MLP": settings["radial_MLP"],
+        "radial_type": settings["radial_type"],
+    }

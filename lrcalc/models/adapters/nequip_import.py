@@ -9,6 +9,7 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
+from lrcalc.models.adapters.exact_constants import ExactConstants
 from lrcalc.models.adapters.foreign import ForeignBackbone
 from lrcalc.models.adapters.foreign_import import (
     elements_of,
@@ -36,8 +37,10 @@ POSITIVE = ("cutoff", "num_layers", "num_bessels", "num_tensor_features", "avg_n
 """Settings for which the packages take anything and fail later."""
 
 
-class GraphBackbone(ForeignBackbone):
-    """A backbone made of modules that read and write a dictionary of NequIP's."""
+class GraphModule(ExactConstants):
+    """Modules that read and write a dictionary of NequIP's."""
+
+    index_of_number: Tensor
 
     def graph(self, numbers: Tensor, pairs: Pairs, vectors: Tensor) -> dict[str, Tensor]:
         """Return the dictionary: kinds of atoms, edges, and their vectors, taken as they are."""
@@ -47,19 +50,23 @@ class GraphBackbone(ForeignBackbone):
             "edge_vectors": vectors,
         }
 
-    def neighbor_constants(self, average: Tensor) -> dict[str, Tensor]:
-        """Return the constants that hang on the average number of neighbours, by name."""
-        names = [name for name, _ in self.named_buffers() if name.endswith(".norm_const")]
-        return dict.fromkeys(names, average.double().rsqrt())
-
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
         """Let the modules convert to the precision that they are in now."""
         super()._apply(*args, **kwargs)
         modules: Any = self.modules()
         for module in modules:
             if hasattr(module, "_output_dtype"):
-                module._output_dtype = self.scale.dtype
+                module._output_dtype = next(self.parameters()).dtype
         return self
+
+
+class GraphBackbone(GraphModule, ForeignBackbone):
+    """A backbone made of such modules."""
+
+    def neighbor_constants(self, average: Tensor) -> dict[str, Tensor]:
+        """Return the constants that hang on the average number of neighbours, by name."""
+        names = [name for name, _ in self.named_buffers() if name.endswith(".norm_const")]
+        return dict.fromkeys(names, average.double().rsqrt())
 
 
 def make_nequip(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:

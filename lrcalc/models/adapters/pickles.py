@@ -64,10 +64,11 @@ class Inert(nn.Module):
             self.__dict__["state"] = state
 
 
-class _Unpickler(pickle.Unpickler):
+class InertUnpickler(pickle.Unpickler):
     """Knows the names of `REAL`, and torch's storages; all others are inert."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return what a name stands for."""
         if module.split(".")[0] == "numpy" and name in NUMPY:
             return super().find_class(module, name)
         if name in REAL.get(module, ()) or (module == "torch" and name.endswith("Storage")):
@@ -75,8 +76,14 @@ class _Unpickler(pickle.Unpickler):
         return type(name, (Inert,), {"__module__": module})
 
 
-def read_pickle(path: str | Path) -> Any:
+def read_pickle(path: str | Path, wanted: str = "a model as MACE saves it (.model)") -> Any:
     """Return what a pickled file of torch holds, with inert objects for unknown classes.
+
+    Parameters
+    ----------
+    path : path-like
+    wanted : str
+        What it should be, for the message.
 
     Raises
     ------
@@ -89,7 +96,7 @@ def read_pickle(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    reader = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__="lrcalc's pickles")
+    reader = SimpleNamespace(Unpickler=InertUnpickler, load=_load, __name__="lrcalc's pickles")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -105,10 +112,10 @@ def read_pickle(path: str | Path) -> Any:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} is no readable pickle of a torch model ({path.stat().st_size} bytes; "
-            f"{reason}): truncated, or something else; wanted is a model as MACE saves it (.model)"
+            f"{reason}): truncated, or something else; wanted is {wanted}"
         ) from error
 
 
 def _load(file: Any, **options: Any) -> Any:
     """`pickle.load`, of torch's older files."""
-    return _Unpickler(file, **options).load()
+    return InertUnpickler(file, **options).load()
