@@ -131,8 +131,9 @@ NO_DIPOLE = "no dipole is recorded: this structure, or this model, has none"
 
 
 def lacks_dipole(settings: DriverSettings, atoms: Atoms) -> bool:
-    """Whether a run that holds no field has no dipole, as far as the model is on this machine."""
-    potential = None if settings.field is not None else find_model(settings.model)
+    """Whether a run has no dipole and none is asked for, as far as the model is on this machine."""
+    asked = settings.field is not None or "dipole" in settings.extras
+    potential = None if asked else find_model(settings.model)
     if potential is None:
         return False
     from lrcalc.models.requests import records_dipole

@@ -151,6 +151,9 @@ def write_input(
         restart = _find_restart(restart, workdir)
         oriented = oriented._replace(atoms=continued(oriented.atoms, restart))
     files = _files(workdir, filename, moving=start.moving)
+    if outputs.dipole and pes_file is None and lacks_dipole(settings, atoms):
+        warnings.warn(NO_DIPOLE, stacklevel=users_line())
+        outputs = outputs._replace(dipole=0)
     settings = _complete(settings, kind, plan, outputs, transport, files, atoms)
     if pes_file is None:
         check_model(settings, atoms)
@@ -263,11 +266,7 @@ def _complete(
         template=str(files.structure.resolve()) if served else files.structure.name,
         virial=plan.ensemble == "npt" or (settings.virial and bool(np.all(atoms.pbc))),
     )
-    recorded = "dipole" in settings.extras
-    if outputs.dipole and not recorded and pes_file is None and lacks_dipole(settings, atoms):
-        warnings.warn(NO_DIPOLE, stacklevel=users_line())
-        outputs = outputs._replace(dipole=0)
-    if outputs.dipole and not outputs.dielectric and not recorded:
+    if outputs.dipole and not outputs.dielectric and "dipole" not in settings.extras:
         settings = settings._replace(extras=("dipole", *settings.extras))
     if kind == "pulse" and "BEC" not in settings.extras:
         settings = settings._replace(extras=(*settings.extras, "BEC"))
