@@ -132,6 +132,11 @@ class AnyReadout(Protocol):
         Whether its `Readings` have ``transfers`` or a ``bare_charge``.
     transfer_cutoff : float
         Å; how far charge is handed on (local charges).
+
+    Notes
+    -----
+    ``own_field = True`` may be there: energies contain `System.field` and all electrostatics, and
+    everything electrical is a derivative of them (`lrcalc.models.own_field`).
     """
 
     level: str

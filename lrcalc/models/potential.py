@@ -93,7 +93,7 @@ class Potential(nn.Module):
         _check_species(species, backbone)
         read = (readout or build_readout)(species, backbone, options)
         ewald = None
-        if options["level"] != "sr" and not getattr(read, "own_field", False):
+        if options["level"] != "sr" and not has_own_field(read):
             ewald = Ewald(**{name: options[name] for name in EWALD_OPTIONS})
         self._assemble(species, backbone, read, ewald, told_config(settings, options))
         if options["surface"]:
@@ -116,11 +116,12 @@ class Potential(nn.Module):
         readout : AnyReadout
             Of the widths of the backbone, and for as many species as ``species``.
         ewald : Ewald or None
-            None for a readout of level "sr", and only there.
+            None for a readout of level "sr" or with an energy of its own in a field, and only
+            there.
         species : sequence of int, optional
             Atomic numbers; all that the backbone knows by default.
         """
-        if (ewald is None) != (readout.level == "sr"):
+        if (ewald is None) != (readout.level == "sr" or has_own_field(readout)):
             raise ValueError(
                 f"`ewald` is {ewald!r} but `readout` is of level {readout.level!r}: charges need "
                 "an Ewald, and a short-ranged model (level 'sr') None"
@@ -189,7 +190,7 @@ class Potential(nn.Module):
     @property
     def own_field(self) -> bool:
         """Whether the model has an energy of its own in a field (`lrcalc.models.own_field`)."""
-        return bool(getattr(self.readout, "own_field", False))
+        return has_own_field(self.readout)
 
     @property
     def cutoff(self) -> float:
@@ -314,6 +315,11 @@ class Potential(nn.Module):
                 f"the model knows the atomic numbers {list(self.species)} but the structure has "
                 f"{sorted(unknown)}; use or train a model for them"
             )
+
+
+def has_own_field(readout: AnyReadout) -> bool:
+    """Whether energies that are read out are those in the field (`lrcalc.models.own_field`)."""
+    return bool(getattr(readout, "own_field", False))
 
 
 def _check_species(species: tuple[int, ...], backbone: Backbone) -> None:

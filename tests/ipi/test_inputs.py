@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from ase.units import Bohr
 
-from lrcalc.checkpoint import model_path
+from lrcalc.checkpoint import model_path, save
 from lrcalc.ipi import DriverSettings, Outputs, Pulse, Transport, write_input
 from lrcalc.ipi.structures import orient, read_structure, write_ipi_xyz
+from tests.conftest import random_potential
 from tests.ipi.helpers import waters
+from tests.sample_structures import water_box
 
 FIELD = (0.03, -0.05, 0.1)
 
@@ -207,3 +209,15 @@ def test_a_pressure_that_looks_like_mpa_is_told(tmp_path, pressure, said):
     told = pytest.warns(UserWarning, match="in GPa.*MPa would be")
     with told if said else contextlib.nullcontext():
         write_input("npt", "water64", tmp_path, pressure=pressure)
+
+
+def test_a_model_without_charges_records_no_dipole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    atoms = water_box(n=2)
+    save(random_potential(atoms, level="sr", cutoff=3.0), tmp_path / "short.pt")
+    settings = DriverSettings(model="short.pt")
+    with pytest.warns(UserWarning, match="no dipole is recorded"):
+        path = write_input("nve", atoms, workdir="run", settings=settings)
+    assert "dipole" not in path.read_text()
+    with pytest.raises(ValueError, match="short-ranged.*dipole cannot be had"):
+        write_input("nve", atoms, workdir="run", settings=settings._replace(extras=("dipole",)))
