@@ -7,9 +7,12 @@
 # Weights that others trained on water are not part of lrcalc: name a file of yours, or the folder
 # that holds `published/maceles-water-r4.5-l0.model` (les_fit repository of Kim et al., JCTC 2025;
 # CC BY-NC 4.0). It is converted once, and is then a model like any other: 64 waters behind i-PI,
-# and the infrared spectrum of their dipoles, 1.5 ps in ten minutes on one quiet core. Nothing that
-# is in the pickle runs, and neither mace-torch nor `les` is needed as long as the model's features
-# are scalars; still, `--trust-pickle` is yours to say.
+# and their infrared spectrum. Nothing that is in the pickle runs, and neither mace-torch nor `les`
+# is needed as long as the model's features are scalars; still, `--trust-pickle` is yours to say.
+#
+# Charges of such models are `atomic`: in a periodic cell they have Born charges, but no dipole that
+# these are derivatives of (docs/theory.md §4), and a spectrum of `Σ q r` would be three times too
+# strong here. So the spectrum is made of the current, Born charges times velocities.
 
 # %%
 import argparse
@@ -25,12 +28,13 @@ from lrcalc.analysis.output import read_curve
 from lrcalc.ipi import (
     DriverSettings,
     Outputs,
-    bead_average,
     bead_files,
+    read_extras,
     read_properties,
     run_ipi,
     write_input,
 )
+from lrcalc.ipi_files.beads import read_bead_frames
 from lrcalc.models.adapters.mace_convert import convert
 from lrcalc.structures import read_structure
 
@@ -49,7 +53,7 @@ output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT") or here / "output")
 output.mkdir(parents=True, exist_ok=True)
 folder = Path(tempfile.mkdtemp(prefix="09-runs-", dir=output)).resolve()  # new at each start
 MODEL = folder / "converted.pt"
-TIMESTEP, STRIDE, TEMPERATURE = 0.5, 2, 300.0  # fs, steps between dipoles, K
+TIMESTEP, STRIDE, TEMPERATURE = 0.5, 4, 300.0  # fs, steps between currents, K
 
 # %% [markdown]
 # ## Convert
@@ -84,7 +88,7 @@ if oxygen > 0:
     print(f"sign turned: {oxygen:+.2f} e")
 
 # %% [markdown]
-# ## Run: equilibration with a thermostat, then the dynamics whose dipoles are wanted
+# ## Run: equilibration with a thermostat, then the dynamics whose current is wanted
 
 
 # %%
@@ -92,8 +96,10 @@ def simulate(kind, steps, start=None):
     """Run in a folder of its own."""
     path = write_input(
         kind, water, folder / kind, steps=steps, timestep=TIMESTEP, temperature=TEMPERATURE,
-        settings=DriverSettings(model=str(MODEL), extras=("dipole",)), restart=start,
-        outputs=Outputs(properties=STRIDE, dipole=STRIDE, positions=0, checkpoint=1000),
+        settings=DriverSettings(model=str(MODEL), extras=("BEC",)), restart=start,
+        outputs=Outputs(
+            properties=STRIDE, positions=0, velocities=STRIDE, checkpoint=1000, dielectric=STRIDE
+        ),
     )  # fmt: skip
     run_ipi(path)
     return folder / kind
@@ -101,9 +107,11 @@ def simulate(kind, steps, start=None):
 
 warm = simulate("nvt", 20 if QUICK else 400)
 run = simulate("nve", 100 if QUICK else 3000, start=warm / "RESTART")
-dipole = bead_average(bead_files(run / "sim", "dipole")).values  # e Å
+born = read_extras(run / "sim.BEC_0").values  # e, [step, atom, field, displacement]
+velocities = read_bead_frames(bead_files(run / "sim", "vel")).values[0]  # Å/fs
+current = np.einsum("tiab,tib->ta", born, velocities)  # e Å/fs
 properties = read_properties(run / "sim.out").values
-length = STRIDE * TIMESTEP * len(dipole) / 1000
+length = STRIDE * TIMESTEP * len(current) / 1000
 temperature = properties["temperature"].mean()
 print(f"{length:.2f} ps at {temperature:.0f} K in {run}")
 
@@ -112,7 +120,7 @@ print(f"{length:.2f} ps at {temperature:.0f} K in {run}")
 
 # %%
 spectrum = infrared(
-    dipole, timestep=STRIDE * TIMESTEP, volume=water.get_volume(), temperature=temperature,
+    current=current, timestep=STRIDE * TIMESTEP, volume=water.get_volume(), temperature=temperature,
     resolution=1500.0 if QUICK else 50.0, epsilon_infinity=1.78,
 )  # fmt: skip
 print(spectrum.table(ranges=WATER_BANDS))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrcalc.analysis.intake import Data
+    from lrcalc.models.potential import Potential
 
 
 def of_model(name: str) -> float:
@@ -17,29 +18,33 @@ def of_model(name: str) -> float:
     return float(load(name).metadata["epsilon_infinity"])
 
 
-def cards_of(data: Data) -> list[dict[str, Any]]:
-    """Return the cards of the models that made the runs, as far as these are on this machine."""
+def models_of(data: Data) -> list[Potential]:
+    """Return the models that made the runs, as far as these are on this machine."""
     from lrcalc.checkpoint import load
 
     told = "" if data.conditions is None else data.conditions.model
     names = [(run.parameters.get("model", ""), run.folder) for run in data.runs]
-    cards: list[dict[str, Any]] = []
+    models: list[Potential] = []
     for name, folder in [*names, (told, Path())]:
         if name:
             beside = folder / name
             try:
-                cards.append(load(str(beside) if beside.is_file() else name).metadata)
+                models.append(load(str(beside) if beside.is_file() else name))
             except (OSError, ValueError, KeyError, RuntimeError):
                 continue  # of another machine, perhaps
-    return cards
+    return models
 
 
 def remarks_of_models(args: argparse.Namespace, data: Data) -> list[str]:
-    """Return what the cards of the models that made the runs say of their charges."""
-    from lrcalc.models.card import electric_notes
+    """Return what the models that made the runs say of their charges, and of their dipoles."""
+    from lrcalc.models.card import dipole_warning, electric_notes
 
     given = args.epsilon_infinity if args.epsilon_infinity is not None else given_to_run(data)
-    lines = [line for card in cards_of(data) for line in electric_notes(card, given)]
+    models = models_of(data)
+    lines = [line for model in models for line in electric_notes(model.metadata, given)]
+    if not getattr(args, "from_current", False):
+        told = [dipole_warning(m.config, where="unless the run was open, ") for m in models]
+        lines += [line for line in told if line]
     return list(dict.fromkeys(lines))
 
 
@@ -52,7 +57,7 @@ def remarks_of_response(data: Data) -> list[str]:
 
     if given_to_run(data) is not None:
         return []
-    cards = [card for card in cards_of(data) if "polarizability" not in card]
+    cards = [m.metadata for m in models_of(data) if "polarizability" not in m.metadata]
     return list(dict.fromkeys(line for card in cards for line in permittivity_notes(card)))
 
 

@@ -20,6 +20,13 @@ from lrcalc.training.settings import LOCAL_FIELDS, POLARIZABILITY_KEYS, POLARIZA
 if TYPE_CHECKING:
     from ase import Atoms
 
+GROUPS = {
+    "kept_out": "not trained on",
+    "training": "trained on",
+    "unknown": "trained on or not, which the model's file does not say",
+}
+"""Frames, by what the model's card knows of them; that of a converted file knows nothing."""
+
 UNITS = {
     "energy": (1e3, "meV/atom"),
     "energy_shifted": (1e3, "meV/atom"),
@@ -57,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, print a table for kept-out and for training frames, write JSON."""
+    """Evaluate, print a table for each of the `GROUPS`, write JSON."""
     from lrcalc.evaluator import Evaluator
     from lrcalc.hashing import structure_hash
     from lrcalc.model_errors import collect, summarise
@@ -80,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if not indices:
         raise ValueError(f"`--frames` {args.frames!r} selects none of {len(structures)} frames")
     card = evaluator.potential.metadata
+    stranger = "kept_out" if "trained_on" in card else "unknown"
     seen = {*card.get("trained_on", []), *card.get("polarizability", {}).get("trained_on", [])}
     chosen = {k: structures[k] for k in indices}
     for k, atoms in chosen.items():
@@ -97,9 +105,9 @@ def run(args: argparse.Namespace) -> int:
     ]:
         print(f"note: {line}")
 
-    groups: dict[str, list[int]] = {"kept_out": [], "training": []}
+    groups: dict[str, list[int]] = {group: [] for group in GROUPS}
     for k in indices:
-        groups["training" if structure_hash(structures[k]) in seen else "kept_out"].append(k)
+        groups["training" if structure_hash(structures[k]) in seen else stranger].append(k)
     report: dict[str, Any] = {"model": str(args.model), "data": Path(args.data).name}
     misfits: set[str] = set()
     with progress_bar(len(indices), unit="frame") as bar:
@@ -261,7 +269,7 @@ def plain(value: Any) -> Any:
 def table(report: dict[str, Any]) -> str:
     """Human-readable table of the report."""
     lines = []
-    for group, title in (("kept_out", "not trained on"), ("training", "trained on")):
+    for group, title in GROUPS.items():
         if group not in report:
             continue
         frames = report[group]["frames"]
@@ -276,8 +284,8 @@ def table(report: dict[str, Any]) -> str:
                     f"{name:27}{e['n']:9d}{factor * e['rmse']:10.4g}"
                     f"{factor * e['mae']:10.4g}{e['r2']:11.4f}  {unit}"
                 )
-    if any("energy_shifted" in report.get(group, {}) for group in ("kept_out", "training")):
+    if any("energy_shifted" in report.get(group, {}) for group in GROUPS):
         lines.append("energy_shifted leaves out a constant offset between data and model")
-    if any("energy" in report.get(group, {}) for group in ("kept_out", "training")):
+    if any("energy" in report.get(group, {}) for group in GROUPS):
         lines.append("R² of energies: of what the composition (an energy a species) leaves of them")
     return "\n".join(lines)

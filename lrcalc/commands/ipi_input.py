@@ -185,6 +185,7 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
     from lrcalc.ipi.frame_checks import card_warnings
     from lrcalc.ipi.input_checks import find_model
     from lrcalc.ipi.inputs import write_input
+    from lrcalc.models.card import dipole_warning
     from lrcalc.structures import read_structure
 
     arguments = input_arguments(args)
@@ -221,6 +222,9 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
         beads, ensemble = args.beads or kind.beads, args.ensemble or kind.ensemble
         for warning in card_warnings(settings.model, potential.metadata, beads, ensemble):
             print(warning, file=sys.stderr)
+        told = dipole_warning(potential.config)
+        if told and atoms.pbc.any():
+            print(f"warning: {told}", file=sys.stderr)
         if ensemble == "npt" and settings.field and settings.field.kind == FIELD:
             print(BRANCH_WARNING, file=sys.stderr)
     return path

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Integrate, write trajectory, table, picture and state."""
     from lrcalc.hashing import hash_of
     from lrcalc.integrators import RunSettings
-    from lrcalc.models.card import electric_notes, pressure_warning
+    from lrcalc.models.card import dipole_warning, electric_notes, pressure_warning
     from lrcalc.run_state import load_state
     from lrcalc.trajectory import extxyz_to_traj
 
@@ -100,6 +100,9 @@ def run(args: argparse.Namespace) -> int:
     if warning:
         print(warning, file=sys.stderr)
     notes += electric_notes(card, args.epsilon_infinity, matter=bool(atoms.pbc.all()))
+    told = dipole_warning(simulation.calculator.evaluator.potential.config)
+    if told and atoms.pbc.any():
+        print(f"warning: {told}", file=sys.stderr)
     if not has_dipole(simulation):
         notes.append("no dipole is recorded: this structure, or this model, has none")
     resumed = files[".npz"].is_file() and not args.restart

@@ -45,6 +45,26 @@ def nuclei_warning(name: str, card: Mapping[str, Any], beads: int) -> str | None
     )
 
 
+def dipole_warning(config: Mapping[str, Any], *, where: str = "") -> str | None:
+    """Return what to say before dipoles of a periodic cell become spectra (physics §4), or None.
+
+    Parameters
+    ----------
+    config : mapping
+        ``Potential.config``.
+    where : str
+        What is not known of the cell, for the message.
+    """
+    if config.get("charges") != "atomic" or config.get("level") == "sr":
+        return None
+    return (
+        f"this model has atomic charges: {where}their dipole in a periodic cell is not what Born "
+        "charges are derivatives of, and infrared spectra and permittivities made of it are wrong "
+        "(the stretch of a MACE-LES water model three times too strong); take the current, Born "
+        "charges times velocities, as examples/09_published_model.py does"
+    )
+
+
 def molecule_warning(card: Mapping[str, Any]) -> str | None:
     """Return what to say before a polarizability surface is used for a molecule, or None."""
     surface = card.get("polarizability")

@@ -4,12 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase.io import write
 
-from lrcalc import LRCalculator, save
+from lrcalc import Evaluator, LRCalculator, save
+from lrcalc.cli import main
+from lrcalc.commands._cards import remarks_of_models
 from lrcalc.ipi import (
     DriverSettings,
     Outputs,
@@ -27,6 +32,7 @@ from lrcalc.units import BOHR, HARTREE
 from tests.adapters.test_convert import mace_model, mace_only, pickled, with_charges
 from tests.adapters.toy import toy_maceles
 from tests.ipi.helpers import waters
+from tests.training.labelled import labelled
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "09_published_model.py"
@@ -137,3 +143,42 @@ def test_the_example_in_its_quick_form(kind, request, tmp_path):
     done = run("--trust-pickle")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert {path.suffix for path in (tmp_path / "output").glob("*.*")} == {".csv", ".json", ".png"}
+
+
+def test_evaluate_does_not_say_that_somebody_elses_frames_were_kept_out(tmp_path, capsys):
+    """A converted file does not know what it was trained on: the frames may be among them."""
+    save(toy_maceles(), tmp_path / "model.pt")
+    write(tmp_path / "frames.xyz", labelled(2), format="extxyz")
+    words = ["evaluate", str(tmp_path / "model.pt"), str(tmp_path / "frames.xyz")]
+    assert main([*words, "--json", str(tmp_path / "e.json")]) == 0
+    assert "trained on or not, which the model's file does not say: 0, 1" in capsys.readouterr().out
+    assert "unknown" in json.loads((tmp_path / "e.json").read_text())
+
+
+def test_dipoles_of_atomic_charges_in_a_cell_are_warned_of(tmp_path, capsys):
+    """They are not what Born charges are derivatives of: spectra want the current (physics §4)."""
+    save(toy_maceles(), tmp_path / "model.pt")
+    atoms = waters(8)
+    atoms.set_velocities(0.01 * np.random.default_rng(0).normal(size=(len(atoms), 3)))
+    evaluator = Evaluator(tmp_path / "model.pt", dtype="float64", asr_projection=False)
+    moved = [atoms.copy() for _ in range(2)]
+    for sign, one in zip((1, -1), moved, strict=True):
+        one.positions += sign * 1e-3 * atoms.get_velocities()
+    rate = np.subtract(*(found["dipole"] for found in evaluator(moved, ["dipole"]))) / 2e-3
+    (found,) = evaluator([atoms], ["born_effective_charges"])
+    current = np.einsum("iab,ib->a", found["born_effective_charges"], atoms.get_velocities())
+    assert np.abs(rate - current).max() > 0.1 * np.abs(current).max()
+
+    words = ["ipi-input", "--kind", "nve", "--model", str(tmp_path / "model.pt")]
+    for pbc in (True, False):
+        atoms.pbc = pbc
+        write(tmp_path / "start.xyz", atoms, format="extxyz")
+        folder = str(tmp_path / f"{pbc}")
+        assert main([*words, "--structure", str(tmp_path / "start.xyz"), "--workdir", folder]) == 0
+        assert ("this model has atomic charges: their dipole" in capsys.readouterr().err) == pbc
+    run = SimpleNamespace(parameters={"model": str(tmp_path / "model.pt")}, folder=tmp_path)
+    data = SimpleNamespace(conditions=None, runs=[run])
+    for current in (False, True):
+        args = Namespace(from_current=current, epsilon_infinity=None)
+        told = " ".join(remarks_of_models(args, data))
+        assert ("unless the run was open, their dipole" in told) != current
