@@ -98,16 +98,17 @@ def simulate(kind, steps, start=None):
         kind, water, folder / kind, steps=steps, timestep=TIMESTEP, temperature=TEMPERATURE,
         settings=DriverSettings(model=str(MODEL), extras=("BEC",)), restart=start,
         outputs=Outputs(
-            properties=STRIDE, positions=0, velocities=STRIDE, checkpoint=1000, dielectric=STRIDE
+            properties=STRIDE, positions=0, velocities=STRIDE, checkpoint=1000,
+            dielectric=STRIDE if start else 1000,  # Born charges cost more than a step
         ),
     )  # fmt: skip
     run_ipi(path)
     return folder / kind
 
 
-warm = simulate("nvt", 20 if QUICK else 400)
-run = simulate("nve", 100 if QUICK else 3000, start=warm / "RESTART")
-born = read_extras(run / "sim.BEC_0").values  # e, [step, atom, field, displacement]
+warm = simulate("nvt", 20 if QUICK else 300)
+run = simulate("nve", 100 if QUICK else 2000, start=warm / "RESTART")
+born = read_extras(run / "sim.BEC").values  # e, [step, atom, field, displacement]
 velocities = read_bead_frames(bead_files(run / "sim", "vel")).values[0]  # Å/fs
 current = np.einsum("tiab,tib->ta", born, velocities)  # e Å/fs
 properties = read_properties(run / "sim.out").values
