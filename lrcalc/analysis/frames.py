@@ -76,6 +76,8 @@ def read_ase(path: Path, quantity: str, factor: float, *, unit: str | None = Non
                     f"{path}, frame {index}: made under other conditions ({atoms.info.get(KEY)}) "
                     f"than the first ({told}): cut the trajectory there"
                 )
+            if quantity not in COLUMNS:
+                _check_atoms(atoms, start, index, path)
             value = _frame_value(atoms, quantity, unit, path)
             if quantity == "dipole" and conditions is not None:
                 value = _whole_dipole(atoms, conditions, value)
@@ -109,6 +111,26 @@ def _whole_dipole(
     if not conditions.at_constant_d or field is None or value is None:
         return value
     return np.asarray(-EPSILON_0 * atoms.get_volume() * field)
+
+
+def _check_atoms(atoms: Any, start: Any, index: int, path: Path) -> None:
+    """Refuse a frame whose atoms stand in another order, or have other masses, than the first."""
+    if len(atoms) != len(start):
+        raise ValueError(
+            f"{path}, frame {index}: {len(atoms)} atoms where {len(start)} were before: cut the "
+            "trajectory there"
+        )
+    for what, one, other in (
+        ("element", atoms.numbers, start.numbers),
+        ("mass", atoms.get_masses(), start.get_masses()),
+    ):
+        if not np.allclose(one, other, rtol=1e-4):
+            bad = int(np.argmax(~np.isclose(one, other, rtol=1e-4)))
+            raise ValueError(
+                f"{path}, frame {index}: atom {bad} has another {what} ({one[bad]:g}) than in the "
+                f"first frame ({other[bad]:g}): atoms must stand in the same order in all frames; "
+                "sort them, or cut the trajectory there"
+            )
 
 
 def _check_time(atoms: Any, index: int, path: Path, times: list[Any], number: int) -> None:

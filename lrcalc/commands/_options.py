@@ -56,14 +56,24 @@ def add_label_arguments(group: Group) -> None:
         metavar="NAME",
         help="name of the virial (eV, -V times the stress), where files have it in its place",
     )
+    group.add_argument(
+        "--units",
+        nargs="+",
+        default=[],
+        metavar="NAME=UNIT",
+        help="of labels that are in other units than these, e.g. positions=bohr energy=Ha "
+        "forces=Ha/bohr stress=-kbar dipole=D born=D/A polarizability=A3",
+    )
 
 
 def label_keys(args: argparse.Namespace) -> LabelKeys:
-    """Return the names that were given, or ASE's."""
+    """Return the names and units that were given, or ASE's."""
+    from lrcalc.training.label_units import parse_units
     from lrcalc.training.labels import LabelKeys
 
-    given = {name: getattr(args, f"{name}_key") for name in LabelKeys._fields}
-    return LabelKeys(**{name: key for name, key in given.items() if key})
+    names = (name for name in LabelKeys._fields if name != "units")
+    given = {name: key for name in names if (key := getattr(args, f"{name}_key"))}
+    return LabelKeys(**given, units=parse_units(args.units))
 
 
 def add_split_arguments(group: Group, valid_every: int, note: str = "") -> None:

@@ -20,6 +20,8 @@ from lrcalc.training.settings import LOCAL_FIELDS, POLARIZABILITY_KEYS, POLARIZA
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from lrcalc.training.labels import LabelKeys
+
 GROUPS = {
     "kept_out": "not trained on",
     "training": "trained on",
@@ -68,12 +70,15 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.evaluator import Evaluator
     from lrcalc.hashing import structure_hash
     from lrcalc.model_errors import collect, summarise
-    from lrcalc.models.card import electric_notes
+    from lrcalc.models.card import charges_known, electric_notes
     from lrcalc.training.data import read_structures
     from lrcalc.training.labels import has_label
     from lrcalc.training.remarks import describe_labels
+    from lrcalc.training.unlike import describe_units, unlike_model
 
     steps = _options.frames_of(args.frames)
+    keys = _options.label_keys(args)
+    polarizability_unit(args, keys)
     if args.local_field and not args.polarizability_unit:
         raise ValueError(
             f"`--local-field` {args.local_field} is about polarizabilities, which are compared "
@@ -82,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     evaluator = Evaluator(
         args.model, device=args.device, dtype=args.dtype, epsilon_infinity=args.epsilon_infinity
     )
-    structures = read_structures(args.data, _options.label_keys(args))
+    structures = read_structures(args.data, keys)
     indices = range(len(structures))[steps]
     if not indices:
         raise ValueError(f"`--frames` {args.frames!r} selects none of {len(structures)} frames")
@@ -97,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     if left_out:
         print(f"note: left out: {', '.join(left_out)}")
     for line in [
-        *describe_labels(list(chosen.values()), _options.label_keys(args)),
+        *describe_labels(list(chosen.values()), keys),
+        *describe_units(list(chosen.values())),
         *unlike_permittivity(chosen, args, evaluator.epsilon_infinity),
         *electric_notes(
             card, args.epsilon_infinity, matter=any(a.pbc.all() for a in chosen.values())
@@ -121,7 +127,8 @@ def run(args: argparse.Namespace) -> int:
                 lambda atoms: alphas.get(id(atoms)),
             )
             numbers = [a.numbers for k in members if has_label(a := structures[k], "energy")]
-            misfits |= set(unlike_model(values, [structures[k] for k in members]))
+            known = charges_known(card)
+            misfits |= set(unlike_model(values, [structures[k] for k in members], determined=known))
             report[group] = {
                 "frames": members,
                 **{k: v._asdict() for k, v in summarise(values, numbers).items()},
@@ -134,6 +141,18 @@ def run(args: argparse.Namespace) -> int:
             temporary.write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
         print(f"wrote {args.json}")
     return 0
+
+
+def polarizability_unit(args: argparse.Namespace, keys: LabelKeys) -> None:
+    """Take ``--units polarizability=`` for what ``--polarizability-unit`` says, and one of them."""
+    if "polarizability" not in keys.units:
+        return
+    if args.polarizability_unit:
+        raise ValueError(
+            f"`--polarizability-unit` {args.polarizability_unit} and `--units` polarizability are "
+            "both given; give one of them"
+        )
+    args.polarizability_unit = "eA2/V"  # as the reader leaves them
 
 
 def check_reference(atoms: Atoms, path: str, index: int) -> None:
@@ -157,18 +176,17 @@ def check_reference(atoms: Atoms, path: str, index: int) -> None:
 
 def polarizabilities(chosen: Mapping[int, Atoms], args: argparse.Namespace) -> dict[int, Any]:
     """Polarizabilities (3, 3), e Å²/V, that were asked for, by the identity of the structure."""
+    from lrcalc.training.labels import at_frame
     from lrcalc.training.polarizability import reference_polarizability
 
     found: dict[int, Any] = {}
     if not args.polarizability_unit:
         return found
     for k, atoms in chosen.items():
-        try:
+        with at_frame(args.data, k):
             alpha = reference_polarizability(
                 atoms, args.polarizability_unit, args.local_field or "none"
             )
-        except ValueError as error:
-            raise ValueError(f"{args.data}: frame {k}: {error}") from error
         if alpha is not None:
             found[id(atoms)] = alpha
     if not found:
@@ -228,31 +246,6 @@ def unlike_permittivity(
         f"the frames state ε_∞ {mean:.4g}, but the model's Born charges are those at {used:.4g}; "
         f"--epsilon-infinity {mean:.4g} compares at theirs"
     ]
-
-
-def unlike_model(values: Mapping[str, Any], structures: Sequence[Atoms]) -> list[str]:
-    """Say which labels have another sign or unit than what the model makes."""
-    from lrcalc.model_errors import errors
-    from lrcalc.training.afterwards import KNOWN_FORCES
-    from lrcalc.training.scales import FOLLOWS, describe_stress_ratio, slope
-
-    lines = []
-    if "forces" in values:
-        model, data = values["forces"]
-        found = slope(data, model)
-        if abs(found.correlation) > FOLLOWS and not 0.5 < found.ratio < 2.0:
-            lines.append(
-                f"the forces of the data are {found.ratio:.3g} times the model's: another unit or "
-                "sign? They are read in eV/Å, -dE/dr"
-            )
-    known = "forces" in values and errors(*values["forces"]).r2 > KNOWN_FORCES
-    if "stress" in values and known:
-        model, data = values["stress"]
-        volume = float(np.mean([a.get_volume() for a in structures if a.pbc.all()]))
-        varying = [x - x.mean(0) if len(x) > 2 else x for x in (data, model)]
-        line = describe_stress_ratio(slope(*varying), volume, "the model's")
-        lines += [line] if line else []
-    return lines
 
 
 def plain(value: Any) -> Any:

@@ -12,13 +12,20 @@ from lrcalc.progress import progress_bar
 from lrcalc.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    import numpy as np
     from ase import Atoms
 
+    from lrcalc.evaluator import Evaluator
     from lrcalc.models.potential import Potential
-    from lrcalc.training.electrical import Labelled
 
 WEIGHTS = ("born_weight", "dipole_weight", "polarizability_weight", "dielectric_weight")
 DEFAULTS = TrainingSettings(epochs=30, learning_rate=1e-3, born_weight=1.0)
+COMPARED = 16
+"""Frames of a file that are compared with the model's own before it learns."""
+
+SAME_ZERO = 0.01
+"""eV/atom, by which energies of one method may differ."""
+
 OPTIONS = ("epochs", "batch_size", "learning_rate", "energy_weight", "forces_weight",
            "stress_weight", *WEIGHTS, "weight_decay", "ema", "patience", "seed",
            "device")  # fmt: skip
@@ -75,8 +82,6 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     print(f"{len(split['training'])} training, {len(split['validation'])} validation frames"
           f"{describe_labelled(split['labelled'])}")  # fmt: skip
-    for line in order_of(start, split["labelled"]):
-        print(f"warning: {line}")
     print(f"before: {told(start, split, settings)}")
     with progress_bar(settings.epochs, unit="epoch") as bar:
 
@@ -95,20 +100,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Own:
-    """Gives frames without energy and forces the model's own, to hold what it knows."""
+    """The model's own word on the data: what frames lack, another zero, another unit."""
 
     def __init__(self, model: Potential, device: str) -> None:
         self.model, self.device, self.count = model, device, 0
+        self.said: dict[str, None] = {}
 
     def complete(self, structures: list[Atoms]) -> None:
-        """Label the structures that have neither energy nor forces, in place."""
+        """Compare the structures of a file, and label those without energy and forces, in place."""
         from ase.calculators.singlepoint import SinglePointCalculator
         from ase.stress import full_3x3_to_voigt_6_stress
 
         from lrcalc.evaluator import Evaluator
         from lrcalc.training.labels import has_label
 
-        evaluator = Evaluator(self.model, device=self.device)
+        evaluator = Evaluator(self.model, device=self.device, allow_net_charge=True)
+        self.compare(evaluator, structures)
         stress = any(has_label(atoms, "stress") for atoms in structures)
         for atoms in structures:
             if not (has_label(atoms, "energy") or has_label(atoms, "forces")):
@@ -119,11 +126,63 @@ class Own:
                 atoms.calc = SinglePointCalculator(atoms, **result)
                 self.count += 1
 
+    def compare(self, evaluator: Evaluator, structures: list[Atoms]) -> None:
+        """Take off another zero of energies, and note labels that are unlike the model's."""
+        from lrcalc.model_errors import collect
+        from lrcalc.models.card import charges_known
+        from lrcalc.training.labels import has_label
+        from lrcalc.training.polarizability import reference_polarizability
+        from lrcalc.training.unlike import unlike_model
+
+        # what is refused is refused later, by its frame
+        known = set(self.model.species)
+        fit = [a for a in structures if set(a.numbers.tolist()) <= known and a.pbc.sum() != 1]
+        few = fit[:: max(1, len(fit) // COMPARED)][:COMPARED]
+        responds = self.model.surface is not None
+        values = collect(
+            evaluator,
+            few,
+            polarizability=lambda a: reference_polarizability(a) if responds else None,
+        )
+        determined = charges_known(self.model.metadata)
+        self.said |= dict.fromkeys(unlike_model(values, few, determined=determined))
+        labelled = [a for a in structures if has_label(a, "energy")]
+        compared = [a for a in few if has_label(a, "energy")]
+        if "energy" in values and (shift := other_zero(compared, labelled, *values["energy"])):
+            self.said[shift] = None
+
     def lines(self) -> list[str]:
-        """Say for how many frames that was."""
-        return [
-            f"note: {self.count} frames have no energies and forces: the model's own are held"
-        ] * bool(self.count)
+        """Say what was found."""
+        held = f"note: {self.count} frames have no energies and forces: the model's own are held"
+        return [*[f"warning: {line}" for line in self.said], *[held] * bool(self.count)]
+
+
+def other_zero(
+    compared: list[Atoms], structures: list[Atoms], model: np.ndarray, label: np.ndarray
+) -> str | None:
+    """Take off what energies of structures differ by from the model's, an energy a species.
+
+    ``model`` and ``label`` are energies of ``compared``, eV/atom. Returns what was done, or None.
+    """
+    import numpy as np
+
+    from lrcalc.training.composition import composition_fit, counts_of
+
+    sizes = np.array([len(a) for a in compared])
+    numbers = [a.numbers for a in compared]
+    species = sorted({z for a in structures for z in a.numbers.tolist()})
+    apart = (label - model) * sizes
+    zero = composition_fit(apart, numbers, species)
+    constant = counts_of(numbers, species) @ zero
+    largest = float(np.abs(constant / sizes).max())
+    if largest < max(SAME_ZERO, 3 * float(np.abs((apart - constant) / sizes).max())):
+        return None
+    for atoms in structures:
+        atoms.calc.results["energy"] -= float((counts_of([atoms.numbers], species) @ zero)[0])
+    return (
+        f"energies have another zero than the model's, by up to {largest:.4g} eV/atom: an energy "
+        "for each species is taken off them"
+    )
 
 
 def card_of(args: argparse.Namespace, start: Potential, split: dict[str, Any]) -> dict[str, Any]:
@@ -147,22 +206,6 @@ def card_of(args: argparse.Namespace, start: Potential, split: dict[str, Any]) -
         "trained_on": list(trained),
         "charges_fitted": {"model": Path(args.model).name, "data": names, "lrcalc": __version__},
     }
-
-
-def order_of(model: Potential, labelled: list[Labelled]) -> list[str]:
-    """Say whether Born labels look transposed to the model, which energies have taught."""
-    from lrcalc.prediction import predict
-    from lrcalc.training.born_order import describe_born_order
-    from lrcalc.training.data import batch_to, collate_labelled
-
-    for one in labelled:
-        if "born" in one.labels:
-            name = "born_effective_charges"
-            batch = batch_to(collate_labelled([one]), model.reference_energy.device)
-            born = predict(model, batch.system, batch.pairs, None, [name], check=False)[name]
-            line = describe_born_order(born[batch.rows["born"]].cpu(), one.labels["born"])
-            return [line] if line else []
-    return []
 
 
 def told(model: Potential, split: dict[str, Any], settings: TrainingSettings) -> str:

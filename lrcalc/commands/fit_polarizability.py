@@ -112,6 +112,7 @@ def split(args: argparse.Namespace, species: Sequence[int]) -> tuple[dict[str, P
         warn_permittivity,
     )
     from lrcalc.training.split import assign, check_parts
+    from lrcalc.training.unlike import describe_units
 
     parts: dict[str, Part] = {name: ([], []) for name in ("training", "validation", "test")}
     notes: list[str] = []
@@ -120,6 +121,7 @@ def split(args: argparse.Namespace, species: Sequence[int]) -> tuple[dict[str, P
     for path in args.data:
         structures, alphas = read_polarizabilities(path, args.unit, args.local_field)
         check_species(structures, species, path)
+        notes += [f"warning: {path}: {line}" for line in describe_units(structures)]
         notes.append(f"{path}: {describe_magnitude(structures, alphas)}")
         for warn in (warn_implausible, warn_permittivity):
             warning = warn(structures, alphas)
@@ -155,15 +157,14 @@ def _symbols(numbers: Iterable[int]) -> str:
 def read_polarizabilities(path: str, unit: str, local_field: str) -> Part:
     """Read one file, each frame of which has a polarizability."""
     from lrcalc.training.data import read_structures
+    from lrcalc.training.labels import at_frame
     from lrcalc.training.polarizability import reference_polarizability
 
     structures = read_structures(path)
     alphas = []
     for index, atoms in enumerate(structures):
-        try:
+        with at_frame(path, index):
             alpha = reference_polarizability(atoms, unit, local_field)
-        except ValueError as error:
-            raise ValueError(f"{path}: frame {index}: {error}") from error
         if alpha is None:
             raise ValueError(
                 f"{path}: frame {index} has no polarizability; its comment line needs "

@@ -187,7 +187,7 @@ def report_errors(
     doubts = [
         describe_model_stress(best, [*valid, *train], args.device),
         describe_overfitting(read_history(output.with_suffix(".csv"))),
-        describe_transposed(best, train, valid, split["labelled"], settings),
+        *describe_transposed(best, train, valid, split["labelled"], settings),
     ]
     for warning in filter(None, doubts):
         print(f"\nwarning: {warning}")

@@ -150,3 +150,10 @@ def permittivity_notes(card: Mapping[str, Any]) -> list[str]:
         "matter are too small by √ε_∞, polarizabilities by about ε_∞ (but those of a surface by "
         "`lrcalc fit-polarizability`); give --epsilon-infinity where the model is used"
     ]
+
+
+def charges_known(card: Mapping[str, Any]) -> bool:
+    """Whether charges are known to be right: by labels, by the report, by kept-out Born charges."""
+    verdict = (card.get("identifiability") or {}).get("verdict")
+    kept_out = (card.get("errors_kept_out") or {}).get("born_R2", 0.0)
+    return verdict in ("labels", "determined") or kept_out > 0.9

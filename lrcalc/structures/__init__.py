@@ -20,7 +20,7 @@ from lrcalc.structures.content import (
     understood,
     unstated_velocities,
 )
-from lrcalc.structures.describe import describe_intake
+from lrcalc.structures.describe import describe_intake, describe_unused
 from lrcalc.structures.formats import find, frames_of, told_as
 from lrcalc.structures.motion import degrees_of_freedom, moves_as_a_whole
 
@@ -28,6 +28,7 @@ __all__ = [
     "bare",
     "degrees_of_freedom",
     "describe_intake",
+    "describe_unused",
     "fixed_atoms",
     "moves_as_a_whole",
     "read_structure",

@@ -14,6 +14,12 @@ CHARGE_KEYS = (
 )  # fmt: skip
 """Entries of ``info`` that mean the total charge, in any case, also after ``REF_`` or ``DFT_``."""
 
+CHARGE_COLUMNS = (
+    "q", "charge", "charges", "atomic_charge", "atomic_charges", "partial_charge",
+    "partial_charges", "atom_charges",
+)  # fmt: skip
+"""Columns of charges of atoms, in any case, also after ``REF_`` or ``DFT_``."""
+
 
 def total_charge(atoms: Atoms, name: str = "atoms") -> float:
     """Total charge (e) that a structure states; 0 if it states none.
@@ -113,9 +119,12 @@ def _check_atomic_charges(atoms: Atoms, charge: float | None, name: str) -> None
 
 
 def check_computed_charges(atoms: Atoms, told: str) -> None:
-    """Refuse computed charges of atoms that add up to an ion, where no total charge is stated."""
+    """Refuse charges of atoms that add up to an ion, where no total charge is stated."""
     charges = getattr(atoms.calc, "results", {}).get("charges")
-    total = 0.0 if charges is None else float(np.sum(charges))
+    if charges is None:
+        columns = [key for key in atoms.arrays if _plain(key) in CHARGE_COLUMNS]
+        charges = number(atoms.arrays[columns[0]]) if columns else 0.0
+    total = float(np.sum(charges))
     if round(total) and abs(total - round(total)) < 0.05:
         raise ValueError(
             f"{told}: the charges of the atoms add up to {total:.4g} e, but no total charge is "

@@ -35,7 +35,7 @@ def understood(atoms: Atoms, told: str) -> Atoms:
     charge = total_charge(atoms, told)
     if charges_stated(atoms):
         atoms.info["charge"] = charge
-    elif atoms.calc is not None:
+    else:
         check_computed_charges(atoms, told)
     take_masses(atoms, told)
     take_velocities(atoms, told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,13 @@ from ase.data import atomic_masses
 from lrcalc.structures.charge import number, total_charge
 from lrcalc.structures.content import UNIT_KEYS, constraint_name, unstated_velocities, whole_atoms
 from lrcalc.structures.motion import degrees_of_freedom
+from lrcalc.structures.spacing import describe_spacing
+
+LENGTH_KEYS = ("unit", "units", "length_unit", "length_units", "position_unit", "positions_unit",
+               "pos_unit", "positions_units", "cell_unit")  # fmt: skip
+"""Entries that name a unit of lengths; words of other units among them are no matter of ours."""
+
+ANGSTROM = ("angstrom", "ang", "a", "å", "angstroms", "metal", "real", "ev", "ase")
 
 
 def describe_intake(atoms: Atoms, used: Iterable[str] = ()) -> list[str]:
@@ -29,7 +37,7 @@ def describe_intake(atoms: Atoms, used: Iterable[str] = ()) -> list[str]:
     list of str
         One line each, none for a neutral, unconstrained, periodic structure of common atoms.
     """
-    return [*_used(atoms), *_unused(atoms, set(used))]
+    return [*_used(atoms), *describe_unused(atoms, used)]
 
 
 def _used(atoms: Atoms) -> Iterator[str]:
@@ -48,6 +56,9 @@ def _used(atoms: Atoms) -> Iterator[str]:
         degrees = max(degrees_of_freedom(atoms, fixed), 1)
         temperature = 2 * atoms.get_kinetic_energy() / (units.kB * degrees)
         yield f"velocities of the file ({temperature:.0f} K)"
+    line = describe_spacing([atoms])
+    if line:
+        yield line
     if not atoms.pbc.any():
         box = ", though it has a cell" if atoms.cell.rank else ""
         yield f"not periodic{box}"
@@ -56,7 +67,9 @@ def _used(atoms: Atoms) -> Iterator[str]:
         yield f"open along {' and '.join(open_ones)}"
 
 
-def _unused(atoms: Atoms, used: set[str]) -> Iterator[str]:
+def describe_unused(atoms: Atoms, used: Iterable[str] = ()) -> Iterator[str]:
+    """Say what a structure says that we cannot use."""
+    used = set(used)
     for constraint in atoms.constraints:
         if whole_atoms(constraint) is None:
             yield f"the constraint {constraint_name(constraint)} is not of whole atoms"
@@ -78,10 +91,33 @@ def _unused(atoms: Atoms, used: set[str]) -> Iterator[str]:
     column = unstated_velocities(atoms)
     if column and column not in used:
         yield f"not used: the column {column}, which names no unit (add {UNIT_KEYS[0]}=…)"
-    masks = ("fix", "fixed", "frozen", "move", "mask", "constraint", "selective_dynamics", "mobile")
+    masks = (
+        "fix",
+        "fixed",
+        "fix_atoms",
+        "fixed_atoms",
+        "freeze",
+        "frozen",
+        "is_fixed",
+        "move",
+        "mask",
+        "constraint",
+        "selective_dynamics",
+        "mobile",
+    )
     found = [k for k in atoms.arrays if k.lower() in masks and k not in used]
     if found:
         yield f"not used: {', '.join(found)}; fixed atoms are read from a column move_mask:L:1"
+    lengths = [k for k in atoms.info if k.lower() in LENGTH_KEYS and k not in used]
+    lengths = [k for k in lengths if str(atoms.info[k]).lower() not in ANGSTROM]
+    if lengths:
+        yield f"not used: {lengths[0]}={atoms.info[lengths[0]]}; positions and cell are read in Å"
+    bare = [k for k, v in atoms.info.items() if v is True and re.fullmatch(r"[-+]?\d+", str(k))]
+    if bare:
+        yield (
+            f"not used: the bare numbers {' '.join(bare)} of the comment line; a total charge is "
+            "called charge="
+        )
     if _disordered(atoms.info.get("occupancy")):
         yield "not used: occupancies below 1; each site has one kind of atom"
     fields = [k for k in atoms.info if "field" in k.lower() and k not in used]

@@ -27,6 +27,11 @@ PACKED = (".gz", ".bz2", ".xz")
 
 _FIRST_LABEL = re.compile(r"\s*(?:[DTdt]|\[?\d{1,3}[A-Za-z]{1,2}\]?|[A-Z][a-z]?-\d{1,3})\s+\S")
 
+_OTHER_CASE = re.compile(
+    r"(?<![\w.])(?:lattice(?=\s*=\s*[\"'{\[]?\s*[-+.\d])|properties(?=\s*=))", re.I
+)
+"""ASE's two words, in any case: GPUMD writes them small, ASE would pass them over."""
+
 _FIXED = re.compile(r"\bfixed=([\d,-]+)")
 
 _PROPERTIES = re.compile(r'Properties\s*=\s*"?([^"\s]+)"?')
@@ -133,7 +138,7 @@ def _read_xyz(path: Path, index: int | str | slice) -> list[Atoms]:
     if is_ipi_xyz(path):
         return _chosen([_from_ipi(frame) for frame in read_frames(path)], index)
     with open_with_compression(str(path)) as file:
-        if not any(_may_name_isotope(line) for line in file):
+        if not any(_may_name_isotope(line) or _in_other_case(line) for line in file):
             packed = path.suffix in PACKED  # ASE jumps about in it, which unpacks it anew each time
             if packed:
                 file.seek(0)
@@ -154,6 +159,14 @@ def _chosen(frames: list[Atoms], index: int | str | slice) -> list[Atoms]:
     return _listed(frames[wanted])
 
 
+def _in_other_case(line: str) -> bool:
+    """Whether a line names cell or columns in another case than ASE, and not in its own too."""
+    found = _OTHER_CASE.findall(line) if "=" in line else []
+    return any(word != word.capitalize() for word in found) and len(found) == len(
+        {word.lower() for word in found}
+    )
+
+
 def _may_name_isotope(line: str) -> bool:
     """Whether a line starts with the label of an isotope, or says that labels stand elsewhere."""
     if "Properties" in line:
@@ -172,6 +185,8 @@ def _without_isotopes(lines: Iterable[str]) -> tuple[str, list[dict[int, float]]
             kept += [head, *lines]  # ASE says what is wrong with it
             break
         comment = next(lines, "")
+        if _in_other_case(comment):
+            comment = _OTHER_CASE.sub(lambda word: word[0].capitalize(), comment)
         column = _species_column(comment)
         frame: dict[int, float] = {}
         kept += [head, comment]

@@ -12,7 +12,8 @@ from lrcalc.system import volumes
 from lrcalc.training.composition import counts_of
 from lrcalc.training.data import Frame, batch_to, collate
 from lrcalc.training.loss import residuals
-from lrcalc.training.scales import Slope, describe_stress_ratio, slope
+from lrcalc.training.scales import describe_stress_ratio
+from lrcalc.training.slopes import Slope, slope
 
 KNOWN_FORCES = 0.7
 """R² of its forces from which on a model's stress means something."""

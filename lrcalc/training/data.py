@@ -25,7 +25,7 @@ from lrcalc.structures.formats import XYZ, find, kind_of
 from lrcalc.system import System, from_ase
 from lrcalc.training.composition import composition_fit
 from lrcalc.training.electrical import Labelled
-from lrcalc.training.labels import LabelKeys, check_labels, take_labels
+from lrcalc.training.labels import LabelKeys, at_frame, check_labels, take_labels
 from lrcalc.training.loss import LabelledBatch
 
 B = TypeVar("B", bound=NamedTuple)
@@ -175,13 +175,11 @@ def make_frames(
     has_stress = check_labels(structures, path, numbers)
     frames = []
     for index, atoms in zip(numbers, structures, strict=True):
-        try:
+        with at_frame(path, index):
             system = from_ase(atoms)
             if not allow_images:
                 check_cutoff(atoms, cutoff)
             pairs = build_pairs(system, cutoff)
-        except ValueError as error:
-            raise ValueError(f"{path}: frame {index}: {error}") from error
         # not get_forces(): it sets those of fixed atoms to zero
         labels = atoms.calc.results
         stress = None

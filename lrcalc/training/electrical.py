@@ -23,6 +23,8 @@ from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.structures import total_charge
 from lrcalc.system import System, from_ase
 from lrcalc.training.branches import Branches
+from lrcalc.training.label_units import OPTION, likely
+from lrcalc.training.labels import at_frame
 from lrcalc.training.loss import TERMS, weights_of
 from lrcalc.training.permittivity import stated_permittivity, static_permittivity
 from lrcalc.training.polarizability import reference_polarizability, warn_implausible
@@ -108,10 +110,8 @@ def read_labelled(
     branches = Branches()
     found: list[Labelled | None] = []
     for index, atoms in zip(numbers, structures, strict=True):
-        try:
+        with at_frame(path, index):
             found.append(_labelled(atoms, cutoff, wanted, branches))
-        except ValueError as error:
-            raise ValueError(f"{path}: frame {index}: {error}") from error
     return found
 
 
@@ -204,12 +204,15 @@ def check_dipole(atoms: Atoms, dipole: np.ndarray, born: np.ndarray) -> None:
     if size < 0.1 or np.linalg.norm(about_centre - turned) < ROTATES * size + 0.05:
         return
     factor = float(about_centre @ turned) / size**2
-    unit = {4.803: "debye", 1.89: "e bohr (atomic units)"}
-    near = [word for x, word in unit.items() if abs(factor / x - 1) < 0.1]
+    near = likely("dipole", factor, 1.1)
     raise ValueError(
         f"{DIPOLE} is {dipole.round(4).tolist()}, but by the rotational sum rule of its Born "
         f"charges the dipole is {turned.round(4).tolist()} e Å"
-        + (f": is it in {near[0]}? Convert it to e Å" if near else " about the mean position")
+        + (
+            f": is it in {near[0]}? Then give {OPTION} dipole={near[0]}"
+            if near
+            else " about the mean position"
+        )
     )
 
 
@@ -234,7 +237,8 @@ def label_polarizability(atoms: Atoms) -> np.ndarray | None:
     warning = warn_implausible([atoms], [alpha])
     if warning:
         raise ValueError(
-            f"{POLARIZABILITY} must be in e Å²/V (Å³ divided by 14.40, bohr³ by 97.17): {warning}"
+            f"{POLARIZABILITY} must be in e Å²/V: {warning}; if it is in Å³ or bohr³, give "
+            f"{OPTION} polarizability=A3 or =bohr3"
         )
     return alpha
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
+
+from lrcalc.training.label_units import convert
 
 LABELS = ("energy", "forces", "stress")
 """What is trained on, as ASE names it."""
@@ -42,12 +45,26 @@ class LabelKeys(NamedTuple):
         comment line.
     virial : str
         eV, ``-dE/dε``, numbers as of a stress; "" for none. Takes the place of the stress.
+    units : mapping
+        What the labels of the file have to be multiplied with to be in these units, by label
+        (`lrcalc.training.label_units.parse_units`).
     """
 
     energy: str = "energy"
     forces: str = "forces"
     stress: str = "stress"
     virial: str = ""
+    units: Mapping[str, float] = {}
+
+
+@contextmanager
+def at_frame(path: str | Path, index: int, *names: str) -> Iterator[None]:
+    """Errors about one structure say which: file, number of the frame, and ``names``."""
+    try:
+        yield
+    except ValueError as error:
+        where = ": ".join([str(path), f"frame {index}", *names])
+        raise ValueError(f"{where}: {error}") from error
 
 
 def take_labels(structures: Sequence[Atoms], keys: LabelKeys, path: str | Path) -> list[Atoms]:
@@ -78,21 +95,21 @@ def take_labels(structures: Sequence[Atoms], keys: LabelKeys, path: str | Path) 
             "one is -1/V times the other, give one of them"
         )
     for index, atoms in enumerate(structures):
+        convert(atoms, keys.units)
         results = {} if atoms.calc is None else dict(atoms.calc.results)
         names = {name: getattr(keys, name) for name in LABELS}
         if keys.virial:
             names["stress"] = keys.virial
         for name, key in names.items():
-            try:
+            with at_frame(path, index, key):
                 value = find(atoms, key)
                 if key != name:
                     results.pop(name, None)  # of another origin than the one asked for
                 if value is not None:
-                    results[name] = shaped(name, value, len(atoms))
-                    if name == "stress" and keys.virial:
+                    label = "virial" if name == "stress" and keys.virial else name
+                    results[name] = keys.units.get(label, 1.0) * shaped(name, value, len(atoms))
+                    if label == "virial":
                         results[name] = stress_of(results[name], atoms)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}: frame {index}: {key}: {error}") from error
         if results:
             atoms.calc = SinglePointCalculator(atoms, **results)
     return list(structures)
@@ -155,7 +172,10 @@ def short(value: Any) -> str:
 
 def shaped(name: str, value: Any, n_atoms: int) -> Any:
     """Return a label as ASE keeps it."""
-    array = np.asarray(value, dtype=float)
+    try:
+        array = np.asarray(value, dtype=float)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
     wanted = {"energy": "one number", "forces": f"{n_atoms} rows of three numbers",
               "stress": "nine numbers, or six (xx yy zz yz xz xy)"}[name]  # fmt: skip
     if name == "energy" and array.size == 1:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
+from lrcalc.structures import total_charge
 from lrcalc.training.labels import same
 from lrcalc.training.permittivity import stated_permittivity
 from lrcalc.training.settings import LOCAL_FIELDS, POLARIZABILITY_KEYS, POLARIZABILITY_UNITS
-from lrcalc.units import COULOMB
+from lrcalc.units import BOHR, COULOMB
 
 PLAUSIBLE_PER_ATOM = (0.2, 100.0)
 """Å³ an atom. Of free atoms He has the least, 0.205, and Cs the most, 60; condensed matter
@@ -19,6 +20,17 @@ with the largest permittivities of semiconductors (30) reaches 90."""
 
 PLAUSIBLE_PERMITTIVITY = 50.0
 """ε_∞; narrow-gap semiconductors reach 30."""
+
+WIDE_GAP = 10.0
+"""ε_∞ of matter of which at least half the atoms are H, O, F or Cl; rutile has 8."""
+
+FREE = {1: 4.5, 2: 1.38, 5: 20.5, 6: 11.3, 7: 7.4, 8: 5.3, 9: 3.74, 10: 2.66, 14: 37.3, 15: 25.0,
+        16: 19.4, 17: 14.6, 18: 11.08, 34: 28.9, 35: 21.0, 36: 16.8, 53: 32.9}  # fmt: skip
+"""Polarizabilities of free nonmetal atoms, bohr³ (Schwerdtfeger, Nagle, Mol. Phys. 117, 1200
+(2019)). Molecules have 0.6 to 0.8 of their sum."""
+
+MOST_FREE = {"molecule": 3.0, "anion": 8.0, "condensed": 1.6}
+"""Polarizability over that sum, that no molecule has; in matter with H that of Lorentz-Lorenz."""
 
 
 def reference_polarizability(
@@ -136,21 +148,39 @@ def warn_permittivity(structures: Sequence[Atoms], alphas: Sequence[np.ndarray])
 
 def warn_implausible(structures: Sequence[Atoms], alphas: Sequence[np.ndarray]) -> str | None:
     """One line on frames whose polarizability (e Å²/V) no matter has, or None."""
-    low, high = PLAUSIBLE_PER_ATOM
-    found = []
-    for index, (atoms, alpha) in enumerate(zip(structures, alphas, strict=True)):
-        per_atom = float(alpha.trace()) / 3.0 * COULOMB / len(atoms)
-        (epsilon,) = permittivities([atoms], [alpha]) or [1.0]
-        if not low <= per_atom <= high:
-            found.append(f"frame {index}: {per_atom:.3g} Å³ an atom, not {low:g} to {high:g}")
-        elif epsilon > PLAUSIBLE_PERMITTIVITY:
-            found.append(f"frame {index}: ε_∞ {epsilon:.3g}, above {PLAUSIBLE_PERMITTIVITY:g}")
+    found = [
+        f"frame {index}: {reason}"
+        for index, (atoms, alpha) in enumerate(zip(structures, alphas, strict=True))
+        if (reason := _implausible(atoms, alpha))
+    ]
     if not found:
         return None
     return (
         f"{len(found)} of {len(structures)} frames have polarizabilities that no insulator has "
         f"(first: {found[0]}); look at --unit and --local-field, or remove them"
     )
+
+
+def _implausible(atoms: Atoms, alpha: np.ndarray) -> str | None:
+    volume = float(alpha.trace()) / 3.0 * COULOMB
+    low, high = PLAUSIBLE_PER_ATOM
+    (epsilon,) = permittivities([atoms], [alpha]) or [1.0]
+    light = np.isin(atoms.numbers, [1, 8, 9, 17])
+    limit = WIDE_GAP if 2 * light.sum() >= len(atoms) else PLAUSIBLE_PERMITTIVITY
+    if not low <= volume / len(atoms) <= high:
+        return f"{volume / len(atoms):.3g} Å³ an atom, not {low:g} to {high:g}"
+    if epsilon > limit:
+        return f"ε_∞ {epsilon:.3g}, above {limit:g}"
+    free = BOHR**3 * sum(FREE.get(int(z), np.inf) for z in atoms.numbers)
+    kind = "anion" if total_charge(atoms, "it") < 0 else "molecule"
+    if atoms.pbc.all():
+        if 1 not in atoms.numbers:
+            return None
+        kind = "condensed"
+        volume = 3.0 * atoms.get_volume() / (4.0 * math.pi) * (epsilon - 1.0) / (epsilon + 2.0)
+    if volume > MOST_FREE[kind] * free:
+        return f"{volume:.3g} Å³, but the sum of its free atoms is {free:.3g}"
+    return None
 
 
 def _range(values: Sequence[float]) -> str:

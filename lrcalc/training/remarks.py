@@ -10,8 +10,9 @@ import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from lrcalc.structures import describe_intake
+from lrcalc.structures import describe_unused
 from lrcalc.structures.content import whole_atoms
+from lrcalc.training.label_units import COLUMNS, OPTION
 from lrcalc.training.labels import LABELS, LabelKeys, has_label, names_of, same
 
 HARMLESS = ("names no unit", "fixed atoms are read", "the run has the field")
@@ -31,6 +32,7 @@ def describe_labels(structures: Sequence[Atoms], keys: LabelKeys) -> list[str]:
         The names that were asked for.
     """
     return [
+        *_unused_units(structures, keys),
         *_unused_stress(structures, keys),
         *_unused_values(structures, keys),
         *_open_stress(structures),
@@ -39,6 +41,18 @@ def describe_labels(structures: Sequence[Atoms], keys: LabelKeys) -> list[str]:
         *_in_a_field(structures),
         *_unknown(structures),
     ]
+
+
+def _unused_units(structures: Sequence[Atoms], keys: LabelKeys) -> Iterator[str]:
+    """Find units of labels that are not there."""
+    for label in keys.units:
+        names = COLUMNS.get(label, ())
+        there = any(name in a.info or name in a.arrays for a in structures for name in names)
+        stress = keys.virial if label == "virial" else label == "stress" and not keys.virial
+        told = "stress" if stress else label
+        there = there or label == "positions" or any(has_label(a, told) for a in structures)
+        if not there:
+            yield f"{OPTION} has a unit of {label}, but no frame has {' or '.join(names) or label}"
 
 
 def _of(count: int, structures: Sequence[Atoms]) -> str:
@@ -205,7 +219,7 @@ def _unknown(structures: Sequence[Atoms]) -> Iterator[str]:
     """Collect what no structure of ours can carry, such as spins: each kind once."""
     lines: Counter[str] = Counter()
     for atoms in structures:
-        said = {x for x in describe_intake(atoms) if x.startswith("not used")}
+        said = {x for x in describe_unused(atoms) if x.startswith("not used")}
         # velocities and constraints do no harm here; a field is in the labels
         lines.update(x for x in said if not any(word in x for word in HARMLESS))
     shown = 3

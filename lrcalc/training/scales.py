@@ -11,46 +11,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from lrcalc.training.composition import composition_part
+from lrcalc.training.bonds import stiffness
+from lrcalc.training.composition import composition_part, counts_of
+from lrcalc.training.label_units import OPTION, UNITS, likely, way_out
 from lrcalc.training.labels import has_label
 from lrcalc.training.pair_fit import PairFit
-from lrcalc.units import BOHR, EV_PER_A3_IN_GPA, HARTREE
+from lrcalc.training.slopes import FOLLOWS, Slope, slope
 
 MOST_FRAMES, MOST_ATOMS = 10, 1500
 """What is looked at: a sign needs no more."""
 
-FOLLOWS = 0.7
-"""Correlation from which on a slope means something."""
+VIRIAL = "eV, a virial (V times stress)"
 
-GPA = EV_PER_A3_IN_GPA
+ENERGIES_AND_FORCES = [
+    ("eV", "eV/A"), ("Ha", "eV/A"), ("Ry", "eV/A"), ("kcal/mol", "eV/A"), ("kJ/mol", "eV/A"),
+    ("meV", "eV/A"), ("eV", "Ha/bohr"), ("eV", "Ry/bohr"), ("eV", "kcal/mol/A"), ("Ha", "Ha/bohr"),
+    ("Ry", "Ry/bohr"), ("Ha", "Ha/A"), ("kcal/mol", "kcal/mol/A"), ("kJ/mol", "kJ/mol/A"),
+    ("kJ/mol", "kJ/mol/nm"), ("meV", "meV/A"),
+]  # fmt: skip
+"""Units that files have together."""
 
-KCAL = 0.0433641153
-"""kcal/mol in eV."""
+USUAL = 1.6
+"""Factor that energies may change by more or less than what a pair potential makes of them."""
 
-STRESS_FACTORS = {
-    "GPa": GPA, "kbar": 10 * GPA, "bar": 1e4 * GPA, "Pa": 1e9 * GPA, "MPa": 1e3 * GPA,
-    "Ha/bohr³": BOHR**3 / HARTREE, "Ry/bohr³": 2 * BOHR**3 / HARTREE, "kcal/mol/Å³": 1 / KCAL,
-}  # fmt: skip
-"""Unit → what a stress of 1 eV/Å³ is in it."""
+LEFT = 3
+"""Energy differences that the composition must leave: fewer follow anything by chance."""
 
-ENERGY_FACTORS = {
-    "energies in Ha, forces in eV/Å": 1 / HARTREE,
-    "energies in Ry, forces in eV/Å": 2 / HARTREE,
-    "energies in Ha, forces in Ha/bohr": 1 / BOHR,
-    "energies in eV, forces in Ha/bohr": HARTREE / BOHR,
-    "energies in eV, forces in Ry/bohr": HARTREE / BOHR / 2,
-    "energies in kcal/mol, forces in eV/Å": 1 / KCAL,
-    "energies in eV, forces in kcal/mol/Å": KCAL,
-    "energies in kJ/mol, forces in eV/Å": 4.184 / KCAL,
-    "energies in meV, forces in eV/Å": 1e3,
-}  # fmt: skip
-"""Units → by what energies are too large for the forces."""
+ROUGH = 3.0
+"""The same where bonds say that the forces are right and no unit has this factor: of a dozen
+water clusters seen with 2.2."""
 
 ORDERS = {
     "xx yy zz xy yz zx (VASP)": [0, 1, 2, 4, 5, 3],
@@ -58,32 +52,6 @@ ORDERS = {
     "xx xy xz yy yz zz": [0, 3, 5, 4, 2, 1],
 }  # fmt: skip
 """Order of six numbers in a file → where the components xx yy zz yz xz xy of ASE stand in it."""
-
-
-class Slope(NamedTuple):
-    """Labels against what they should be: their ratio, and how well one follows the other."""
-
-    ratio: float
-    correlation: float
-
-    @property
-    def means_something(self) -> bool:
-        """Whether one follows the other."""
-        return abs(self.correlation) >= FOLLOWS
-
-
-def slope(label: np.ndarray, made: np.ndarray) -> Slope:
-    """Ratio and correlation of two arrays that vary around zero.
-
-    The ratio is that of their sizes with the sign of the correlation, so that noise in either
-    does not make it smaller.
-    """
-    a, b = np.ravel(label), np.ravel(made)
-    square = float(a @ a) * float(b @ b)
-    if not square > 0.0:
-        return Slope(1.0, 0.0)
-    correlation = float(a @ b) / square**0.5
-    return Slope(float(np.sign(correlation) * np.sqrt((a @ a) / (b @ b))), correlation)
 
 
 def describe_scales(structures: Sequence[Atoms]) -> list[str]:
@@ -112,22 +80,18 @@ def describe_stress_ratio(found: Slope, volume: float, against: str) -> str | No
         return None
     sign = "the opposite sign and " if found.ratio < 0 else ""
     if 0.4 < factor < 2.5:
-        what = "the opposite sign: is it positive in compression? Multiply by -1"
+        what = (
+            "the opposite sign: is it positive in compression? Then give --units stress=-eV/A3, "
+            "or of a virial virial=-eV"
+        )
     else:
-        near = _near(factor, {**STRESS_FACTORS, "eV, a virial (V times stress)": volume}, 1.6)
-        what = f"{sign}{factor:.3g} times the size" + (f": is it in {near}?" if near else ".")
-        what += " Convert it"
+        near = likely("stress", factor, 1.6, {VIRIAL: volume})
+        out = f"is it in {' or '.join(near)}?" if VIRIAL in near[:1] else ""
+        what = f"{sign}{factor:.3g} times the size: {out or way_out('stress', near, found.ratio)}"
     return (
         f"the stress does not fit {against}: it has {what} (what is read is (1/V) dE/dε in eV/Å³; "
         "a virial, -V times that in eV, by --virial-key)"
     )
-
-
-def _near(factor: float, choices: dict[str, float], within: float) -> str:
-    """Names of the factors that this one may be, the nearest first."""
-    apart = {name: abs(np.log(factor / value)) for name, value in choices.items()}
-    found = [name for name in sorted(apart, key=lambda k: apart[k]) if apart[name] < np.log(within)]
-    return ", or ".join(found[:2])
 
 
 def _choose(structures: Sequence[Atoms]) -> list[Atoms]:
@@ -152,31 +116,66 @@ def _without_composition(values: np.ndarray, structures: Sequence[Atoms]) -> np.
 
 
 def _energy_line(structures: Sequence[Atoms], fitted: PairFit) -> Iterator[str]:
-    """Energies against what force matching makes of them."""
-    if fitted.share < 0.5 or len(structures) < 4:
-        return
+    """Energies against what force matching makes of them, forces against bonds."""
+    ratio, stiff = _energies(structures, fitted), stiffness(structures)
+    said = []
+    if ratio is not None and not 1 / USUAL < ratio < USUAL:
+        said.append(f"energies change by {ratio:.3g} times what the forces say")
+    if stiff is not None and stiff.is_off:
+        said.append(
+            f"forces make {stiff.bond} bonds {stiff.factor:.2g} times as stiff as bonds of this "
+            "length are (Badger's rule)"
+        )
+    if ratio is not None and ratio < 0:
+        gradients = stiff is None or stiff.factor < 0
+        turned = "forces=-eV/A, if these are gradients" if gradients else "energy=-eV"
+        yield (
+            "energies rise where forces pull: they have opposite signs; forces are -dE/dr (give "
+            f"{OPTION} {turned})"
+        )
+    elif said:
+        near = _units_of(ratio, None if stiff is None else stiff.factor)
+        fits = stiff is not None and not stiff.is_off
+        if fits and not near and ratio is not None and 1 / ROUGH < ratio < ROUGH:
+            return
+        yield (
+            f"{' and '.join(said)}; energies are read in eV, forces, which are -dE/dr, in eV/Å"
+            + (f": give {OPTION} {', or '.join(near)}, if they are" if near else ": convert them")
+        )
+
+
+def _energies(structures: Sequence[Atoms], fitted: PairFit) -> float | None:
+    """Energies over what force matching makes of them; None where that says nothing."""
+    species = sorted({int(z) for a in structures for z in a.numbers})
+    counts = counts_of([a.numbers for a in structures], species)
+    if fitted.share < 0.5 or len(structures) - np.linalg.matrix_rank(counts) < LEFT:
+        return None
     energies = np.array([float(a.calc.results["energy"]) for a in structures])
     found = slope(
         _without_composition(energies, structures),
         _without_composition(fitted.energies, structures),
     )
-    factor = abs(found.ratio)
     density = [len(a) / a.get_volume() for a in structures if a.pbc.all()]
     dilated = bool(density) and np.ptp(density) > 0.01 * np.mean(density)
-    usual = 0.6 < factor < 1.6 or dilated  # energies of volume that pairs do not have
-    if not found.means_something or (found.ratio > 0 and usual):
-        return
-    if found.ratio < 0:
-        yield (
-            "energies rise where forces pull: they have opposite signs; forces are -dE/dr (are "
-            "these gradients?), multiply one of them by -1"
-        )
-        return
-    near = _near(factor, ENERGY_FACTORS, 1.4)
-    yield (
-        f"energies change by {factor:.3g} times what the forces say"
-        f"{f': {near}?' if near else '.'} They are read in eV and eV/Å: convert them"
-    )
+    # energies of volume are what pairs do not have
+    told = found.means_something and not (dilated and found.ratio > 0)
+    return found.ratio if told else None
+
+
+def _units_of(energies: float | None, stiff: float | None) -> list[str]:
+    """Units in which energies are so much too large for the forces, and forces for the bonds."""
+    apart = {}
+    for energy, force in ENERGIES_AND_FORCES:
+        energy_unit, force_unit = UNITS["energy"][energy], UNITS["forces"][force]
+        miss = 0.0
+        if energies is not None:
+            miss = abs(np.log(energies * energy_unit / force_unit)) / np.log(1.5)
+        if stiff is not None and stiff > 0:
+            miss = max(miss, abs(np.log(stiff * force_unit)) / np.log(3.0))
+        elif stiff is not None:
+            miss = np.inf
+        apart[f"energy={energy} forces={force}"] = miss
+    return [name for name in sorted(apart, key=lambda k: apart[k]) if apart[name] < 1.0][:2]
 
 
 def _stress_lines(structures: list[Atoms], fitted: PairFit, members: list[int]) -> list[str]:

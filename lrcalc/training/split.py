@@ -23,7 +23,7 @@ from lrcalc.training.electrical import describe_unused, read_labelled
 from lrcalc.training.labels import LabelKeys
 from lrcalc.training.permittivity import stated_permittivities
 from lrcalc.training.remarks import describe_labels
-from lrcalc.training.scales import describe_scales
+from lrcalc.training.unlike import describe_units
 
 LARGE_FORCE = 50.0
 """eV/Å; a larger component is reported as an outlier."""
@@ -154,7 +154,7 @@ def _read_file(
     labels = read_labelled(read, path, cutoff, wanted, [numbers[k] for k in seen])
     labelled = [(parts[k], one) for k, one in zip(seen, labels, strict=True) if one is not None]
     notes += describe_unused(structures, wanted, path) if level != "sr" else []
-    lines = [*describe_labels(structures, keys), *describe_scales(structures)]
+    lines = [*describe_labels(structures, keys), *describe_units(structures)]
     outliers = describe_outliers(made, parts, numbers)
     return {
         **{name: [f for f, part in zip(made, parts, strict=True) if part == name]

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import numpy as np
 import pytest
@@ -332,3 +333,24 @@ def test_errors_end_with_status_two(tmp_path, capsys):
     path = dump(tmp_path / "d.lammpstrj", V[:20])
     assert main(["vdos", str(path), "--timestep", "1"]) == 2
     assert "--lammps-units" in capsys.readouterr().err
+
+
+def test_atoms_that_change_place_or_mass_between_frames(tmp_path):
+    """Each frame was taken in the first one's order: a temperature of 717 K instead of 121."""
+    frames = []
+    for atoms, v in frames_of(V[:40]):
+        atoms.set_masses(MASSES)
+        atoms.set_velocities(v / units.fs)
+        frames.append(atoms)
+    mixed = [a if k != 20 else a[[1, 0, 2, 3, 4, 5]] for k, a in enumerate(frames)]
+    heavy = [a.copy() for a in frames]
+    heavy[30].set_masses(1.01 * MASSES)
+    for command, which, words in (
+        ("vdos", mixed, "frame 20: atom 0 has another element (1) than in the first frame (8)"),
+        ("msd", mixed, "frame 20: atom 0 has another element"),
+        ("vdos", heavy, "frame 30: atom 0 has another mass (16.159) than"),
+        ("vdos", [*frames[:20], frames[20][:3]], "frame 20: 3 atoms where 6 were before"),
+    ):
+        write(tmp_path / "a.xyz", which, format="extxyz")
+        with pytest.raises(ValueError, match=re.escape(words)):
+            run(command, tmp_path / "a.xyz", "--timestep", 1, "-o", tmp_path / "o")

@@ -19,6 +19,7 @@ from lrcalc.structures import (
     read_structures,
     total_charge,
 )
+from lrcalc.units import BOHR
 
 CELL = [[6.0, 0.3, 0.1], [0.4, 6.5, -0.2], [-0.3, 0.5, 7.0]]
 
@@ -324,3 +325,68 @@ def test_nothing_of_ase_is_changed():
 
     assert "D" not in atomic_numbers
     assert chemical_symbols[1] == "H"
+
+
+def test_words_of_the_comment_line_in_any_case(tmp_path):
+    """GPUMD's train.xyz: ASE passes lattice= and properties= over, and with them masses, forces."""
+    path = tmp_path / "train.xyz"
+    text = (
+        '2\nenergy=-1.5 pbc="T T T" {}="4.5 0 0 0 4.5 0 0 0 4.5" {}=species:S:1:pos:R:3:mass:R:1\n'
+    )
+    atoms = "Na 0 0 0 23.5\nCl 2.2 2.2 2.2 35\n"
+    for words in (("lattice", "properties"), ("LATTICE", "Properties"), ("Lattice", "Properties")):
+        path.write_text(2 * (text.format(*words) + atoms))
+        found = read_structure(path)
+        assert found.cell.volume == pytest.approx(4.5**3)
+        assert found.get_masses().tolist() == [23.5, 35.0]
+    # an entry of one's own that is called like it stays
+    path.write_text(
+        (text.format("Lattice", "Properties") + atoms).replace("pbc", "lattice=fcc pbc")
+    )
+    assert read_structure(path).info["lattice"] == "fcc"
+
+
+@pytest.mark.parametrize("column", ["q", "charges", "partial_charges", "REF_charge"])
+def test_charges_of_atoms_that_make_an_ion(tmp_path, column):
+    path = tmp_path / "ion.xyz"
+    head = f'3\nProperties=species:S:1:pos:R:3:{column}:R:1 pbc="F F F"'
+    atoms = "O 0 0 0 {}\nH 0.76 0.58 0 0.5\nH -0.76 0.58 0 0.5\n"
+    path.write_text(f"{head}\n{atoms.format(0.0)}")
+    with pytest.raises(ValueError, match="add up to 1 e, but no total charge is stated"):
+        read_structure(path)
+    path.write_text(f"{head} charge=1\n{atoms.format(0.0)}")
+    assert read_structure(path).info["charge"] == 1
+    path.write_text(f"{head}\n{atoms.format(-1.0)}")
+    assert total_charge(read_structure(path)) == 0
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        ("1 2", "not used: the bare numbers 1 2 of the comment line; a total charge is called"),
+        ("units=bohr", "not used: units=bohr; positions and cell are read in Å"),
+        ("units=metal", None),
+        ("Properties=species:S:1:pos:R:3:fix_atoms:I:1", "not used: fix_atoms; fixed atoms"),
+    ],
+)
+def test_what_comment_lines_of_others_mean_is_said(tmp_path, comment, said):
+    path = tmp_path / "a.xyz"
+    path.write_text(f"3\n{comment}\nO 0 0 0 1\nH 0.76 0.58 0 0\nH -0.76 0.58 0 0\n")
+    lines = describe_intake(read_structure(path))
+    assert [line for line in lines if line.startswith("not used")] == [
+        line for line in lines if said and line.startswith(said)
+    ]
+    assert bool(said) == any(line.startswith("not used") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("length", "unit"), [(1 / BOHR, "bohr"), (0.1, "nm"), (BOHR, "Å, taken for bohr")]
+)
+def test_positions_in_another_unit_are_told(length, unit):
+    """Of whatever matter: a molecule, a salt, a metal; noble gases stand far apart by nature."""
+    for atoms in (molecule("C6H6"), bulk("NaCl", "rocksalt", 5.6), bulk("Cu")):
+        assert not any("covalent" in line for line in describe_intake(atoms))
+        atoms.set_cell(length * atoms.cell.array, scale_atoms=False)
+        atoms.positions *= length
+        assert any(f"positions in {unit}?" in line for line in describe_intake(atoms))
+    assert describe_intake(bulk("Ar", "fcc", 5.3)) == []

@@ -14,7 +14,6 @@ from lrcalc.evaluator import Evaluator
 from lrcalc.models.enthalpy import mean_susceptibility
 from lrcalc.neighbors import build_pairs
 from lrcalc.structures import read_structure
-from lrcalc.training.born_order import describe_born_order
 from lrcalc.training.data import collate_labelled
 from lrcalc.training.electrical import (
     KEYS,
@@ -22,6 +21,7 @@ from lrcalc.training.electrical import (
     read_labelled,
 )
 from lrcalc.training.loss import electrical_residuals, loss
+from lrcalc.training.unlike import describe_born_order
 from lrcalc.units import COULOMB
 from tests.conftest import random_potential
 from tests.sample_structures import cluster, water_box
@@ -274,7 +274,7 @@ def broken(name):
         ("filler", r"frame 0: REF_born is zero throughout: .*Leave the column out"),
         ("place", r"frame 0: REF_born stands in the comment line but must be a column"),
         ("transposed", r"frame 0: .*break the rotational sum rule .*\(displacement, field\)"),
-        ("debye", r"frame 0: REF_dipole .*is it in debye\? Convert it to e Å"),
+        ("debye", r"frame 0: REF_dipole .*is it in D\? Then give --units dipole=D"),
         ("origin", r"frame 0: REF_dipole .*about the mean position"),
         ("dipole", r"frame 0: REF_dipole is \[1.0, 2.0\] but must be three finite numbers"),
         ("volume", r"frame 0: REF_polarizability must be in e Å²/V"),

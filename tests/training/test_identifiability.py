@@ -153,8 +153,8 @@ def test_transposed_labels_are_told_by_energies_and_forces(monkeypatch):
         given.arrays["REF_born"] = value.reshape(-1, 9)
         labels = read_labelled([given], "f.xyz", 3.0, ["born"])
         told[name] = describe_transposed(model, frames, frames, labels, TrainingSettings())
-    assert told["right"] is told["symmetric"] is None
-    assert "only when transposed" in told["wrong"]
+    assert told["right"] == told["symmetric"] == []
+    assert "only when transposed" in told["wrong"][0]
 
 
 def test_commands_say_it(tmp_path, capsys):

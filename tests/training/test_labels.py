@@ -92,9 +92,9 @@ def test_a_virial_beside_a_stress_must_fit_it():
 WRONG = {
     "opposite sign": lambda s, v: -s,
     "in GPa": lambda s, v: 160.21766 * s,
-    "in kbar": lambda s, v: -1602.1766 * s,
+    "--units stress=-kbar": lambda s, v: -1602.1766 * s,
     "a virial (V times stress)": lambda s, v: -v * s,
-    "Ha/bohr³": lambda s, v: s / 183.6315,
+    "Ha/bohr3": lambda s, v: s / 183.6315,
 }
 
 
@@ -114,11 +114,12 @@ def test_sign_and_unit_of_stresses(words, strain, displacement):
 
 @pytest.mark.parametrize("matter", ["water", "crystal"])
 def test_charged_matter_is_judged_alike(matter):
+    """Their bonds are a random potential's, of which chemistry knows nothing."""
     structures = frames_of(matter, 8)
-    assert describe_scales(structures) == []
+    assert not any("stress" in line for line in describe_scales(structures))
     for atoms in structures:
         atoms.calc.results["stress"] *= -1
-    assert "opposite sign" in describe_scales(structures)[0]
+    assert "opposite sign" in describe_scales(structures)[-1]
 
 
 @pytest.mark.parametrize(
@@ -137,9 +138,9 @@ def test_order_of_six_numbers(order, name):
 @pytest.mark.parametrize(
     ("energy", "forces", "words"),
     [
-        (1 / 27.211386, 0.529177 / 27.211386, "energies in Ha, forces in Ha/bohr"),
-        (1.0, 0.529177 / 27.211386, "energies in eV, forces in Ha/bohr"),
-        (23.0605, 1.0, "energies in kcal/mol, forces in eV/Å"),
+        (1 / 27.211386, 0.529177 / 27.211386, "--units energy=Ha forces=Ha/bohr"),
+        (1.0, 0.529177 / 27.211386, "--units energy=eV forces=Ha/bohr"),
+        (23.0605, 1.0, "--units energy=kcal/mol forces=eV/A"),
         (1.0, -1.0, "opposite signs"),
     ],
 )
@@ -225,8 +226,8 @@ def test_names_of_other_programs_are_pointed_out(tmp_path, capsys):
     assert f"try {options}" in capsys.readouterr().err
     assert main([*command, *options.split()]) == 0
     warned = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
-    # of three frames one chooses the epoch, which is no matter of labels
-    assert all("chooses the epoch" in line for line in warned)
+    # of three frames one chooses the epoch, and a random potential has no real bonds
+    assert all("chooses the epoch" in line or "stiff" in line for line in warned)
 
 
 def test_labels_under_two_names_that_differ_get_a_line(tmp_path):
