@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
         + (f"{potential.config['k_cutoff']} Å⁻¹" if potential.config["k_cutoff"] else "converged"),
         "units": "eV, Å, e; stress (1/V) dE/dε; born[atom, field, displacement]",
     }
+    if potential.ewald is None:
+        rows["electrostatics"] = "the model's own" if potential.own_field else "none"
     unlearned = pressure_warning(path.stem, metadata)
     if unlearned:
         rows["not for constant pressure"] = unlearned.split(": ", 2)[-1]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -228,7 +229,8 @@ def find_backbone(name: str) -> Entry:
 
 def build_backbone(name: str, species: tuple[int, ...], settings: Mapping[str, Any]) -> Backbone:
     """Make the backbone ``name`` for these atomic numbers (ascending)."""
-    made: Backbone = _resolve(name, find_backbone(name).builder)(species, **settings)
+    with _naming_packages(name):  # adapters import theirs when they build
+        made: Backbone = _resolve(name, find_backbone(name).builder)(species, **settings)
     return made
 
 
@@ -239,17 +241,24 @@ def find_readout(name: str) -> Callable[..., AnyReadout] | None:
 
 
 def _resolve(name: str, made: Callable[..., Any] | str) -> Callable[..., Any]:
-    """Import what is named by a string; say which package is missing for it."""
+    """Import what is named by a string."""
     if not isinstance(made, str):
         return made
-    try:
+    with _naming_packages(name):
         found: Callable[..., Any] = pkgutil.resolve_name(made)
+    return found
+
+
+@contextmanager
+def _naming_packages(name: str) -> Iterator[None]:
+    """Say which package is missing for a backbone, and how it is installed."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise ValueError(
             f"the backbone {name!r} needs the package {error.name!r}"
             f"{_remedy(find_backbone(name).extra)}"
         ) from error
-    return found
 
 
 def _remedy(extra: str | None) -> str:

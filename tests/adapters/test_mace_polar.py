@@ -1,11 +1,14 @@
 """MACE-POLAR, random and small, against central differences of its own calculator in a field."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
+from ase.spacegroup import crystal as spacegroup
 
 from lrcalc import Evaluator, Field, LRCalculator, predict
 from lrcalc.cli import main
@@ -292,7 +295,17 @@ def test_dynamics_of_a_molecule_in_a_field_and_of_a_crystal(path, tmp_path, monk
     assert main(["md", "m.pt", "crystal.xyz", *steps, "--out", "two"]) == 0
     assert "no dipole is recorded" in capsys.readouterr().out
     assert main(["info", "m.pt"]) == 0
-    assert "PolarMACE converted" in capsys.readouterr().out
+    card = capsys.readouterr().out
+    assert "PolarMACE converted" in card
+    assert "the model's own" in card
+    salt = spacegroup(
+        ["O", "C"], [(0, 0, 0), (0.5, 0.5, 0.5)], spacegroup=225, cellpar=[4.4] * 3 + [90] * 3
+    )
+    write("POSCAR", salt)
+    charges = "{0} 0 0 0 {0} 0 0 0 {0}"
+    lines = ["14.4", charges.format(2.0), charges.format(-1.5), charges.format(1.5)]
+    Path("BORN").write_text("\n".join(lines) + "\n")
+    assert main(["modes", "POSCAR", "--model", "m.pt", "--born", "BORN", "-o", "modes"]) == 0
 
 
 def slab():
@@ -382,3 +395,12 @@ def test_heads_are_chosen(tmp_path):
         expected = own(atoms)
         assert found["energy"] == pytest.approx(expected["energy"], abs=1e-9)
         np.testing.assert_allclose(found["forces"], expected["forces"], rtol=0, atol=1e-9)
+
+
+def test_another_version_of_its_sums_is_refused(path, monkeypatch):
+    from lrcalc.models.adapters import foreign_import
+
+    versions = {"mace-torch": "0.3.16", "graph-longrange": "0.4.4"}
+    monkeypatch.setattr(foreign_import.metadata, "version", versions.get)
+    with pytest.raises(ValueError, match="needs graph-longrange 0.4.0, but 0.4.4 is installed"):
+        convert(path, trust_pickle=True)

@@ -300,6 +300,13 @@ def test_a_file_that_asks_for_what_is_not_there_says_so(tmp_path, monkeypatch):
     ):
         Potential((1,), backbone="elsewhere")
 
+    def lacking(species):
+        import no_such_part  # noqa: F401
+
+    register_backbone("lacking", lacking, {}, extra="mace")
+    with pytest.raises(ValueError, match=r"'no_such_part' \(pip install lrcalc\[mace\]\)"):
+        Potential((1,), backbone="lacking")
+
     class Announced:
         def load(self):
             register_backbone("radial", Radial, {"cutoff": 4.0, "width": 8})

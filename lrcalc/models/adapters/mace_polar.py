@@ -18,7 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from lrcalc.models.adapters.exact_constants import ExactConstants
-from lrcalc.models.adapters.foreign_import import default_type, exactly, forget_programs
+from lrcalc.models.adapters.foreign_import import (
+    default_type,
+    exactly,
+    forget_programs,
+    require_version,
+)
 from lrcalc.models.adapters.mace_import import import_mace, mace_arguments
 from lrcalc.models.adapters.mace_polar_graph import check_polar, graph_of
 from lrcalc.models.adapters.mace_polar_smooth import make_differentiable
@@ -27,6 +32,9 @@ from lrcalc.models.readout import Readings
 from lrcalc.multipoles import Multipoles
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
+
+SUMS = "0.4.0"
+"""Version of graph-longrange that mace-torch 0.3.16 can call: not 0.4.3 and 0.4.4."""
 
 LEVEL = "uiqiu"
 """Charges and dipoles that answer, on single atoms: what may be asked follows from that."""
@@ -86,7 +94,10 @@ class PolarReadout(nn.Module):
 def build(species: tuple[int, ...], **settings: Any) -> PolarMace:
     """Make a model with new weights; settings as `lrcalc.models.options.MACE_POLAR_DEFAULTS`."""
     modules = import_mace()
+    import graph_longrange  # noqa: F401 (to be named if it is missing)
     from e3nn import o3
+
+    require_version("mace-polar", "graph-longrange", SUMS)
 
     arguments, polar = mace_arguments(species, settings), dict(settings["polar"])
     heads = [str(head) for head in settings["heads"]]
