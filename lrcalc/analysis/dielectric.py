@@ -201,17 +201,7 @@ def dielectric(
     notes += memory_notes(
         whole.wavenumber[keep], imaginary[keep], whole.stretches[keep], len(blocks.raw)
     )
-    if correlation[-1] > 0.1 * correlation[0]:
-        notes.append(
-            f"the dipole still correlates {correlation[-1] / correlation[0]:.2f} after "
-            f"{lags * timestep / 1000:.1f} ps: ε(ω) at low ω needs a finer resolution"
-        )
-    relaxation = timestep * float(correlation.sum() / correlation[0])
-    if blocks.frames * timestep < 100 * relaxation:
-        notes.append(
-            f"{blocks.frames * timestep / 1000:.3g} ps are fewer than 100 correlation times "
-            f"({relaxation / 1000:.2g} ps): ε(0) and its error are rough"
-        )
+    notes += _relaxation_notes(correlation, timestep, lags, blocks.frames)
     told = {"volume_A3": volume, "temperature_K": temperature, "epsilon_infinity": epsilon_infinity}
     settings = {
         **spectral_settings(blocks, timestep, resolution, window, **told),
@@ -226,6 +216,25 @@ def dielectric(
         slope * factor * float(standard_error(offsets[:, None])[0]),
         settings,
     )
+
+
+def _relaxation_notes(
+    correlation: np.ndarray, timestep: float, lags: int, frames: int
+) -> list[str]:
+    """Say where lags or runs are short for how long the dipole remembers."""
+    notes = []
+    if correlation[-1] > 0.1 * correlation[0]:
+        notes.append(
+            f"the dipole still correlates {correlation[-1] / correlation[0]:.2f} after "
+            f"{lags * timestep / 1000:.1f} ps: ε(ω) at low ω needs a finer resolution"
+        )
+    relaxation = timestep * float(correlation.sum() / correlation[0])
+    if frames * timestep < 100 * relaxation:
+        notes.append(
+            f"{frames * timestep / 1000:.3g} ps are fewer than 100 correlation times "
+            f"({relaxation / 1000:.2g} ps): ε(0) and its error are rough"
+        )
+    return notes
 
 
 def _inverse(reciprocal: float) -> float:

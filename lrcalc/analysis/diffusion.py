@@ -181,17 +181,8 @@ def msd(
     notes = walked.notes(drift == "remove") + _finite_size_notes(cell, correction)
     notes += _quality_notes(names, squares, slopes, value, error)
     middle = 0.5 * (start + end)
-    first, second = _slope(time, start, middle), _slope(time, middle, end)
-    bend = standard_error(deviations @ (second - first))
-    notes += [
-        f"{name}: the displacement is no straight line yet: its slope changes by "
-        f"{100 * change / (6 * d):.0f} % between the halves of the fit; fit later, by `fit`, or "
-        "run longer"
-        for name, change, scatter, d in zip(
-            names, squares @ (second - first), bend, value, strict=True
-        )
-        if abs(change) > 3 * scatter
-    ]
+    bend = _slope(time, middle, end) - _slope(time, start, middle)
+    notes += _bend_notes(names, squares @ bend, standard_error(deviations @ bend), value)
     settings = {
         "quantity": "mean-square displacement (Å²)",
         "timestep_fs": timestep,
@@ -296,6 +287,19 @@ def _finite_size_notes(cell: np.ndarray | None, correction: float) -> list[str]:
     return [
         f"finite size: D of a liquid in a periodic cell ({where}) is too small by 2.837297 "
         "k_BT/(6π η L) (Yeh & Hummer 2004); give `viscosity` in mPa s to have that added"
+    ]
+
+
+def _bend_notes(
+    names: Sequence[str], bend: np.ndarray, error: np.ndarray, value: np.ndarray
+) -> list[str]:
+    """Say where the slope changes from one half of the fit to the other."""
+    return [
+        f"{name}: the displacement is no straight line yet: its slope changes by "
+        f"{100 * change / (6 * d):.0f} % between the halves of the fit; fit later, by `fit`, or "
+        "run longer"
+        for name, change, scatter, d in zip(names, bend, error, value, strict=True)
+        if abs(change) > 3 * scatter
     ]
 
 

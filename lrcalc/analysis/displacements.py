@@ -82,28 +82,12 @@ def from_calculator(
     atoms, told = prepare(atoms)
     check_supercell(supercell)
     check_open(atoms, supercell, primitive)
-    if len(atoms) * int(np.prod(supercell)) == 1:
-        raise ValueError(
-            "`supercell` holds one atom, which has no neighbours to vibrate against: repeat it, "
-            "e.g. 3,3,3"
-        )
+    _check_meaning(atoms, supercell, relax_cell, epsilon_infinity, born)
     atoms.calc = calculator
-    own = born is None and intensities
-    periodic = bool(atoms.pbc.all())
-    if relax_cell and not periodic:
-        raise ValueError("`relax_cell` needs a structure with three periodic directions")
-    if epsilon_infinity is not None:
-        check_electronic_part(epsilon_infinity)
-        if not periodic:
-            raise ValueError(
-                "`epsilon_infinity` means nothing for a structure that is not periodic in three "
-                "directions"
-            )
-    elif not periodic:
+    if epsilon_infinity is None and not atoms.pbc.all():
         epsilon_infinity = 1.0
-    if isinstance(born, str | Path) and not Path(born).is_file():
-        raise FileNotFoundError(f"no BORN file {born}")
-    if own:
+    own = born is None and intensities
+    if own:  # before hours of forces
         _born_of(calculator, atoms)
     if intensities and epsilon_infinity is None and not isinstance(born, str | Path):
         _epsilon_of(calculator, atoms)
@@ -140,6 +124,29 @@ def from_calculator(
         phonon, born, epsilon, only_gamma=False, order_known=own, charge=total_charge(unit)
     )
     return found._replace(notes=(*told, *found.notes), atoms=unit, epsilon_optical=light)
+
+
+def _check_meaning(
+    atoms: Any, supercell: Sequence[int], relax_cell: bool, epsilon_infinity: Any, born: Any
+) -> None:
+    """Refuse what means nothing for this structure, and a file that is not there."""
+    if len(atoms) * int(np.prod(supercell)) == 1:
+        raise ValueError(
+            "`supercell` holds one atom, which has no neighbours to vibrate against: repeat it, "
+            "e.g. 3,3,3"
+        )
+    periodic = bool(atoms.pbc.all())
+    if relax_cell and not periodic:
+        raise ValueError("`relax_cell` needs a structure with three periodic directions")
+    if epsilon_infinity is not None:
+        check_electronic_part(epsilon_infinity)
+        if not periodic:
+            raise ValueError(
+                "`epsilon_infinity` means nothing for a structure that is not periodic in three "
+                "directions"
+            )
+    if isinstance(born, str | Path) and not Path(born).is_file():
+        raise FileNotFoundError(f"no BORN file {born}")
 
 
 def check_supercell(supercell: Sequence[int]) -> None:

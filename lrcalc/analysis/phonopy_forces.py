@@ -80,7 +80,7 @@ def read(path: Path, options: Options) -> Found:
             return Found(phonon, nac, folder, 1e-5, interface, told, only_gamma=True)
     candidates = crystals(folder, chosen, options)
     names, attach, candidates = _source(folder, candidates)
-    crystal, phonon = _fitting(candidates, attach, names, options)
+    crystal, phonon = _fitting(candidates, attach, names)
     if crystal.masses is not None:
         if len(crystal.masses) != len(phonon.primitive):
             raise ValueError(
@@ -153,9 +153,7 @@ def _source(folder: Path, found: list[Crystal]) -> tuple[str, Attach, list[Cryst
     return path.name, constants_of_file(path), found
 
 
-def _fitting(
-    found: list[Crystal], attach: Attach, names: str, options: Options
-) -> tuple[Crystal, Any]:
+def _fitting(found: list[Crystal], attach: Attach, names: str) -> tuple[Crystal, Any]:
     """Take the one structure that the forces fit best."""
     fits: list[tuple[int, Crystal, Any]] = []
     errors = []

@@ -141,6 +141,17 @@ def _invariants(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield np.column_stack([mean, diagonal, *off])
 
 
+def _factor(form: str, nu: np.ndarray, incoming: float, temperature: float) -> np.ndarray:
+    """Return what makes of the spectrum of dα/dt the intensity at ``nu``, cm⁻¹."""
+    omega = nu * units.WAVENUMBER_TO_ANGULAR
+    if form == "reduced":
+        return np.ones_like(omega)
+    if form == "susceptibility":
+        return np.asarray(1.0 / omega)
+    x = units.HBAR * omega / (units.BOLTZMANN * temperature)
+    return np.asarray((1 - nu / incoming) ** 4 * x / (-np.expm1(-x)) / omega**2)
+
+
 @equilibrium("raman")
 def raman(
     polarizability: Any,
@@ -196,21 +207,14 @@ def raman(
         for name, weights in parts.items()
     }
     nu = found["vv"].wavenumber[1:]
-    omega = nu * units.WAVENUMBER_TO_ANGULAR
-    thermal = units.BOLTZMANN * temperature
-    x = units.HBAR * omega / thermal
-    factor = {
-        "intensity": (1 - nu / incoming) ** 4 * x / (-np.expm1(-x)) / omega**2,
-        "susceptibility": 1.0 / omega,
-        "reduced": np.ones_like(omega),
-    }[form]
+    factor = _factor(form, nu, incoming, temperature)
     settings = {
         "quantity": FORMS[form],
         **co.spectral_settings(blocks, timestep, resolution, window, temperature_K=temperature),
         "laser_nm": laser,
         "form": form,
         "notes": [
-            f"below {resolution} cm⁻¹ the window shapes the spectrum",
+            f"below {resolution:g} cm⁻¹ the window shapes the spectrum",
             *co.memory_notes(
                 nu, found["vv"].value[1:] * factor, found["vv"].stretches[1:], len(blocks.raw)
             ),

@@ -95,6 +95,40 @@ class DensityOfStates(_States, AnalysisResult):
         )
 
 
+class _Seen:
+    """What is learned of the atoms while their velocities are read, in chunks.
+
+    Parameters
+    ----------
+    masses : ndarray, shape (N,)
+
+    Attributes
+    ----------
+    moving : ndarray of bool, shape (N,)
+        Whether an atom moves at all.
+    energies : ndarray, shape (2,)
+        Twice the kinetic energy, summed over frames: of the centre of mass, of all atoms.
+    """
+
+    def __init__(self, masses: np.ndarray) -> None:
+        self.masses = masses
+        self.moving = np.zeros(len(masses), dtype=bool)
+        self.energies = np.zeros(2)
+
+    def weigh(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Velocities (T, 3N) times the roots of the masses."""
+        masses, root = self.masses, np.sqrt(np.repeat(self.masses, 3))
+        for chunk in chunks:
+            each = chunk.reshape(-1, len(masses), 3)
+            self.moving |= (each != 0).any((0, 2))
+            momentum = np.einsum("i,tia->ta", masses, each)
+            self.energies += (momentum**2).sum() / masses.sum(), masses @ (each**2).sum((0, 2))
+            # Short pieces: thousands of columns times thousands of frames would fill the memory.
+            size = max(1, 2_000_000 // chunk.shape[1])
+            for start in range(0, len(chunk), size):
+                yield chunk[start : start + size] * root
+
+
 @equilibrium("vdos")
 def vdos(
     velocities: Any,
@@ -123,37 +157,23 @@ def vdos(
         raise ValueError(f"{len(weights)} `masses` for {len(species)} `species`, all positive")
     names = sorted(set(species))
     group = [3 * names.index(symbol) + axis for symbol in species for axis in range(3)]
-    root = np.sqrt(np.repeat(weights, 3))
     lags = lags_for(resolution, timestep, window, maximum)
 
-    moving = np.zeros(len(weights), dtype=bool)
-    energies = np.zeros(2)  # twice the kinetic energy: of the centre of mass, of all
-
-    def weigh(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for chunk in chunks:
-            each = chunk.reshape(-1, len(weights), 3)
-            moving[:] |= (each != 0).any((0, 2))
-            momentum = np.einsum("i,tia->ta", weights, each)
-            energies[:] += (momentum**2).sum() / weights.sum(), weights @ (each**2).sum((0, 2))
-            # Short pieces: thousands of columns times thousands of frames would fill the memory.
-            size = max(1, 2_000_000 // chunk.shape[1])
-            for start in range(0, len(chunk), size):
-                yield chunk[start : start + size] * root
-
+    seen = _Seen(weights)
     blocks = correlate(
         velocities,
         lags,
         columns=3 * len(weights),
         mean="none",
         groups=group,
-        transform=weigh,
+        transform=seen.weigh,
         name="velocities",
     )
     count = 3 * len(names)
     start = float(blocks.correlation[:, 0].sum())
     if start <= 0:
         raise ValueError("all velocities are zero")
-    free = int(moving.sum())
+    free = int(seen.moving.sum())
     # ∫ (2/π) F dω = C(0); per cm⁻¹ and scaled so that the whole is 3N of the atoms that move.
     scale = 2.0 / np.pi * units.WAVENUMBER_TO_ANGULAR * 3 * free / start
 
@@ -180,7 +200,8 @@ def vdos(
         settings["notes"].append(
             f"{len(weights) - free} atoms never move: N is {free} in integral and temperature"
         )
-    at_rest = energies[0] * free < 1e-4 * energies[1]  # else its share is 1/N
+    centre, all_atoms = seen.energies
+    at_rest = centre * free < 1e-4 * all_atoms  # else its share is 1/N
     freedom = 3 * free - 3 * at_rest
     kinetic = start * units.EV_PER_AMU_A2_FS2 / (freedom * units.BOLTZMANN)
     # the scale is that of the series' own kinetic energy: the error is that of a ratio

@@ -124,7 +124,7 @@ def of_vdos(args: argparse.Namespace) -> Found:
     return result, data, {}
 
 
-def check_cell_from(args: argparse.Namespace, data: Data) -> None:
+def check_cell_from(args: argparse.Namespace) -> None:
     """Refuse a cell for trajectories whose own changes: it cannot say how atoms were folded.
 
     Raises
@@ -149,7 +149,7 @@ def of_msd(args: argparse.Namespace) -> Found:
 
     atoms, data = atoms_of(args, "positions"), read(args, "positions")
     if args.cell_from is not None:
-        check_cell_from(args, data)
+        check_cell_from(args)
     hot = None if args.viscosity is None else data.temperature()
     times = None if args.fit is None else tuple(args.fit)
     result = msd(

@@ -20,6 +20,7 @@ from lrcalc.training.settings import LOCAL_FIELDS, POLARIZABILITY_KEYS, POLARIZA
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from lrcalc.evaluator import Evaluator
     from lrcalc.training.labels import LabelKeys
 
 GROUPS = {
@@ -47,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="bundled name or model file")
     parser.add_argument("data", help="extended xyz, .gz allowed; Born charges in column REF_born")
     parser.add_argument("--json", metavar="OUT", help="write the figures to this file")
-    parser.add_argument("--frames", default=":", help="frames to use, as in Python (3::7)")
+    parser.add_argument(
+        "--frames", default=":", metavar="INDEX", help="frames to use, as in ASE: 3, :100, 3::7"
+    )
     parser.add_argument(
         "--polarizability-unit",
         choices=sorted(POLARIZABILITY_UNITS),
@@ -68,13 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print a table for each of the `GROUPS`, write JSON."""
     from lrcalc.evaluator import Evaluator
-    from lrcalc.hashing import structure_hash
-    from lrcalc.model_errors import collect, summarise
-    from lrcalc.models.card import charges_known, electric_notes
+    from lrcalc.models.card import electric_notes
     from lrcalc.training.data import read_structures
-    from lrcalc.training.labels import has_label
     from lrcalc.training.remarks import describe_labels
-    from lrcalc.training.unlike import describe_units, unlike_model
+    from lrcalc.training.unlike import describe_units
 
     steps = _options.frames_of(args.frames)
     keys = _options.label_keys(args)
@@ -92,8 +92,6 @@ def run(args: argparse.Namespace) -> int:
     if not indices:
         raise ValueError(f"`--frames` {args.frames!r} selects none of {len(structures)} frames")
     card = evaluator.potential.metadata
-    stranger = "kept_out" if "trained_on" in card else "unknown"
-    seen = {*card.get("trained_on", []), *card.get("polarizability", {}).get("trained_on", [])}
     chosen = {k: structures[k] for k in indices}
     for k, atoms in chosen.items():
         check_reference(atoms, args.data, k)
@@ -110,29 +108,8 @@ def run(args: argparse.Namespace) -> int:
         ),
     ]:
         print(f"note: {line}")
-
-    groups: dict[str, list[int]] = {group: [] for group in GROUPS}
-    for k in indices:
-        groups["training" if structure_hash(structures[k]) in seen else stranger].append(k)
-    report: dict[str, Any] = {"model": str(args.model), "data": Path(args.data).name}
-    misfits: set[str] = set()
-    with progress_bar(len(indices), unit="frame") as bar:
-        for group, members in groups.items():
-            if not members:
-                continue
-            values = collect(
-                evaluator,
-                [structures[k] for k in members],
-                lambda: bar.update() or None,
-                lambda atoms: alphas.get(id(atoms)),
-            )
-            numbers = [a.numbers for k in members if has_label(a := structures[k], "energy")]
-            known = charges_known(card)
-            misfits |= set(unlike_model(values, [structures[k] for k in members], determined=known))
-            report[group] = {
-                "frames": members,
-                **{k: v._asdict() for k, v in summarise(values, numbers).items()},
-            }
+    found, misfits = compared(evaluator, chosen, alphas)
+    report = {"model": str(args.model), "data": Path(args.data).name, **found}
     print(table(report))
     for line in sorted(misfits):
         print(f"warning: {line}")
@@ -153,6 +130,42 @@ def polarizability_unit(args: argparse.Namespace, keys: LabelKeys) -> None:
             "both given; give one of them"
         )
     args.polarizability_unit = "eA2/V"  # as the reader leaves them
+
+
+def compared(
+    evaluator: Evaluator, chosen: Mapping[int, Atoms], alphas: Mapping[int, Any]
+) -> tuple[dict[str, Any], set[str]]:
+    """Errors of each of the `GROUPS`; labels that do not fit the model."""
+    from lrcalc.hashing import structure_hash
+    from lrcalc.model_errors import collect, summarise
+    from lrcalc.models.card import charges_known
+    from lrcalc.training.labels import has_label
+    from lrcalc.training.unlike import unlike_model
+
+    card = evaluator.potential.metadata
+    seen = {*card.get("trained_on", []), *card.get("polarizability", {}).get("trained_on", [])}
+    stranger = "kept_out" if "trained_on" in card else "unknown"
+    groups: dict[str, list[int]] = {group: [] for group in GROUPS}
+    for k, atoms in chosen.items():
+        groups["training" if structure_hash(atoms) in seen else stranger].append(k)
+    report: dict[str, Any] = {}
+    misfits: set[str] = set()
+    with progress_bar(len(chosen), unit="frame") as bar:
+        for group, members in groups.items():
+            if not members:
+                continue
+            structures = [chosen[k] for k in members]
+            values = collect(
+                evaluator,
+                structures,
+                lambda: bar.update() or None,
+                lambda atoms: alphas.get(id(atoms)),
+            )
+            numbers = [atoms.numbers for atoms in structures if has_label(atoms, "energy")]
+            misfits |= set(unlike_model(values, structures, determined=charges_known(card)))
+            errors = summarise(values, numbers)
+            report[group] = {"frames": members, **{k: v._asdict() for k, v in errors.items()}}
+    return report, misfits
 
 
 def check_reference(atoms: Atoms, path: str, index: int) -> None:

@@ -28,7 +28,23 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    data = parser.add_argument_group("data (extended xyz with energy, forces, optionally stress)")
+    add_data_arguments(
+        parser.add_argument_group("data (extended xyz with energy, forces, optionally stress)")
+    )
+    add_model_arguments(parser.add_argument_group("model"))
+    how = parser.add_argument_group("training")
+    _options.add_fit_arguments(how, TrainingSettings(), *FITTED)
+    how.add_argument(
+        "--ensemble", type=int, default=0, metavar="K",
+        help="readouts to train anew on the same features, an eighth of the epochs each, for an "
+        "error bar of Born charges (3 will do)",
+    )  # fmt: skip
+    how.add_argument("--restart", action="store_true", help="ignore a state left by a killed run")
+    _options.add_output_arguments(parser)
+
+
+def add_data_arguments(data: _options.Group) -> None:
+    """Declare what is read, and which frames of it."""
     data.add_argument("--train", nargs="+", required=True, metavar="F", help="training files")
     data.add_argument("--valid", nargs="+", default=[], metavar="F", help="validation files")
     _options.add_split_arguments(data, 20, "without --valid: ")
@@ -48,7 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--allow-images", action="store_true", help="accept cells smaller than the cutoff"
     )
-    model = parser.add_argument_group("model")
+
+
+def add_model_arguments(model: _options.Group) -> None:
+    """Declare what is trained."""
     model.add_argument("--level", default="u", choices=sorted(LEVELS), help="multipoles read out")
     model.add_argument(
         "--charges",
@@ -90,15 +109,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="electronic permittivity of the material (water 1.78, molecules 1; default: what the "
         "frames state, else 1)",
     )
-    how = parser.add_argument_group("training")
-    _options.add_fit_arguments(how, TrainingSettings(), *FITTED)
-    how.add_argument(
-        "--ensemble", type=int, default=0, metavar="K",
-        help="readouts to train anew on the same features, an eighth of the epochs each, for an "
-        "error bar of Born charges (3 will do)",
-    )  # fmt: skip
-    how.add_argument("--restart", action="store_true", help="ignore a state left by a killed run")
-    _options.add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

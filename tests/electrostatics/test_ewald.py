@@ -13,6 +13,7 @@ from lrcalc.electrostatics.direct import Direct
 from lrcalc.electrostatics.kernels import smeared_coulomb
 from lrcalc.electrostatics.operator import plan_groups
 from lrcalc.multipoles import Multipoles, PairResponse
+from lrcalc.testing import check_electrostatics
 from tests.electrostatics.test_energy import CELL, energy_and_forces, system
 
 D = torch.float64
@@ -245,6 +246,23 @@ def test_a_sum_of_ones_own():
         torch.testing.assert_close(own.energy, ours.energy, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(own.induced_charge, ours.induced_charge)
         torch.testing.assert_close(forces, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_a_sum_of_ones_own_is_checked():
+    r, m = system("q")
+    m = Multipoles(m.charge)
+    errors = check_electrostatics(r, None, m, method=Cluster(), smearing=0.9)
+    assert {"forces", "hessian", "potential"} < set(errors)
+    assert "field" not in errors
+    with pytest.raises(ValueError, match="takes no dipoles"):
+        check_electrostatics(r, None, m._replace(dipole=0 * r), method=Cluster(), smearing=0.9)
+
+    class Wrong(Cluster):
+        def evaluate(self, plan, positions, cell):
+            return super().evaluate(plan, 0.5 * (positions + positions.detach()), cell)
+
+    with pytest.raises(ValueError, match="inconsistent.*forces"):
+        check_electrostatics(r, None, m, method=Wrong(), smearing=0.9)
 
 
 @pytest.mark.parametrize("boundary", ["direct", "mixed"])
