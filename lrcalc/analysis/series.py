@@ -102,7 +102,9 @@ def read_series(
             f"`unit` is {unit!r} but for {quantity} must be one of {', '.join(UNITS[quantity])}"
         )
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
+        meant = path.with_name(f"{path.name}.xyz")  # as `lrcalc md --out NAME` writes it
+        hint = f"; did you mean {meant}?" if meant.is_file() else ""
+        raise FileNotFoundError(f"no file {path}{hint}")
     factor = UNITS[quantity][unit] if unit else 1.0
     kind = kind_of(path)
     if kind in (".npz", ".h5", ".hdf5", ".traj", ".db") and path.suffix == ".gz":

@@ -150,3 +150,24 @@ def test_short_runs_have_no_conductivity():
     line = np.cos(0.3 * time[:, None] + np.arange(3)) + 1e-3 * signal[:3000]
     notes = conductivity(line, **CONDITIONS, resolution=100.0).settings["notes"]
     assert any("frequencies for each of" in note for note in notes)
+
+
+def test_a_run_of_md_may_be_meant_by_its_name(tmp_path):
+    (tmp_path / "md.xyz").touch()
+    with pytest.raises(FileNotFoundError, match=r"did you mean .*md\.xyz\?"):
+        run("ir", tmp_path / "md", "--timestep", "1")
+    with pytest.raises(FileNotFoundError, match=r"other$"):
+        run("ir", tmp_path / "other", "--timestep", "1")
+
+
+def test_notes_name_options_and_numbers_are_short(tmp_path, capsys):
+    np.savez(tmp_path / "walk.npz", positions=np.cumsum(NOISE[:, :6], axis=0))
+    (tmp_path / "two.xyz").write_text("2\n\nH 0 0 0\nO 1 0 0\n")
+    words = ["--structure", tmp_path / "two.xyz", "-o", tmp_path / "m", "--timestep", "0.1"]
+    assert run("msd", tmp_path / "walk.npz", *words, "--viscosity", "0.9", "--temperature", "300",
+               "--cell-from", "water64") == 0  # fmt: skip
+    assert run("msd", tmp_path / "walk.npz", *words) == 0
+    said = capsys.readouterr().out
+    assert "give --viscosity in mPa s" in said
+    assert "`viscosity`" not in said
+    assert not re.search(r"\d\.\d{8}", said)
