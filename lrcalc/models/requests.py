@@ -234,6 +234,11 @@ def _check_boundary(
 ) -> None:
     """Refuse what a structure of these periodic directions cannot have."""
     where = f"structure {index} has pbc {list(pbc)}"
+    if sum(pbc) == 1 and potential.config["level"] != "sr":
+        raise ValueError(
+            f"{where}: one periodic direction is not supported with charges; use none, two (a "
+            "slab) or three"
+        )
     periodic = needing("periodic", wanted)
     if periodic and not all(pbc):
         names = " and ".join(sorted(periodic))

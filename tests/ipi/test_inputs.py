@@ -112,6 +112,14 @@ def test_pulse_that_ends_is_written(tmp_path):
     assert "<sigma units='femtosecond'> 5 </sigma>" in text
 
 
+def test_one_periodic_direction_is_refused_before_the_run(tmp_path):
+    wire = waters()
+    wire.pbc = (False, False, True)
+    with pytest.raises(ValueError, match="one periodic direction is not supported with charges"):
+        write_input("nvt", wire, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_slab_has_no_virial(tmp_path):
     """The model refuses a stress without three periodic directions; only npt needs one."""
     slab = waters()
