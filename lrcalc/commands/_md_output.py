@@ -23,11 +23,15 @@ def wanted(simulation: Any, step: int, args: argparse.Namespace) -> list[str]:
     """Properties beside energy and forces that the frame of this step holds."""
     if step % args.every:
         return []
-    frame = step // args.every
     strides = {"born_effective_charges": args.born_every,
                "polarizability": args.polarizability_every}  # fmt: skip
-    names = [name for name, stride in strides.items() if stride and frame % stride == 0]
+    names = [name for name, stride in strides.items() if due(step, args.every, stride)]
     return ["dipole", *names] if has_dipole(simulation) else names
+
+
+def due(step: int, every: int, stride: int) -> bool:
+    """Whether the frame of a step, one ``every`` so many steps, is one of each ``stride``-th."""
+    return bool(stride) and step % (every * stride) == 0
 
 
 def has_dipole(simulation: Any) -> bool:

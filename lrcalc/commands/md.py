@@ -26,11 +26,11 @@ from lrcalc.commands._md_files import (
     run_files,
     sizes,
 )
-from lrcalc.commands._md_output import append_row, columns, has_dipole, plot, table_row, wanted
+from lrcalc.commands._md_output import append_row, columns, due, has_dipole, plot, table_row, wanted
 from lrcalc.fields import Field
 from lrcalc.progress import progress_bar
 
-SPACING = ("every", "born_every", "polarizability_every")
+SPACING = ("every", "born_every", "polarizability_every", "current_every")
 """Options of the output that a continued run must keep; it may change --steps and --traj."""
 
 
@@ -64,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      help="Born charges with every K-th frame")  # fmt: skip
     out.add_argument("--polarizability-every", type=int, default=0, metavar="K",
                      help="polarizability with every K-th frame")  # fmt: skip
+    out.add_argument("--current-every", type=int, default=0, metavar="K",
+                     help="current dM/dt with every K-th frame, for ir --from-current: three "
+                     "numbers where Born charges are nine an atom")  # fmt: skip
     out.add_argument("--traj", action="store_true", help="at the end also NAME.traj, for ase gui")
     out.add_argument("--restart", action="store_true",
                      help="replace NAME.* that are there, instead of continuing them")  # fmt: skip
@@ -94,7 +97,10 @@ def run(args: argparse.Namespace) -> int:
     simulation = make_simulation(atoms, settings, field, args)
     simulation.identity |= {"held": as_given(args), "hash of the structure file": start}
     # the spacing of frames is not ours to change half way: spectra need it even
-    simulation.identity |= {name: getattr(args, name) for name in SPACING}
+    spacing = {name: getattr(args, name) for name in SPACING}
+    if not args.current_every:  # runs from before there was this option go on
+        del spacing["current_every"]
+    simulation.identity |= spacing
     card = simulation.calculator.evaluator.potential.metadata
     warning = pressure_warning(args.model, card) if args.ensemble == "npt" else None
     if warning:
@@ -155,7 +161,7 @@ def check_options(args: argparse.Namespace) -> None:
             f"`--pressure` is {args.pressure:g} GPa, but the cell is fixed in ensemble "
             f"{args.ensemble!r}: leave it out, or say --ensemble npt"
         )
-    for name in ("born_every", "polarizability_every"):
+    for name in SPACING[1:]:
         if getattr(args, name) < 0:
             option = "--" + name.replace("_", "-")
             raise ValueError(f"`{option}` is {getattr(args, name)} but must be 0 (never) or more")
@@ -165,6 +171,8 @@ def first_look(simulation: Any, args: argparse.Namespace) -> None:
     """Compute what the first frame holds: what cannot be had is refused before files are made."""
     simulation.calculator.also = wanted(simulation, 0, args)
     simulation.atoms.get_potential_energy()
+    if args.current_every:
+        simulation.calculator.get_property("current", simulation.atoms)
     if args.ensemble == "npt":
         simulation.atoms.get_stress()
 
@@ -195,7 +203,10 @@ def record(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) ->
     from lrcalc.trajectory import write_extxyz
 
     atoms = simulation.atoms
-    for name in wanted(simulation, simulation.steps, args):
+    names = wanted(simulation, simulation.steps, args)
+    if due(simulation.steps, args.every, args.current_every):
+        names.append("current")  # not with the forces: it needs the velocities after them
+    for name in names:
         simulation.calculator.get_property(name, atoms)
     row = table_row(simulation)
     atoms.info |= {"step": simulation.steps, "time_fs": simulation.time}

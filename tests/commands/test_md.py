@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from ase import units
 from ase.constraints import FixAtoms
 from ase.io import read
 
@@ -207,6 +209,43 @@ def test_labels_of_the_start_are_not_in_every_frame(tmp_path):
         np.testing.assert_allclose(frame.get_momenta()[0], 0)
 
 
+def test_the_current_of_a_frame_is_that_of_its_own_velocities(tmp_path, capsys):
+    """Born charges times velocities, also for atomic charges, whose dipole is no spectrum."""
+    from lrcalc.models.potential import Potential
+
+    torch.manual_seed(1)
+    atomic = Potential((8, 22, 56), level="q", charges="atomic", channels=4, hidden=8, cutoff=4.0)
+    save(atomic, tmp_path / "atomic.pt")
+    for model in ("BaTiO3", str(tmp_path / "atomic.pt")):
+        out = str(tmp_path / "run")
+        barium_titanate().write(tmp_path / "start.xyz")
+        line = ["md", model, str(tmp_path / "start.xyz"), "--out", out, "--every", "1", "--restart",
+                "--steps", "4", "--dtype", "float64", "--current-every", "2"]  # fmt: skip
+        assert cli.main([*line, "--born-every", "1"]) == 0
+        frames = read_extxyz(f"{out}.xyz")
+        have = ["current" in a.calc.results for a in frames]
+        assert have == [True, False, True, False, True]
+        for frame in frames[::2]:
+            born = frame.calc.results["born_effective_charges"]
+            expected = np.einsum("iab,ib->a", born, frame.get_velocities() * units.fs)
+            assert np.abs(expected).max() > 1e-5
+            np.testing.assert_allclose(frame.calc.results["current"], expected, atol=1e-6)
+    assert "lrcalc md --current-every 1" in capsys.readouterr().err
+    line[line.index("--current-every") + 1] = "1"
+    assert cli.main([*line[: line.index("--steps")], "--steps", "90", *line[-4:]]) == 0
+    options = ["--from-current", "--resolution", "2000", "-o", str(tmp_path / "right")]
+    assert cli.main(["ir", f"{out}.xyz", *options]) == 0
+    assert "dipole in a periodic cell is not" not in capsys.readouterr().out
+
+
+def test_a_run_from_before_there_were_currents_goes_on(tmp_path):
+    assert command(tmp_path, "--steps", "2") == 0
+    with np.load(tmp_path / "run.npz") as state:
+        assert b"current_every" not in bytes(state["run"])
+    assert command(tmp_path, "--steps", "4") == 0
+    assert command(tmp_path, "--steps", "6", "--current-every", "1") == 2
+
+
 def test_velocities_of_the_start_are_used(tmp_path):
     start = barium_titanate()
     start.set_momenta(np.random.default_rng(0).normal(size=(5, 3)))
@@ -231,6 +270,7 @@ def test_velocities_of_the_start_are_used(tmp_path):
         ("--every 0", "`--every` must be at least 1"),
         ("--steps 0", "`--steps` and"),
         ("--born-every -1", "`--born-every` is -1"),
+        ("--current-every -2", "`--current-every` is -2"),
         ("--polarizability-every -3", "`--polarizability-every` is -3"),
         ("--seed -1", "`seed` is -1"),
         ("--pressure 1", "`--pressure` is 1 GPa, but the cell is fixed in ensemble 'nve'"),
