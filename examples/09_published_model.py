@@ -23,18 +23,17 @@ from pathlib import Path
 import numpy as np
 
 from lrcalc import Evaluator, save
+from lrcalc.analysis.born_current import read_born_current
 from lrcalc.analysis.infrared import WATER_BANDS, bands, infrared
+from lrcalc.analysis.intake import Reading
 from lrcalc.analysis.output import read_curve
 from lrcalc.ipi import (
     DriverSettings,
     Outputs,
-    bead_files,
-    read_extras,
     read_properties,
     run_ipi,
     write_input,
 )
-from lrcalc.ipi_files.beads import read_bead_frames
 from lrcalc.models.adapters.mace_convert import convert
 from lrcalc.structures import read_structure
 
@@ -108,11 +107,9 @@ def simulate(kind, steps, start=None):
 
 warm = simulate("nvt", 20 if QUICK else 300)
 run = simulate("nve", 100 if QUICK else 2000, start=warm / "RESTART")
-born = read_extras(run / "sim.BEC").values  # e, [step, atom, field, displacement]
-velocities = read_bead_frames(bead_files(run / "sim", "vel")).values[0]  # Å/fs
-current = np.einsum("tiab,tib->ta", born, velocities)  # e Å/fs
+current = read_born_current([run], Reading()).series  # Σ Z·v, e Å/fs
 properties = read_properties(run / "sim.out").values
-length = STRIDE * TIMESTEP * len(current) / 1000
+length = TIMESTEP * properties["step"][-1] / 1000
 temperature = properties["temperature"].mean()
 print(f"{length:.2f} ps at {temperature:.0f} K in {run}")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lrcalc.analysis.born_current import has_born_current, read_born_current
 from lrcalc.analysis.correlation import differences
 from lrcalc.analysis.intake import Data, Reading, locate, read
 from lrcalc.analysis.ipi_folder import read_run
@@ -16,7 +17,7 @@ from lrcalc.analysis.velocities import particles
 def read_current(
     files: Sequence[str], reading: Reading, *, charges: str | None, from_dipole: bool = False
 ) -> Data:
-    """Read a current, or make it.
+    """Read a current, or make it; of i-PI runs with Born charges and velocities, from these.
 
     Parameters
     ----------
@@ -25,6 +26,8 @@ def read_current(
     from_dipole
         The files hold the dipole, whose differences are the current; i-PI's files tell it.
     """
+    if has_born_current(files) and not (charges or from_dipole):
+        return read_born_current(files, reading)
     if charges:
         return _charges_times_velocities(files, reading, charges)
     if not (from_dipole or _is_dipole(files[0])):

@@ -59,7 +59,9 @@ WANTED = {
     "dipole": "Let i-PI write it: `lrcalc ipi-input --extras dipole`",
     "polarizability": "Raman and sum-frequency spectra need polarizabilities: `lrcalc ipi-input "
     "--extras dipole polarizability`, with a model that has one",
-    "current": "A conductivity needs a current Σ Z*·v, or a dipole",
+    "current": "It is made of Born charges and velocities at the same steps (`lrcalc ipi-run "
+    "--extras BEC --dielectric-stride 4 --velocities-stride 4`), or by `lrcalc md --current-every "
+    "1`",
     "velocities": "Let i-PI write them: `lrcalc ipi-input --velocities-stride 4`",
     "positions": "Let i-PI write them: `lrcalc ipi-input --positions-stride 4`",
 }

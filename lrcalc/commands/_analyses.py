@@ -49,6 +49,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def of_infrared(args: argparse.Namespace) -> Found:
+    from lrcalc.analysis.born_current import has_born_current, read_born_current
     from lrcalc.analysis.infrared import WATER_BANDS, infrared
     from lrcalc.analysis.optics import check_electronic_part
 
@@ -56,7 +57,8 @@ def of_infrared(args: argparse.Namespace) -> Found:
         check_electronic_part(args.epsilon_infinity)  # before hours of reading
     view = measured(args) | ({"ranges": WATER_BANDS} if args.water else {})
     quantity = "current" if args.from_current else "dipole"
-    data = read(args, quantity)
+    made = args.from_current and has_born_current(args.files)
+    data = read_born_current(args.files, reading(args)) if made else read(args, quantity)
     data.notes.extend(remarks_of_models(args, data))
     result = infrared(
         **dict[str, Any]({quantity: data.series}),

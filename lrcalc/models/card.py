@@ -61,8 +61,8 @@ def dipole_warning(config: Mapping[str, Any], *, where: str = "") -> str | None:
         f"this model has atomic charges: {where}their dipole in a periodic cell is not what Born "
         "charges are derivatives of, and infrared spectra and permittivities made of it are wrong "
         "(the stretch of a MACE-LES water model three times too strong); take the current, Born "
-        "charges times velocities: `lrcalc md --current-every 1`, then `lrcalc ir --from-current`; "
-        "with i-PI as examples/09_published_model.py does"
+        "charges times velocities: `lrcalc md --current-every 1`, or `lrcalc ipi-run --extras BEC "
+        "--dielectric-stride 4 --velocities-stride 4`, then `lrcalc ir --from-current`"
     )
 
 
