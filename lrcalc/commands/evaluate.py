@@ -144,7 +144,8 @@ def compared(
 
     card = evaluator.potential.metadata
     seen = {*card.get("trained_on", []), *card.get("polarizability", {}).get("trained_on", [])}
-    stranger = "kept_out" if "trained_on" in card else "unknown"
+    told = "trained_on" in card or "trained_on" in card.get("polarizability", {})
+    stranger = "kept_out" if told else "unknown"
     groups: dict[str, list[int]] = {group: [] for group in GROUPS}
     for k, atoms in chosen.items():
         groups["training" if structure_hash(atoms) in seen else stranger].append(k)

@@ -249,5 +249,8 @@ def read_template(settings: DriverSettings) -> Atoms:
 def describe_template(template: Atoms) -> list[str]:
     """Say what of a template decides forces, charge and boundary; the rest is i-PI's business."""
     charge = total_charge(template, "`template`")
-    bare = Atoms(template.numbers, cell=template.cell, pbc=template.pbc, info={"charge": charge})
+    bare = Atoms(
+        template.numbers, template.positions, cell=template.cell, pbc=template.pbc,
+        info={"charge": charge},
+    )  # fmt: skip
     return describe_intake(bare)

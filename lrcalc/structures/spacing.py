@@ -17,6 +17,9 @@ FAR, CLOSE = 1.45, 0.62
 """Median distance of nearest neighbours over the sum of radii: no matter but rare gases has more,
 and none less."""
 
+NOWHERE = 0.02
+"""No unit does this: atoms without positions, or upon one another, which is told elsewhere."""
+
 NOBLE = (2, 10, 18, 36, 54, 86)
 
 LENGTHS = {"bohr": 1.8897, "nm": 0.1, "Å, taken for bohr": 0.5292}
@@ -43,7 +46,7 @@ def nearest(structures: Sequence[Atoms]) -> np.ndarray:
 def unit_of_positions(structures: Sequence[Atoms]) -> tuple[float, str] | None:
     """Median of `nearest` and the unit that it means; None where positions are in Å."""
     median = float(np.median(nearest(structures)))
-    if CLOSE < median < FAR or not np.isfinite(median):
+    if CLOSE < median < FAR or not np.isfinite(median) or median < NOWHERE:
         return None
     unit = min(LENGTHS, key=lambda name: abs(np.log(median / LENGTHS[name])))
     return median, unit
