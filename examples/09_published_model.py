@@ -106,7 +106,7 @@ def simulate(kind, steps, start=None):
 
 
 warm = simulate("nvt", 20 if QUICK else 300)
-run = simulate("nve", 100 if QUICK else 2000, start=warm / "RESTART")
+run = simulate("nve", 100 if QUICK else 3000, start=warm / "RESTART")
 current = read_born_current([run], Reading()).series  # Σ Z·v, e Å/fs
 properties = read_properties(run / "sim.out").values
 length = TIMESTEP * properties["step"][-1] / 1000
