@@ -30,6 +30,10 @@ NEEDS = {
 """What a property may need, of the model, the structure or the prediction."""
 
 
+class NotHad(ValueError):
+    """The model, or this kind of structure with it, does not have what is asked for."""
+
+
 class Property(NamedTuple):
     """One quantity that a model gives.
 

@@ -140,7 +140,7 @@ def make_simulation(
     from lrcalc.dynamics import Simulation
 
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", UserWarning)  # not what packages say to programmers
         calculator = LRCalculator(
             args.model, device=args.device, dtype=args.dtype,
             epsilon_infinity=args.epsilon_infinity, field=field,

@@ -185,6 +185,7 @@ def _from_calculator(args: argparse.Namespace) -> tuple[Any, Modes]:
     from lrcalc.analysis import phonons as ph
     from lrcalc.analysis.crystal import WIDE, narrow, widths
     from lrcalc.analysis.displacements import property_of
+    from lrcalc.properties import NotHad
 
     supercell = _supercell(args.supercell or "1,1,1")
     atoms = _structure(args)
@@ -204,19 +205,25 @@ def _from_calculator(args: argparse.Namespace) -> tuple[Any, Modes]:
     calculator = load_calculator(args.calculator or f"lrcalc:{args.model}", options)
     if args.raman:  # before hours are spent on forces
         property_of(calculator, "polarizability", atoms, "--raman needs it")
-    phonons = ph.from_calculator(
-        atoms,
-        calculator,
-        supercell=supercell,
-        relax=None if args.no_relax else RELAXED,
-        relax_cell=args.relax_cell,
-        epsilon_infinity=args.epsilon_infinity,
-        born=args.born,
-        transposed=args.born is not None and args.born_order == DISPLACEMENT_FIRST,
-        intensities=not args.no_intensities,
-        primitive="P" if args.primitive is None else _primitive(args.primitive),
-        progress=True,
-    )
+    try:
+        phonons = ph.from_calculator(
+            atoms,
+            calculator,
+            supercell=supercell,
+            relax=None if args.no_relax else RELAXED,
+            relax_cell=args.relax_cell,
+            epsilon_infinity=args.epsilon_infinity,
+            born=args.born,
+            transposed=args.born is not None and args.born_order == DISPLACEMENT_FIRST,
+            intensities=not args.no_intensities,
+            primitive="P" if args.primitive is None else _primitive(args.primitive),
+            progress=True,
+        )
+    except NotHad as error:  # before any force
+        raise ValueError(
+            f"{error}; give Born charges with --born FILE, or leave out intensities "
+            "(--no-intensities)"
+        ) from error
     modes = with_remarks(phonons, ph.solve(phonons), calculator, args.epsilon_infinity)
     return phonons, ph.with_raman(
         phonons, modes, calculator, progress=True

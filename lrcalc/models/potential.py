@@ -24,6 +24,7 @@ from lrcalc.models.backbone import (
 from lrcalc.models.card import VOLUME_PER_ATOM
 from lrcalc.models.ghosts import owned_readings
 from lrcalc.models.options import complete_config, told_config
+from lrcalc.models.pickling import Picklable
 from lrcalc.models.prior import build_prior
 from lrcalc.models.readout import Readings, build_readout
 from lrcalc.models.screening import charge_screening, screening_factor
@@ -38,7 +39,7 @@ EWALD_OPTIONS = (
 """Options of a potential that `Ewald` takes as they are."""
 
 
-class Potential(nn.Module):
+class Potential(Picklable):
     """A semi-local potential with latent polarizable multipoles (physics §1).
 
     Parameters

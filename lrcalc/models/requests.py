@@ -12,7 +12,7 @@ from lrcalc.fields import DISPLACEMENT, FIELD, VOLTAGE, Field, check_field
 from lrcalc.frames import Frames
 from lrcalc.models.potential import Potential
 from lrcalc.neighbors import Pairs
-from lrcalc.properties import as_names, needing
+from lrcalc.properties import NotHad, as_names, needing
 from lrcalc.system import System
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def check_model(potential: Potential, wanted: set[str], held: set[str]) -> None:
     level = potential.config["level"]
     electric = needing("charges", wanted)
     if level == "sr" and (electric or held):
-        raise ValueError(
+        raise NotHad(
             "this model is short-ranged (level 'sr') and has no charges: "
             f"{', '.join(sorted(electric | held))} cannot be had; use a model of level 'q' or above"
         )
@@ -271,7 +271,11 @@ def _check_boundary(
             f"{where}: atomic charges have no polarization to hold {sorted(held)[0]} at; {remedy}"
         )
     if not has_moments(potential, pbc) and (held or needing("moments", wanted)):
-        raise ValueError(
+        if potential.own_field:  # MACE-POLAR's, which cannot be had with other charges
+            remedy = (
+                "set pbc=False for a molecule; energy, forces and stress without a field remain"
+            )
+        raise NotHad(
             f"{where}: charges induced on single atoms have no dipole in a periodic cell; {remedy}"
         )
 

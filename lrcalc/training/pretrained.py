@@ -73,7 +73,13 @@ def read_pretrained(name: str, path: str | Path, *, trust_pickle: bool = False) 
     config = json.loads(content["config"])
     theirs = config.get("backbone", NATIVE)
     if theirs != name:
-        raise ValueError(f"the backbone of {path} is {theirs!r}, not {name!r}")
+        origin = json.loads(content["metadata"]).get("source", "")
+        remedy = (
+            f"; it is {origin}: give that file, with --trust-pickle"
+            if " converted from " in origin
+            else ""
+        )
+        raise ValueError(f"the backbone of {path} is {theirs!r}, not {name!r}{remedy}")
     known = find_backbone(name).defaults
     settings = {**known, **{key: value for key, value in config.items() if key in known}}
     state = {

@@ -10,7 +10,7 @@ import pytest
 import torch
 from ase import Atoms
 
-from lrcalc import Evaluator, LRCalculator, save
+from lrcalc import Evaluator, LRCalculator, load, save
 from lrcalc.models.adapters import mace_convert
 from lrcalc.models.adapters.mace_convert import convert
 
@@ -141,6 +141,35 @@ def test_short_ranged_models_are_what_mace_makes_of_them(kind, tmp_path):
             convert(path, trust_pickle=True)
         with pytest.raises(ValueError, match="no head 'c'"):
             convert(path, trust_pickle=True, head="c")
+
+
+@mace_only
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_potential_can_be_pickled_and_goes_on_to_be_trained(dtype, tmp_path):
+    torch.save(mace_model(), path := tmp_path / "mace.model")
+    potential = load(f"mace:{path}", dtype=dtype, trust_pickle=True)
+    potential.metadata["said"] = "kept"
+    learned = next(name for name, _ in potential.named_parameters())
+    potential.train().get_parameter(learned).requires_grad_()
+    atoms = structure()
+    said = Evaluator(potential)([atoms], ["energy", "forces", "stress"])[0]
+    for again in (pickle.loads(pickle.dumps(potential)), copy.deepcopy(potential)):
+        for name, value in Evaluator(again)([atoms], ["energy", "forces", "stress"])[0].items():
+            np.testing.assert_array_equal(value, said[name])
+        assert again.dtype == dtype
+        assert again.reference_energy.dtype == torch.float64
+        assert again.training
+        assert [n for n, p in again.named_parameters() if p.requires_grad] == [learned]
+        assert again.metadata == potential.metadata
+        assert again.get_parameter(learned) is not potential.get_parameter(learned)
+
+
+@mace_only
+@pytest.mark.parametrize("option", ["converge_k", "flip_sign", "epsilon_infinity"])
+def test_what_only_charges_have_is_not_taken_in_vain(option, tmp_path):
+    torch.save(mace_model(), path := tmp_path / "mace.model")
+    with pytest.raises(ValueError, match=f"ScaleShiftMACE model, without charges.*{option}"):
+        convert(path, trust_pickle=True, **{option: 2})
 
 
 @mace_only

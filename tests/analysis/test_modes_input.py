@@ -7,6 +7,8 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from lrcalc import Potential
+from lrcalc import save as write_model
 from lrcalc.analysis import modes as mm
 from lrcalc.analysis import phonons as ph
 from tests.analysis.test_modes import ForcesOnly
@@ -72,6 +74,12 @@ def test_refused_before_any_force(structure, options, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         modes_command("c.extxyz", "--calculator", f"{HERE}:Expensive", *options)
     assert not EXPENSIVE
+
+
+def test_a_model_without_charges_is_told_what_to_give(structure):
+    write_model(Potential((11, 17), level="sr", channels=4, hidden=8, cutoff=3.0), "short.pt")
+    with pytest.raises(ValueError, match=r"no charges.*--born FILE.*--no-intensities"):
+        modes_command("c.extxyz", "--model", "short.pt")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
 """`lrcalc md`: what it writes, what it refuses, how it goes on."""
 
+import warnings
+from argparse import Namespace
+from unittest.mock import MagicMock
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +13,7 @@ from ase.io import read
 
 from lrcalc import cli, load, save
 from lrcalc.commands._md_files import hold
+from lrcalc.commands.md import make_simulation
 from lrcalc.dynamics import Simulation
 from lrcalc.trajectory import read_extxyz
 from tests.test_dynamics import barium_titanate
@@ -312,6 +317,20 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
     (tmp_path / "run.xyz").mkdir()
     assert command(tmp_path, "--restart") == 2
     assert "is a folder" in capsys.readouterr().err
+
+
+def test_what_packages_say_to_programmers_is_not_a_warning_of_ours(monkeypatch, capsys):
+    def make(*_, **__):
+        warnings.warn("for those who write packages", DeprecationWarning, stacklevel=1)
+        warnings.warn("for users", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr("lrcalc.calculator.LRCalculator", make)
+    monkeypatch.setattr("lrcalc.dynamics.Simulation", MagicMock())
+    options = Namespace(model="m", device="cpu", dtype="float32", epsilon_infinity=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # as in any program
+        make_simulation(None, None, None, options)
+    assert capsys.readouterr().err == "warning: for users\n"
 
 
 def test_constant_pressure_warns_where_the_card_does(tmp_path, capsys):

@@ -13,6 +13,7 @@ from lrcalc.commands._backbone_options import parsed
 from lrcalc.models import backbone as backbones
 from lrcalc.models.backbone import register_backbone
 from lrcalc.models.options import MACE_DEFAULTS
+from tests.adapters.toy import toy_maceles
 from tests.models.test_backbone import Radial
 from tests.training.labelled import labelled
 
@@ -112,6 +113,10 @@ def test_what_does_not_fit_is_refused_with_a_way_out(command, file, tmp_path, ca
     torch.save(torch.nn.Linear(1, 1), pickled)
     carbon = tmp_path / "carbon.pt"
     save(Potential((1, 6), channels=4, hidden=8, cutoff=3.0), carbon)
+    whole = toy_maceles()
+    whole.metadata["source"] = "MACELES converted from of.model"
+    converted = tmp_path / "converted.pt"
+    save(whole, converted)
     for options, said in {
         ("--freeze",): "--freeze says what to do with a --backbone-file",
         ("--trust-pickle",): "--trust-pickle says what to do with a --backbone-file",
@@ -121,6 +126,7 @@ def test_what_does_not_fit_is_refused_with_a_way_out(command, file, tmp_path, ca
         ("--backbone-file", str(carbon)): "trained on the atomic numbers [1, 6]",
         ("--backbone-file", str(file), "--hidden", "9"): "`hidden` is 9 but",
         ("--backbone", "mace", "--backbone-file", str(file)): "is 'native', not 'mace'",
+        ("--backbone", "mace", "--backbone-file", str(converted)): "of.model: give that file, with",
         ("--backbone", "mace", "--backbone-file", str(pickled)): "with --trust-pickle",
     }.items():
         assert main([*command, *options]) == 2

@@ -27,6 +27,7 @@ class ExactConstants(nn.Module):
         The bits of those numbers in float64: integers are what no change of type rounds.
     """
 
+    by_recipe = True  # for pickles: `lrcalc.models.pickling`
     constants: Tensor
 
     def keep_constants(self) -> None:
@@ -40,7 +41,7 @@ class ExactConstants(nn.Module):
         self._register_load_state_dict_pre_hook(_forget_buffers, with_module=True)
         exact = torch.cat([x.detach().double().flatten() for x in constants_of(self).values()])
         self.register_buffer("constants", exact.view(torch.int64))
-        self.register_load_state_dict_post_hook(lambda module, _: module.fill_constants())
+        self.register_load_state_dict_post_hook(_fill)
 
     def set_constants(self, values: Mapping[str, Tensor]) -> None:
         """Change some of the constants, which are named as in `constants_of`."""
@@ -76,6 +77,10 @@ def _forget_buffers(module: nn.Module, *_: Any) -> None:
     for name, block in module.named_modules():
         if name:
             block._non_persistent_buffers_set.update(block._buffers)
+
+
+def _fill(module: ExactConstants, _: Any) -> None:
+    module.fill_constants()
 
 
 def numbers_of(module: nn.Module) -> dict[str, Tensor]:

@@ -111,6 +111,11 @@ def convert(
             f"{path} is a MACE-POLAR model, whose charges are physical and whose sums are its own: "
             "leave out converge_k, epsilon_infinity and flip_sign"
         )
+    if KINDS[kind] == "sr" and (converge_k or flip_sign or epsilon_infinity != 1.0):
+        raise ValueError(
+            f"{path} is a {kind} model, without charges: leave out converge_k, epsilon_infinity "
+            "and flip_sign"
+        )
     try:
         potential = _potential(mace, KINDS[kind], head, converge_k=converge_k)
     except (AttributeError, KeyError, IndexError, TypeError, RuntimeError) as error:
@@ -132,8 +137,6 @@ def convert(
 
 def _flip(potential: Potential) -> None:
     """Turn the sign of all latent charges, in place."""
-    if potential.config["level"] == "sr":
-        raise ValueError("this model has no charges whose sign could be turned")
     assert isinstance(potential.readout, MaceReadout)
     with torch.no_grad():
         for head in cast("Iterable[Head]", potential.readout.heads[1]):
