@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         print(warning, file=sys.stderr)
     notes += electric_notes(card, args.epsilon_infinity, matter=bool(atoms.pbc.all()))
     told = dipole_warning(simulation.calculator.evaluator.potential.config)
-    if told and atoms.pbc.any():
+    if told and atoms.pbc.any() and not args.current_every:  # else it is seen to
         print(f"warning: {told}", file=sys.stderr)
     if not has_dipole(simulation):
         notes.append("no dipole is recorded: this structure, or this model, has none")

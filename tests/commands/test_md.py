@@ -235,6 +235,9 @@ def test_the_current_of_a_frame_is_that_of_its_own_velocities(tmp_path, capsys):
             expected = np.einsum("iab,ib->a", born, frame.get_velocities() * units.fs)
             assert np.abs(expected).max() > 1e-5
             np.testing.assert_allclose(frame.calc.results["current"], expected, atol=1e-6)
+    assert "lrcalc md --current-every 1" not in capsys.readouterr().err  # it was given
+    at = line.index("--current-every")
+    assert cli.main([*line[:at], *line[at + 2 :]]) == 0
     assert "lrcalc md --current-every 1" in capsys.readouterr().err
     line[line.index("--current-every") + 1] = "1"
     assert cli.main([*line[: line.index("--steps")], "--steps", "90", *line[-4:]]) == 0
