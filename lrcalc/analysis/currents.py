@@ -13,6 +13,9 @@ from lrcalc.analysis.readers import extras_name
 from lrcalc.analysis.transport import ionic_current
 from lrcalc.analysis.velocities import particles
 
+OF_DIPOLE = "current from differences of the dipole"
+"""Note of data that are."""
+
 
 def read_current(
     files: Sequence[str], reading: Reading, *, charges: str | None, from_dipole: bool = False
@@ -33,7 +36,7 @@ def read_current(
     if not (from_dipole or _is_dipole(files[0])):
         return read(files, "current", reading)
     data = read(files, "dipole", reading)
-    data.notes.append("current from differences of the dipole")
+    data.notes.append(OF_DIPOLE)
     return data.changed(differences(data.timestep))
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from lrcalc.commands._cards import of_model, remarks_of_models, remarks_of_response
+from lrcalc.commands._cards import (
+    of_model,
+    remarks_of_dipoles,
+    remarks_of_models,
+    remarks_of_response,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from lrcalc.analysis.intake import Data, Reading
@@ -171,12 +176,14 @@ def of_msd(args: argparse.Namespace) -> Found:
 
 
 def of_conductivity(args: argparse.Namespace) -> Found:
-    from lrcalc.analysis.currents import read_current
+    from lrcalc.analysis.currents import OF_DIPOLE, read_current
     from lrcalc.analysis.transport import conductivity
 
     data = read_current(
         args.files, reading(args), charges=args.charges, from_dipole=args.from_dipole
     )
+    if OF_DIPOLE in data.notes:
+        data.notes.extend(remarks_of_dipoles(data))
     result = conductivity(
         data.series,
         timestep=data.timestep,
@@ -202,6 +209,7 @@ def of_sfg(args: argparse.Namespace) -> Found:
         raise ValueError("give both --polarizability and --dipole, of one surface")
     first = intake.read(args.polarizability, "polarizability", reading(args))
     second = intake.read(args.dipole, "dipole", reading(args))
+    second.notes.extend(remarks_of_dipoles(second))
     if first.timestep != second.timestep:
         raise ValueError(
             f"polarizabilities every {first.timestep} fs but dipoles every {second.timestep} fs"

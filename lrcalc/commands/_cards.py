@@ -37,15 +37,22 @@ def models_of(data: Data) -> list[Potential]:
 
 def remarks_of_models(args: argparse.Namespace, data: Data) -> list[str]:
     """Return what the models that made the runs say of their charges, and of their dipoles."""
-    from lrcalc.models.card import dipole_warning, electric_notes
+    from lrcalc.models.card import electric_notes
 
     given = args.epsilon_infinity if args.epsilon_infinity is not None else given_to_run(data)
     models = models_of(data)
     lines = [line for model in models for line in electric_notes(model.metadata, given)]
     if not getattr(args, "from_current", False):
-        told = [dipole_warning(m.config, where="unless the run was open, ") for m in models]
-        lines += [line for line in told if line]
+        lines += remarks_of_dipoles(data)
     return list(dict.fromkeys(lines))
+
+
+def remarks_of_dipoles(data: Data) -> list[str]:
+    """Return what is to be said of dipoles whose derivatives are not the Born charges."""
+    from lrcalc.models.card import dipole_warning
+
+    told = [dipole_warning(m.config, where="unless the run was open, ") for m in models_of(data)]
+    return list(dict.fromkeys(line for line in told if line))
 
 
 def remarks_of_response(data: Data) -> list[str]:

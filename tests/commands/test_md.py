@@ -12,6 +12,9 @@ from ase.constraints import FixAtoms
 from ase.io import read
 
 from lrcalc import cli, load, save
+from lrcalc.analysis.currents import OF_DIPOLE, read_current
+from lrcalc.analysis.intake import Reading
+from lrcalc.commands._cards import remarks_of_dipoles
 from lrcalc.commands._md_files import hold
 from lrcalc.commands.md import make_simulation
 from lrcalc.dynamics import Simulation
@@ -244,6 +247,9 @@ def test_the_current_of_a_frame_is_that_of_its_own_velocities(tmp_path, capsys):
     options = ["--from-current", "--resolution", "2000", "-o", str(tmp_path / "right")]
     assert cli.main(["ir", f"{out}.xyz", *options]) == 0
     assert "dipole in a periodic cell is not" not in capsys.readouterr().out
+    data = read_current([f"{out}.xyz"], Reading(no_progress=True), charges=None, from_dipole=True)
+    assert OF_DIPOLE in data.notes  # what a conductivity is made of
+    assert "dipole in a periodic cell is not" in remarks_of_dipoles(data)[0]
 
 
 def test_a_run_from_before_there_were_currents_goes_on(tmp_path):
