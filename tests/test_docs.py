@@ -2,7 +2,8 @@
 
 Blocks of ``python`` on one page share their names. After ``<!-- long -->`` a block is only compiled
 here and runs with `make test-long`, and so do the commands, with few steps; those after
-``<!-- mace -->``, which want mace-torch, are parsed only, where it is missing.
+``<!-- mace -->``, which want mace-torch, are parsed only, where it is missing, and those after
+``<!-- nequip -->``, which want a file that nequip makes in its own tests.
 """
 
 import argparse
@@ -46,9 +47,9 @@ BLOCK = re.compile(r"(<!-- \w+ -->\n+)?^```(\w+)\n(.*?)^```", re.M | re.S)
 
 
 def blocks(page, language):
-    """(marked, code) of each block."""
+    """(mark, code) of each block; without a mark it is empty."""
     found = BLOCK.findall(page.read_text())
-    return [(bool(long), code) for long, name, code in found if name == language]
+    return [(re.sub(r"\W", "", mark), code) for mark, name, code in found if name == language]
 
 
 def commands(page, *, here=False):
@@ -57,8 +58,8 @@ def commands(page, *, here=False):
     Those that can run here, or all.
     """
     found = []
-    for elsewhere, code in blocks(page, "sh"):
-        if here and elsewhere and find_spec("mace") is None:
+    for mark, code in blocks(page, "sh"):
+        if here and (mark == "nequip" or (mark == "mace" and find_spec("mace") is None)):
             continue
         for line in code.replace("\\\n", " ").splitlines():
             words = shlex.split(line.split(" > ")[0], comments=True)
