@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -11,6 +12,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", nargs="?", help="bundled name or model file; none lists what is bundled"
     )
+
+
+def described_level(config: Mapping[str, Any]) -> str:
+    """Level and family of charges; a short-ranged model has none."""
+    if config["level"] == "sr":
+        return "sr, no charges"
+    return f"{config['level']}, {config['charges']} charges"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     rows = {
         "file": f"{path.name}, {path.stat().st_size / 1e3:.0f} kB, {parameters} parameters",
         "species": ", ".join(chemical_symbols[z] for z in potential.species),
-        "level": f"{potential.config['level']}, {potential.config['charges']} charges",
+        "level": described_level(potential.config),
         "cutoff": f"{potential.cutoff} Å",
         "electrostatics": f"smearing {potential.config['smearing']} Å, k_c "
         + (f"{potential.config['k_cutoff']} Å⁻¹" if potential.config["k_cutoff"] else "converged"),

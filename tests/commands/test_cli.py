@@ -179,3 +179,12 @@ def test_help_fits_eighty_columns(name, monkeypatch):
     lines = command_parser(name).format_help().splitlines()
     assert max(map(len, lines)) <= 80
     assert f"example: lrcalc {name} " in "\n".join(lines)
+
+
+def test_the_card_of_a_short_ranged_model_names_no_charges(tmp_path, capsys):
+    from lrcalc import save
+    from lrcalc.models.potential import Potential
+
+    save(Potential((1, 8), level="sr", channels=4, hidden=8), tmp_path / "m.pt")
+    assert main(["info", str(tmp_path / "m.pt")]) == 0
+    assert "sr, no charges" in capsys.readouterr().out
