@@ -7,6 +7,7 @@ from typing import Any
 from lrcalc.commands._field_options import add_field_arguments
 from lrcalc.commands._ipi_options import naming_options
 from lrcalc.commands._naming import flag
+from lrcalc.ipi.run import SOCKETS_PREFIX
 from lrcalc.ipi.settings import DriverSettings
 from lrcalc.properties import extras
 
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=int, help="<port> (inet; default 31415)")
     parser.add_argument(
-        "--sockets-prefix", default="/tmp/ipi_", help="i-PI's prefix of unix sockets"
+        "--sockets-prefix", default=SOCKETS_PREFIX, help="i-PI's prefix of unix sockets"
     )
     parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for i-PI")
     parser.add_argument(

@@ -70,9 +70,9 @@ KINDS: dict[str, Kind] = {
 """Kind of run by its name."""
 
 
-def thermostat(kind: Kind, beads: int) -> str:
+def thermostat(kind: Kind) -> str:
     """Return the thermostat of the atoms."""
-    if beads > 1:
+    if kind.beads > 1:
         return (
             "<!-- critical damping of the internal modes times pile_lambda; tau is for the"
             " centroid -->\n"
@@ -109,7 +109,7 @@ def motion(plan: Kind, constraint: str = HELD_TOGETHER, pulse: Pulse | None = No
     mode, prefix = ("dynamics", "") if pulse is None else ("driven_dynamics", "eda-")
     parts = [f"<timestep units='femtosecond'> {plan.timestep:g} </timestep>"]
     if plan.ensemble != "nve":
-        parts.append(thermostat(plan, plan.beads))
+        parts.append(thermostat(plan))
     if plan.ensemble == "npt":
         parts.append(barostat())
     if pulse is not None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from torch import nn
 
+from lrcalc.models.backbone import NATIVE
+
 if TYPE_CHECKING:
     from lrcalc.models.potential import Potential
 
@@ -21,7 +23,8 @@ class Picklable(nn.Module):
     def __reduce_ex__(self, protocol: Any) -> Any:
         """For `pickle`."""
         potential: Any = self
-        if not getattr(potential.backbone, "by_recipe", False) or potential.exchanged_part():
+        by_hand = potential.config.get("backbone", NATIVE) is None or potential.exchanged_part()
+        if by_hand or not getattr(potential.backbone, "by_recipe", False):
             return super().__reduce_ex__(protocol)
         return made_again, recipe_of(potential)
 
