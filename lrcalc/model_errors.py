@@ -13,8 +13,9 @@ from lrcalc.evaluator import Evaluator
 from lrcalc.models.potential import Potential
 from lrcalc.properties import PROPERTIES, needing
 from lrcalc.training.composition import composition_part
+from lrcalc.training.label_units import COLUMNS
 
-BORN_KEYS = ("REF_born", "born_effective_charges", "born")
+BORN_KEYS = COLUMNS["born"]
 """Columns (N, 9) or (N, 3, 3) in which files keep ``born[atom, field, displacement]``."""
 
 

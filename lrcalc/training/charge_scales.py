@@ -17,9 +17,10 @@ from ase.neighborlist import neighbor_list
 
 from lrcalc.analysis.index_order import rotation_matrix
 from lrcalc.structures import total_charge
+from lrcalc.structures.spacing import NOBLE
 from lrcalc.training.label_units import COLUMNS, UNITS, way_out
 
-CORES = (0, 2, 10, 18, 36, 54, 86)
+CORES = (0, *NOBLE)
 
 NONMETALS = frozenset(
     atomic_numbers[x] for x in ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "I")
