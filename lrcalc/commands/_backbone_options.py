@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lrcalc.models.options import NATIVE_DEFAULTS
+from lrcalc.models.options import NATIVE_DEFAULTS, PRESETS
 
 if TYPE_CHECKING:
     from lrcalc.commands._options import Group
@@ -25,6 +25,16 @@ OWN = {
 
 def add_backbone_arguments(group: Group) -> None:
     """Declare them."""
+    sizes = (
+        f"{name}: {', '.join(f'{key} {value}' for key, value in preset.items())}"
+        for name, preset in PRESETS.items()
+    )
+    group.add_argument(
+        "--preset",
+        choices=list(PRESETS),
+        help=f"size of the native backbone, over which the options below have the last word "
+        f"({'; '.join(sizes)}; docs/models.md has their errors and costs)",
+    )
     for name, meaning in OWN.items():
         value = NATIVE_DEFAULTS[name]
         others = ", or the backbone's" if name == "cutoff" else ""
@@ -76,7 +86,14 @@ def backbone_config(args: argparse.Namespace) -> tuple[dict[str, Any], Pretraine
     defaults = dict(find_backbone(name).defaults)
     if "cutoff" not in defaults:
         raise ValueError(f"the backbone {name!r} has no setting `cutoff`: `lrcalc train` needs one")
+    if args.preset and (name != NATIVE or args.backbone_file):
+        other = args.backbone_file or repr(name)
+        raise ValueError(
+            f"`--preset` is {args.preset}, a size of the native backbone, but {other} has its own; "
+            "leave it out"
+        )
     given = {key: getattr(args, key) for key in OWN if getattr(args, key) is not None}
+    given = PRESETS.get(args.preset, {}) | given
     for key in given:
         if key not in defaults:
             raise ValueError(
@@ -100,6 +117,14 @@ def backbone_config(args: argparse.Namespace) -> tuple[dict[str, Any], Pretraine
         option = "--freeze" if args.freeze else "--trust-pickle"
         raise ValueError(f"{option} says what to do with a --backbone-file: give one")
     return ({} if name == NATIVE else {"backbone": name}) | settings, pretrained
+
+
+def preset_told(name: str | None, config: Mapping[str, Any]) -> str:
+    """Name of the preset for the card, and what of it was overruled; empty where there is none."""
+    if not name:
+        return ""
+    other = [f"{k} {config[k]}" for k, value in PRESETS[name].items() if config[k] != value]
+    return name + (f" with {', '.join(other)}" if other else "")
 
 
 def parsed(options: list[str], defaults: Mapping[str, Any], name: str) -> dict[str, Any]:

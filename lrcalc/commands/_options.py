@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from lrcalc.training.settings import check_numbers
+from lrcalc.training.settings import LOSSES, check_numbers
 
 if TYPE_CHECKING:
     from lrcalc.training.labels import LabelKeys
@@ -18,6 +18,10 @@ MEANING = {
     "batch_atoms": "atoms per step, as many structures as that makes; 0: --batch-size structures",
     "max_minutes": "stop before the epoch that would end later, to be resumed; 0: no limit",
     "learning_rate": "peak, from which it falls along a cosine",
+    "loss": "mse: squares of errors; huber: squares up to a scale, linear beyond, so that a few "
+    "strange forces do not rule",
+    "huber_scale": "eV/Å, of forces in the loss huber; of energies 2 %% of it (eV/atom), of "
+    "stresses 2 %% (eV/Å³)",
     "energy_weight": "weight of squared errors of energies, (eV/atom)²",
     "forces_weight": "weight of squared errors of forces, (eV/Å)²",
     "stress_weight": "weight of squared errors of stresses, (eV/Å³)²",
@@ -118,7 +122,10 @@ def add_fit_arguments(group: Group, defaults: NamedTuple, *names: str) -> None:
     """Declare settings of a fit, of the type and with the value that they have in ``defaults``."""
     for name in names:
         value = getattr(defaults, name)
-        group.add_argument(flag(name), type=type(value), default=value, help=MEANING[name])
+        group.add_argument(
+            flag(name), type=type(value), default=value, help=MEANING[name],
+            choices=LOSSES if name == "loss" else None,
+        )  # fmt: skip
 
 
 def add_output_arguments(group: Group) -> None:

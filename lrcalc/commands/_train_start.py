@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrcalc import __version__
 from lrcalc.commands import _options
-from lrcalc.commands._backbone_options import backbone_config
+from lrcalc.commands._backbone_options import backbone_config, preset_told
 from lrcalc.models.options import BROAD_TRANSFERS
 from lrcalc.training.settings import TrainingSettings
 
@@ -84,6 +84,7 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
         "epsilon_infinity": epsilon.value,
         "epsilon_infinity_from": epsilon.origin,
         **({"charges_from": reason} if reason else {}),
+        "preset": preset_told(args.preset, config),
         "data": [Path(f).name for f in args.train],
         "source": args.source,
         "licence": args.licence,

@@ -47,6 +47,13 @@ NATIVE_DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 """Settings of our own backbone."""
 
+PRESETS: dict[str, dict[str, int]] = {
+    "small": {"channels": 16, "hidden": 32, "layers": 1},
+    "medium": {name: NATIVE_DEFAULTS[name] for name in ("channels", "hidden", "layers")},
+    "large": {"channels": 32, "hidden": 64, "layers": 2},
+}
+"""Sizes of our own backbone, which have names."""
+
 YOUNGER: dict[str, Any] = {
     "layers": 1, "remove_self_interaction": True, "strength": 1.0, "prior": "none",
 }  # fmt: skip

@@ -25,7 +25,7 @@ from lrcalc.training.loop import epoch, learning_rate, validate
 from lrcalc.training.loss import TERMS, weights_of
 from lrcalc.training.pretrained import Pretrained
 from lrcalc.training.ranks import ALONE, Ranks
-from lrcalc.training.settings import TrainingSettings, check_numbers
+from lrcalc.training.settings import TrainingSettings, check_numbers, describe_training
 from lrcalc.training.state import State, identity, make_optimizer, resume, write_state
 
 
@@ -98,7 +98,10 @@ def fit(
     keep_freed_memory()
     output = Path(output)
     state_path = output.with_suffix(".state.pt")
-    metadata = {**(metadata or {}), "labels": labels_used(train, settings, labelled)}
+    told: dict[str, Any] = {"labels": labels_used(train, settings, labelled)}
+    if start is None:  # else the card says how the model was made that this one starts from
+        told["training"] = describe_training(settings)
+    metadata = {**(metadata or {}), **told}
     state = _start(train, config, settings, metadata, start, pretrained, freeze)
     check_labelled(
         state.potential, labelled, wanted_labels(settings, state.potential.config["level"])

@@ -200,8 +200,9 @@ def measure(
         for parameter in cast(torch.nn.Module, short.readout).parameters():
             parameter.zero_()
     how = unlabelled(settings)._replace(
-        epochs=passes, energy_weight=0.0, stress_weight=0.0, weight_decay=0.0, patience=passes
-    )
+        epochs=passes, energy_weight=0.0, stress_weight=0.0, weight_decay=0.0, patience=passes,
+        loss="mse",
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         made = fit(train, valid, config, how, Path(folder) / "imitation.pt", start=short)
     return share, float(made.metadata["errors"]["valid_forces"]) / factor, error

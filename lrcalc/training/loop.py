@@ -19,6 +19,7 @@ from lrcalc.training.loss import (
     global_counts,
     loss,
     residuals,
+    scales_of,
     weights_of,
 )
 from lrcalc.training.ranks import ALONE, Ranks, sum_gradients
@@ -124,7 +125,7 @@ def step(
     counts = global_counts(errors, device, ranks)
     value = torch.zeros((), dtype=torch.float64, device=device)
     if errors:
-        value = loss(errors, weights, counts)
+        value = loss(errors, weights, counts, scales_of(settings))
         value.backward()  # type: ignore[no-untyped-call]
     sum_gradients(parameters, ranks)
     norm = torch.nn.utils.clip_grad_norm_(parameters, 10.0)

@@ -20,6 +20,7 @@ from lrcalc.neighbors import Pairs, pair_vectors
 from lrcalc.prediction import Options, Prediction, call_model, predict
 from lrcalc.system import System
 from lrcalc.training.ranks import Ranks
+from lrcalc.training.settings import TrainingSettings
 from lrcalc.training.static import static_permittivity
 
 if TYPE_CHECKING:
@@ -208,8 +209,16 @@ def screening_now(potential: Potential, batch: LabelledBatch) -> float | Tensor:
     return potential.screening if chi is None else (epsilon / (1.0 + chi)).sqrt()
 
 
+HUBER = {"forces": 1.0, "energy": 0.02, "stress": 0.02}
+"""Term → its scale over that of forces, in their units; other labels, which are few and were made
+with care, are squared. The ratios are about those of the errors of a good model."""
+
+
 def loss(
-    errors: Errors, weights: Mapping[str, float], counts: Mapping[str, Tensor] | None = None
+    errors: Errors,
+    weights: Mapping[str, float],
+    counts: Mapping[str, Tensor] | None = None,
+    scales: Mapping[str, float] | None = None,
 ) -> Tensor:
     """Weighted sum of mean squared residuals; terms without any residual have no part in it.
 
@@ -220,13 +229,43 @@ def loss(
         Term → weight (`weights_of`).
     counts : mapping, optional
         Term → over how many numbers its mean is, where these errors are but a share of them.
+    scales : mapping, optional
+        Term → length of an error beyond which it is not squared (`huber`, `scales_of`).
     """
     parts = [
-        weights[name] * value.square().sum() / (value.numel() if counts is None else counts[name])
+        weights[name]
+        * (huber(value, scales[name]) if scales and name in scales else value.square().sum())
+        / (value.numel() if counts is None else counts[name])
         for name, value in errors.items()
         if len(value)
     ]
     return torch.stack(parts).sum()
+
+
+def huber(errors: Tensor, scale: float) -> Tensor:
+    """Sum over the rows of ``x²`` up to the scale δ, and of ``2 δ x - δ²`` beyond it.
+
+    ``x`` is the length of a row (of a force, of a stress), so that the loss does not hang on the
+    axes. Huber, Ann. Math. Stat. 35, 73 (1964), times two: small errors weigh as squares do.
+
+    Parameters
+    ----------
+    errors : Tensor, shape (K, ...)
+    scale : float
+        δ, in their unit.
+    """
+    square = errors.flatten(1).square().sum(1) if errors.ndim > 1 else errors.square()
+    far = square > scale * scale
+    # the root has no slope at zero: it is taken of what is far from it only
+    length = torch.where(far, square, scale * scale).sqrt()
+    return torch.where(far, 2.0 * scale * length - scale * scale, square).sum()
+
+
+def scales_of(settings: TrainingSettings) -> dict[str, float] | None:
+    """Scale of each term that is not squared; None where all are."""
+    if settings.loss == "mse":
+        return None
+    return {name: ratio * settings.huber_scale for name, ratio in HUBER.items()}
 
 
 def global_counts(errors: Errors, device: torch.device, ranks: Ranks) -> dict[str, Tensor] | None:
@@ -238,7 +277,7 @@ def global_counts(errors: Errors, device: torch.device, ranks: Ranks) -> dict[st
     return dict(zip(TERMS, counts, strict=True))
 
 
-def weights_of(settings: NamedTuple) -> dict[str, float]:
+def weights_of(settings: TrainingSettings) -> dict[str, float]:
     """Weight of each term in `TrainingSettings`."""
     return {name: float(getattr(settings, term.weight)) for name, term in TERMS.items()}
 

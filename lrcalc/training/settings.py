@@ -18,6 +18,10 @@ LOCAL_FIELDS = ("none", "clausius-mossotti")
 """Of polarizabilities in a file: see `lrcalc.training.polarizability.reference_polarizability`."""
 
 
+LOSSES = ("mse", "huber")
+"""What is made of errors: their squares, or squares only up to a scale."""
+
+
 class TrainingSettings(NamedTuple):
     """How to train.
 
@@ -49,6 +53,11 @@ class TrainingSettings(NamedTuple):
         Torch device.
     max_minutes : float
         No epoch is begun that would end later; the run can be resumed. 0: no limit.
+    loss : str
+        One of `LOSSES`.
+    huber_scale : float
+        eV/Å; error of a force beyond which the loss "huber" rises linearly. That of energies and
+        stresses is `lrcalc.training.loss.HUBER` times it.
     """
 
     epochs: int = 100
@@ -69,6 +78,8 @@ class TrainingSettings(NamedTuple):
     dipole_weight: float = 0.0
     polarizability_weight: float = 0.0
     dielectric_weight: float = 0.0
+    loss: str = "mse"
+    huber_scale: float = 0.05
 
 
 class SurfaceSettings(NamedTuple):
@@ -98,9 +109,9 @@ class SurfaceSettings(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What a number may be, as a test and in words. NaN passes no test."""
+    """What a setting may be, as a test and in words. NaN passes no test."""
 
-    allows: Callable[[float], bool]
+    allows: Callable[[Any], bool]
     words: str
 
 
@@ -112,12 +123,13 @@ RULES = {
     "epochs": COUNT, "batch_size": COUNT, "patience": COUNT, "channels": COUNT, "hidden": COUNT,
     "layers": COUNT, "transfer_hops": COUNT,
     "learning_rate": POSITIVE, "cutoff": POSITIVE, "smearing": POSITIVE, "k_cutoff": POSITIVE,
-    "energy_boost": POSITIVE, "max_force": POSITIVE,
+    "energy_boost": POSITIVE, "max_force": POSITIVE, "huber_scale": POSITIVE,
     "energy_weight": NOT_NEGATIVE, "forces_weight": NOT_NEGATIVE, "stress_weight": NOT_NEGATIVE,
     "born_weight": NOT_NEGATIVE, "dipole_weight": NOT_NEGATIVE,
     "polarizability_weight": NOT_NEGATIVE, "dielectric_weight": NOT_NEGATIVE,
     "weight_decay": NOT_NEGATIVE, "batch_atoms": NOT_NEGATIVE, "max_minutes": NOT_NEGATIVE,
     "ensemble": NOT_NEGATIVE,
+    "loss": Rule(lambda x: x in LOSSES, " or ".join(LOSSES)),
     "ema": Rule(lambda x: 0 <= x < 1, "at least 0 and below 1"),
     "seed": Rule(lambda x: 0 <= x < 2**31, "from 0 to 2147483647"),
     "valid_every": Rule(
@@ -131,8 +143,17 @@ RULES = {
 """Setting → what it may be."""
 
 
+def describe_training(settings: TrainingSettings) -> str:
+    """Say for the card what the weights were fitted by and averaged with."""
+    loss = "squared errors"
+    if settings.loss == "huber":
+        loss = f"errors squared up to {1e3 * settings.huber_scale:g} meV/Å, linear beyond (huber)"
+    mean = f"averaged over steps with decay {settings.ema:g}" if settings.ema else "not averaged"
+    return f"{loss}; weights {mean}; seed {settings.seed}"
+
+
 def check_numbers(values: Mapping[str, Any], name: Callable[[str], str] = str) -> None:
-    """Refuse a number that no run could use.
+    """Refuse a setting that no run could use.
 
     Parameters
     ----------
@@ -150,6 +171,12 @@ def check_numbers(values: Mapping[str, Any], name: Callable[[str], str] = str) -
         rule = RULES.get(key)
         if rule and value is not None and not rule.allows(value):
             raise ValueError(f"`{name(key)}` is {value} but must be {rule.words}")
+    scale = values.get("huber_scale")
+    if values.get("loss") == "mse" and scale != TrainingSettings().huber_scale:
+        raise ValueError(
+            f"`{name('huber_scale')}` is {scale} but the loss, mse, has no scale; give "
+            f"`{name('loss')}` huber, or leave it out"
+        )
     if values.get("energy_weight") == values.get("forces_weight") == 0:
         raise ValueError(
             f"`{name('energy_weight')}` and `{name('forces_weight')}` are both 0, which leaves "

@@ -18,14 +18,11 @@ from lrcalc.training.settings import TrainingSettings
 
 FORMAT = "lrcalc-training-2"
 
-LATER = (
-    "batch_atoms",
-    "born_weight",
-    "dipole_weight",
-    "polarizability_weight",
-    "dielectric_weight",
-)
-"""Settings that older states do not have: part of a run where they are not zero."""
+LATER = {
+    "batch_atoms": 0, "born_weight": 0, "dipole_weight": 0, "polarizability_weight": 0,
+    "dielectric_weight": 0, "loss": "mse",
+}  # fmt: skip
+"""Settings that older states do not have, and what was meant: part of a run where they are not."""
 
 Identity = dict[str, Any]
 """What makes a run: plain values that JSON gives back unchanged."""
@@ -73,12 +70,12 @@ def identity(
 
     Epochs, patience and device may differ: a run may be made longer, or moved.
     """
-    free = ("epochs", "patience", "device", "max_minutes")
+    free = ["epochs", "patience", "device", "max_minutes"]
+    free += ["huber_scale"] if settings.loss == "mse" else []
+    told = [(k, v) for k, v in settings._asdict().items() if k not in free]
     run: dict[str, Any] = {
         "model": potential.config,
-        "settings": {
-            k: v for k, v in settings._asdict().items() if k not in free and (v or k not in LATER)
-        },
+        "settings": {k: v for k, v in told if k not in LATER or v != LATER[k]},
         "elements": [chemical_symbols[z] for z in potential.species],
         "training": [frame_hash(f) for f in train],
         "validation": [frame_hash(f) for f in valid],
