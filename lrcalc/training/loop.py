@@ -26,6 +26,9 @@ from lrcalc.training.ranks import ALONE, Ranks, sum_gradients
 from lrcalc.training.settings import TrainingSettings
 from lrcalc.training.state import State, average
 
+BOOST = (0.65, 0.85)
+"""Between which fractions of the epochs the weight of energies rises."""
+
 LOOKS = 50
 """Steps after which the host looks whether the loss is finite: each look waits for the device."""
 
@@ -61,9 +64,8 @@ def epoch(
         If the loss is not finite, up to `LOOKS` steps later.
     """
     progress = state.progress
-    late = progress["epoch"] >= 0.75 * settings.epochs
     weights = weights_of(settings)
-    weights["energy"] *= settings.energy_boost if late else 1.0
+    weights["energy"] *= boost(progress["epoch"] / settings.epochs, settings.energy_boost)
     labels = label_batches(labelled, settings, progress["epoch"])
     shifts = progress["shifts"].to(train.device)
     measured = Accumulator(len(shifts), train.device)
@@ -87,6 +89,16 @@ def epoch(
         "train_energy": rmse["energy"],
         "train_forces": rmse["forces"],
     }
+
+
+def boost(done: float, factor: float) -> float:
+    """Factor on the weight of energies when the fraction ``done`` of the epochs is over.
+
+    It rises to ``factor`` over a fifth of the training. At once it is a kick: Adam divides by
+    gradients of the past thousand steps, which knew nothing of the larger ones.
+    """
+    first, last = BOOST
+    return factor ** min(max((done - first) / (last - first), 0.0), 1.0)
 
 
 def compare(

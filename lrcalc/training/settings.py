@@ -40,7 +40,7 @@ class TrainingSettings(NamedTuple):
         Of squared errors of electrical labels, in the units of `lrcalc.training.loss.TERMS`; 0
         leaves the labels aside.
     energy_boost : float
-        Factor on ``energy_weight`` over the last quarter of the epochs.
+        Factor on ``energy_weight`` at the end; it rises to it between 65 and 85 % of the epochs.
     weight_decay : float
         Decoupled weight decay of AdamW.
     ema : float

@@ -167,3 +167,16 @@ def test_divergence_is_told_by_the_end_of_the_epoch(tmp_path):
     with pytest.raises(ValueError, match="the loss became nan in epoch 1; lower --learning-rate"):
         fit.fit(frames[:3], frames[3:], {"level": "q", **SMALL}, TrainingSettings(epochs=1),
                 tmp_path / "m.pt")  # fmt: skip
+
+
+def test_energies_gain_weight_without_a_kick():
+    """Adam scales by gradients of the past thousand steps, so the weight may not jump."""
+    epochs, factor = 80, 4.0
+    course = np.array([loop.boost(k / epochs, factor) for k in range(epochs)])
+    assert course[0] == course[int(0.65 * epochs)] == 1.0
+    assert course[-1] == factor
+    middle = loop.boost(0.75, factor)
+    assert middle == pytest.approx(2.0)  # half way in the logarithm
+    steps = course[1:] / course[:-1]
+    assert steps.min() >= 1.0
+    assert steps.max() < 1.1
