@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lrcalc.analysis.lammps import is_dump, read_dump
+from lrcalc.analysis.lammps_series import column, is_series, read_head
 from lrcalc.ipi_files.cells import volume as _volume
 from lrcalc.ipi_files.folder import IPIRun, properties_path, run_properties, start_states, states
 from lrcalc.ipi_files.simulation import read_state
@@ -108,6 +109,8 @@ def file_cell(
     """Mean cell over the frames of a trajectory file, or that of the first; None if it has none."""
     path = Path(path)
     cells: Iterator[np.ndarray]
+    if is_series(path):
+        return _series_cell(path)
     if lammps_units is not None and is_dump(path):
         cells = (frame.cell for frame in read_dump(path, units=lammps_units))
     elif kind_of(path) in (".xyz", ".extxyz"):
@@ -127,6 +130,18 @@ def file_cell(
     mean = float(np.mean(volumes))
     spread = float(np.ptp(volumes)) / mean
     return Cell(total / len(volumes), str(path), mean, spread, moved / mean ** (1 / 3))
+
+
+def _series_cell(path: Path) -> Cell:
+    """Cell of a series of LAMMPS: that of the start, at the mean volume of its rows."""
+    start, volumes = read_head(path).cell, column(path, "volume_A3")
+    first = _volume(start)
+    if volumes is None or not len(volumes):
+        return Cell(start, str(path), first)
+    mean = float(np.mean(volumes))
+    spread = float(np.ptp(volumes)) / mean
+    vectors = start * (mean / first) ** (1 / 3) if spread > CONSTANT else start
+    return Cell(vectors, str(path), mean if spread > CONSTANT else first, spread)
 
 
 def _ase_cells(path: Path) -> Iterator[np.ndarray]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 
 from lrcalc.analysis.correlator import Series
+from lrcalc.analysis.lammps_series import read_head, series_of
 from lrcalc.fields import DISPLACEMENT, FIELD, KINDS, TABLE
 from lrcalc.ipi_files.folder import IPIRun, run_of
 from lrcalc.ipi_files.simulation import DYNAMICS, Simulation, Thermostat
@@ -92,9 +93,12 @@ def of_run(run: IPIRun) -> RunConditions:
 
 
 def beside(path: str | Path) -> RunConditions | None:
-    """Conditions of the i-PI run that wrote a file; None if none beside it did."""
+    """Conditions of the run of i-PI or LAMMPS that wrote a file; None if none beside it did."""
     run = run_of(path)
-    return None if run is None else of_run(run)
+    if run is not None:
+        return of_run(run)
+    series = series_of(path)
+    return None if series is None else read_head(series).conditions
 
 
 def of_data(data: Any) -> list[RunConditions]:

@@ -12,6 +12,7 @@ from lrcalc.analysis.conditions import check, common, forced, of_data
 from lrcalc.analysis.correlation import COARSEST, affordable_resolution, lags_for
 from lrcalc.analysis.correlator import Series
 from lrcalc.analysis.ipi_folder import IPIRun, mean_temperature, read_run, table_temperature
+from lrcalc.analysis.lammps_log import is_log
 from lrcalc.analysis.series import WANTED, bead_groups, count_frames, frame_spacing, read_runs
 from lrcalc.ipi_files.folder import output_of, run_of
 from lrcalc.progress import progress_bar
@@ -99,7 +100,8 @@ class Data(NamedTuple):
         told = self.conditions
         if not found and told is not None and told.temperature and told.ensemble in ("nvt", "npt"):
             found = [(told.temperature, "the thermostat that the frames name")]
-        if not found and told is not None and told.ensemble == "nve":
+        logged = told is None and all(is_log(one.source) for one in self.series)
+        if not found and (logged or (told is not None and told.ensemble == "nve")):
             tables = [table_temperature(one.source) for one in self.series]
             found = [one for one in tables if one is not None] if all(tables) else []
         if not found:

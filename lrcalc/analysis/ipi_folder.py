@@ -1,9 +1,11 @@
-"""Temperature of a run of i-PI or `lrcalc md`; the rest is read by :mod:`lrcalc.ipi_files`."""
+"""Temperature of a run of i-PI, `lrcalc md` or LAMMPS; the rest is read elsewhere."""
 
 from pathlib import Path
 
 import numpy as np
 
+from lrcalc.analysis.lammps_log import is_log, log_temperature
+from lrcalc.analysis.lammps_series import column, series_of
 from lrcalc.ipi_files.folder import IPIRun, properties_path, read_run, run_properties
 
 __all__ = ["IPIRun", "mean_temperature", "read_run", "table_temperature"]
@@ -26,10 +28,15 @@ def mean_temperature(run: IPIRun) -> tuple[float, str] | None:
 
 
 def table_temperature(trajectory: str | Path) -> tuple[float, str] | None:
-    """Mean temperature in K of the table that ``lrcalc md`` writes beside its frames, and its name.
+    """Mean temperature in K of the table of a run, and its name; None where there is none.
 
-    None where there is none, or another program's.
+    The table is what ``lrcalc md`` writes beside its frames, or a series or log of LAMMPS.
     """
+    if (series := series_of(trajectory)) is not None:
+        values = column(series, "temperature_K")
+        return None if values is None else _mean(values, series)
+    if is_log(trajectory):
+        return log_temperature(trajectory)
     table = Path(trajectory).with_suffix(".csv")
     if not table.is_file() or table == Path(trajectory):
         return None
@@ -37,7 +44,11 @@ def table_temperature(trajectory: str | Path) -> tuple[float, str] | None:
         names = file.readline().strip().split(",")
         if "step" not in names or "temperature_K" not in names:
             return None
-        column = names.index("temperature_K")
-        values = np.array([float(line.split(",")[column]) for line in file if line.strip()])
+        at = names.index("temperature_K")
+        values = np.array([float(line.split(",")[at]) for line in file if line.strip()])
+    return _mean(values, table)
+
+
+def _mean(values: np.ndarray, source: Path) -> tuple[float, str] | None:
     found = values[np.isfinite(values)]
-    return (float(np.mean(found)), f"mean of {table}") if len(found) else None
+    return (float(np.mean(found)), f"mean of {source}") if len(found) else None

@@ -6,7 +6,7 @@ a list of what they are. Boxes are orthogonal, restricted or general triclinic. 
 restarted run appended to, the later branch counts (:mod:`lrcalc.ipi_files.branches`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -14,32 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from lrcalc.analysis.correlator import Series
+from lrcalc.analysis.lammps_units import UNITS, Units
 from lrcalc.ipi_files.branches import UNKNOWN, Frame, replaced
 from lrcalc.ipi_files.text import open_text
-from lrcalc.units import BOHR
 
-
-class Units(NamedTuple):
-    """Factors of LAMMPS' units to Å, fs, Å/fs and amu."""
-
-    length: float
-    time: float
-    velocity: float
-    mass: float
-
-
-UNITS = {
-    "real": Units(1.0, 1.0, 1.0, 1.0),
-    "metal": Units(1.0, 1e3, 1e-3, 1.0),
-    "si": Units(1e10, 1e15, 1e-5, 1 / 1.66053906660e-27),
-    "cgs": Units(1e8, 1e15, 1e-7, 1 / 1.66053906660e-24),
-    "electron": Units(BOHR, 1.0, BOHR / 1.03275, 1.0),
-    "micro": Units(1e4, 1e9, 1e-5, 1 / 1.66053906660e-12),
-    "nano": Units(10.0, 1e6, 1e-5, 1 / 1.66053906660e-6),
-}
-"""By the name of LAMMPS' command ``units``; lj has none of its own."""
-
-_POSITIONS = (("xu", "yu", "zu"), ("x", "y", "z"), ("xsu", "ysu", "zsu"), ("xs", "ys", "zs"))
+_UNWRAPPED = (("xu", "yu", "zu"), ("xsu", "ysu", "zsu"))
+_WRAPPED = (("x", "y", "z"), ("xs", "ys", "zs"))
+_IMAGES = ("ix", "iy", "iz")
 _VELOCITIES = ("vx", "vy", "vz")
 
 
@@ -54,7 +35,7 @@ class DumpFrame(NamedTuple):
     elements: list[str] | None
     masses: np.ndarray | None
     positions: np.ndarray | None
-    """(N, 3) Å, from the corner of the box; unwrapped where the dump has that."""
+    """(N, 3) Å, from the corner of the box; unwrapped where the dump has that, or image flags."""
     velocities: np.ndarray | None
     cell: np.ndarray
     """(3, 3) rows, Å."""
@@ -315,12 +296,19 @@ def _parsed(frame: Frame, scale: Units, path: Path) -> DumpFrame:
     )
 
 
-def _positions(numbers: object, cell: np.ndarray, corner: np.ndarray) -> np.ndarray | None:
-    """Positions from the corner of the box, in the dump's length; unwrapped first."""
-    for names in _POSITIONS:
-        found = numbers(names)  # type: ignore[operator]
-        if found is not None:
-            return np.asarray(found @ cell if "s" in names[0] else found - corner)
+def _positions(
+    numbers: Callable[[Sequence[str]], np.ndarray | None], cell: np.ndarray, corner: np.ndarray
+) -> np.ndarray | None:
+    """Positions from the corner of the box, in the dump's length; unwrapped where that is known."""
+    images = numbers(_IMAGES)
+    for names in (*_UNWRAPPED, *_WRAPPED):
+        found = numbers(names)
+        if found is None:
+            continue
+        places = found @ cell if "s" in names[0] else found - corner
+        if names in _WRAPPED and images is not None:
+            places = places + images @ cell
+        return np.asarray(places)
     return None
 
 

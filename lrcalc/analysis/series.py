@@ -16,6 +16,8 @@ from lrcalc.analysis.correlator import Series
 from lrcalc.analysis.frames import COLUMNS, read_ase
 from lrcalc.analysis.frames import read_ipi_velocities as read_ipi_velocities
 from lrcalc.analysis.lammps import is_dump
+from lrcalc.analysis.lammps_log import is_log, read_log_series
+from lrcalc.analysis.lammps_series import is_series, read_lammps_series
 from lrcalc.analysis.readers import (
     CHUNK,
     extras_name,
@@ -82,8 +84,8 @@ def read_series(
     Parameters
     ----------
     path
-        ``.npz``, ``.h5``/``.hdf5``, ``.traj``/``.xyz``/``.extxyz`` (also ``.gz``), i-PI extras, or
-        plain columns (``#`` starts a comment).
+        ``.npz``, ``.h5``/``.hdf5``, ``.traj``/``.xyz``/``.extxyz`` (also ``.gz``), i-PI extras,
+        the series or the log of a run of LAMMPS, or plain columns (``#`` starts a comment).
     quantity
         ``dipole``, ``current`` (``Σ born v``; from ASE files it is made from Born charges and
         velocities) or ``polarizability``.
@@ -130,6 +132,10 @@ def read_series(
         raise ValueError(f"{path} is a dump of LAMMPS, of which velocities are read, no {quantity}")
     if lammps_units is not None:
         raise ValueError(f"`lammps_units` is given but {path} is no dump of LAMMPS")
+    if is_series(path):
+        return read_lammps_series(path, quantity, factor)
+    if is_log(path):
+        return read_log_series(path, quantity, use_columns, factor if unit else None)
     if kind in ASE_KINDS:
         return read_ase(path, quantity, factor)
     if extras_name(path) is not None:

@@ -6,6 +6,7 @@ of the labels, of which D and T are isotopes.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +22,18 @@ from lrcalc.analysis.lammps import (
     type_labels,
 )
 from lrcalc.ipi_files.folder import IPIRun, run_masses
-from lrcalc.ipi_files.text import kind_of
+from lrcalc.ipi_files.text import kind_of, open_text
 from lrcalc.ipi_files.xyz import is_ipi_xyz, parse_frame, stream
 from lrcalc.structures.isotopes import isotope
 
 ASE_KINDS = (".traj", ".db", ".xyz", ".extxyz")
+
+
+_OTHER_DUMPS = (
+    (b"DUMPCUSTOM", "binary"), (b"DUMPATOM", "binary"),
+    (b"creator: LAMMPS", "yaml"),
+)  # fmt: skip
+"""What stands at the begin of dumps in other forms → what they are."""
 
 
 class Labelled(NamedTuple):
@@ -72,6 +80,7 @@ def read_velocities(
     """
     path = Path(path)
     dump = is_dump(path)
+    check_dump(path)
     if lammps_units is not None and not dump:
         raise ValueError(f"`lammps_units` is given but {path} is no dump of LAMMPS")
     if unit is not None and (dump or is_ipi_xyz(path)):
@@ -81,6 +90,26 @@ def read_velocities(
     if is_ipi_xyz(path):
         return read_ipi_frames(path, quantity)[0]
     return read_ase(path, quantity, 1.0, unit=unit)
+
+
+def check_dump(path: Path) -> None:
+    """Refuse dumps of LAMMPS in other forms than text by columns: binary and yaml."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(256)
+    found = next((name for sign, name in _OTHER_DUMPS if sign in start), None)
+    if found is not None:
+        raise ValueError(
+            f"{path} is a {found} dump of LAMMPS, and only its text dumps are read: write "
+            "`dump custom … id element xu yu zu vx vy vz` with `dump_modify … units yes time yes`"
+        )
+
+
+def is_folded(path: str | Path) -> bool:
+    """Whether a file is of LAMMPS' `dump xyz`: positions inside a box that it does not tell."""
+    with open_text(path) as file:
+        return any(line.strip().startswith("Atoms. Timestep:") for line in islice(file, 2))
 
 
 def particles(
@@ -94,6 +123,7 @@ def particles(
         If the file does not say the species.
     """
     path = Path(path)
+    check_dump(path)
     if types is not None and not is_dump(path):
         raise ValueError(f"`types` is given but {path} is no dump of LAMMPS")
     if is_dump(path):

@@ -153,10 +153,17 @@ def check_cell_from(args: argparse.Namespace) -> None:
 
 def of_msd(args: argparse.Namespace) -> Found:
     from lrcalc.analysis.diffusion import msd
+    from lrcalc.analysis.velocities import is_folded
 
     atoms, data = atoms_of(args, "positions"), read(args, "positions")
     if args.cell_from is not None:
         check_cell_from(args)
+    folded = [one.source for one in data.series if is_folded(one.source)]
+    if folded and data.constant_cell is None:
+        raise ValueError(
+            f"{folded[0]} is of LAMMPS' `dump xyz`: atoms are folded into a box that the file does "
+            "not tell: give `cell_from`, or write `dump custom … id element xu yu zu`"
+        )
     hot = None if args.viscosity is None else data.temperature()
     times = None if args.fit is None else tuple(args.fit)
     result = msd(

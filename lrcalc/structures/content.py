@@ -93,6 +93,8 @@ def _velocity_column(atoms: Atoms) -> str | None:
 def _velocity_unit(atoms: Atoms, column: str) -> str | None:
     told = {key.lower(): value for key, value in entries(atoms).items()}
     stated = next((str(told[key]) for key in UNIT_KEYS if key in told), None)
+    if stated is None and "Timestep" in atoms.info:  # of LAMMPS, whose unit is that of its run
+        return None
     return stated or VELOCITY_COLUMNS[column.lower()]
 
 

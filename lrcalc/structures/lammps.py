@@ -13,6 +13,9 @@ from ase.io.formats import open_with_compression
 HEAD = 60
 """Lines that are looked at to know a file."""
 
+ELECTRON = 1.03275
+"""fs; unit of time of velocities in units ``electron`` by the manual; the program has 1 fs."""
+
 _UNITS = re.compile(r"\bunits\s*=\s*(\w+)|^ITEM: UNITS\s+(\w+)", re.MULTILINE)
 _STILL = "names no unit of its velocities (real: Å/fs, metal: Å/ps)"
 
@@ -54,7 +57,10 @@ def read(path: Path, index: int | str | slice) -> Any:
         )
     if "Velocities" in sections and units is None:
         raise ValueError(f"it {_STILL}: write 'units = metal' into its first line, as LAMMPS does")
-    return ase.io.read(path, format="lammps-data", units=units or "metal")
+    atoms = ase.io.read(path, format="lammps-data", units=units or "metal")
+    if units == "electron" and "momenta" in atoms.arrays:
+        atoms.arrays["momenta"] *= ELECTRON  # ASE takes the manual's unit of velocity
+    return atoms
 
 
 def _dump(path: Path, index: int | str | slice, head: str, units: str | None) -> list[Atoms]:

