@@ -26,14 +26,17 @@ def bec_as_published(prediction: Prediction) -> Tensor:
     k_a the shortest waves of the cell. A displacement d between an atom that moves and a charge
     that answers becomes sin(k d)/k: the result depends on the box (physics §3), for charges that
     answer over 4.5 Å by a fifth. It is times the screening, as Born charges are. Open structures
-    have their exact ones, and so have all as the cell grows.
+    have their exact ones, and so have all as the cell grows. Charges are those with what is
+    induced, less their mean; dipoles of the atoms, permanent and induced, have no lever.
     """
     system, positions = prediction.system, prediction.leaves.positions
-    charge = prediction.terms.readout.moving_charge.double()
+    charge, dipole = _moments(prediction)
     n, batch = system.n_structures, system.batch
     at = system.positions.double()
     periodic = system.pbc.all(1)
     born = at.new_zeros((len(at), 3, 3))
+    if dipole is not None:
+        born = born + gradient_born(sum_by_structure(dipole, batch, n), positions)
     if not bool(periodic.all()):
         moments = charge[:, None] * at * (~periodic)[batch, None]
         born = born + gradient_born(sum_by_structure(moments, batch, n), positions)
@@ -48,6 +51,22 @@ def bec_as_published(prediction: Prediction) -> Tensor:
         dephased = (turn.cos() * imaginary - turn.sin() * real) / (2.0 * math.pi)
         born = born + torch.einsum("nca,ncb->nab", cell.detach()[batch], dephased)
     return prediction.screening * born
+
+
+def _moments(prediction: Prediction) -> tuple[Tensor, Tensor | None]:
+    """Charges (N,), less their mean, and dipoles (N, 3) of atoms, permanent and induced."""
+    terms, batch = prediction.terms, prediction.system.batch
+    charge, induced = terms.readout.moving_charge.double(), terms.electrostatics
+    dipoles = [terms.readout.multipoles.dipole]
+    if induced is not None:
+        dipoles.append(induced.induced_dipole)
+        if induced.induced_charge is not None:
+            extra = induced.induced_charge.double()
+            both = torch.stack([extra, torch.ones_like(extra)], 1)
+            total, count = sum_by_structure(both, batch, prediction.system.n_structures).unbind(1)
+            charge = charge + extra - (total / count)[batch]
+    given = [x.double() for x in dipoles if x is not None]
+    return charge, torch.stack(given).sum(0) if given else None
 
 
 def stress_as_published(prediction: Prediction) -> Tensor:

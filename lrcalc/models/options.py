@@ -55,7 +55,7 @@ PRESETS: dict[str, dict[str, int]] = {
 """Sizes of our own backbone, which have names."""
 
 YOUNGER: dict[str, Any] = {
-    "layers": 1, "remove_self_interaction": True, "strength": 1.0, "prior": "none",
+    "layers": 1, "remove_self_interaction": True, "strength": 1.0, "prior": "none", "latent": {},
 }  # fmt: skip
 """Options that the first model files did not know, and what they meant.
 
@@ -104,6 +104,7 @@ MACE_MODEL_DEFAULTS: dict[str, Any] = {
     "readout_hidden": [0, 16],
     "readout_bias": False,
     "repulsion": None,
+    "latent": {},
 }
 """Settings of MACE's layers, and of the readouts that came with them.
 
@@ -111,7 +112,9 @@ MACE_MODEL_DEFAULTS: dict[str, Any] = {
 they are then evaluated by `lrcalc.models.adapters.mace_scalars`, without mace-torch. None: by it.
 ``readout_hidden``: of each layer the width of its readouts' hidden layer, 0 for linear ones, None
 for none; ``readout_bias``: they have biases and a second hidden layer; ``repulsion``: power of the
-polynomial that ends a ZBL repulsion, None for none.
+polynomial that ends a ZBL repulsion, None for none; ``latent``: moments and responses beside
+charges, by their names in `Multipoles`, and what they are read out of
+(`lrcalc.models.adapters.mace_latent.Latent`).
 """
 
 MACE_POLAR = "mace-polar"

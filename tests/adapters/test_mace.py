@@ -23,7 +23,7 @@ def built(species=(1, 8), seed=0, **settings):
     return build_backbone("mace", species, {**MACE_DEFAULTS, **SMALL, **settings})
 
 
-def foreign(dtype=torch.float32, cls="ScaleShiftMACE", **changes):
+def foreign(dtype=torch.float32, cls="ScaleShiftMACE", seed=3, **changes):
     """A MACE model of MACE's own making, random and scripted as it comes."""
     from e3nn import o3
 
@@ -43,7 +43,7 @@ def foreign(dtype=torch.float32, cls="ScaleShiftMACE", **changes):
     if cls == "ScaleShiftMACE":
         known |= {"atomic_inter_scale": 1.7, "atomic_inter_shift": 0.3}
     before = torch.get_default_dtype()
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     try:
         torch.set_default_dtype(dtype)
         with quiet():

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from lrcalc.hashing import hash_of
 from lrcalc.models.adapters.mace_files import load_weights, settings_of
-from lrcalc.models.adapters.mace_model import Head, MaceReadout, Repulsion
+from lrcalc.models.adapters.mace_latent import Head, Latent, level_of
+from lrcalc.models.adapters.mace_latent_files import fill_latent, latent_of, maps_of, scale_of
+from lrcalc.models.adapters.mace_model import MaceReadout, Repulsion
 from lrcalc.models.adapters.mace_scalars import ScalarMace
-from lrcalc.models.adapters.mace_unused import refuse_unused
+from lrcalc.models.adapters.mace_unused import UNUSED_TABLES, refuse_unused
 from lrcalc.models.adapters.mace_weights import couplings_of, fill
 from lrcalc.models.adapters.pickles import DANGER, Inert, read_pickle
 from lrcalc.models.options import MACE_MODEL
@@ -33,6 +35,9 @@ READOUTS = {
     "NonLinearBiasReadoutBlock": ("linear_1", "linear_mid", "linear_2"),
 }
 """Class of a readout → its layers."""
+
+EWALDS = ("Ewald", "Ewald_vectorized")
+"""Classes of the `les` package that sum over charges."""
 
 ACCURACY = 1e-6
 """Of the electrostatics: that of a converged cutoff, and of the mesh for large cells."""
@@ -136,11 +141,13 @@ def convert(
 
 
 def _flip(potential: Potential) -> None:
-    """Turn the sign of all latent charges, in place."""
-    assert isinstance(potential.readout, MaceReadout)
-    with torch.no_grad():
-        for head in cast("Iterable[Head]", potential.readout.heads[1]):
-            (head.first if head.last is None else head.last).neg_()
+    """Turn the sign of all latent charges, dipoles and quadrupoles, in place."""
+    readout = potential.readout
+    assert isinstance(readout, MaceReadout)
+    for head in cast("Iterable[Head]", readout.heads[1]):
+        head.times(-1.0)
+    for name in {"dipole", "quadrupole"} & set(readout.latent):
+        cast("Latent", readout.latent[name]).times(-1.0)
     potential.metadata["sign"] = "turned at conversion"
 
 
@@ -170,7 +177,8 @@ def _potential(mace: Any, level: str, head: str | None, *, converge_k: bool) -> 
     }
     options: dict[str, Any] = {"level": level, "charges": "atomic", "accuracy": ACCURACY}
     if level != "sr":
-        les = read_les(mace.les)
+        les, latent = read_les(mace.les), latent_of(mace)
+        settings["latent"], options["level"] = latent, level_of(latent)
         options |= {
             "smearing": les.smearing,
             "k_cutoff": None if converge_k else 2.0 * math.pi / les.spacing,
@@ -197,6 +205,9 @@ def _potential(mace: Any, level: str, head: str | None, *, converge_k: bool) -> 
         for own, theirs in zip(readout.heads, blocks, strict=True):
             for one, block in zip(own, theirs, strict=True):  # type: ignore[call-overload]
                 _fill(one, block, len(heads), place)
+        for one in [] if level == "sr" else readout.heads[1]:  # type: ignore[union-attr]
+            one.times(scale_of(mace, "charge"))
+        fill_latent(readout, mace, lambda one, block: _fill(one, block, len(heads), place))
         if hasattr(mace, "scale_shift"):
             readout.scale.copy_(_of_head(mace.scale_shift.scale, place))
             readout.shift.copy_(_of_head(mace.scale_shift.shift, place))
@@ -234,14 +245,28 @@ def read_les(les: Any) -> Les:
     ValueError
         If its charges are made by a network of its own, or it has more than charges.
     """
+    others = [getattr(les, name, None) for name in UNUSED_TABLES]
+    tables = {id(x) for module in others if module is not None for x in module.parameters()}
     if getattr(les, "use_atomwise", False) or any(
-        parameter.numel() for parameter in les.parameters()
+        parameter.numel() and id(parameter) not in tables for parameter in les.parameters()
     ):
         raise ValueError(
             "the charges of this MACE-LES model are made by a network of its own (use_atomwise), "
             "not by readouts of MACE's layers; it cannot be converted"
         )
+    for module, switch in UNUSED_TABLES.items():
+        if getattr(les, switch, False):
+            raise ValueError(
+                f"this MACE-LES model adds a table of elements to what it reads out (`{switch}`, "
+                f"`{module}` of its `les`), whose numbers and units are not known here; it cannot "
+                "be converted"
+            )
     ewald = les.ewald
+    if type(ewald).__name__ not in EWALDS:
+        raise ValueError(
+            f"the charges of this MACE-LES model are summed by {type(ewald).__name__}; known are "
+            f"{', '.join(EWALDS)}"
+        )
     if getattr(les, "use_epsilon_r_scaling", False):
         raise ValueError("this MACE-LES model scales charges by ε_r, which cannot be converted")
     return Les(
@@ -289,13 +314,12 @@ def _fill(head: Head, block: Any, heads: int, place: int) -> None:
 
 def _matrix(linear: Any) -> Tensor:
     """Map of the scalars of an ``e3nn.o3.Linear``, (inputs, outputs), float64."""
-    scalars = [mul for mul, ir in linear.irreps_in if ir == (0, 1)]
-    if len(scalars) != 1 or linear.irreps_out.lmax != 0 or len(linear.irreps_out) != 1:
+    maps = maps_of(linear)
+    if linear.irreps_out.lmax != 0 or set(maps) != {(0, 1)}:
         raise ValueError(
             f"a readout maps {linear.irreps_in} to {linear.irreps_out}; wanted are scalars"
         )
-    weight = linear.weight.detach().double().reshape(scalars[0], -1)
-    return weight / math.sqrt(scalars[0])
+    return maps[0, 1]
 
 
 def _bias(linear: Any) -> Tensor:

@@ -48,7 +48,7 @@ def settings_of(mace: Any) -> dict[str, Any]:
         "cutoff": float(mace.r_max),
         "num_interactions": len(mace.interactions),
         "hidden_irreps": str(irreps[0]),
-        "full_last": len(irreps) > 1 and irreps[-1] == irreps[0] and irreps[0].lmax > 0,
+        "full_last": irreps[-1] == irreps[0] and irreps[0].lmax > 0,
         "max_ell": int(mace.spherical_harmonics.irreps_out.lmax),
         "correlation": [
             len(product.symmetric_contractions.contractions[0].weights) + 1

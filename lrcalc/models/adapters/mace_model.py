@@ -3,7 +3,7 @@
 MACE: Batatia et al., NeurIPS 35 (2022); latent charges: Cheng, npj Comput. Mater. 11, 80 (2025).
 Energies are ``scale (Σ_layers f(h) + ZBL) + shift``, latent charges ``Σ_layers g(h)``, used as
 they are: nothing makes them neutral but the data that they were trained on. Dipoles and Born
-charges are those of the charges less their mean.
+charges are those of the charges less their mean. Other moments and responses: `mace_latent`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lrcalc.models.adapters.foreign import KINDS
+from lrcalc.models.adapters.mace_latent import Channels, Head, Latent, LayerFeatures, level_of
 from lrcalc.models.adapters.mace_scalars import ScalarMace, switch
 from lrcalc.models.backbone import Backbone, Features
 from lrcalc.models.options import MACE_DEFAULTS
@@ -21,9 +23,6 @@ from lrcalc.models.readout import Readings, neutral
 from lrcalc.multipoles import Multipoles
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
-
-LEVELS = {"sr": 1, "q": 2}
-"""What MACE models read out: energies, and charges."""
 
 ZBL_EXPONENTS = (3.2, 0.9423, 0.4028, 0.2016)
 """Of the universal screening function (Ziegler, Biersack, Littmark 1985), in inverse lengths a."""
@@ -37,37 +36,6 @@ def build(species: tuple[int, ...], **settings: Any) -> Backbone:
 
     layers = {name: settings[name] for name in MACE_DEFAULTS}
     return mace.build(species, **layers)
-
-
-class Head(nn.Module):
-    """One number of the scalars of a layer: linear, or through a hidden layer.
-
-    Parameters
-    ----------
-    width : int
-        Scalars of the layer.
-    hidden : int
-        Width of the hidden layer; 0: linear.
-    bias : bool
-        The hidden layer is followed by another one, and both have biases.
-    """
-
-    def __init__(self, width: int, hidden: int, *, bias: bool) -> None:
-        super().__init__()
-        self.first = nn.Parameter(torch.zeros(width, hidden or 1))
-        self.middle = nn.Parameter(torch.zeros(hidden + 1, hidden)) if hidden and bias else None
-        self.last = nn.Parameter(torch.zeros(hidden + bias)) if hidden else None
-
-    def forward(self, scalars: Tensor) -> Tensor:
-        """Numbers (N,) of scalars (N, width)."""
-        values = scalars @ self.first
-        if self.last is None:
-            return values[:, 0]
-        values = nn.functional.silu(values)
-        if self.middle is None:
-            return values @ self.last
-        values = nn.functional.silu(values @ self.middle[:-1] + self.middle[-1])
-        return values @ self.last[:-1] + self.last[-1]
 
 
 class Repulsion(nn.Module):
@@ -108,21 +76,22 @@ class Repulsion(nn.Module):
 
 
 class MaceReadout(nn.Module):
-    """Energies and charges of a MACE model.
+    """Energies, charges and other moments and responses of a MACE model.
 
     Parameters
     ----------
-    level : {"sr", "q"}
-        Energies, or charges too.
-    widths : sequence of int
-        Scalars of each layer.
-    hidden : sequence of int or None
-        Of each layer the width of the hidden layer of its heads, 0 for a linear one; None where
-        the layer is not read out.
+    level : str
+        "sr" for energies alone, "q" for charges too, or that of ``latent`` (`level_of`).
+    layers : sequence of Channels or None
+        Of each layer; None where the layer is not read out.
+    widths : sequence of (int, int, int)
+        Scalars, vectors and tensors of each layer, read out or not.
     bias : bool
         See `Head`.
     repulsion : int or None
         See `Repulsion`; None for none.
+    latent : mapping, optional
+        Arguments of `Latent` by its names.
     """
 
     transfer_cutoff = 0.0
@@ -131,29 +100,30 @@ class MaceReadout(nn.Module):
     def __init__(
         self,
         level: str,
-        widths: Sequence[int],
-        hidden: Sequence[int | None],
+        layers: Sequence[Channels | None],
+        widths: Sequence[Sequence[int]],
         *,
         bias: bool = False,
         repulsion: int | None = None,
+        latent: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if level not in LEVELS:
+        latent = latent or {}
+        if (level != "sr" or latent) and level != level_of(latent):
             raise ValueError(
                 f"`level` is {level!r}, but a MACE model reads out energies ('sr') or charges "
-                "too ('q'); take the backbone 'mace' to train another readout on its layers"
+                f"too ('q') and what is in `latent` ({list(latent)}: {level_of(latent)!r}); take "
+                "the backbone 'mace' to train another readout on its layers"
             )
-        if len(widths) != len(hidden):
-            raise ValueError(f"`hidden` is {hidden!r} but must have an entry for each of {widths}")
         self.level = level
-        self.widths, self.hidden = list(widths), list(hidden)
+        self.widths, self.used = [tuple(each) for each in widths], [x is not None for x in layers]
+        read = [layer for layer in layers if layer is not None]
         self.heads = nn.ModuleList(  # of energies, then of charges
-            nn.ModuleList(
-                Head(width, each, bias=bias)
-                for width, each in zip(widths, hidden, strict=True)
-                if each is not None
-            )
-            for _ in range(LEVELS[level])
+            nn.ModuleList(Head(layer.scalars, layer.hidden, bias=bias) for layer in read)
+            for _ in range(1 if level == "sr" else 2)
+        )
+        self.latent = nn.ModuleDict(
+            {name: Latent(name, layers=read, bias=bias, **each) for name, each in latent.items()}
         )
         self.scale = nn.Parameter(torch.ones(()))
         self.shift = nn.Parameter(torch.zeros(()))
@@ -163,16 +133,10 @@ class MaceReadout(nn.Module):
         self, features: Features, species: Tensor, system: System, pairs: Pairs, vectors: Tensor
     ) -> Readings:
         """Read out all atoms, see `lrcalc.models.readout.Readout`."""
-        layers = [
-            part
-            for part, hidden in zip(
-                features.scalars.split(self.widths, 1), self.hidden, strict=True
-            )
-            if hidden is not None
-        ]
+        layers = self._layers(features)
         read = [
             torch.stack(
-                [head(part) for head, part in zip(cast("Any", heads), layers, strict=True)]
+                [head(x.scalars) for head, x in zip(cast("Any", heads), layers, strict=True)]
             ).sum(0)
             for heads in self.heads
         ]
@@ -183,7 +147,25 @@ class MaceReadout(nn.Module):
         if self.level == "sr":
             return Readings(energies, Multipoles(torch.zeros_like(energies)), None, None)
         charge = read[1]
-        return Readings(energies, Multipoles(charge), None, charge, neutral(charge, system))
+        others = {name: each(layers) for name, each in self.latent.items()}
+        multipoles = Multipoles(charge, **others)
+        return Readings(energies, multipoles, None, charge, neutral(charge, system))
+
+    def _layers(self, features: Features) -> list[LayerFeatures]:
+        """Features of each layer that is read out; those of all are padded at the end."""
+        kinds = [
+            values[:, : sum(counts)].split(counts, 1)
+            for values, counts in zip(
+                (features.scalars, features.vectors, features.tensors),
+                zip(*self.widths, strict=True),
+                strict=True,
+            )
+        ]
+        return [
+            LayerFeatures(*layer)
+            for layer, used in zip(zip(*kinds, strict=True), self.used, strict=True)
+            if used
+        ]
 
 
 def build_readout(
@@ -193,11 +175,21 @@ def build_readout(
     if options["charges"] != "atomic":
         raise ValueError(f"`charges` is {options['charges']!r} but those of MACE-LES are 'atomic'")
     if isinstance(backbone, ScalarMace):
-        widths = backbone.widths
+        widths = [(width, 0, 0) for width in backbone.widths]
     else:
         irreps: Any = backbone.irreps  # type: ignore[attr-defined]
-        widths = [each.count((0, 1)) for each in irreps]
+        widths = [tuple(each.count(kind) for kind in KINDS) for each in irreps]
+    hidden = options["readout_hidden"]
+    if len(hidden) != len(widths):
+        raise ValueError(
+            f"`readout_hidden` is {hidden!r} but must have an entry for each of the "
+            f"{len(widths)} layers"
+        )
+    layers = [
+        None if each is None else Channels(*width, each)
+        for width, each in zip(widths, hidden, strict=True)
+    ]
     return MaceReadout(
-        options["level"], widths, options["readout_hidden"],
-        bias=options["readout_bias"], repulsion=options["repulsion"],
+        options["level"], layers, widths, bias=options["readout_bias"],
+        repulsion=options["repulsion"], latent=options["latent"],
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """What a MACE file has that its conversion does not use: found, so that it is refused by name.
 
-Layers may have been added to MACE, and readouts to MACE-LES (dipoles, quadrupoles, κ, α), since the
-conversion was written. A model without them would be another one.
+Layers may have been added to MACE, and readouts to MACE-LES, since the conversion was written. A
+model without them would be another one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,27 @@ products.#.symmetric_contractions.contractions.#.contractions_features.#
 
 READOUT = "linear.weight linear_1.weight linear_2.weight linear_mid.weight non_linearity.acts.#"
 BIASES = "linear_mid.bias linear_2.bias"
-LES = "les.atomwise les.ewald les.bec"
+DYADS = """linear.weight scalar_to_weight_1o.weight scalar_to_weight_1o.bias
+    mlp.#.weight mlp.#.bias"""
+LES = """les.atomwise les.ewald les.bec les.ewald.nvec_all les.ewald.hemisphere_mask
+    les.ewald.factors change_of_basis change_of_basis_quads"""
+MOMENTS = {
+    "les_readouts": READOUT,
+    "les_u_readouts": "linear.weight",
+    "les_quad_2e_readouts": "linear.weight",
+    "les_alpha_2e_readouts": "linear.weight",
+    "les_kappa_readouts": READOUT,
+    "les_alpha_readouts": READOUT,
+    "les_quad_1o_readouts": DYADS,
+    "les_alpha_1o_readouts": DYADS,
+}
+"""Lists of readouts beside those of energies, and what is used of each readout."""
+
+UNUSED_TABLES = {
+    "fixed_charges": "use_fixed_atomic_charges", "atomic_alpha": "use_atomic_alpha",
+}  # fmt: skip
+"""Modules of ``les`` that are there, with numbers in them, whether they are used or not; `read_les`
+refuses those that are."""
 
 WITHOUT_EFFECT = re.compile(r"output_mask|weights_(\d+|max)_zeroed")
 """Last names of tensors: what is masked and zeroed so is zero among the weights as well."""
@@ -48,11 +68,15 @@ WITHOUT_EFFECT = re.compile(r"output_mask|weights_(\d+|max)_zeroed")
 ATTRIBUTES = {
     "": """given heads lammps_mliap apply_cutoff edge_irreps use_reduced_cg use_agnostic_product
         use_so3 use_last_readout_only pair_repulsion compute_bec bec_output_index
-        readout_input_dims""",
+        readout_input_dims use_dipoles use_quads use_induced_charges use_induced_dipoles
+        use_anisotropic_polarizability alpha_irreps alpha_1o_nonlinear_readout
+        alpha_1o_linear_w_pos make_alpha_positive make_kappa_positive
+        les_output_scale les_kappa_scale les_alpha_scale""",
     "les": """given n_layers n_hidden add_linear_nn output_scaling_factor sigma dl remove_mean
-        epsilon_factor use_atomwise compute_bec bec_output_index""",
+        epsilon_factor use_atomwise compute_bec bec_output_index remove_self_interaction
+        fixed_atomic_charges_scaling_factor is_periodic N_max""",
     "les.ewald": """given dl sigma sigma_sq_half twopi twopi_sq remove_self_interaction norm_factor
-        k_sq_max""",
+        k_sq_max is_periodic N_max""",
 }
 """Plain attributes of modules that are used, that are read when the conversion begins, or that
 belong to Born charges, networks that are not there (`read_les`) or LAMMPS."""
@@ -76,8 +100,10 @@ def refuse_unused(mace: Any, backbone: nn.Module, *, charges: bool, biases: bool
         With the names of all that is left out.
     """
     used = set(f"{BESIDE_LAYERS} {LES if charges else ''}".split())
-    for stack in ["readouts"] + ["les_readouts"] * charges:
-        used |= {f"{stack}.#.{name}" for name in f"{READOUT} {BIASES if biases else ''}".split()}
+    stacks = {"readouts": READOUT, **(MOMENTS if charges else {})}
+    for stack, names in stacks.items():
+        biased = BIASES if biases and names is READOUT else ""
+        used |= {f"{stack}.#.{name}" for name in f"{names} {biased}".split()}
     if isinstance(backbone, ScalarMace):
         used |= set(LAYERS.split())
     else:
@@ -99,7 +125,7 @@ def refuse_unused(mace: Any, backbone: nn.Module, *, charges: bool, biases: bool
 def _strangers(module: nn.Module, path: str, used: set[str]) -> Iterator[str]:
     """Names of modules and tensors that are not used; of modules, without what is in them."""
     for name, child in module._modules.items():
-        if child is None:
+        if child is None or path + name in {f"les.{table}" for table in UNUSED_TABLES}:
             continue
         if _general(path + name) in used:
             yield from _strangers(child, f"{path}{name}.", used)
