@@ -33,6 +33,7 @@ WHAT = {
     "dynamics": "molecular dynamics in fields", "testing": "checks for others' code",
     "ipi": "driver, client, inputs, runs", "commands": "one module a command",
     "cli": "lrcalc COMMAND", "__main__": "python -m lrcalc", "derivatives": "autograd helpers",
+    "information": "left the data? which frames?",
     "ipi_files": "the one reader of i-PI's files", "analysis": "spectra, transport, phonons",
 }  # fmt: skip
 HEIGHT, GAP, WIDTH, MARGIN, PER_ROW = 44, 7, 196, 12, 4

@@ -67,16 +67,16 @@ def save(potential: Potential, path: str | os.PathLike[str]) -> None:
             "have, register what is your own as a backbone "
             "(lrcalc.models.backbone.register_backbone), or save its state_dict yourself"
         )
-    write_tensors(
-        {
-            "format": FORMAT,
-            "species": list(potential.species),
-            "config": json.dumps(potential.config),
-            "metadata": json.dumps(potential.metadata),
-            "state": {k: v.detach().cpu() for k, v in potential.state_dict().items()},
-        },
-        path,
-    )
+    content = {
+        "format": FORMAT,
+        "species": list(potential.species),
+        "config": json.dumps(potential.config),
+        "metadata": json.dumps(potential.metadata),
+        "state": {k: v.detach().cpu() for k, v in potential.state_dict().items()},
+    }
+    if potential.environments is not None:
+        content["environments"] = potential.environments
+    write_tensors(content, path)
 
 
 def write_tensors(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -161,6 +161,7 @@ def load(
         potential = _as_type(potential, dtype)  # before: weights may be in float64
         potential.load_state_dict(content["state"])
         potential.metadata = dict(json.loads(content["metadata"]))
+        potential.environments = content.get("environments")
     except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} does not fit its own configuration: {error}") from error
     except ValueError as error:

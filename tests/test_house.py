@@ -18,7 +18,7 @@ LEVEL = {
     "electrostatics": 5,
     "models": 6, "seen": 6,
     "checkpoint": 7, "prediction": 7, "door": 7, "electronic": 7,
-    "training": 8, "evaluator": 8,
+    "training": 8, "evaluator": 8, "information": 8,
     "calculator": 9, "model_errors": 9, "trajectory": 9, "run_identity": 9, "field_work": 9,
     "velocities": 9, "integrators": 9,
     "testing": 10, "run_state": 10, "levels": 10,

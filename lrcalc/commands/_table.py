@@ -93,6 +93,26 @@ COMMANDS = {
         "modes at Γ with infrared intensities, ε(ω), LO–TO, from DFT files or a model",
         "lrcalc modes --from quartz/ --json quartz.json",
     ),
+    "entropy": Command(
+        "entropy",
+        "information in the atomic environments of data: entropy and diversity",
+        "lrcalc entropy frames.xyz --bandwidth 0.035",
+    ),
+    "extrapolation": Command(
+        "extrapolation",
+        "what of a run lies outside of data, or of what a model was trained on",
+        "lrcalc extrapolation md.xyz --reference water -o md",
+    ),
+    "select": Command(
+        "select",
+        "frames of a run that are worth computing: each the most novel after those before",
+        "lrcalc select md.xyz --keep 20 -o selected",
+    ),
+    "reference": Command(
+        "reference",
+        "give a model file the environments that it was trained on",
+        "lrcalc reference mine.pt --data frames.xyz -o mine-known.pt",
+    ),
     "completion": Command(
         "completion",
         "print a script that completes commands, options and names in bash or zsh",

@@ -42,6 +42,7 @@ def recipe_of(potential: Potential) -> tuple[dict[str, Any], ...]:
     held = {
         "dtype": potential.dtype, "device": potential.reference_energy.device,
         "training": potential.training, "learned": learned, "metadata": potential.metadata,
+        "environments": potential.environments,
     }  # fmt: skip
     return made, held, dict(potential.state_dict())
 
@@ -54,6 +55,7 @@ def made_again(made: dict[str, Any], held: dict[str, Any], state: dict[str, Any]
     potential.reference_energy = state["reference_energy"].clone()
     potential.load_state_dict(state)
     potential.metadata = held["metadata"]
+    potential.environments = held.get("environments")
     for name, value in potential.named_parameters():
         value.requires_grad_(name in held["learned"])
     return potential.train(held["training"])

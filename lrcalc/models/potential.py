@@ -70,6 +70,8 @@ class Potential(Picklable):
         All options; ``backbone`` is among them unless it is the native one.
     metadata : dict
         The card of the model: epsilon_infinity, data, errors, licence, ...
+    environments : dict or None
+        Tensors and plain values that say what it was trained on (`lrcalc.information.reference`).
     """
 
     reference_energy: Tensor
@@ -149,6 +151,7 @@ class Potential(Picklable):
         self.species = species
         self.config = options
         self.metadata: dict[str, Any] = {"epsilon_infinity": 1.0}
+        self.environments: dict[str, Any] | None = None
         self.backbone = backbone
         self.readout = readout
         self.ewald = ewald

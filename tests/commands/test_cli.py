@@ -95,7 +95,7 @@ def test_every_option_says_what_it_means_and_what_it_is(name):
     ("given", "answer"),
     [
         ("trian --train missing.xyz", "no command trian; did you mean train?"),
-        ("spectrum", "no command spectrum\nall commands: lrcalc --help"),
+        ("zzyzx", "no command zzyzx\nall commands: lrcalc --help"),
         ("--verison", "no option --verison; did you mean --version?"),
         ("train --epoch5 3", "no option --epoch5; did you mean --epochs?"),
         ("train --lr=1", "no option --lr; did you mean --learning-rate?"),

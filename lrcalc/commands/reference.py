@@ -1,0 +1,72 @@
+"""`lrcalc reference`: give a model file the environments that it was trained on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lrcalc.commands._information import (
+    add_descriptor_arguments,
+    add_frames_argument,
+    form_of,
+    frames_given,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("model", help="bundled name or model file")
+    parser.add_argument("--data", nargs="+", required=True, metavar="FILE",
+                        help="what it was trained on")  # fmt: skip
+    add_frames_argument(parser)
+    add_descriptor_arguments(parser)
+    parser.add_argument("--every-frame", action="store_true",
+                        help="also frames that the card does not call trained on")  # fmt: skip
+    parser.add_argument("-o", "--out", required=True, metavar="M.pt",
+                        help="model file to write; weights and card stay as they are")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the reference, write the file."""
+    from lrcalc.checkpoint import model_path, read_tensors, write_tensors
+    from lrcalc.hashing import structure_hash
+    from lrcalc.information.reference import make_reference
+
+    form = form_of(args)
+    path = model_path(args.model)
+    if Path(args.out).suffix != ".pt":
+        raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
+    content = read_tensors(path)
+    frames = [atoms for name in args.data for atoms in frames_given(name, args.frames)]
+    known = trained_on(content)
+    if known and not args.every_frame:
+        there = [atoms for atoms in frames if structure_hash(atoms) in known]
+        if not there:
+            raise ValueError(
+                f"none of the {len(frames)} frames is among the {len(known)} that "
+                f"{args.model} was trained on; give these, or say --every-frame"
+            )
+        print(f"{len(there)} of {len(frames)} frames are among the {len(known)} trained on")
+        frames = there
+    reference = make_reference(
+        frames, form, about={"data": [Path(name).name for name in args.data]}
+    )
+    extra = set(content["species"]) - set(reference.species)
+    if extra:
+        print(f"warning: the data have no atoms of number {sorted(extra)}, which the model knows")
+    content["environments"] = reference.content()
+    write_tensors(content, args.out)
+    kept = sum(map(len, reference.environments.values()))
+    print(
+        f"wrote {args.out}: {kept} of {sum(reference.about['environments'].values())} "
+        f"environments, bandwidth {reference.h:.4g} 1/Å, "
+        f"{(Path(args.out).stat().st_size - path.stat().st_size) / 1e3:+.0f} kB"
+    )
+    return 0
+
+
+def trained_on(content: dict) -> set[str]:
+    """Hashes of the frames that a model's card calls trained on."""
+    import json
+
+    return set(json.loads(content.get("metadata", "{}")).get("trained_on") or ())

@@ -1,0 +1,182 @@
+"""How far a run has gone from data: δH of all its atoms, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lrcalc.analysis.result import AnalysisResult, Quantity
+from lrcalc.information.reference import Reference
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from matplotlib.figure import Figure
+
+MOST_ATOMS = 8
+"""Atoms that are named where there are many."""
+
+
+class _Extrapolation(NamedTuple):
+    frame: np.ndarray
+    """(T,) number of the frame in the run."""
+    time: np.ndarray
+    """(T,) fs, NaN where frames do not say."""
+    largest: np.ndarray
+    """(T,) of ``own`` over the atoms, nats."""
+    high: np.ndarray
+    """(T,) 99 % quantile of ``own``, nats."""
+    mean: np.ndarray
+    """(T,) of ``own``, nats."""
+    around: np.ndarray
+    """(T,) largest of ``around``, nats."""
+    outside: np.ndarray
+    """(T,) number of atoms outside."""
+    unusual: np.ndarray
+    """(T,) part of the atoms beyond what 99 % of unseen training environments have."""
+    first: tuple[int, ...]
+    """Atoms outside in the first frame that has any."""
+    limits: tuple[float, float]
+    """Of ``own``, the largest over the species, and of ``around``, nats."""
+    settings: dict[str, Any]
+
+
+class Extrapolation(_Extrapolation, AnalysisResult):
+    """δH of a run with respect to a reference, against time.
+
+    Examples
+    --------
+    >>> from lrcalc.information.extrapolation import extrapolation
+    >>> from lrcalc.information.reference import make_reference
+    >>> from lrcalc.structures import read_structure
+    >>> water = read_structure("water64")
+    >>> apart = water.copy()
+    >>> apart.positions[0, 2] += 1.2
+    >>> result = extrapolation([water, apart], make_reference([water]))
+    >>> int(result.frame[result.outside > 0][0])
+    1
+    """
+
+    __slots__ = ()
+    kind = "extrapolation"
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Frame, time, scores, counts."""
+        return {
+            "frame": self.frame, "time_fs": self.time, "dH_max_nats": self.largest,
+            "dH_99_percent_nats": self.high, "dH_mean_nats": self.mean,
+            "around_max_nats": self.around, "atoms_outside": self.outside,
+            "part_unusual": self.unusual,
+        }  # fmt: skip
+
+    @property
+    def summary(self) -> dict[str, Quantity]:
+        """Where it leaves, and how far it goes."""
+        gone = np.flatnonzero(self.outside)
+        found = {
+            "largest": Quantity(float(self.largest.max()), unit="nats", symbol="largest δH",
+                                remark=f"limit {self.limits[0]:.3g}"),
+            "around": Quantity(float(self.around.max()), unit="nats",
+                               symbol="largest δH around an atom",
+                               remark=f"limit {self.limits[1]:.3g}"),
+            "unusual": Quantity(float(self.unusual.mean()), symbol="part of unusual atoms",
+                                remark="of unseen frames of the data 0.01"),
+            "frames_outside": Quantity(float(len(gone)), symbol="frames with atoms outside",
+                                       remark=f"of {len(self.frame)}"),
+        }  # fmt: skip
+        if len(gone):
+            named = ", ".join(map(str, self.first[:MOST_ATOMS]))
+            more = f" and {len(self.first) - MOST_ATOMS} more" * (len(self.first) > MOST_ATOMS)
+            when = self.time[gone[0]]
+            at = f" at {when:g} fs" if np.isfinite(when) else ""
+            found["first"] = Quantity(
+                float(self.frame[gone[0]]), symbol="first frame outside",
+                remark=f"atoms {named}{more}{at}",
+            )  # fmt: skip
+        return found
+
+    def figure(self, *, title: str = "") -> Figure:
+        """Draw δH of the atoms, that of their surroundings, and how many are outside."""
+        from lrcalc.analysis.plots import new_figure
+
+        timed = bool(np.isfinite(self.time).all()) and len(self.time) > 1
+        x = self.time / 1e3 if timed else self.frame
+        figure, (top, middle, bottom) = new_figure(3, height=7.0)
+        for values, name in ((self.largest, "largest"), (self.high, "99 %"), (self.mean, "mean")):
+            top.plot(x, values, lw=1.2, label=name, marker="." if len(x) < 40 else "")
+        top.axhline(self.limits[0], color="0.4", ls="--", lw=1, label="limit")
+        _stretch(top, self.largest, self.limits[0])
+        top.set_ylabel("δH of atoms (nats)")
+        top.set_title(title, fontsize=10)
+        top.legend(frameon=False, ncols=4, fontsize=8)
+        middle.plot(x, self.around, lw=1.2, marker="." if len(x) < 40 else "")
+        middle.axhline(self.limits[1], color="0.4", ls="--", lw=1)
+        _stretch(middle, self.around, self.limits[1])
+        middle.set_ylabel("largest δH\naround an atom (nats)")
+        bottom.plot(x, self.outside, lw=1.2, marker="." if len(x) < 40 else "")
+        bottom.set_ylim(-0.02 * max(self.outside.max(), 1), 1.1 * max(self.outside.max(), 1))
+        bottom.set_ylabel("atoms outside")
+        bottom.set_xlabel("time (ps)" if timed else "frame")
+        figure.align_ylabels([top, middle, bottom])
+        return figure
+
+
+def _stretch(axis: Any, values: np.ndarray, limit: float) -> None:
+    """Make the axis logarithmic beyond twice the limit, where values go far beyond."""
+    if values.max() > 5 * limit:
+        axis.set_yscale("symlog", linthresh=2 * limit)
+
+
+def extrapolation(
+    frames: Iterable[Atoms],
+    reference: Reference,
+    *,
+    every: int = 1,
+    told: Callable[[int], object] = lambda step: None,
+) -> Extrapolation:
+    """Judge every atom of a run, one frame in memory at a time.
+
+    Parameters
+    ----------
+    frames : iterable of Atoms
+        ``info["time_fs"]`` is their time, where they have it (`lrcalc md` writes it).
+    reference : Reference
+    every : int, optional
+        Look at each so many-th frame.
+    told : callable, optional
+        Called with 1 after each frame.
+
+    Raises
+    ------
+    ValueError
+        For no frames, or a frame that cannot be judged, which is named.
+    """
+    if every < 1:
+        raise ValueError(f"`every` is {every} but must be 1 or more")
+    rows: list[tuple[float, ...]] = []
+    first: tuple[int, ...] = ()
+    for k, atoms in enumerate(frames):
+        if k % every:
+            continue
+        scores = reference.scores(atoms, f"frame {k} of the run")
+        if not first:
+            first = tuple(int(k) for k in np.flatnonzero(scores.outside))
+        rows.append((
+            k, float(atoms.info.get("time_fs", np.nan)), scores.own.max(),
+            np.quantile(scores.own, 0.99), scores.own.mean(), scores.around.max(), scores.outside.sum(),
+            1.0 - scores.usual.mean(),
+        ))  # fmt: skip
+        told(1)
+    if not rows:
+        raise ValueError("the run has no frames; give a trajectory")
+    number, time, largest, high, mean, around, out, unusual = np.array(rows, dtype=float).T
+    limits = max(reference.limit.values()), reference.limit_around
+    settings = {
+        "bandwidth": reference.h, "k": reference.form.k, "cutoff": reference.form.cutoff,
+        "reference": str(reference.about), "frames": len(rows), "every": every, "notes": [],
+    }  # fmt: skip
+    return Extrapolation(
+        number, time, largest, high, mean, around, out, unusual, first, limits, settings
+    )

@@ -1,0 +1,331 @@
+"""What a model was trained on, in 200 kB: environments, and how far out is outside.
+
+A reference keeps some environments of each species, as half-precision descriptors: half of them
+drawn at random, which tells where the data are dense, and half the farthest from one another, which
+tells how far they reach. Structures are judged by two scores of each atom, both in nats:
+
+* ``own``: δH of its environment with respect to those of its species;
+* ``around``: how much δH exceeds what is usual, in the mean over the atom and its neighbours within
+  the cutoff. One atom of a ring polymer often looks like a classical one (on one atom of the beads
+  of water in a classical reference the area under the curve is 0.8), its surroundings never do
+  (1.00).
+
+The bandwidth and both limits come from training frames that gave no environments to the reference
+(`calibrated`): the bandwidth is where the median of their ``own`` is zero, so that zero is as far
+out as data usually lie from one another, and a limit is where the tail of their scores, continued
+as an exponential, has fallen to `RARE`, and a `MARGIN`. Environments of a phase that is less
+disordered than the data (ice, in data of the liquid) lie among those of the data, and nothing here
+says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lrcalc.information.descriptors import PUBLISHED, Form, check_form, descriptors
+from lrcalc.information.entropy import delta_entropy
+from lrcalc.information.selection import farthest
+from lrcalc.neighbors import build_pairs
+from lrcalc.system import from_ase
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+BYTES = 190_000
+"""Of the environments of a reference."""
+
+HELD_OUT = 4
+"""Each so many-th frame calibrates and gives no environments."""
+
+RARE = 1e-6
+"""Part of the atoms of unseen frames of the same run that lie beyond a limit."""
+
+MOST_FRAMES = 200
+"""Frames that are looked at, evenly chosen: more change a reference of this size little."""
+
+MARGIN = 1.0
+"""Nats that a limit is beyond what unseen frames of the same run reach: those of another run of the
+same substance differ so, another functional's by 0.8, other frames of the same by 0.3."""
+
+_POOL = 20_000
+"""Environments of a species among which are chosen those that are kept."""
+
+
+class Scores(NamedTuple):
+    """How far the atoms of a structure are from a reference.
+
+    Attributes
+    ----------
+    own : ndarray, shape (N,)
+        δH of each environment, nats.
+    around : ndarray, shape (N,)
+        Mean of δH beyond what is usual over the atom and its neighbours, nats.
+    outside : ndarray, shape (N,), bool
+        Whether one of the two is beyond its limit.
+    usual : ndarray, shape (N,), bool
+        Whether ``own`` is below what 99 % of unseen training environments have.
+    """
+
+    own: np.ndarray
+    around: np.ndarray
+    outside: np.ndarray
+    usual: np.ndarray
+
+
+class Reference(NamedTuple):
+    """Environments of a set of data, and the limits of what is like them.
+
+    Attributes
+    ----------
+    form : Form
+        Of the descriptors.
+    h : float
+        Bandwidth, 1/Å.
+    environments : dict
+        Atomic number → (n, d), 1/Å.
+    typical, usual, limit : dict
+        Atomic number → mean, 99 % quantile and limit of ``own`` of unseen frames, nats.
+    limit_around : float
+        Limit of ``around``, nats.
+    about : dict
+        Plain values: where it is from, how many frames and environments.
+    """
+
+    form: Form
+    h: float
+    environments: dict[int, np.ndarray]
+    typical: dict[int, float]
+    usual: dict[int, float]
+    limit: dict[int, float]
+    limit_around: float
+    about: dict[str, Any]
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers, ascending."""
+        return tuple(sorted(self.environments))
+
+    def scores(self, atoms: Atoms, name: str = "atoms") -> Scores:
+        """Judge all atoms of a structure.
+
+        Raises
+        ------
+        ValueError
+            For species that the reference does not have, or a structure that no descriptor can be
+            made of.
+        """
+        check_species(self, atoms.numbers, name)
+        made = by_species(atoms, self.form, self.species, name)
+        own = _joined(atoms, {z: delta_entropy(y, self.environments[z], self.h)
+                              for z, y in made.items()})  # fmt: skip
+        around = mean_around(atoms, own - _each(atoms, self.typical), self.form.cutoff)
+        outside = (own > _each(atoms, self.limit)) | (around > self.limit_around)
+        return Scores(own, around, outside, own <= _each(atoms, self.usual))
+
+    def content(self) -> dict[str, Any]:
+        """Tensors and plain values, for a file."""
+        import torch
+
+        return {
+            "form": list(self.form), "h": self.h, "limit_around": self.limit_around,
+            "about": dict(self.about),
+            "species": {
+                z: {
+                    "environments": torch.from_numpy(self.environments[z].astype(np.float16)),
+                    "levels": [self.typical[z], self.usual[z], self.limit[z]],
+                }
+                for z in self.species
+            },
+        }  # fmt: skip
+
+    @classmethod
+    def of_content(cls, content: Mapping[str, Any]) -> Reference:
+        """Return what `content` wrote.
+
+        Raises
+        ------
+        ValueError
+            For anything else.
+        """
+        try:
+            species = {int(z): part for z, part in content["species"].items()}
+            k, cutoff, components = content["form"]
+            typical, usual, limit = (
+                {z: float(part["levels"][n]) for z, part in species.items()} for n in range(3)
+            )
+            found = cls(
+                check_form(Form(int(k), float(cutoff), bool(components))), float(content["h"]),
+                {z: part["environments"].double().numpy() for z, part in species.items()},
+                typical, usual, limit, float(content["limit_around"]), dict(content["about"]),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ValueError(
+                f"the reference of training environments cannot be read ({error}); make it anew "
+                "with `lrcalc reference`"
+            ) from error
+        width = found.form.columns(len(species))
+        for z, x in found.environments.items():
+            if x.shape[1:] != (width,) or not len(x) or not np.isfinite(x).all():
+                raise ValueError(
+                    f"the reference of training environments has {x.shape} numbers for species "
+                    f"{z}, but descriptors of length {width}; make it anew with `lrcalc reference`"
+                )
+        return found
+
+
+def check_species(reference: Reference, numbers: np.ndarray, name: str) -> None:
+    """Refuse species of which the reference has no environments."""
+    from ase.data import chemical_symbols
+
+    unknown = sorted({int(z) for z in numbers} - set(reference.environments))
+    if unknown:
+        known = ", ".join(chemical_symbols[z] for z in reference.species)
+        raise ValueError(
+            f"{name} has {chemical_symbols[unknown[0]]}, of which the reference has no "
+            f"environments (it has {known}): give data of the same species"
+        )
+
+
+def by_species(
+    atoms: Atoms, form: Form, species: Iterable[int], name: str = "atoms"
+) -> dict[int, np.ndarray]:
+    """Descriptors of the atoms of each species that the structure has."""
+    found = descriptors(atoms, form, species=species, name=name)
+    return {int(z): found[atoms.numbers == z] for z in np.unique(atoms.numbers)}
+
+
+def mean_around(atoms: Atoms, values: np.ndarray, cutoff: float) -> np.ndarray:
+    """Mean of ``values`` (N,) over each atom and its neighbours within ``cutoff``, images too."""
+    pairs = build_pairs(from_ase(atoms), cutoff)
+    i, j = pairs.i.numpy(), pairs.j.numpy()
+    total = values + np.bincount(i, values[j], minlength=len(values))
+    return total / (1 + np.bincount(i, minlength=len(values)))
+
+
+def make_reference(
+    frames: Sequence[Atoms],
+    form: Form = PUBLISHED,
+    *,
+    bytes_kept: int = BYTES,
+    h: float | None = None,
+    seed: int = 0,
+    about: Mapping[str, Any] | None = None,
+) -> Reference:
+    """Compress the environments of training frames, and calibrate what is outside of them.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+        Of one run, or of all data of a model; `MOST_FRAMES` are looked at. Every fourth calibrates
+        only; where there are fewer than four, atoms are held out instead of frames, and limits are
+        too narrow by what frames differ.
+    form : Form, optional
+    bytes_kept : int, optional
+        For all environments, two bytes a number.
+    h : float, optional
+        Bandwidth, 1/Å; by default from the data.
+    seed : int, optional
+        Of the random half.
+    about : mapping, optional
+        Plain values that are kept with it.
+
+    Raises
+    ------
+    ValueError
+        For no frames, bad structures (the frame is named), or species with fewer than two atoms.
+    """
+    check_form(form)
+    if not len(frames):
+        raise ValueError("the reference has no frames: give data with at least one structure")
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MOST_FRAMES)).astype(int))
+    species = sorted({int(z) for k in chosen for z in frames[k].numbers})
+    made = [by_species(frames[k], form, species, f"frame {k} of the reference") for k in chosen]
+    rng = np.random.default_rng(seed)
+    if len(chosen) >= HELD_OUT:
+        held = np.arange(len(chosen)) % HELD_OUT == HELD_OUT // 2
+        apart = {z: _of(made, z, held) for z in species}
+        inside = {z: _of(made, z, ~held) for z in species}
+    else:
+        held = np.ones(len(chosen), dtype=bool)
+        inside, apart = {}, {}
+        for z in species:
+            x = _of(made, z, held)
+            x = x[rng.permutation(len(x))]
+            apart[z], inside[z] = x[: len(x) // HELD_OUT], x[len(x) // HELD_OUT :]
+    for z in species:  # a species that only some frames have
+        if not len(inside[z]) or not len(apart[z]):
+            both = np.concatenate([inside[z], apart[z]])
+            if len(both) < 2:
+                raise ValueError(
+                    f"the reference has one atom of number {z} in all its frames: give more frames"
+                )
+            inside[z], apart[z] = both[::2], both[1::2]
+    room = bytes_kept // (2 * form.columns(len(species)) * len(species))
+    kept = {z: compressed(inside[z], max(room, 2), rng) for z in species}
+    if h is None:
+        h = calibrated(apart, kept)
+    levels = {z: delta_entropy(apart[z], kept[z], h) for z in species}
+    typical = {z: float(own.mean()) for z, own in levels.items()}
+    bare = Reference(
+        form, h, kept, typical, {z: float(np.quantile(own, 0.99)) for z, own in levels.items()},
+        {z: tail_limit(own) for z, own in levels.items()}, np.inf,
+        {"frames": len(frames), "environments": {z: len(_of(made, z, ...)) for z in species},
+         **(about or {})},
+    )  # fmt: skip
+    around = [bare.scores(frames[k]).around for k, out in zip(chosen, held, strict=True) if out]
+    return bare._replace(limit_around=tail_limit(np.concatenate(around)))
+
+
+def compressed(x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose ``count`` of ``x`` (N, d), half at random and half far apart; in half precision."""
+    if len(x) > _POOL:
+        x = x[np.sort(rng.permutation(len(x))[:_POOL])]
+    if count < len(x):
+        some = rng.permutation(len(x))[: count - count // 2]
+        far = farthest(x, count // 2)
+        rest = np.setdiff1d(far, some)
+        x = x[np.sort(np.concatenate([some, rest]))]
+    return x.astype(np.float16).astype(float)
+
+
+def calibrated(apart: Mapping[int, np.ndarray], kept: Mapping[int, np.ndarray]) -> float:
+    """Bandwidth (1/Å) at which the median δH of held-out environments is zero."""
+    low, high = 1e-4, 3.0
+    some = {z: x[:: max(1, len(x) // 500)] for z, x in apart.items()}
+    for _ in range(25):
+        h = float(np.sqrt(low * high))
+        own = np.concatenate([delta_entropy(some[z], kept[z], h) for z in some])
+        low, high = (h, high) if np.median(own) > 0 else (low, h)
+    return h
+
+
+def tail_limit(scores: np.ndarray, rare: float = RARE) -> float:
+    """Where the upper tail of ``scores`` has fallen to ``rare``, if it goes on as an exponential.
+
+    It is fitted to the part above the 99 % quantile (the mean excess is its decay length), and the
+    limit is never below the largest score. To this comes a `MARGIN`.
+    """
+    start = float(np.quantile(scores, 0.99))
+    excess = scores[scores > start] - start
+    decay = float(excess.mean()) if len(excess) else 0.0
+    return max(start + decay * float(np.log(0.01 / rare)), float(scores.max())) + MARGIN
+
+
+def _of(made: Sequence[Mapping[int, np.ndarray]], z: int, rows: Any) -> np.ndarray:
+    chosen = list(made) if rows is ... else [m for m, one in zip(made, rows, strict=True) if one]
+    width = next(iter(made[0].values())).shape[1]
+    return np.concatenate([m[z] for m in chosen if z in m] or [np.empty((0, width))])
+
+
+def _joined(atoms: Atoms, values: Mapping[int, np.ndarray]) -> np.ndarray:
+    whole = np.empty(len(atoms))
+    for z, own in values.items():
+        whole[atoms.numbers == z] = own
+    return whole
+
+
+def _each(atoms: Atoms, of_species: Mapping[int, float]) -> np.ndarray:
+    return np.array([of_species[int(z)] for z in atoms.numbers])
