@@ -165,8 +165,8 @@ def extrapolation(
             first = tuple(int(k) for k in np.flatnonzero(scores.outside))
         rows.append((
             k, float(atoms.info.get("time_fs", np.nan)), scores.own.max(),
-            np.quantile(scores.own, 0.99), scores.own.mean(), scores.around.max(), scores.outside.sum(),
-            1.0 - scores.usual.mean(),
+            np.quantile(scores.own, 0.99), scores.own.mean(), scores.around.max(),
+            scores.outside.sum(), 1.0 - scores.usual.mean(),
         ))  # fmt: skip
         told(1)
     if not rows:
