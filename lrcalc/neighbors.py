@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrcalc.system import System
+from lrcalc.system import System, own_cell
 
 MINIMUM_DISTANCE = 0.3
 """Å. Atoms closer than this are an error in the input, not chemistry."""
@@ -89,7 +89,7 @@ def pair_vectors(system: System, pairs: Pairs) -> Tensor:
     here, there = (system.positions.index_select(0, atoms) for atoms in (pairs.i, pairs.j))
     vectors = there - here
     if system.n_structures == 1:
-        return vectors + pairs.shift.to(vectors.dtype) @ system.cell[0]
+        return vectors + pairs.shift.to(vectors.dtype) @ own_cell(system)[0]
     shift_cell = system.cell.index_select(0, system.batch[pairs.i])
     return vectors + torch.einsum("ea,eab->eb", pairs.shift.to(vectors.dtype), shift_cell)
 

@@ -35,7 +35,7 @@ from lrcalc.models.screening import screening_factor
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs, build_pairs
 from lrcalc.properties import PROPERTIES, as_names, check_value, needing
-from lrcalc.system import System, sum_by_structure, volumes
+from lrcalc.system import System, structure_sums, volumes
 
 LAST = ("stress", "forces")
 """Their backward pass frees the graph, so what else needs it comes before."""
@@ -345,11 +345,11 @@ class Prediction:
         if velocities is None:
             raise ValueError("`velocities` is None, but the current needs them (N, 3) in Å/fs")
         moment = self.moment(constant_field=False)
-        current = directional(moment, self.leaves.positions, velocities)
+        current = directional(moment, self.leaves.positions, velocities, self.system.domain)
         if self.levers is None:
             return current
         charges = torch.einsum("nab,nb->na", self.levers, velocities)
-        return current + sum_by_structure(charges, self.system.batch, self.system.n_structures)
+        return current + structure_sums(self.system, charges)
 
     @property
     def electric_field(self) -> Tensor:

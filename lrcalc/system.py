@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrcalc.domain import Domain, shared, total
 from lrcalc.frames import Frames
 
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ class System(NamedTuple):
     field : Tensor, shape (S, 3), V/Å, or None
         Uniform field around each structure, for models with an energy of their own in one
         (`lrcalc.models.own_field`). Others do not look at it.
+    domain : Domain or None
+        Where several processes hold one structure: who owns the rest of it. Owned atoms come
+        first then, and cell, charge and field are the same on all processes (`lrcalc.domain`).
+    centres : int or None
+        Pairs start from the first so many atoms only, and features of the others are not wanted:
+        a backbone of one round may return these rows alone. None: all.
+    block : int or None
+        Describe so many centres at a time; None: all at once.
     """
 
     positions: Tensor
@@ -53,6 +62,9 @@ class System(NamedTuple):
     owned: Tensor | None = None
     host: System | None = None
     field: Tensor | None = None
+    domain: Domain | None = None
+    centres: int | None = None
+    block: int | None = None
 
     @property
     def n_structures(self) -> int:
@@ -71,6 +83,9 @@ class System(NamedTuple):
             None if self.owned is None else self.owned.to(device),
             self.host,
             None if self.field is None else self.field.to(device, dtype),
+            self.domain,
+            self.centres,
+            self.block,
         )
 
 
@@ -79,6 +94,20 @@ def volumes(cell: Tensor) -> Tensor:
     # the triple product: a determinant by elimination makes the host wait for a device
     a, b, c = cell.unbind(1)
     return (a * torch.linalg.cross(b, c)).sum(1).abs()
+
+
+def structure_sums(system: System, values: Tensor, batch: Tensor | None = None) -> Tensor:
+    """Sum ``values`` (M, ...) of atoms, or of rows in ``batch`` (M,), over structures: (S, ...).
+
+    Over all processes, where several hold a structure.
+    """
+    rows = system.batch if batch is None else batch
+    return total(system.domain, sum_by_structure(values, rows, system.n_structures))
+
+
+def own_cell(system: System) -> Tensor:
+    """Cell (S, 3, 3) as it enters what is computed for each atom."""
+    return shared(system.domain, system.cell)
 
 
 def sum_by_structure(values: Tensor, batch: Tensor, n_structures: int) -> Tensor:

@@ -10,7 +10,7 @@ from tests.conftest import run_python
 ROOT = Path(__file__).parents[1]
 LEVEL = {
     "units": 0, "zoo": 0, "memory": 0, "hashing": 0, "files": 0, "optional": 0, "progress": 0,
-    "properties": 0, "frames": 0, "callers": 0,
+    "properties": 0, "frames": 0, "callers": 0, "domain": 0,
     "courses": 1, "structures": 1, "arrays": 1,
     "fields": 2,
     "run_conditions": 3, "field_views": 3, "system": 3,
@@ -22,13 +22,13 @@ LEVEL = {
     "calculator": 9, "model_errors": 9, "trajectory": 9, "run_identity": 9, "field_work": 9,
     "velocities": 9, "integrators": 9,
     "testing": 10, "run_state": 10, "levels": 10,
-    "dynamics": 11, "ipi": 11,
+    "dynamics": 11, "ipi": 11, "lammps": 11,
     "commands": 12,
     "cli": 13,
     "__main__": 14,
 }  # fmt: skip
 ONLY = {
-    "derivatives": {"system", "units"}, "ipi_files": {"units", "properties", "callers"},
+    "derivatives": {"system", "units", "domain"}, "ipi_files": {"units", "properties", "callers"},
     "analysis": {
         "fields", "progress", "files", "optional",
         "units", "ipi_files", "run_conditions", "structures",

@@ -87,6 +87,16 @@ COMMANDS = {
         "run i-PI with the model: progress, Ctrl-C, resume",
         "lrcalc ipi-run --kind nvt --structure water64 --steps 2000 --workdir run",
     ),
+    "lammps": Command(
+        "lammps",
+        "run a LAMMPS input with pair_style lrcalc, on as many ranks as mpirun starts",
+        "mpirun -n 2 lrcalc lammps -in in.lmp",
+    ),
+    "lammps-plugin": Command(
+        "lammps_plugin",
+        "compile the plugin with pair_style lrcalc for the LAMMPS that is installed",
+        "lrcalc lammps-plugin build",
+    ),
     **{name: Command("spectra", row.help, row.example) for name, row in ROWS.items()},
     "modes": Command(
         "modes",

@@ -6,6 +6,8 @@ expensive: what a sum needs is estimated before anything is allocated.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from math import ceil, pi
 from typing import NamedTuple
 
@@ -77,20 +79,20 @@ def choose_sum(
     ValueError
         If no permitted sum fits into memory, naming the cell.
     """
-    shape, dtype, device = _shape(geometry), geometry.cells.dtype, geometry.place
+    shape, dtype, free = _shape(geometry), geometry.cells.dtype, partial(_free_bytes, geometry)
     multipole, atoms = geometry.multipole, shape.atoms
     density = float(f"{atoms / (shape.structures * shape.volume):.1e}")
     waves = shape.structures * shape.volume * k_cutoff**3 / (6.0 * pi**2)
     direct = _direct_memory(shape, k_cutoff, max(multipole, geometry.derivatives), dtype)
     demands = {"direct": Demand(waves, direct)}
     if asked == "direct":
-        return _first_fitting(demands, shape, device, k_cutoff)
+        return _first_fitting(demands, shape, free, k_cutoff)
     splines, spacing = choose_mesh(smearing, k_cutoff, accuracy, multipole, density)
     sizes = [fft_size(max(length / spacing, splines)) for length in shape.lengths]
     points = shape.structures * sizes[0] * sizes[1] * sizes[2]
     mesh = Demand(0.0, mesh_bytes(points, atoms, splines, dtype))
     if asked == "mesh":
-        return _first_fitting({"mesh": mesh}, shape, device, k_cutoff)
+        return _first_fitting({"mesh": mesh}, shape, free, k_cutoff)
     # counts of operations measured on a CPU
     channels = (1, 3, 6)[multipole]
     time_direct = atoms * waves * (channels + PHASE_CHANNELS) * DIRECT_COST
@@ -98,7 +100,7 @@ def choose_sum(
         atoms * splines**3 + FFT_COST * shape.structures * shape.volume / spacing**3 + MESH_START
     )
     demands = demands | {"mesh": mesh} if time_direct < time_mesh else {"mesh": mesh} | demands
-    return _first_fitting(demands, shape, device, k_cutoff)
+    return _first_fitting(demands, shape, free, k_cutoff)
 
 
 def _shape(geometry: Geometry) -> Shape:
@@ -107,7 +109,7 @@ def _shape(geometry: Geometry) -> Shape:
     volume = torch.linalg.det(cell).abs().amax(0, keepdim=True)
     # one transfer from the device for all of them
     numbers = torch.cat([lengths, volume]).tolist()
-    return Shape(len(geometry.positions), len(cell), numbers[:3], numbers[3])
+    return Shape(geometry.atoms, len(cell), numbers[:3], numbers[3])
 
 
 def _direct_memory(shape: Shape, k_cutoff: float, top: int, dtype: torch.dtype) -> float:
@@ -121,8 +123,16 @@ def _direct_memory(shape: Shape, k_cutoff: float, top: int, dtype: torch.dtype) 
     return BYTES_PER_INDEX * box + tables + max(each, min(box * each, BLOCK_BYTES))
 
 
+def _free_bytes(geometry: Geometry) -> float:
+    """Memory that is left; of the process that has least of it, so that all choose the same."""
+    left = available_bytes(geometry.place)
+    if geometry.domain is None:
+        return left
+    return -float(geometry.domain.largest(torch.tensor([-left], dtype=torch.float64)))
+
+
 def _first_fitting(
-    demands: dict[str, Demand], shape: Shape, device: torch.device, k_cutoff: float
+    demands: dict[str, Demand], shape: Shape, free: Callable[[], float], k_cutoff: float
 ) -> str:
     """Name the first sum that can be done."""
     problems = []
@@ -132,11 +142,11 @@ def _first_fitting(
                 f"{name} needs {demand.waves:.1e} waves (limit {MOST_WAVES:.0e}) and "
                 f"{demand.memory / 1e9:.3g} GB"
             )
-        elif demand.memory <= UNQUESTIONED or demand.memory <= (free := available_bytes(device)):
+        elif demand.memory <= UNQUESTIONED or demand.memory <= (left := free()):
             return name
         else:
             problems.append(
-                f"{name} needs {demand.memory / 1e9:.3g} GB, of which {free / 1e9:.3g} are free"
+                f"{name} needs {demand.memory / 1e9:.3g} GB, of which {left / 1e9:.3g} are free"
             )
     size = " x ".join(f"{length:.4g}" for length in shape.lengths)
     raise ValueError(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lrcalc.domain import Domain, shared, total
 from lrcalc.electrostatics.folding import Phases, fold, unfold
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.layout import Layout, make_layout, pack
@@ -56,6 +57,8 @@ class DirectPlan(NamedTuple):
     weights : tuple of Tensor
         Of each block, ``v̂(k)/V`` as in `Waves`; empty where they are made anew, as they are if
         the cells want a gradient.
+    domain : Domain or None
+        Processes whose structure factors are added.
     """
 
     layout: Layout
@@ -66,6 +69,7 @@ class DirectPlan(NamedTuple):
     pairs: int
     kept: bool
     weights: tuple[Tensor, ...] = ()
+    domain: Domain | None = None
 
 
 class Waves(NamedTuple):
@@ -93,6 +97,8 @@ class Bound(NamedTuple):
     ----------
     plan : DirectPlan
     cell : Tensor, shape (B, 3, 3), Å
+    inverse : Tensor, shape (B, 3, 3), Å⁻¹
+        2π times the inverse cell.
     phases : Phases
     tables : tuple of Tensor, shape (M, B, width)
         Complex phases over n₁ and over n₂, from the most negative index: first, so that whole
@@ -103,6 +109,7 @@ class Bound(NamedTuple):
 
     plan: DirectPlan
     cell: Tensor
+    inverse: Tensor
     phases: Phases
     tables: tuple[Tensor, Tensor]
     waves: tuple[Waves, ...] = ()
@@ -126,10 +133,15 @@ class Direct:
         layout = make_layout(geometry.batch, geometry.structures)
         first, second, limits = _index_box(cell, self.k_cutoff)
         top = max(geometry.multipole, geometry.derivatives)
-        each = direct_bytes(layout.structures, layout.width, 1, limits[2] + 1, top, cell.dtype)
+        # in a domain every process must make the same blocks
+        width = layout.width if geometry.domain is None else geometry.atoms
+        each = direct_bytes(layout.structures, width, 1, limits[2] + 1, top, cell.dtype)
         kept = len(first) * each <= BLOCK_BYTES
         block = PIECE_BYTES if kept and geometry.place.type == "cpu" else BLOCK_BYTES
-        plan = DirectPlan(layout, first, second, limits, height, max(1, block // each), kept)
+        plan = DirectPlan(
+            layout, first, second, limits, height, max(1, block // each), kept,
+            domain=geometry.domain,
+        )  # fmt: skip
         if not kept or geometry.cells.requires_grad:
             return plan
         inverse = 2.0 * pi * torch.linalg.inv(cell)
@@ -145,15 +157,16 @@ class Direct:
         assert cell is not None
         # without a look at whether there is an inverse, which would make the host wait
         inverse = torch.linalg.inv_ex(cell).inverse
-        fractional = pack(plan.layout, positions) @ inverse
+        own = shared(plan.domain, inverse)
+        fractional = pack(plan.layout, positions) @ own
         # the sum is periodic: wrapping keeps phases small, which single precision needs
         fractional = fractional - fractional.detach().floor()
         m1, m2, m3 = plan.limits
         tables = _table(fractional[..., 0], m1), _table(fractional[..., 1], m2)
         third = torch.arange(m3 + 1, device=cell.device)
         angle = 2.0 * pi * fractional[..., 2:] * third.to(cell.dtype)
-        phases = Phases(plan.layout, 2.0 * pi * inverse, angle.cos(), angle.sin())
-        bound = Bound(plan, cell, phases, tables)
+        phases = Phases(plan.layout, 2.0 * pi * own, angle.cos(), angle.sin())
+        bound = Bound(plan, cell, 2.0 * pi * inverse, phases, tables)
         if plan.kept:
             count = range(len(_blocks(plan)))
             bound = bound._replace(waves=tuple(self._waves(bound, block) for block in count))
@@ -164,7 +177,7 @@ class Direct:
     ) -> tuple[Tensor, Sites | None]:
         table = fold(bound.phases, source)
         if bound.plan.kept:
-            parts = [_sum(waves, table, derivatives) for waves in bound.waves]
+            parts = [_sum(waves, table, derivatives, bound.plan.domain) for waves in bound.waves]
         else:
             # recomputed in the backward pass, so that no block stays in memory
             parts = [
@@ -183,7 +196,7 @@ class Direct:
     def _sum_block(
         self, bound: Bound, table: Tensor, derivatives: int, block: int
     ) -> tuple[Tensor, Tensor | None]:
-        return _sum(self._waves(bound, block), table, derivatives)
+        return _sum(self._waves(bound, block), table, derivatives, bound.plan.domain)
 
     def _waves(self, bound: Bound, block: int) -> Waves:
         """Phases and weights of a block of pairs."""
@@ -193,7 +206,7 @@ class Direct:
         if plan.weights and not bound.cell.requires_grad:
             weight = plan.weights[block]
         else:
-            weight = self._weight(plan, bound.cell, bound.phases.inverse, start, stop)
+            weight = self._weight(plan, bound.cell, bound.inverse, start, stop)
         # complex numbers pass half as often through memory as their parts, which the matrix
         # products want
         one, two = plan.limits[:2]
@@ -244,29 +257,29 @@ def _blocks(plan: DirectPlan) -> list[tuple[int, int]]:
     return [(i, min(i + plan.pairs, count)) for i in range(0, count, plan.pairs)]
 
 
-def _sum(waves: Waves, table: Tensor, derivatives: int) -> tuple[Tensor, Tensor | None]:
+def _sum(
+    waves: Waves, table: Tensor, derivatives: int, domain: Domain | None
+) -> tuple[Tensor, Tensor | None]:
     """Contribution of a block of waves to the energies (B,) and to the argument of `unfold`."""
-    real, imaginary = _structure_factor(waves, table)
+    real, imaginary = total(domain, _structure_factor(waves, table)).unbind(2)
     weighted_real, weighted_imaginary = waves.weight * real, waves.weight * imaginary
     energy = 0.5 * (weighted_real * real + weighted_imaginary * imaginary).sum((1, 2))
     if derivatives < 0:
         return energy, None
     powers = waves.powers[: (1, 3, 6)[derivatives]].T[:, None, :, None]
-    field = torch.stack([weighted_real, weighted_imaginary], 2)[:, :, :, None] * powers
-    return energy, waves.plane @ field.flatten(2)
+    field = shared(domain, torch.stack([weighted_real, weighted_imaginary], 2))[:, :, :, None]
+    return energy, waves.plane @ (field * powers).flatten(2)
 
 
-def _structure_factor(waves: Waves, table: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part of S, shape (B, P, T)."""
+def _structure_factor(waves: Waves, table: Tensor) -> Tensor:
+    """Real and imaginary part of S, shape (B, P, 2, T)."""
     third = waves.weight.shape[-1]
     product = (waves.plane.transpose(1, 2) @ table).unflatten(-1, (2, -1, third))
     channels = product.shape[3]
     if channels == 1:
-        total = product[:, :, :, 0]
-    else:
-        powers = waves.powers[:channels].T[:, None, :, None]
-        total = (product * powers).sum(3)
-    return total[:, :, 0], total[:, :, 1]
+        return product[:, :, :, 0]
+    powers = waves.powers[:channels].T[:, None, :, None]
+    return (product * powers).sum(3)
 
 
 def _index_box(cell: Tensor, k_cutoff: float) -> tuple[Tensor, Tensor, tuple[int, int, int]]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lrcalc.domain import Domain
 from lrcalc.electrostatics.choice import choose_sum
 from lrcalc.electrostatics.direct import Direct
 from lrcalc.electrostatics.ghosts import owned_rows, spread
@@ -180,6 +181,7 @@ class Ewald(nn.Module):
         batch: Tensor | None = None,
         pbc: Tensor | Sequence[Any] | bool | None = None,
         owned: Tensor | None = None,
+        domain: Domain | None = None,
         with_field: bool = False,
         check: bool = True,
         host: Geometry | None = None,
@@ -204,7 +206,10 @@ class Ewald(nn.Module):
             batch.
         owned : Tensor or None, shape (N,), bool
             Atoms to sum over; None: all. The others are ghosts, copies of owned atoms, and have
-            zeros in the result. Charge flow between pairs (``multipoles.pair``) is refused then.
+            zeros in the result. Charge flow between pairs (``multipoles.pair``) is refused then,
+            unless there is a ``domain``.
+        domain : Domain or None
+            Who has the rest of the structure, of which ``owned`` marks the part of this process.
         with_field : bool
             Return potential, field and atomic energies also where the response does not need
             them.
@@ -225,11 +230,11 @@ class Ewald(nn.Module):
             that diverges, or a cell too large for its sum over waves.
         """
         if owned is not None:
-            rows, multipoles = owned_rows(owned, multipoles, len(positions))
+            rows, multipoles = owned_rows(owned, multipoles, len(positions), domain)
             batch = None if batch is None else batch[rows]
             result = self(
                 positions[rows], cell, multipoles,
-                batch=batch, pbc=pbc, with_field=with_field, check=check,
+                batch=batch, pbc=pbc, domain=domain, with_field=with_field, check=check,
             )  # fmt: skip
             atomic: dict[str, Any] = {
                 name: spread(getattr(result, name), rows, len(positions)) for name in PER_ATOM
@@ -237,7 +242,8 @@ class Ewald(nn.Module):
             return result._replace(**atomic)  # type: ignore[no-any-return]
         if check:
             check_types(positions, cell, multipoles, batch)
-        structures = count_structures(positions, cell, batch, check)
+        # a part of a structure may be no atoms
+        structures = 1 if domain else count_structures(positions, cell, batch, check)
         if batch is None:
             batch = torch.zeros(len(positions), dtype=torch.long, device=positions.device)
         geometry = Geometry(
@@ -246,6 +252,7 @@ class Ewald(nn.Module):
             batch.long(),
             structures,
             None if pbc is None else as_boundaries(pbc, structures, positions.device),
+            domain=domain,
         )
         if check:
             check_geometry(geometry)

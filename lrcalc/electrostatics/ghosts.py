@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
+from lrcalc.domain import Domain
 from lrcalc.multipoles import Multipoles
 
 
-def owned_rows(owned: Tensor, multipoles: Multipoles, atoms: int) -> tuple[Tensor, Multipoles]:
+def owned_rows(
+    owned: Tensor, multipoles: Multipoles, atoms: int, domain: Domain | None = None
+) -> tuple[Tensor, Multipoles]:
     """Rows of the owned atoms, shape (M,), and the multipoles on them.
 
     Parameters
@@ -17,6 +22,8 @@ def owned_rows(owned: Tensor, multipoles: Multipoles, atoms: int) -> tuple[Tenso
         Of all N atoms, ghosts included.
     atoms : int
         N.
+    domain : Domain or None
+        Which names the owners of ghosts.
 
     Raises
     ------
@@ -29,14 +36,15 @@ def owned_rows(owned: Tensor, multipoles: Multipoles, atoms: int) -> tuple[Tenso
             f"`owned` is {owned.dtype} of shape {tuple(owned.shape)} but must be bool of shape "
             f"({atoms},): whether each atom is no ghost"
         )
-    if multipoles.pair is not None:
+    if multipoles.pair is not None and domain is None:
         raise ValueError(
             "`owned` is given, but `multipoles.pair` lets charge flow between atoms of which one "
             "may be a ghost: use periodic pairs instead of ghosts (`owned=None`), or a model "
             "whose charges do not respond"
         )
     rows = owned.bool().nonzero()[:, 0]
-    return rows, Multipoles(*(None if x is None else x[rows] for x in multipoles[:5]))  # type: ignore[arg-type]
+    own: list[Any] = [None if x is None else x[rows] for x in multipoles[:5]]
+    return rows, Multipoles(*[*own, multipoles.pair])
 
 
 def spread(values: Tensor | None, rows: Tensor, atoms: int) -> Tensor | None:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from lrcalc.domain import Domain, shared, total
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.mesh_size import choose_mesh, fft_size
 from lrcalc.electrostatics.splines import spline_filter, spline_matrix, spline_weights
@@ -78,6 +79,8 @@ class MeshPlan(NamedTuple):
     green : Tensor or None, shape (B, K1, K2, K3/2 + 1)
         Filter ``v̂(k)|b|²/V``, eV e⁻²; None where it is made anew, as it is if the cells want a
         gradient.
+    domain : Domain or None
+        Processes whose densities are added.
     """
 
     batch: Tensor
@@ -88,6 +91,7 @@ class MeshPlan(NamedTuple):
     matrix: Tensor
     windows: tuple[Tensor, Tensor, Tensor]
     green: Tensor | None = None
+    domain: Domain | None = None
 
 
 class Spread(NamedTuple):
@@ -105,6 +109,7 @@ class Spread(NamedTuple):
         Atoms in the sequence of their mesh cells, which keeps memory access local, and back.
     green : Tensor, shape (B, K1, K2, K3/2 + 1)
         Filter.
+    domain : Domain or None
     """
 
     sizes: tuple[int, int, int]
@@ -114,6 +119,7 @@ class Spread(NamedTuple):
     sorting: Tensor | None
     back: Tensor | None
     green: Tensor
+    domain: Domain | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ class Mesh:
         lengths = [float(x) for x in cell.norm(dim=-1).amax(0)]
         volume = float(torch.linalg.det(cell).abs().max())
         # two digits are enough to balance costs, and let the choice be remembered
-        density = float(f"{len(geometry.positions) / (len(cell) * volume):.1e}")
+        density = float(f"{geometry.atoms / (len(cell) * volume):.1e}")
         order, spacing = choose_mesh(
             self.smearing, self.k_cutoff, self.accuracy, geometry.multipole, density
         )
@@ -146,9 +152,11 @@ class Mesh:
         )
         matrix = spline_matrix(order, order + 4).to(cell)
         derivatives = max(geometry.multipole, geometry.derivatives)
+        windows = (w1, w2, w3)
         plan = MeshPlan(
-            geometry.batch, (k1, k2, k3), points, order, derivatives, matrix, (w1, w2, w3)
-        )
+            geometry.batch, (k1, k2, k3), points, order, derivatives, matrix, windows,
+            domain=geometry.domain,
+        )  # fmt: skip
         if geometry.cells.requires_grad:
             return plan
         return plan._replace(green=self._green(plan, cell, torch.linalg.inv(cell)))
@@ -163,7 +171,7 @@ class Mesh:
         # without a look at whether there is an inverse, which would make the host wait
         inverse = torch.linalg.inv_ex(cell).inverse
         batch, order = plan.batch, plan.order
-        scaled = (inverse * plan.points.to(cell.dtype))[batch]
+        scaled = (shared(plan.domain, inverse) * plan.points.to(cell.dtype))[batch]
         mesh_position = (positions[:, None] @ scaled).squeeze(1)
         lowest = mesh_position.detach().floor()
         sorting = back = None
@@ -180,7 +188,7 @@ class Mesh:
         green = plan.green
         if green is None or cell.requires_grad:
             green = self._green(plan, cell, inverse)
-        spread = Spread(plan.sizes, scaled, touched, weights, sorting, back, green)
+        spread = Spread(plan.sizes, scaled, touched, weights, sorting, back, green, plan.domain)
         return partial(_interact, spread)
 
     def _green(self, plan: MeshPlan, cell: Tensor, inverse: Tensor) -> Tensor:
@@ -210,14 +218,14 @@ def _interact(spread: Spread, source: Source, derivatives: int) -> tuple[Tensor,
     structures = len(spread.green)
     count = spread.sizes[0] * spread.sizes[1] * spread.sizes[2]
     density = _Scatter.apply(values.flatten(), spread.touched, structures * count)
-    density = density.reshape(structures, *spread.sizes)
+    density = total(spread.domain, density).reshape(structures, *spread.sizes)
     transform = torch.fft.rfftn(density, dim=(1, 2, 3))
     # irfftn divides by the number of points, the sum over k does not
     potential = torch.fft.irfftn(transform * (spread.green * count), spread.sizes, dim=(1, 2, 3))
     energy = 0.5 * (potential * density).sum((1, 2, 3))
     if derivatives < 0:
         return energy, None
-    sites = _gather(spread, potential.flatten(), derivatives)
+    sites = _gather(spread, shared(spread.domain, potential).flatten(), derivatives)
     if spread.back is not None:
         sites = Sites(*(None if x is None else x[spread.back] for x in sites))  # type: ignore[arg-type]
     return energy, sites

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lrcalc.domain import Domain, everyone, shared, total
 from lrcalc.electrostatics.kernels import Sites, Source, interaction_energy, smeared_coulomb
 from lrcalc.electrostatics.layout import Layout, make_layout, pack, unpack
 from lrcalc.electrostatics.sums import Geometry, Interaction
@@ -23,12 +24,34 @@ BLOCK_PAIRS = 2_000_000
 """Pairs worked on at a time; above it blocks are recomputed in the backward pass."""
 
 
-class Padded(NamedTuple):
-    """Padded positions (B, width, 3) and mask of real atoms (B, width)."""
+class OpenPlan(NamedTuple):
+    """The padded block that the structures fill, and who has the rest of a single one."""
 
     layout: Layout
-    positions: Tensor
-    real: Tensor
+    domain: Domain | None
+
+
+class Padded(NamedTuple):
+    """Padded sites and sources.
+
+    Attributes
+    ----------
+    layout : Layout
+        Of the sites.
+    sites, sources : Tensor, shape (B, width, 3), (B, W, 3), Å
+        The same, unless sources are the atoms of all processes.
+    real_sites, real_sources : Tensor, shape (B, width), (B, W)
+        Masks of real atoms.
+    first : int
+        Where the first site stands among the sources.
+    """
+
+    layout: Layout
+    sites: Tensor
+    sources: Tensor
+    real_sites: Tensor
+    real_sources: Tensor
+    first: int
 
 
 @dataclass(frozen=True)
@@ -38,34 +61,46 @@ class Open:
     smearing: float
     contains_self: ClassVar[bool] = False
 
-    def plan(self, geometry: Geometry) -> Layout:
+    def plan(self, geometry: Geometry) -> OpenPlan:
         """Only the padded block that the structures fill."""
-        return make_layout(geometry.batch, geometry.structures)
+        return OpenPlan(make_layout(geometry.batch, geometry.structures), geometry.domain)
 
-    def still_holds(self, plan: Layout, positions: Tensor) -> bool:
+    def still_holds(self, plan: OpenPlan, positions: Tensor) -> bool:
         """Say yes: positions have no part in the plan."""
         return True
 
-    def evaluate(self, plan: Layout, positions: Tensor, cell: Tensor | None) -> Interaction:
+    def evaluate(self, plan: OpenPlan, positions: Tensor, cell: Tensor | None) -> Interaction:
         """Positions are all that pairs need; ``cell`` is not looked at."""
-        real = pack(plan, torch.ones_like(positions[:, 0]).detach())
-        return partial(self._interact, Padded(plan, pack(plan, positions), real))
+        layout, domain = plan
+        sites, real = (
+            pack(layout, positions),
+            pack(layout, torch.ones_like(positions[:, 0]).detach()),
+        )
+        atoms = Padded(layout, sites, sites, real, real, 0)
+        if domain is not None:
+            everywhere = _all_atoms(domain, positions)[None]
+            real = torch.ones_like(everywhere[..., 0]).detach()
+            atoms = atoms._replace(sources=everywhere, real_sources=real, first=domain.first)
+        return partial(self._interact, atoms, domain)
 
     def _interact(
-        self, atoms: Padded, source: Source, derivatives: int
+        self, atoms: Padded, domain: Domain | None, source: Source, derivatives: int
     ) -> tuple[Tensor, Sites | None]:
         layout = atoms.layout
         wanted = 0 if source.dipole is None else 1
         wanted = 2 if source.quadrupole is not None else wanted
         wanted = max(wanted, derivatives)
         padded = Source(*(None if x is None else pack(layout, x) for x in source))  # type: ignore[arg-type]
-        rows = max(1, BLOCK_PAIRS // max(1, layout.structures * layout.width))
+        sources = padded
+        if domain is not None:
+            sources = Source(*(None if x is None else _all_atoms(domain, x)[None] for x in source))  # type: ignore[arg-type]
+        rows = max(1, BLOCK_PAIRS // max(1, layout.structures * atoms.sources.shape[1]))
         if rows >= layout.width:
-            parts = [self._rows(atoms, padded, 0, layout.width, wanted)]
+            parts = [self._rows(atoms, sources, 0, layout.width, wanted)]
         else:
             parts = [
                 checkpoint(
-                    self._rows, atoms, padded, i, min(i + rows, layout.width), wanted,
+                    self._rows, atoms, sources, i, min(i + rows, layout.width), wanted,
                     use_reentrant=False, preserve_rng_state=False,
                 )
                 for i in range(0, layout.width, rows)
@@ -75,6 +110,7 @@ class Open:
         )
         assert potential is not None
         energy = 0.5 * interaction_energy(padded, Sites(potential, field, hessian)).sum(1)
+        energy = total(domain, energy)
         if derivatives < 0:
             return energy, None
         found = [potential, field, hessian][: derivatives + 1]
@@ -84,11 +120,11 @@ class Open:
         self, atoms: Padded, source: Source, start: int, stop: int, derivatives: int
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Potential, field, hessian at the atoms start … stop of every structure."""
-        d = atoms.positions[:, start:stop, None] - atoms.positions[:, None]
-        width = atoms.layout.width
-        index = torch.arange(width, device=d.device)
-        other = (index[start:stop, None] != index).to(d.dtype)
-        weight = other * atoms.real[:, start:stop, None] * atoms.real[:, None]
+        d = atoms.sites[:, start:stop, None] - atoms.sources[:, None]
+        index = torch.arange(d.shape[2], device=d.device)
+        row = torch.arange(start, stop, device=d.device) + atoms.first
+        other = (row[:, None] != index).to(d.dtype)
+        weight = other * atoms.real_sites[:, start:stop, None] * atoms.real_sources[:, None]
         highest = derivatives + (source.dipole is not None)
         highest = derivatives + 2 if source.quadrupole is not None else highest
         b = smeared_coulomb(d.square().sum(-1), self.smearing, highest) * weight
@@ -128,3 +164,8 @@ class Open:
             mixed = mixed - torch.einsum("bij,bijx,bijy->bixy", b[3], d, qd)
             hessian = hessian + torch.einsum("bij,bjxy->bixy", b[2], source.quadrupole)
         return potential, field, hessian + mixed + mixed.transpose(-1, -2)
+
+
+def _all_atoms(domain: Domain, rows: Tensor) -> Tensor:
+    """Rows of the atoms of all processes, for sites of this one."""
+    return shared(domain, everyone(domain, rows))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lrcalc.domain import Domain, total
 from lrcalc.electrostatics.kernels import Sites, Source, interaction_energy, self_coefficients
 from lrcalc.electrostatics.layout import sum_structures
 from lrcalc.electrostatics.sums import Geometry, Interaction, Sum
@@ -54,6 +55,8 @@ class Groups(NamedTuple):
         The interaction of each site with itself is wanted.
     strength : float
         Factor on the interaction.
+    domain : Domain or None
+        Who has the rest of a single structure.
     """
 
     groups: tuple[Group, ...]
@@ -63,6 +66,7 @@ class Groups(NamedTuple):
     smearing: float
     with_self: bool
     strength: float = 1.0
+    domain: Domain | None = None
 
 
 class Operator(NamedTuple):
@@ -115,8 +119,9 @@ def plan_groups(
     if len(groups) > 1:
         back = torch.argsort(torch.cat([x.atoms for x in groups if x.atoms is not None]))
     return Groups(
-        tuple(groups), geometry.batch, geometry.structures, back, smearing, with_self, strength
-    )
+        tuple(groups), geometry.batch, geometry.structures, back, smearing, with_self, strength,
+        geometry.domain,
+    )  # fmt: skip
 
 
 def still_hold(plan: Groups, positions: Tensor) -> bool:
@@ -200,7 +205,7 @@ def _with_or_without_self(
         None if quadrupole is None else c * quadrupole,
     )
     atomic = 0.5 * interaction_energy(source, own)
-    energy = energy + sum_structures(atomic, group.batch, len(energy))
+    energy = energy + total(plan.domain, sum_structures(atomic, group.batch, len(energy)))
     if sites is None:
         return energy, None
     potential, field, hessian = sites

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lrcalc.domain import Domain, returned, shared, total, with_ghosts
 from lrcalc.electrostatics.kernels import Sites, Source
 from lrcalc.electrostatics.layout import sum_structures
 from lrcalc.electrostatics.operator import Operator, apply
@@ -54,13 +55,16 @@ def response_derivatives(multipoles: Multipoles) -> int:
     return -1 if multipoles.capacitance is None and multipoles.pair is None else 0
 
 
-def excite(multipoles: Multipoles, sites: Sites) -> Excitation:
+def excite(multipoles: Multipoles, sites: Sites, domain: Domain | None = None) -> Excitation:
     """Pick from potential and field what the responding moments feel."""
-    pair = multipoles.pair
+    pair, drop = multipoles.pair, None
+    if pair is not None:
+        potential = with_ghosts(domain, sites.potential)
+        drop = potential[pair.i] - potential[pair.j]
     return Excitation(
         None if multipoles.capacitance is None else sites.potential,
         None if multipoles.polarizability is None else sites.field,
-        None if pair is None else sites.potential[pair.i] - sites.potential[pair.j],
+        drop,
     )
 
 
@@ -110,7 +114,8 @@ def induce(
         If the self-consistent response has no solution (polarization catastrophe) or does not
         converge, or if iterations of the response diverge.
     """
-    start = excite(multipoles, sites)
+    domain = operator.plan.domain
+    start = excite(multipoles, sites, domain)
     operations = _operations(operator, multipoles, start)
     interact, product = operations.interact, operations.product
     solution = None
@@ -132,7 +137,7 @@ def induce(
         if len(history) == 3:
             _check_convergent(history, operations, iterations)
         energy = -0.5 * product(start, moments)
-    source = _source(multipoles, moments)
+    source = _source(multipoles, moments, domain)
     responding = multipoles.capacitance is not None or multipoles.pair is not None
     transfer = None if moments.drop is None else -moments.drop
     charge = source.charge if responding else None
@@ -223,23 +228,26 @@ class _Solve(torch.autograd.Function):
 
 def _operations(operator: Operator, multipoles: Multipoles, pattern: Excitation) -> Operations:
     """Bind interaction, susceptibility and scalar product to one batch."""
-    count, batch = operator.plan.structures, operator.plan.batch
+    count, batch, domain = operator.plan.structures, operator.plan.batch, operator.plan.domain
     pair = multipoles.pair
-    owners = (batch, batch, None if pair is None else batch[pair.i])
+    flows = None
+    if pair is not None:  # in a domain all is one structure, and a pair may start from a ghost
+        flows = batch[pair.i] if domain is None else torch.zeros_like(pair.i)
+    owners = (batch, batch, flows)
 
     def interact(moments: Excitation) -> Excitation:
-        source = _source(multipoles, moments)
+        source = _source(multipoles, moments, domain)
         _, made = apply(operator, source, response_derivatives(multipoles))
         assert made is not None
-        return _scale(excite(multipoles, made), -1.0)
+        return _scale(excite(multipoles, made, domain), -1.0)
 
     def product(a: Excitation, b: Excitation) -> Tensor:
-        total = multipoles.charge.new_zeros(count)
+        summed = multipoles.charge.new_zeros(count)
         for x, y, owner in zip(a, b, owners, strict=True):
             if x is not None and y is not None and owner is not None:
                 local = x * y if x.dim() == 1 else (x * y).sum(-1)
-                total = total + sum_structures(local, owner, count)
-        return total
+                summed = summed + sum_structures(local, owner, count)
+        return total(domain, summed)
 
     def scale(factor: Tensor, w: Excitation) -> Excitation:
         scaled: list[Tensor | None] = []
@@ -247,7 +255,7 @@ def _operations(operator: Operator, multipoles: Multipoles, pattern: Excitation)
             if x is None or owner is None:
                 scaled.append(None)
             else:
-                each = factor[owner]
+                each = shared(domain, factor)[owner]
                 scaled.append(x * (each if x.dim() == 1 else each[:, None]))
         return Excitation(*scaled)
 
@@ -260,14 +268,16 @@ def _operations(operator: Operator, multipoles: Multipoles, pattern: Excitation)
     )
 
 
-def _source(multipoles: Multipoles, moments: Excitation) -> Source:
+def _source(multipoles: Multipoles, moments: Excitation, domain: Domain | None = None) -> Source:
     """Charges and dipoles on atoms that the moments χ w stand for: -κ φ, +α F, ∓κ (φ_i - φ_j)."""
     charge = torch.zeros_like(multipoles.charge)
     if moments.potential is not None:
         charge = charge - moments.potential
     if moments.drop is not None and multipoles.pair is not None:
         pair = multipoles.pair
-        charge = transferred_charges(charge, pair.i, pair.j, -moments.drop)
+        base = charge if domain is None else charge.new_zeros(domain.seen)
+        flowed = transferred_charges(base, pair.i, pair.j, -moments.drop)
+        charge = flowed if domain is None else charge + returned(domain, flowed)
     return Source(charge, moments.field)
 
 

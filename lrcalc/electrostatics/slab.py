@@ -18,6 +18,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from lrcalc.domain import Domain
 from lrcalc.electrostatics.choice import choose_sum
 from lrcalc.electrostatics.direct import Direct, DirectPlan
 from lrcalc.electrostatics.sums import Geometry, Interaction
@@ -35,6 +36,7 @@ class SlabPlan(NamedTuple):
     height : float, Å
         Length of the third cell vector, common to the batch.
     direct : DirectPlan
+    domain : Domain or None
     """
 
     batch: Tensor
@@ -42,6 +44,7 @@ class SlabPlan(NamedTuple):
     normal: Tensor
     height: float
     direct: DirectPlan
+    domain: Domain | None = None
 
 
 @dataclass(frozen=True)
@@ -63,21 +66,25 @@ class Slab:
         closed = geometry.pbc.logical_not().to(torch.uint8)
         axes = torch.argsort(closed, dim=1, stable=True)[:, :2]
         _, normal = _plane(geometry.cells.detach(), axes)
-        height = self._height(geometry.positions, normal, geometry.batch)
+        height = self._height(geometry.positions, normal, geometry.batch, geometry.domain)
         inside = geometry._replace(cell=_closed_cell(geometry.cells, axes, height))
         choose_sum("direct", inside, self.smearing, self.k_cutoff, self.accuracy)
         direct = Direct(self.smearing, self.k_cutoff).plan(inside, height)
-        return SlabPlan(geometry.batch, axes, normal, height, direct)
+        return SlabPlan(geometry.batch, axes, normal, height, direct, geometry.domain)
 
     def still_holds(self, plan: SlabPlan, positions: Tensor) -> bool:
         """Whether the repeat length is still the same."""
-        return self._height(positions, plan.normal, plan.batch) == plan.height
+        return self._height(positions, plan.normal, plan.batch, plan.domain) == plan.height
 
-    def _height(self, positions: Tensor, normal: Tensor, batch: Tensor) -> float:
+    def _height(
+        self, positions: Tensor, normal: Tensor, batch: Tensor, domain: Domain | None
+    ) -> float:
         z = (positions.detach() * normal[batch]).sum(-1)
         bounds = z.new_full((2, len(normal)), float("inf"))
         low = bounds[0].scatter_reduce(0, batch, z, "amin")
         high = (-bounds[1]).scatter_reduce(0, batch, z, "amax")
+        if domain is not None:
+            low, high = -domain.largest(-low), domain.largest(high)
         thickness = float((high - low).max())
         height = 2.0 * (thickness + self.smearing * sqrt(-2.0 * log(self.accuracy)))
         # in steps of a twentieth, so that the repeat length hardly ever changes along a trajectory

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from lrcalc.domain import Domain
 from lrcalc.electrostatics.kernels import Sites, Source
 
 Interaction = Callable[[Source, int], tuple[Tensor, Sites | None]]
@@ -43,6 +44,8 @@ class Geometry(NamedTuple):
         Highest derivative of the potential that is wanted, at least 0.
     device : torch.device or None
         Where the plan will be used; None: where these tensors are.
+    domain : Domain or None
+        Whose own atoms these are, of a structure that several processes hold.
     """
 
     positions: Tensor
@@ -53,11 +56,17 @@ class Geometry(NamedTuple):
     multipole: int = 0
     derivatives: int = 0
     device: torch.device | None = None
+    domain: Domain | None = None
 
     @property
     def place(self) -> torch.device:
         """Where the plan will be used."""
         return self.positions.device if self.device is None else self.device
+
+    @property
+    def atoms(self) -> int:
+        """How many there are, on all processes."""
+        return len(self.positions) if self.domain is None else self.domain.atoms
 
     @property
     def cells(self) -> Tensor:

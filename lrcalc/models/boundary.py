@@ -30,7 +30,8 @@ import math
 import torch
 from torch import Tensor
 
-from lrcalc.system import System, sum_by_structure
+from lrcalc.domain import everyone, shared
+from lrcalc.system import System, structure_sums
 from lrcalc.units import EPSILON_0
 
 ATOM_WIDTH = 1.0
@@ -80,7 +81,7 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
     """
     if volume_per_atom is not None:
         counted = _owned(system).to(alpha.dtype)
-        volume = volume_per_atom * sum_by_structure(counted, system.batch, system.n_structures)
+        volume = volume_per_atom * structure_sums(system, counted)
         unit = torch.eye(3, dtype=alpha.dtype, device=alpha.device)
         inside = unit + alpha / (3.0 * EPSILON_0 * volume[:, None, None])
         finite = ~system.pbc.any(1)[:, None, None]
@@ -95,7 +96,8 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
         n = normal[k]
         height = (third[k] * n).sum().abs()
         atoms = system.positions[(system.batch == k) & _owned(system)]
-        filled = thickness(atoms.double() @ n, height)
+        along_normal = everyone(system.domain, atoms.double() @ shared(system.domain, n))
+        filled = thickness(along_normal, height)
         along = alpha[k] @ n
         stiffness = EPSILON_0 * area[k] * filled + n @ along
         total[k] = alpha[k] - along[:, None] * along[None, :] / stiffness

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from lrcalc.derivatives import jacobian
+from lrcalc.domain import shared
 from lrcalc.models.explicit_images import image_lever
 from lrcalc.models.levers import edge_levers
 from lrcalc.models.potential import Potential
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs
-from lrcalc.system import System, sum_by_structure
+from lrcalc.system import System, structure_sums
 
 
 def is_exact(system: System, terms: Terms) -> Tensor:
@@ -59,7 +60,7 @@ def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool 
         # the centre gains `amount`, the neighbour loses it: the dipole points from j to i
         moved = -transfers.amount[:, None] * terms.vectors[transfers.pairs]
         parts = parts.index_add(0, pairs.i[transfers.pairs], moved.double())
-    return sum_by_structure(parts, system.batch, system.n_structures)
+    return structure_sums(system, parts)
 
 
 def _moments(system: System, terms: Terms, positions: Tensor) -> Tensor:
@@ -88,31 +89,29 @@ def capacitance_lever(system: System, capacitance: Tensor, positions: Tensor) ->
     With potentials of an applied field counted from there, the field by itself induces no net
     charge, and neither dipole nor polarizability depends on the origin.
     """
-    n = system.n_structures
-    weighted = sum_by_structure(capacitance[:, None] * positions, system.batch, n)
-    total = sum_by_structure(capacitance, system.batch, n).clamp(min=1e-300)
-    return positions - (weighted / total[:, None])[system.batch]
+    weighted = structure_sums(system, capacitance[:, None] * positions)
+    total = structure_sums(system, capacitance).clamp(min=1e-300)
+    return positions - shared(system.domain, weighted / total[:, None])[system.batch]
 
 
 def lattice_polarizability(system: System, terms: Terms) -> Tensor:
     """Latent ``Σ α_i + Σ κ_ij d d`` of each structure, shape (S, 3, 3), e Å²/V, float64."""
     multipoles = terms.readout.multipoles
-    n = system.n_structures
     positions = system.positions.double()
-    total = positions.new_zeros((n, 3, 3))
+    total = positions.new_zeros((system.n_structures, 3, 3))
     if multipoles.polarizability is not None:
         alpha = multipoles.polarizability.double()
         if alpha.shape == system.batch.shape:  # scalar polarizabilities
             alpha = torch.diag_embed(alpha[:, None].expand(-1, 3))
-        total = total + sum_by_structure(alpha, system.batch, n)
+        total = total + structure_sums(system, alpha)
     if multipoles.pair is not None:
         arm = multipoles.pair.vector.double()
         spread = multipoles.pair.capacitance.double()[:, None, None] * _square(arm)
-        total = total + sum_by_structure(spread, system.batch[multipoles.pair.i], n)
+        total = total + structure_sums(system, spread, system.batch[multipoles.pair.i])
     if multipoles.capacitance is not None:
         capacitance = multipoles.capacitance.double()
         arm = capacitance_lever(system, capacitance, positions)
-        total = total + sum_by_structure(capacitance[:, None, None] * _square(arm), system.batch, n)
+        total = total + structure_sums(system, capacitance[:, None, None] * _square(arm))
     return total
 
 
@@ -180,16 +179,15 @@ def lever_born(
 
 def sum_rule_residual(born: Tensor, system: System) -> Tensor:
     """Violation of the acoustic sum rule per atom, ``(Σ_i born_i - Q 1)/N``, (S, 3, 3), e."""
-    n = system.n_structures
     ones = torch.ones_like(born[:, 0, 0])
     counted = ones if system.owned is None else ones * system.owned
-    count = sum_by_structure(counted, system.batch, n)
+    count = structure_sums(system, counted)
     unit = torch.eye(3, dtype=torch.float64, device=born.device)
     charge = system.total_charge.double()[:, None, None] * unit
-    return (sum_by_structure(born, system.batch, n) - charge) / count[:, None, None]
+    return (structure_sums(system, born) - charge) / count[:, None, None]
 
 
 def subtract(born: Tensor, residual: Tensor, system: System) -> Tensor:
     """Take the residual (S, 3, 3) off each atom's Born charge, ghosts excepted."""
-    each = residual[system.batch]
+    each = shared(system.domain, residual)[system.batch]
     return born - (each if system.owned is None else each * system.owned[:, None, None])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lrcalc.domain import total
 from lrcalc.electrostatics import ElectrostaticsResult, Ewald
 from lrcalc.electrostatics.sums import Geometry
 from lrcalc.models.backbone import (
@@ -21,6 +22,7 @@ from lrcalc.models.backbone import (
     find_readout,
     species_table,
 )
+from lrcalc.models.blocks import features_of
 from lrcalc.models.card import VOLUME_PER_ATOM
 from lrcalc.models.ghosts import owned_readings
 from lrcalc.models.options import complete_config, told_config
@@ -31,7 +33,7 @@ from lrcalc.models.screening import charge_screening, screening_factor
 from lrcalc.models.surface import PolarizabilitySurface
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs, pair_vectors
-from lrcalc.system import System, sum_by_structure
+from lrcalc.system import System, structure_sums
 
 EWALD_OPTIONS = (
     "smearing", "k_cutoff", "accuracy", "iterations", "remove_self_interaction", "strength",
@@ -261,9 +263,9 @@ class Potential(Picklable):
         if self.prior is not None:
             repulsion = self.prior(species, pairs, vectors).double()
             local = local + (repulsion if system.owned is None else repulsion * system.owned)
-        energy = sum_by_structure(local, system.batch, system.n_structures)
+        energy = structure_sums(system, local)
         if self.ewald is None:
-            return Terms(energy, readings, None, vectors, heard=features.heard)
+            return Terms(energy, readings, None, vectors, heard=features.heard, local=local)
         electrostatics: ElectrostaticsResult = self.ewald(
             system.positions.to(self.dtype),
             system.cell.to(self.dtype),
@@ -271,6 +273,7 @@ class Potential(Picklable):
             batch=None if system.n_structures == 1 else system.batch,
             pbc=system.pbc,
             owned=system.owned,
+            domain=system.domain,
             # structures were checked where they came in (`from_ase`); what the readout makes of
             # them is not the user's input, and rounding in it is no error
             check=False,
@@ -279,10 +282,10 @@ class Potential(Picklable):
         alpha = None
         if surface and self.surface is not None:
             sizes = (system.batch, system.n_structures)
-            alpha = self.surface(features, species, *sizes, system.owned)
-        total = energy + electrostatics.energy.double()
+            alpha = total(system.domain, self.surface(features, species, *sizes, system.owned))
+        whole = energy + electrostatics.energy.double()
         volume = self.metadata.get("polarizability", {}).get(VOLUME_PER_ATOM)
-        return Terms(total, readings, electrostatics, vectors, alpha, volume, features.heard)
+        return Terms(whole, readings, electrostatics, vectors, alpha, volume, features.heard, local)
 
     def prior_energy(self, system: System, pairs: Pairs) -> Tensor:
         """Energy (S,), eV, that is not learned."""
@@ -290,11 +293,11 @@ class Potential(Picklable):
             return system.positions.new_zeros(system.n_structures)
         species = self.species_of_number[system.numbers]
         atoms = self.prior(species, pairs, pair_vectors(system, pairs))
-        return sum_by_structure(atoms, system.batch, system.n_structures)
+        return structure_sums(system, atoms)
 
     def read(self, system: System, pairs: Pairs, vectors: Tensor) -> tuple[Features, Readings]:
         """Features of the backbone and what is read out of them, from the pair vectors (E, 3)."""
-        features = self.backbone(system, pairs, vectors)
+        features = features_of(self.backbone, system, pairs, vectors)
         return features, self.interpret(features, system, pairs, vectors)
 
     def interpret(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lrcalc.domain import Domain, settled, shared
 from lrcalc.models.backbone import Backbone, Features
 from lrcalc.models.options import LEVELS
 from lrcalc.models.radial import envelope
@@ -20,7 +21,7 @@ from lrcalc.multipoles import (
     transferred_charges,
 )
 from lrcalc.neighbors import Pairs, rows_within
-from lrcalc.system import System, sum_by_structure
+from lrcalc.system import System, structure_sums
 
 FROM_OPTIONS = (
     "level", "charges", "transfer_channels", "transfer_hops", "transfer_decay", "anisotropic",
@@ -248,7 +249,8 @@ class Readout(nn.Module):
             polarizability = _anisotropic(polarizability, parts["anisotropy"] * scale, features)
         pair = None
         if capacitance is not None and self.charges == "local":
-            pair, capacitance = self._pair_response(capacitance, pairs, vectors), None
+            own = _only_owned(capacitance, system)
+            pair, capacitance = self._pair_response(own, pairs, vectors), None
         multipoles = Multipoles(charge, dipole, quadrupole, capacitance, polarizability, pair)
         return Readings(energies, multipoles, transfers, bare)
 
@@ -278,13 +280,19 @@ class Readout(nn.Module):
             return torch.zeros_like(parts["energy"][:, 0]), None
         if self.charges == "atomic":
             return neutral(parts["charge"][:, 0], system), None
-        rows, amount = self._transfers(parts["charge"], species, pairs, vectors)
-        kept = neutral(self.species_charge.index_select(0, species), system)
+        emitted = _only_owned(parts["charge"], system)
+        rows, amount = self._transfers(emitted, species, pairs, vectors, system.domain)
+        kept = _only_owned(neutral(self.species_charge.index_select(0, species), system), system)
         charge = transferred_charges(kept, pairs.i[rows], pairs.j[rows], amount)
-        return charge, Transfers(rows, amount, kept)
+        return settled(system.domain, charge), Transfers(rows, amount, kept)
 
     def _transfers(
-        self, emitted: Tensor, species: Tensor, pairs: Pairs, vectors: Tensor
+        self,
+        emitted: Tensor,
+        species: Tensor,
+        pairs: Pairs,
+        vectors: Tensor,
+        domain: Domain | None,
     ) -> tuple[Tensor, Tensor]:
         """Rows of the pair list within reach, and the charge its centre keeps of each, (T,)."""
         rows = rows_within(pairs, vectors, self.transfer_cutoff)
@@ -294,18 +302,24 @@ class Readout(nn.Module):
         learned = self.transfer_weight.flatten(0, 1).index_select(0, couple)
         decay = self.transfer_decay.to(distance.dtype)
         weight = transfer_weights(distance, learned, decay, self.transfer_cutoff)
-        return rows, handed_out(emitted, weight, i, j, self.transfer_hops)
+        return rows, handed_out(emitted, weight, i, j, self.transfer_hops, domain)
 
 
 def neutral(values: Tensor, system: System) -> Tensor:
     """Shift per-atom charges (N,) so that the owned ones of each structure sum to its charge."""
-    n = system.n_structures
     counted = torch.stack([values, torch.ones_like(values)], 1)
     if system.owned is not None:
         counted = counted * system.owned[:, None]
-    sums = sum_by_structure(counted, system.batch, n)
+    sums = structure_sums(system, counted)
     shift = (sums[:, 0] - system.total_charge.to(values.dtype)) / sums[:, 1]
-    return values - shift.index_select(0, system.batch)
+    return values - shared(system.domain, shift).index_select(0, system.batch)
+
+
+def _only_owned(values: Tensor, system: System) -> Tensor:
+    """Zero what ghosts would give (N, ...), where those who own them give it."""
+    if system.domain is None or system.owned is None:
+        return values
+    return values * system.owned.view(-1, *[1] * (values.dim() - 1))
 
 
 def _anisotropic(scalar: Tensor, gates: Tensor, features: Features) -> Tensor:

@@ -31,6 +31,8 @@ class Terms(NamedTuple):
         that is not known, or where it was learned from molecules.
     heard : tuple of Heard
         Of the backbone's features.
+    local : Tensor or None, shape (N,), eV, float64
+        All of the energies of atoms but the electrostatics, ghosts' zero.
     """
 
     energy: Tensor
@@ -40,3 +42,4 @@ class Terms(NamedTuple):
     surface: Tensor | None = None
     surface_volume: float | None = None
     heard: tuple[Heard, ...] = ()
+    local: Tensor | None = None

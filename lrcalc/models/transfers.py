@@ -22,6 +22,7 @@ import math
 import torch
 from torch import Tensor
 
+from lrcalc.domain import Domain, settled
 from lrcalc.models.radial import envelope, radial_basis
 
 RESIDUAL = 0.05
@@ -66,7 +67,14 @@ def transfer_weights(distance: Tensor, learned: Tensor, decay: Tensor, cutoff: f
     return envelope(distance, cutoff)[:, None] * torch.exp(exponent)
 
 
-def handed_out(emitted: Tensor, weight: Tensor, i: Tensor, j: Tensor, hops: int) -> Tensor:
+def handed_out(
+    emitted: Tensor,
+    weight: Tensor,
+    i: Tensor,
+    j: Tensor,
+    hops: int,
+    domain: Domain | None = None,
+) -> Tensor:
     """Charge that ``i`` gains and ``j`` loses, as ``i`` counts its emission and ``j`` is handed it.
 
     Parameters
@@ -77,6 +85,8 @@ def handed_out(emitted: Tensor, weight: Tensor, i: Tensor, j: Tensor, hops: int)
         Atom that gains it and atom that loses it; each pair in both directions.
     hops : int
         How often charge is handed on.
+    domain : Domain or None
+        Whose ghosts emit nothing: what they are handed goes on from their owners.
     """
     total = weight.new_zeros(emitted.shape).index_add(0, i, weight) + FREE_WEIGHT
     share = weight / total.index_select(0, i)
@@ -85,7 +95,7 @@ def handed_out(emitted: Tensor, weight: Tensor, i: Tensor, j: Tensor, hops: int)
     given = handed = first * emitted
     for multiple in later:
         arrived = share * given.index_select(0, i)
-        emitted = (emitted - gone * given).index_add(0, j, arrived)
+        emitted = settled(domain, (emitted - gone * given).index_add(0, j, arrived))
         given = multiple * emitted
         handed = handed + given
     # shares are the same in every hop, so what goes over a pair is summed at its atom

@@ -106,11 +106,12 @@ class LocalBackbone(Products):
     def _features(
         self, system: System, pairs: Pairs, vectors: Tensor, *, calibrate: bool
     ) -> Features:
-        species = self.species_of_number[system.numbers]
+        known = self.species_of_number[system.numbers]
+        centres = known if system.centres is None else known[: system.centres]
         host = None if system.host is None else self._species_on_host[system.host.numbers]
-        atoms = sort_by_species(species, len(self.species), host)
+        atoms = sort_by_species(centres, len(self.species), host)
         edges = self._edges(atoms, pairs, vectors)
-        density = self._densities(atoms, pairs, edges)
+        density = self._densities(atoms, known, pairs, edges)
         if calibrate:
             density = density * self.set_scale(self.density_scale, density, atoms)
         rounds = [self.describe(density, atoms, calibrate=calibrate)]
@@ -143,12 +144,15 @@ class LocalBackbone(Products):
             normalization="component",
         )
         most = None if pairs.known is None else pairs.known.most * len(self.species)
-        return Edges(atoms.place[pairs.i], atoms.place[pairs.j], angular, radial, most)
+        neighbour = atoms.place[pairs.j] if self.messages else None
+        return Edges(atoms.place[pairs.i], neighbour, angular, radial, most)
 
-    def _densities(self, atoms: SpeciesOrder, pairs: Pairs, edges: Edges) -> Tensor:
+    def _densities(
+        self, atoms: SpeciesOrder, species: Tensor, pairs: Pairs, edges: Edges
+    ) -> Tensor:
         """Mixed neighbour densities of sorted atoms, shape (lm, N, channels)."""
         n, n_species = len(atoms.species), len(self.species)
-        group = edges.centre * n_species + atoms.species[pairs.j]
+        group = edges.centre * n_species + species[pairs.j]
         most = None if pairs.known is None else pairs.known.most
         rows = sum_outer(edges.angular, edges.radial, group, n * n_species, most)
         rows = rows.view(n, n_species, N_LM, self.n_basis).permute(2, 0, 1, 3).flatten(2)

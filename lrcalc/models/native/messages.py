@@ -78,6 +78,7 @@ class MessageRound(Products):
         self, atoms: SpeciesOrder, edges: Edges, past: Round, *, calibrate: bool
     ) -> tuple[Round, Heard]:
         """Hear the neighbours, and describe what they are and say."""
+        assert edges.neighbour is not None
         said = self._sent(atoms, past)
         heard = Heard(said, edges.neighbour, said.index_select(0, edges.neighbour))
         messages = self._messages(atoms, edges, heard.heard)

@@ -89,7 +89,7 @@ class Edges(NamedTuple):
     Attributes
     ----------
     centre, neighbour : Tensor, shape (E,), int64
-        Places in the order by species.
+        Places in the order by species; None where nobody asks what neighbours say.
     angular : Tensor, shape (E, lm)
         Spherical harmonics of the direction to the neighbour.
     radial : Tensor, shape (E, n_basis)
@@ -99,7 +99,7 @@ class Edges(NamedTuple):
     """
 
     centre: Tensor
-    neighbour: Tensor
+    neighbour: Tensor | None
     angular: Tensor
     radial: Tensor
     most: int | None = None

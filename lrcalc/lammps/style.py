@@ -1,0 +1,137 @@
+"""The words behind `pair_style lrcalc` and `pair_coeff`, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from lrcalc.fields import DISPLACEMENT, FIELD, Field
+
+USAGE = (
+    "pair_style lrcalc MODEL [field Ex Ey Ez | dfield Dx Dy Dz] [dtype float32|float64] "
+    "[accuracy X] [charge Q] [epsilon X] [block N] [device NAME]"
+)
+
+
+class Style(NamedTuple):
+    """What a `pair_style` asks for.
+
+    Attributes
+    ----------
+    model : str
+        Bundled name or file.
+    field : Field or None
+    dtype : {"float32", "float64"}
+    accuracy : float or None
+        Relative error of the mesh; None: the model's.
+    charge : float
+        Of the whole system, e.
+    epsilon_infinity : float or None
+        Instead of the model's.
+    block : int or None
+        Atoms described at a time.
+    device : str
+        Torch device.
+    """
+
+    model: str
+    field: Field | None = None
+    dtype: str = "float32"
+    accuracy: float | None = None
+    charge: float = 0.0
+    epsilon_infinity: float | None = None
+    block: int | None = None
+    device: str = "cpu"
+
+
+def read_style(words: Sequence[str]) -> Style:
+    """Read what stands behind `pair_style lrcalc`.
+
+    Raises
+    ------
+    ValueError
+        Naming the word, with the usage.
+    """
+    if not words:
+        raise ValueError(f"pair_style lrcalc names no model; it is: {USAGE}")
+    model, *rest = words
+    given: dict[str, Any] = {}
+    while rest:
+        word, *rest = rest
+        if word not in READERS:
+            raise ValueError(f"pair_style lrcalc does not know {word!r}; it is: {USAGE}")
+        name, count, read = READERS[word]
+        if len(rest) < count:
+            raise ValueError(
+                f"{word!r} of pair_style lrcalc wants {count} value(s); it is: {USAGE}"
+            )
+        if name in given:
+            raise ValueError(
+                f"pair_style lrcalc is given `{name}` twice ({word!r}); it is: {USAGE}"
+            )
+        values, rest = rest[:count], rest[count:]
+        try:
+            given[name] = read(values)
+        except ValueError as error:
+            raise ValueError(f"{word!r} of pair_style lrcalc: {error}; it is: {USAGE}") from error
+    return Style(model, **given)
+
+
+def read_elements(words: Sequence[str], types: int) -> list[int]:
+    """Atomic numbers of the atom types, as `pair_coeff * *` names them.
+
+    Raises
+    ------
+    ValueError
+        For another count than that of the types, or a word that is no element.
+    """
+    from ase.data import atomic_numbers
+
+    if len(words) != types:
+        raise ValueError(
+            f"pair_coeff of pair_style lrcalc names {len(words)} element(s) ({' '.join(words)}) "
+            f"but there are {types} atom types: one element for each"
+        )
+    for word in words:
+        if word not in atomic_numbers or word == "X":
+            raise ValueError(
+                f"pair_coeff of pair_style lrcalc: {word!r} is no chemical element (such as H or O)"
+            )
+    return [atomic_numbers[word] for word in words]
+
+
+def _number(words: Sequence[str]) -> float:
+    return float(words[0])
+
+
+def _positive(words: Sequence[str]) -> float:
+    value = float(words[0])
+    if not value > 0:
+        raise ValueError(f"{value} must be positive")
+    return value
+
+
+def _block(words: Sequence[str]) -> int:
+    value = int(words[0])
+    if value < 1:
+        raise ValueError(f"{value} must be 1 or more")
+    return value
+
+
+def _dtype(words: Sequence[str]) -> str:
+    if words[0] not in ("float32", "float64"):
+        raise ValueError(f"{words[0]!r} must be float32 or float64")
+    return words[0]
+
+
+READERS: dict[str, tuple[str, int, Any]] = {
+    "field": ("field", 3, lambda words: Field(FIELD, [float(x) for x in words])),
+    "dfield": ("field", 3, lambda words: Field(DISPLACEMENT, [float(x) for x in words])),
+    "dtype": ("dtype", 1, _dtype),
+    "accuracy": ("accuracy", 1, _positive),
+    "charge": ("charge", 1, _number),
+    "epsilon": ("epsilon_infinity", 1, _positive),
+    "block": ("block", 1, _block),
+    "device": ("device", 1, lambda words: words[0]),
+}
+"""Word → name in `Style`, how many values follow, and what reads them."""
