@@ -31,6 +31,7 @@ WHAT = {
     "field_work": "work of a source", "field_views": "a field by three names",
     "velocities": "thermal, isotopes",
     "dynamics": "molecular dynamics in fields", "testing": "checks for others' code",
+    "domain": "own and common values", "lammps": "pair_style, host, plugin",
     "ipi": "driver, client, inputs, runs", "commands": "one module a command",
     "cli": "lrcalc COMMAND", "__main__": "python -m lrcalc", "derivatives": "autograd helpers",
     "information": "left the data? which frames?",

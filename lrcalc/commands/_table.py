@@ -89,8 +89,8 @@ COMMANDS = {
     ),
     "lammps": Command(
         "lammps",
-        "run a LAMMPS input with pair_style lrcalc, on as many ranks as mpirun starts",
-        "mpirun -n 2 lrcalc lammps -in in.lmp",
+        "run a LAMMPS input with pair_style lrcalc; on N ranks: mpirun -n N lrcalc lammps …",
+        "lrcalc lammps -in in.lmp -log run.log",
     ),
     "lammps-plugin": Command(
         "lammps_plugin",
