@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lrcalc.models.options import NATIVE_DEFAULTS, PRESETS
+from lrcalc.models.options import NATIVE_DEFAULTS, PRESETS, WHOLE_MODELS
 
 if TYPE_CHECKING:
     from lrcalc.commands._options import Group
@@ -58,7 +58,8 @@ def add_backbone_arguments(group: Group) -> None:
     group.add_argument(
         "--backbone-file",
         metavar="FILE",
-        help="start from a trained one: a model file of lrcalc with this backbone, or MACE's own",
+        help="start from a trained one: a model file of lrcalc with this backbone, MACE's own, or "
+        "a checkpoint (.ckpt) or package (.nequip.zip) of nequip",
     )
     group.add_argument(
         "--trust-pickle",
@@ -80,9 +81,15 @@ def backbone_config(args: argparse.Namespace) -> tuple[dict[str, Any], Pretraine
     ValueError
         For an unknown backbone or setting, or options that exclude one another.
     """
-    from lrcalc.models.backbone import NATIVE, find_backbone
+    from lrcalc.models.backbone import BACKBONES, NATIVE, find_backbone
 
     name = args.backbone
+    if name in WHOLE_MODELS:
+        others = ", ".join(sorted(set(BACKBONES) - set(WHOLE_MODELS)))
+        raise ValueError(
+            f"`--backbone` is {name!r}: a whole model with energies of its own, which `lrcalc "
+            f"convert` makes and nothing trains; those that can be trained are {others}"
+        )
     defaults = dict(find_backbone(name).defaults)
     if "cutoff" not in defaults:
         raise ValueError(f"the backbone {name!r} has no setting `cutoff`: `lrcalc train` needs one")
@@ -109,9 +116,10 @@ def backbone_config(args: argparse.Namespace) -> tuple[dict[str, Any], Pretraine
         settings = pretrained.settings
         for key, value in given.items():
             if not _same(value, settings[key]):
+                stated = "does not state it" if settings[key] is None else f"has {settings[key]}"
                 raise ValueError(
-                    f"`{key}` is {value} but {args.backbone_file} has {settings[key]}; leave it "
-                    "out: a file has its own settings"
+                    f"`{key}` is {value} but {args.backbone_file} {stated}; leave it out: a file "
+                    "has its own settings"
                 )
     elif args.freeze or args.trust_pickle:
         option = "--freeze" if args.freeze else "--trust-pickle"

@@ -13,13 +13,15 @@ from lrcalc import __version__
 from lrcalc.commands import _options
 from lrcalc.commands._backbone_options import backbone_config, preset_told
 from lrcalc.models.options import BROAD_TRANSFERS
-from lrcalc.training.settings import TrainingSettings
+from lrcalc.training.settings import LEARNING_RATES, TrainingSettings
 
 if TYPE_CHECKING:
     from lrcalc.training.pretrained import Pretrained
 
-FITTED = tuple(key for key in TrainingSettings._fields if key != "energy_boost")
-"""Settings that have an option."""
+FITTED = tuple(
+    key for key in TrainingSettings._fields if key not in ("energy_boost", "learning_rate")
+)
+"""Settings that have an option with the default of `TrainingSettings`."""
 
 
 class Prepared(NamedTuple):
@@ -58,7 +60,10 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
     } | backbone
     if args.transfer_hops > 1:
         config |= {"transfer_hops": args.transfer_hops, **BROAD_TRANSFERS}
-    settings = TrainingSettings(**{key: getattr(args, key) for key in FITTED})
+    rate = chosen_rate(args)
+    settings = TrainingSettings(
+        learning_rate=args.learning_rate, **{key: getattr(args, key) for key in FITTED}
+    )
     split = read_split(
         args.train, args.valid, config["cutoff"], args.valid_every, args.test_every,
         allow_images=args.allow_images, keys=_options.label_keys(args), level=args.level,
@@ -75,7 +80,7 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
             f"{f' ({reason})' if reason else ''}; give --charges local, or leave it out"
         )
     choice = f"charges: {config['charges']} ({reason})"
-    for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason)]:
+    for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason), *rate]:
         print(line)
     print(f"{len(split['training'])} training, {len(split['validation'])} validation, "
           f"{len(split['test'])} test frames"
@@ -94,6 +99,20 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
         "command": command_line(args),
     }
     return Prepared(split, config, settings, pretrained, metadata)
+
+
+def chosen_rate(args: argparse.Namespace) -> list[str]:
+    """Set a learning rate that was not given to the backbone's; say so where it is not ours."""
+    usual = TrainingSettings().learning_rate
+    if args.learning_rate is not None:
+        return []
+    args.learning_rate = LEARNING_RATES.get(args.backbone, usual)
+    if args.learning_rate == usual:
+        return []
+    return [
+        f"learning rate: {args.learning_rate:g}, as is good for the backbone {args.backbone!r} "
+        f"(others {usual:g}); --learning-rate sets it"
+    ]
 
 
 def command_line(args: argparse.Namespace) -> str:

@@ -74,6 +74,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def refuse_own(file: str) -> None:
+    """Refuse a file that lrcalc has written: there is nothing to convert."""
+    from lrcalc.checkpoint import FORMAT, read_tensors
+
+    try:
+        content = read_tensors(file)
+    except (FileNotFoundError, ValueError):
+        return
+    if content.get("format") == FORMAT:
+        raise ValueError(
+            f"{file} has lrcalc's own format already: use it as it is (`lrcalc info {file}` says "
+            "what it can do)"
+        )
+
+
 def _converted(args: argparse.Namespace) -> Potential:
     """Read the file by the way of the program that it is of."""
     from lrcalc.models.adapters.nequip_files import ENDINGS
@@ -96,6 +111,7 @@ def _converted(args: argparse.Namespace) -> Potential:
         return nequip_convert.convert(
             args.file, trust_pickle=args.trust_pickle, flag="--trust-pickle"
         )
+    refuse_own(args.file)
     from lrcalc.models.adapters.mace_convert import convert
 
     return convert(

@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         + (f"{potential.config['k_cutoff']} Å⁻¹" if potential.config["k_cutoff"] else "converged"),
         "units": "eV, Å, e; stress (1/V) dE/dε; born[atom, field, displacement]",
     }
+    if name := potential.config.get("backbone"):
+        rows["backbone"] = f"{name}, rounds of messages: {potential.backbone.layers}"
     if potential.ewald is None:
         rows["electrostatics"] = "the model's own" if potential.own_field else "none"
     unlearned = pressure_warning(path.stem, metadata)
@@ -67,6 +69,9 @@ def run(args: argparse.Namespace) -> int:
         elif key == "identifiability":
             for k, line in enumerate(charges_lines(metadata)):
                 rows["charges" if k == 0 else "  errors"] = line
+        elif key == "backbone_file":
+            state = "as it is there" if value["frozen"] else "trained on"
+            rows["backbone file"] = f"{value['file']} ({state}), sha256 {value['sha256']}"
         elif key == "polarizability":
             rows |= surface_rows(value)
         elif value not in ("", None):

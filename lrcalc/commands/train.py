@@ -16,7 +16,7 @@ from lrcalc.commands._backbone_options import add_backbone_arguments
 from lrcalc.commands._train_start import FITTED, Prepared, prepare
 from lrcalc.models.options import DEFAULTS, LEVELS, PRIORS
 from lrcalc.progress import progress_bar
-from lrcalc.training.settings import TrainingSettings
+from lrcalc.training.settings import LEARNING_RATES, TrainingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser.add_argument_group("model"))
     how = parser.add_argument_group("training")
     _options.add_fit_arguments(how, TrainingSettings(), *FITTED)
+    add_learning_rate(how)
     how.add_argument(
         "--ensemble", type=int, default=0, metavar="K",
         help="readouts to train anew on the same features, an eighth of the epochs each, for an "
@@ -41,6 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     how.add_argument("--restart", action="store_true", help="ignore a state left by a killed run")
     _options.add_output_arguments(parser)
+
+
+def add_learning_rate(how: _options.Group) -> None:
+    """Declare the one setting whose default hangs on the backbone."""
+    others = ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
+    how.add_argument(
+        "--learning-rate",
+        type=float,
+        help=f"{_options.MEANING['learning_rate']} (default "
+        f"{TrainingSettings().learning_rate:g}; {others})",
+    )
 
 
 def add_data_arguments(data: _options.Group) -> None:

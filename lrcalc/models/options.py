@@ -56,6 +56,7 @@ PRESETS: dict[str, dict[str, int]] = {
 
 YOUNGER: dict[str, Any] = {
     "layers": 1, "remove_self_interaction": True, "strength": 1.0, "prior": "none", "latent": {},
+    "architecture": None,
 }  # fmt: skip
 """Options that the first model files did not know, and what they meant.
 
@@ -150,11 +151,15 @@ NEQUIP_DEFAULTS: dict[str, Any] = {
     "polynomial_cutoff_p": 6,
     "avg_num_neighbors": None,
     "elements": None,
+    "architecture": None,
 }
 """Settings of NequIP's layers as a backbone, by NequIP's own names (``cutoff`` is its ``r_max``).
 
 ``num_features`` may be a list, one number for each ℓ; ``avg_num_neighbors``: None counts them in
-the training data; ``elements``: all those that a file was made for, None for the potential's.
+the training data; ``elements``: all those that a file was made for, None for the potential's;
+``architecture``: what nequip's builder of a file was called with (`NEQUIP_MODEL_DEFAULTS`), which
+then has all settings, and the others repeat what it states. None: ours, whose last layer has
+vectors and tensors too (NequIP's and Allegro's own have scalars only).
 """
 
 ALLEGRO_DEFAULTS: dict[str, Any] = {
@@ -174,11 +179,16 @@ ALLEGRO_DEFAULTS: dict[str, Any] = {
     "polynomial_cutoff_p": 6,
     "avg_num_neighbors": None,
     "elements": None,
+    "architecture": None,
 }
 """Settings of Allegro's layers as a backbone, by Allegro's own names, and as `NEQUIP_DEFAULTS`.
 
 ``num_bessels`` and so on are those of its ``TwoBodyBesselScalarEmbed``.
 """
+
+
+WHOLE_MODELS = (MACE_MODEL, MACE_POLAR, NEQUIP_MODEL)
+"""Backbones that are whole models of others, as conversions make them: not to be trained anew."""
 
 
 def complete_config(settings: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,12 @@ from lrcalc.checkpoint import FORMAT, read_tensors
 from lrcalc.hashing import hash_of
 from lrcalc.models.backbone import NATIVE, Backbone, find_backbone
 
-FOREIGN = {"mace": "lrcalc.models.adapters.mace_files"}
-"""Backbone → module that reads pickled models of its own program: ``settings_of``,
-``load_weights``."""
+FOREIGN = {
+    "mace": "lrcalc.models.adapters.mace_files",
+    "nequip": "lrcalc.models.adapters.nequip_pretrained",
+    "allegro": "lrcalc.models.adapters.nequip_pretrained",
+}
+"""Backbone → module that reads files of its own program: ``read_backbone``."""
 
 
 class Pretrained(NamedTuple):
@@ -67,6 +70,8 @@ def read_pretrained(name: str, path: str | Path, *, trust_pickle: bool = False) 
     except ValueError:
         if name not in FOREIGN:
             raise
+        content = {}
+    if name in FOREIGN and "format" not in content:
         return _foreign(name, path, sha256, trust_pickle)
     if content.get("format") != FORMAT:
         raise ValueError(f"{path} has format {content.get('format')!r}, not {FORMAT!r}")
@@ -101,16 +106,6 @@ def read_pretrained(name: str, path: str | Path, *, trust_pickle: bool = False) 
 
 
 def _foreign(name: str, path: Path, sha256: str, trust_pickle: bool) -> Pretrained:
-    from lrcalc.models.adapters.pickles import DANGER, read_pickle
-
-    if not trust_pickle:
-        raise ValueError(f"{path} is a pickle, and {DANGER.format(flag='--trust-pickle')}")
     reader = importlib.import_module(FOREIGN[name])
-    model = read_pickle(path)
-    try:
-        settings = {**find_backbone(name).defaults, **reader.settings_of(model)}
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return Pretrained(
-        path.name, sha256, settings, lambda backbone: reader.load_weights(backbone, model), False
-    )
+    own, fill = reader.read_backbone(name, path, trust_pickle=trust_pickle, flag="--trust-pickle")
+    return Pretrained(path.name, sha256, {**find_backbone(name).defaults, **own}, fill, False)

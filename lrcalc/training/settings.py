@@ -82,6 +82,10 @@ class TrainingSettings(NamedTuple):
     huber_scale: float = 0.05
 
 
+LEARNING_RATES = {"mace": 0.01, "nequip": 0.01, "allegro": 0.01}
+"""Peaks for backbones whose weights are numbers near 1 (docs/howto/other-models.md)."""
+
+
 class SurfaceSettings(NamedTuple):
     """How to fit a polarizability surface.
 

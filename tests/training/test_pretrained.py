@@ -1,5 +1,6 @@
 """Training on another backbone, from a file of one, and with one that is left as it is."""
 
+import argparse
 import hashlib
 
 import pytest
@@ -10,9 +11,10 @@ from lrcalc import Potential, load
 from lrcalc.checkpoint import save
 from lrcalc.cli import main
 from lrcalc.commands._backbone_options import parsed
+from lrcalc.commands._train_start import chosen_rate
 from lrcalc.models import backbone as backbones
 from lrcalc.models.backbone import register_backbone
-from lrcalc.models.options import MACE_DEFAULTS
+from lrcalc.models.options import MACE_DEFAULTS, WHOLE_MODELS
 from tests.adapters.toy import toy_maceles
 from tests.models.test_backbone import Radial
 from tests.training.labelled import labelled
@@ -131,3 +133,36 @@ def test_what_does_not_fit_is_refused_with_a_way_out(command, file, tmp_path, ca
     }.items():
         assert main([*command, *options]) == 2
         assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", WHOLE_MODELS)
+def test_whole_models_of_others_are_refused_before_data_are_read(name, tmp_path, capsys):
+    none = str(tmp_path / "none.xyz")
+    assert (
+        main(["train", "--train", none, "--out", str(tmp_path / "m.pt"), "--backbone", name]) == 2
+    )
+    said = capsys.readouterr().err
+    assert f"`--backbone` is '{name}': a whole model" in said
+    assert "those that can be trained are allegro, mace, native, nequip" in said
+
+
+def test_what_is_ours_already_is_not_converted(file, tmp_path, capsys):
+    assert main(["convert", str(file), "-o", str(tmp_path / "again.pt"), "--trust-pickle"]) == 2
+    assert f"{file} has lrcalc's own format already: use it as it is" in capsys.readouterr().err
+    assert not (tmp_path / "again.pt").exists()
+
+
+def test_the_learning_rate_hangs_on_the_backbone_unless_it_is_given(command, tmp_path, capsys):
+    for name, rate in {"native": 3e-3, "mace": 0.01, "nequip": 0.01, "allegro": 0.01}.items():
+        args = argparse.Namespace(backbone=name, learning_rate=None)
+        lines = chosen_rate(args)
+        assert args.learning_rate == rate
+        assert [line.startswith("learning rate: 0.01, ") for line in lines] == [True] * (
+            rate > 3e-3
+        )
+        given = argparse.Namespace(backbone=name, learning_rate=0.02)
+        assert chosen_rate(given) == []
+        assert given.learning_rate == 0.02
+    assert main([*command, *WIDTHS]) == 0
+    assert "learning rate" not in capsys.readouterr().out
+    assert "--learning-rate 0.003" in load(tmp_path / "m.pt").metadata["command"]

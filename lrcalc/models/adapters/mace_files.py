@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lrcalc.models.adapters.exact_constants import constants_of, numbers_of
+from lrcalc.models.adapters.nequip_files import CHECKPOINT, PACKAGE
+from lrcalc.models.adapters.pickles import DANGER, read_pickle
 
 if TYPE_CHECKING:
     from lrcalc.models.adapters.mace import MaceBackbone
 
 RADIAL = {"BesselBasis": "bessel", "GaussianBasis": "gaussian", "ChebychevBasis": "chebyshev"}
 TRANSFORMS = {"AgnesiTransform": "Agnesi", "SoftTransform": "Soft", "NoneType": "None"}
+
+
+def read_backbone(
+    name: str, path: Path, *, trust_pickle: bool, flag: str
+) -> tuple[dict[str, Any], Callable[[Any], None]]:
+    """Return settings of the backbone ``name``, and what gives one that is made so its weights.
+
+    Raises
+    ------
+    ValueError
+        Naming what is wrong: no consent, or no MACE model.
+    """
+    if path.name.endswith((CHECKPOINT, PACKAGE)):
+        raise ValueError(
+            f"{path} is a file of nequip, not of MACE, by its name: --backbone nequip or allegro"
+        )
+    if not trust_pickle:
+        raise ValueError(f"{path} is a pickle, and {DANGER.format(flag=flag)}")
+    mace = read_pickle(path)
+    try:
+        return settings_of(mace), partial(load_weights, mace=mace)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def settings_of(mace: Any) -> dict[str, Any]:

@@ -29,11 +29,11 @@ class NequipBackbone(GraphBackbone):
 
     def __init__(self, modules: Any, species: tuple[int, ...], settings: dict[str, Any]) -> None:
         super().__init__(species, settings)
-        self.layers = int(settings["num_layers"])
         self.before = nn.ModuleDict({name: modules[name] for name in BEFORE})
-        names = [f"layer{k}_convnet" for k in range(self.layers)]
-        self.convnets = nn.ModuleList([modules[name] for name in names])
-        irreps = [modules[name].equivariant_nonlin.irreps_out for name in names]
+        convnets = [module for name, module in modules.items() if name.endswith("_convnet")]
+        self.convnets = nn.ModuleList(convnets)
+        self.layers = len(convnets)
+        irreps = [convnet.equivariant_nonlin.irreps_out for convnet in convnets]
         self.irreps = irreps
         counts = [[each.count(kind) for kind in KINDS] for each in irreps]
         self.keep(settings["elements"] or species, counts, alone=True)

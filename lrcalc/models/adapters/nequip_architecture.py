@@ -1,4 +1,4 @@
-"""Settings that nequip's builders are called with: what lrcalc knows how to carry.
+"""Settings that nequip's builders are called with: what lrcalc knows how to carry, and the call.
 
 They name what builds a model and its parts, and what is named is imported and called: so only what
 is listed here may be.
@@ -6,15 +6,28 @@ is listed here may be.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from ase.data import atomic_numbers
 
+from lrcalc.models.adapters.foreign_import import exactly, forget_programs, quiet, require_version
+
+NEQUIP, ALLEGRO = "0.19", "0.8"
+"""Versions of nequip and nequip-allegro that the adapters were written for and tested with."""
+
+NOT_MODEL = ("_target_", "seed", "model_dtype", "compile_mode", "do_derivatives")
+"""Settings that say how a model is made, not which."""
+
 BUILDERS = {
     "nequip.model": ("NequIPGNNModel", "FullNequIPGNNModel", "PresetNequIPGNNModel"),
-    "allegro.model": ("AllegroModel", "FullAllegroModel"),
-}
+    "nequip.model.nequip_models": (
+        "NequIPGNNModel", "FullNequIPGNNModel", "PresetNequIPGNNModel",
+    ),
+    "allegro.model": ("AllegroModel",),
+    "allegro.model.allegro_models": ("AllegroModel", "FullAllegroModel"),
+}  # fmt: skip
 PARTS = (
     "nequip.nn.pair_potential.ZBL", "nequip.nn.pair_potential.LennardJones",
     "nequip.nn.pair_potential.SimpleLennardJones",
@@ -71,3 +84,49 @@ def _check_part(name: str, part: Mapping[str, Any]) -> None:
             f"`{name}` of this model is made by {part.get('_target_')!r}; known are "
             f"{', '.join(PARTS)}, without special settings ({sorted(special)})"
         )
+
+
+def made_of(architecture: Mapping[str, Any]) -> Any:
+    """Make a model with new weights, in double precision: nequip's, less what makes forces of it.
+
+    Raises
+    ------
+    ValueError
+        For a missing package, another version, or settings that `check_architecture` refuses or
+        nequip does.
+    """
+    check_architecture(architecture)
+    with exactly():
+        model = _called(architecture)
+    forget_programs(model)
+    return model
+
+
+def _called(architecture: Mapping[str, Any]) -> Any:
+    """Call nequip's builder as one of its own parts, without seeds and global settings."""
+    module, _, name = architecture["_target_"].rpartition(".")
+    import lrcalc.models.native.e3nn_import  # noqa: F401 (without torch's compiler)
+
+    extra = module.split(".")[0]
+    try:
+        with quiet():
+            from nequip.model.utils import _IS_BUILDING_MODEL
+
+            builder = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"this model needs the package {error.name!r}: pip install lrcalc[{extra}]"
+        ) from error
+    require_version(extra, "nequip", NEQUIP)
+    if extra == "allegro":
+        require_version("allegro", "nequip-allegro", ALLEGRO)
+    arguments = {key: value for key, value in architecture.items() if key not in NOT_MODEL}
+    token = _IS_BUILDING_MODEL.set(True)
+    try:
+        return builder(**arguments, do_derivatives=False).func
+    except (TypeError, AssertionError) as error:
+        raise ValueError(
+            f"{name} of nequip {NEQUIP} does not take these settings: {error}"
+        ) from error
+    finally:
+        _IS_BUILDING_MODEL.reset(token)

@@ -12,11 +12,9 @@ from lrcalc.models.adapters.exact_constants import constants_of
 from lrcalc.models.adapters.nequip_architecture import check_architecture, elements_of_types
 from lrcalc.models.adapters.nequip_files import NequipFile, read_nequip
 from lrcalc.models.adapters.nequip_model import NequipModel
+from lrcalc.models.adapters.nequip_weights import MODEL, fill
 from lrcalc.models.options import NEQUIP_MODEL
 from lrcalc.models.potential import Potential
-
-MODEL = "model."
-"""Where a `NequipModel` keeps nequip's."""
 
 SHIFTS = "per_type_energy_scale_shift.shifts"
 """Energies of atoms alone, of each type or of all."""
@@ -67,7 +65,7 @@ def _potential(found: NequipFile) -> Potential:
     potential = Potential(elements, backbone=NEQUIP_MODEL, level="sr", **settings).double()
     backbone = potential.backbone
     assert isinstance(backbone, NequipModel)
-    _fill(backbone, found)
+    fill(backbone, found)
     shifts = constants_of(backbone).get(MODEL + SHIFTS)
     own = dict(backbone.named_parameters()).get(MODEL + SHIFTS, shifts)
     if own is not None and own.numel():  # large numbers, which are kept in double precision
@@ -79,44 +77,3 @@ def _potential(found: NequipFile) -> Potential:
         else:
             backbone.set_constants({MODEL + SHIFTS: torch.zeros_like(shifts)})
     return potential.eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def _fill(backbone: NequipModel, found: NequipFile) -> None:
-    """Take weights and constants of a file.
-
-    Raises
-    ------
-    ValueError
-        If a tensor is missing, of another shape, or would be left out.
-    """
-    parameters = {name.removeprefix(MODEL): value for name, value in backbone.named_parameters()}
-    constants = {name.removeprefix(MODEL): x for name, x in constants_of(backbone).items()}
-    given = dict(found.tensors)
-    if found.averages:
-        if len(found.averages) != len(parameters):
-            raise ValueError(
-                f"there are {len(found.averages)} averaged weights for {len(parameters)} of the "
-                "model"
-            )
-        given |= dict(zip(parameters, found.averages, strict=True))
-    # constants that nequip does not save it makes anew
-    needed = {**parameters, **{name: own for name, own in constants.items() if name in given}}
-    missing = [
-        name for name, own in needed.items() if name not in given or given[name].shape != own.shape
-    ]
-    left = [
-        name
-        for name, value in given.items()
-        if value.is_floating_point() and value.numel()
-        and name not in parameters and name not in constants and not name.endswith("output_mask")
-    ]  # fmt: skip
-    if missing or left:
-        raise ValueError(
-            f"its weights do not fit its settings: missing or of another shape {missing[:5]}, "
-            f"left out {left[:5]}; it was made or changed by a version that cannot be read"
-        )
-    for name, own in parameters.items():
-        own.copy_(given[name])
-    exact = {f"{MODEL}{name}": given[name].double() for name in constants if name in given}
-    backbone.set_constants(exact)

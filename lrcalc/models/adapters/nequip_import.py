@@ -18,10 +18,9 @@ from lrcalc.models.adapters.foreign_import import (
     quiet,
     require_version,
 )
+from lrcalc.models.adapters.nequip_architecture import ALLEGRO, NEQUIP, made_of
+from lrcalc.models.adapters.nequip_settings import settings_of_backbone
 from lrcalc.neighbors import Pairs
-
-NEQUIP, ALLEGRO = "0.19", "0.8"
-"""Versions of nequip and nequip-allegro that the adapters were written for and tested with."""
 
 RADIAL = ("num_bessels", "bessel_trainable", "polynomial_cutoff_p")
 """Settings of radial functions, which both have."""
@@ -79,6 +78,8 @@ def make_nequip(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
     ValueError
         For another version, or settings that no NequIP model has.
     """
+    if settings["architecture"]:
+        return _of_file("nequip", species, settings)
     _check(settings)
     elements = elements_of("NequIP", species, settings)
     import lrcalc.models.native.e3nn_import  # noqa: F401 (without torch's compiler)
@@ -106,7 +107,9 @@ def make_nequip(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
             **{name: settings[name] for name in RADIAL},
         )
     forget_programs(model)
-    return dict(model.func.named_children())
+    modules = dict(model.func.named_children())
+    del modules[f"layer{layers}_convnet"]
+    return modules
 
 
 def make_allegro(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
@@ -117,6 +120,8 @@ def make_allegro(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
     ModuleNotFoundError, ValueError
         As `make_nequip`.
     """
+    if settings["architecture"]:
+        return _of_file("allegro", species, settings)
     _check(settings)
     elements = elements_of("Allegro", species, settings)
     if settings["num_scalar_features"] % 2:
@@ -149,6 +154,20 @@ def make_allegro(species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
     return modules
 
 
+def _of_file(name: str, species: tuple[int, ...], settings: Mapping[str, Any]) -> Any:
+    """Make the modules as nequip itself makes those of a file; the settings say the same of it."""
+    stated = settings_of_backbone(name, settings["architecture"])
+    for key, value in stated.items():
+        if settings[key] != value:
+            raise ValueError(
+                f"`{key}` is {settings[key]} but `architecture`, which has all settings of a file, "
+                f"says {value}"
+            )
+    _check_smooth(settings["polynomial_cutoff_p"])
+    elements_of("NequIP" if name == "nequip" else "Allegro", species, settings)
+    return dict(made_of(settings["architecture"]).named_children())
+
+
 def _irreps(widths: Sequence[int], *, parity: bool = False) -> str:
     """Representations up to the highest ℓ, in both parities or in that of the harmonics."""
     return " + ".join(
@@ -176,8 +195,12 @@ def _check(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"`{name}` is {value} but must be positive")
     if settings["l_max"] < 0:
         raise ValueError(f"`l_max` is {settings['l_max']} but must be 0 or more")
-    if settings["polynomial_cutoff_p"] < 3:
+    _check_smooth(settings["polynomial_cutoff_p"])
+
+
+def _check_smooth(power: float | None) -> None:
+    if power is not None and power < 3:
         raise ValueError(
-            f"`polynomial_cutoff_p` is {settings['polynomial_cutoff_p']} but must be at least 3, "
-            "for forces to be smooth at the cutoff"
+            f"`polynomial_cutoff_p` is {power} but must be at least 3, for forces to be smooth at "
+            "the cutoff"
         )

@@ -12,15 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrcalc.models.adapters.foreign_import import exactly, forget_programs, quiet, require_version
-from lrcalc.models.adapters.nequip_architecture import check_architecture, elements_of_types
-from lrcalc.models.adapters.nequip_import import ALLEGRO, NEQUIP, GraphModule
+from lrcalc.models.adapters.nequip_architecture import elements_of_types, made_of
+from lrcalc.models.adapters.nequip_import import GraphModule
 from lrcalc.models.backbone import Features, species_table
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
-
-NOT_MODEL = ("_target_", "seed", "model_dtype", "compile_mode", "do_derivatives")
-"""Settings that say how a model is made, not which."""
 
 
 class NequipModel(GraphModule):
@@ -61,44 +57,6 @@ def build(species: tuple[int, ...], **settings: Any) -> NequipModel:
     ValueError
         For a missing package, another version, or settings that name what is not known.
     """
-    architecture = settings["architecture"]
-    check_architecture(architecture)
-    elements = elements_of_types(architecture)
-    with exactly():
-        model = _made(architecture)
-    forget_programs(model)
-    backbone = NequipModel(model, elements, settings)
+    model = made_of(settings["architecture"])
+    backbone = NequipModel(model, elements_of_types(settings["architecture"]), settings)
     return backbone.to(torch.get_default_dtype())
-
-
-def _made(architecture: Mapping[str, Any]) -> Any:
-    """Call nequip's builder as one of its own parts, without seeds and global settings."""
-    module, _, name = architecture["_target_"].rpartition(".")
-    import lrcalc.models.native.e3nn_import  # noqa: F401 (without torch's compiler)
-
-    extra = module.split(".")[0]
-    try:
-        with quiet():
-            import nequip.model
-            from nequip.model.utils import _IS_BUILDING_MODEL
-
-            if extra == "allegro":
-                import allegro.model
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"this model needs the package {error.name!r}: pip install lrcalc[{extra}]"
-        ) from error
-    require_version(extra, "nequip", NEQUIP)
-    if extra == "allegro":
-        require_version("allegro", "nequip-allegro", ALLEGRO)
-    builder = getattr(nequip.model if extra == "nequip" else allegro.model, name)
-    arguments = {key: value for key, value in architecture.items() if key not in NOT_MODEL}
-    token = _IS_BUILDING_MODEL.set(True)
-    try:
-        return builder(**arguments, do_derivatives=False).func
-    except (TypeError, AssertionError) as error:
-        raise ValueError(
-            f"{name} of nequip {NEQUIP} does not take these settings: {error}"
-        ) from error
-    finally:
-        _IS_BUILDING_MODEL.reset(token)
