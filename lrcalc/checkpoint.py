@@ -116,7 +116,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
 def load(
     name: str | os.PathLike[str],
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     trust_pickle: bool = False,
 ) -> Potential:
     """Load a bundled model by name, or any model file by path.
@@ -128,7 +128,8 @@ def load(
         or MACE-POLAR model, or ``"nequip:FILE"``, a checkpoint or package of a NequIP or Allegro
         model: it is converted as `lrcalc convert` does.
     dtype : torch.dtype, optional
-        Of the parameters; float64 for derivatives of derivatives and reference work.
+        Of the parameters; float64 for derivatives of derivatives and reference work. None: as the
+        file has them, so that what is saved again is the same (bundled models: float32).
     trust_pickle : bool, optional
         Consent to reading a pickle (``"mace:…"``, ``"nequip:…"``).
 
@@ -158,7 +159,8 @@ def load(
         )
     try:
         potential = Potential(tuple(content["species"]), **json.loads(content["config"]))
-        potential = _as_type(potential, dtype)  # before: weights may be in float64
+        kept = dtype or _type_of(potential, content["state"])
+        potential = _as_type(potential, kept)  # before: weights may be in float64
         potential.load_state_dict(content["state"])
         potential.metadata = dict(json.loads(content["metadata"]))
         potential.environments = content.get("environments")
@@ -185,8 +187,15 @@ def opened(
     return load(model, dtype=DTYPES[dtype], trust_pickle=trust_pickle)
 
 
-def _as_type(potential: Potential, dtype: torch.dtype) -> Potential:
+def _type_of(potential: Potential, state: Mapping[str, torch.Tensor]) -> torch.dtype:
+    """Return the type of the parameters in a file."""
+    return next(state[name].dtype for name, _ in potential.named_parameters())
+
+
+def _as_type(potential: Potential, dtype: torch.dtype | None) -> Potential:
     """Convert parameters; reference energies stay, for total energies need float64."""
+    if dtype is None:
+        return potential
     reference = potential.reference_energy
     potential = potential.to(dtype)
     potential.reference_energy = reference

@@ -35,6 +35,23 @@ def test_round_trip_keeps_numbers_and_card(model):
     assert [p.name for p in model.parent.iterdir()] == ["model.pt"]  # nothing temporary is left
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_loaded_and_saved_again_is_the_same_to_the_last_bit(dtype, tmp_path):
+    """Converted models are in double precision: rounding would be silent."""
+    potential = random_potential(water_box(), level="u", dtype=dtype, surface=4)
+    save(potential, first := tmp_path / "first.pt")
+    save(load(first), second := tmp_path / "second.pt")
+    held = read_tensors(first)["state"]
+    copies = [load(first), copy.deepcopy(load(first)), pickle.loads(pickle.dumps(load(first)))]
+    for state in [read_tensors(second)["state"], *(c.state_dict() for c in copies)]:
+        assert state.keys() == held.keys()
+        for name, value in held.items():
+            assert state[name].dtype == value.dtype, name
+            assert torch.equal(state[name], value), name
+    other = torch.float32 if dtype == torch.float64 else torch.float64
+    assert load(first, dtype=other).dtype == other
+
+
 def test_truncated_file(model):
     content = model.read_bytes()
     model.write_bytes(content[: len(content) // 2])

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("born_weight", "dipole_weight", "polarizability_weight", "dielectric_weight")
 DEFAULTS = TrainingSettings(epochs=30, learning_rate=1e-3, born_weight=1.0)
+CONVERTED_RATE = 1e-5
+"""Learning rate of converted models: three steps of the default's warm-up ruined one of water."""
+
 COMPARED = 16
 """Frames of a file that are compared with the model's own before it learns."""
 
@@ -51,13 +54,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="electronic permittivity of the material (default: the card's, else the frames')",
     )
-    _options.add_fit_arguments(parser, DEFAULTS, *OPTIONS)
+    _options.add_fit_arguments(
+        parser, DEFAULTS, *(name for name in OPTIONS if name != "learning_rate")
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        help="peak, from which it falls along a cosine (default "
+        f"{DEFAULTS.learning_rate:g}; {CONVERTED_RATE:g} for converted MACE models)",
+    )
     parser.add_argument("-o", "--out", required=True, metavar="NEW.pt", help="model file to write")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit charges and energies together, report errors before and after, write the model."""
     from lrcalc.checkpoint import load
+    from lrcalc.models.options import MACE_MODEL
     from lrcalc.models.requests import check_device
     from lrcalc.training.electrical import describe_labelled, wanted_labels
     from lrcalc.training.fit import fit
@@ -68,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
     if output.resolve() == Path(args.model).resolve():
         raise ValueError(f"`--out` is {args.out!r}, the model itself; give another name")
     start = load(args.model)
+    if args.learning_rate is None:
+        converted = start.config.get("backbone") == MACE_MODEL
+        args.learning_rate = CONVERTED_RATE if converted else DEFAULTS.learning_rate
     settings = TrainingSettings(**{name: getattr(args, name) for name in OPTIONS})
     own = Own(start, args.device)
     split = read_split(

@@ -81,7 +81,7 @@ def fit(
     Returns
     -------
     Potential
-        The averaged weights of the best epoch.
+        The averaged weights of the best epoch; those of ``start`` if none validates better.
 
     Raises
     ------
@@ -121,6 +121,13 @@ def fit(
         progress["shifts"] = torch.zeros(n_sources, dtype=torch.float64)
     parts = [Batches(x, state.potential) for x in (train, valid, seen_sample(train, len(valid)))]
     few = labelled[:: max(1, len(labelled) // 4)][:4]
+    if start is not None and not progress["epoch"] and math.isinf(progress["best"]):
+        # the first that later epochs have to surpass: a model never comes out worse than it went in
+        row = validate(
+            state.averaged, parts[1], settings, progress["shifts"],
+            labelled=labelled_valid or few, ranks=ranks,
+        )  # fmt: skip
+        _keep_best(state, row, settings, output if ranks.rank == 0 else None, train)
     # of batches by atoms, each epoch has about as many as the first
     steps = settings.epochs * len(shuffled(parts[0].sizes, settings, 0))
     clock = Clock(settings.max_minutes)
@@ -140,6 +147,11 @@ def fit(
             write_history(progress["history"], output.with_suffix(".csv"))
         if report:
             report(row)
+    if start is not None and note and progress["stale"] == progress["epoch"]:
+        note(
+            "no epoch validated better than the model as it was, which is what is kept; lower "
+            f"--learning-rate (now {settings.learning_rate:g}) or give more frames"
+        )
     return best_of(state, train, settings)
 
 

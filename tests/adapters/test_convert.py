@@ -13,6 +13,7 @@ from ase import Atoms
 from lrcalc import Evaluator, LRCalculator, load, save
 from lrcalc.models.adapters import mace_convert
 from lrcalc.models.adapters.mace_convert import convert
+from tests.adapters.toy import toy_maceles
 
 mace_only = pytest.mark.skipif(
     "not __import__('importlib').util.find_spec('mace')", reason="make test-mace"
@@ -212,6 +213,11 @@ class Harmful:
 def test_files_that_are_none(tmp_path, capsys):
     path = tmp_path / "m.model"
     with pytest.raises(FileNotFoundError, match="no file"):
+        convert(path, trust_pickle=True)
+    with pytest.raises(FileNotFoundError, match="is a folder; wanted is a model"):
+        convert(tmp_path, trust_pickle=True)
+    save(toy_maceles(), path)
+    with pytest.raises(ValueError, match="a model of lrcalc's own, which needs no conversion"):
         convert(path, trust_pickle=True)
     torch.save({"model": torch.zeros(2), "more": Harmful()}, path)
     with pytest.raises(ValueError, match=r"is a pickle, and .* trust_pickle=True"):

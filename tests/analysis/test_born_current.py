@@ -2,15 +2,19 @@
 
 import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import units
 from ase.build import molecule
+from ase.io import read, write
 
 from lrcalc.analysis.born_current import has_born_current, read_born_current
 from lrcalc.analysis.intake import Reading
 from lrcalc.cli import main
 from lrcalc.ipi_files.extras import read_extras
+from tests.sample_structures import water_box
 
 STEP = 0.1  # fs
 
@@ -46,6 +50,60 @@ def test_ir_takes_it(run, capsys):
                "--maximum", "20000"]  # fmt: skip
     assert main(["ir", str(run), *options, "-o", out]) == 0
     assert "current from Born charges and velocities" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def crystal(tmp_path_factory):
+    """A run of a skew cell that i-PI itself writes; its dipole would jump, its current does not."""
+    folder = tmp_path_factory.mktemp("periodic")
+    write(folder / "cell.xyz", water_box(), format="extxyz")
+    line = f"--kind nve --structure {folder}/cell.xyz --model water --steps 40 --timestep 0.5"
+    more = "--temperature 300 --extras BEC --dielectric-stride 1 --velocities-stride 1"
+    assert main(["ipi-run", *line.split(), *more.split(), "--workdir", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def test_of_a_periodic_cell_it_is_charges_times_velocities(crystal, capsys):
+    """Against files read here, J = Σ Z·v, and Wiener–Khinchin in numpy, on an absolute scale."""
+    blocks = (crystal / "sim.BEC").read_text().split("#EXTRAS")[1:]
+    rows = np.array([np.loadtxt(b.splitlines()[1:]) for b in blocks])
+    frames = read(crystal / "sim.vel_0.extxyz", ":")
+    atoms = frames[0]
+    assert np.abs(np.array(atoms.cell) - np.diag(np.diag(atoms.cell))).max() > 0.5
+    # i-PI's rows are coordinates of atoms, its columns directions of the dipole
+    born = rows.reshape(len(rows), len(atoms), 3, 3)
+    velocity = np.array([f.arrays["velocities"] for f in frames]) * units.fs  # Å/fs
+    current = np.einsum("tiba,tib->ta", born, velocity)
+    np.testing.assert_allclose(current_of(crystal), current, rtol=0, atol=1e-7)
+
+    out = crystal.parent / "ir"
+    options = [
+        "--from-current",
+        "--temperature",
+        "300",
+        "--resolution",
+        "4000",
+        "--maximum",
+        "9000",
+    ]
+    assert main(["ir", str(crystal), *options, "-o", str(out)]) == 0
+    assert "current from Born charges and velocities" in capsys.readouterr().out
+    lines = Path(f"{out}-ir.csv").read_text().splitlines()
+    lags = int(next(x for x in lines if x.startswith("# lags:")).split()[-1])
+    table = np.loadtxt([x for x in lines if x[0] in "0123456789"], delimiter=",")
+    moving = current - current.mean(0)
+    n = len(moving)
+    correlation = [(moving[: n - k] * moving[k:]).sum() / (n - k) for k in range(lags)]
+    weights = np.cos(0.5 * np.pi * np.arange(lags) / lags) ** 2
+    weights[0] *= 0.5  # trapezoid
+    time = 0.5 * np.arange(lags)
+    angular = 2.0 * np.pi * 2.99792458e-5 * table[:, 0]  # of cm⁻¹, in 1/fs
+    integral = 0.5 * np.cos(np.outer(angular, time)) @ (weights * correlation)
+    epsilon_0 = 8.8541878128e-12 / 1.602176634e-19 * 1e-10  # e/(V Å)
+    light, thermal = 2997.92458, 8.617333262e-5 * 300.0  # Å/fs, eV
+    absorption = 1e8 * integral / (3.0 * light * atoms.get_volume() * epsilon_0 * thermal)
+    assert absorption.max() > 100.0
+    np.testing.assert_allclose(table[:, 1], absorption, rtol=1e-4, atol=1e-4 * absorption.max())
 
 
 def thinned(run, folder, name, every):

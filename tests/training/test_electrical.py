@@ -8,7 +8,7 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from lrcalc import from_ase, load
+from lrcalc import from_ase, load, save
 from lrcalc.cli import main
 from lrcalc.evaluator import Evaluator
 from lrcalc.models.enthalpy import mean_susceptibility
@@ -23,8 +23,10 @@ from lrcalc.training.electrical import (
 from lrcalc.training.loss import electrical_residuals, loss
 from lrcalc.training.unlike import describe_born_order
 from lrcalc.units import COULOMB
+from tests.adapters.toy import toy_maceles
 from tests.conftest import random_potential
 from tests.sample_structures import cluster, water_box
+from tests.training import labelled as training_frames
 from tests.training.sets import frames_of, shaken
 
 LEVELS = [("q", "local"), ("u", "atomic"), ("uiq", "local"), ("uQiqiu", "local"), ("uiu", "atomic")]
@@ -418,3 +420,18 @@ def test_an_isolated_atom_has_no_dipole_to_check():
     atoms.info |= {"charge": 1, "REF_dipole": [0.0, 0.0, 0.0]}
     atoms.arrays["REF_born"] = np.eye(3).reshape(1, 9)
     assert read_labelled([atoms], "f.xyz", 3.0, tuple(KEYS))[0] is not None
+
+
+def test_converted_models_learn_in_small_steps(tmp_path, capsys):
+    """A rate that suits our own models ruins them before the first epoch is over."""
+    frames = training_frames.labelled(4)
+    for atoms in frames:
+        sign = np.where(atoms.numbers == 8, -1.0, 0.5)[:, None]
+        atoms.set_array("REF_born", sign * np.eye(3).ravel())
+    write(tmp_path / "data.xyz", frames, format="extxyz")
+    save(toy_maceles(), tmp_path / "toy.pt")
+    line = f"fit-charges {tmp_path}/toy.pt --data {tmp_path}/data.xyz --epochs 1 --valid-every 2"
+    assert main([*line.split(), "--test-every", "0", "-o", str(tmp_path / "new.pt")]) == 0
+    header, row = (tmp_path / "new.csv").read_text().splitlines()[:2]
+    rate = float(dict(zip(header.split(","), row.split(","), strict=True))["learning_rate"])
+    assert 0.0 < rate <= 1e-5

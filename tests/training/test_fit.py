@@ -117,6 +117,21 @@ def test_training_learns_and_repeats_itself(tmp_path):
     assert a[-1] < 0.5 * a[0]
 
 
+def test_a_model_never_comes_out_worse_than_it_went_in(tmp_path):
+    """Steps that are far too long: what was given is given back, and the file has it."""
+    frames = make_frames(labelled(8), "file.xyz", 3.0)
+    settings = TrainingSettings(epochs=6, batch_size=2, learning_rate=1e-2)
+    made = fit(frames[:6], frames[6:], SMALL, settings, tmp_path / "made.pt").double()
+    rough = settings._replace(epochs=2, learning_rate=0.3, ema=0.0)
+    again = fit(frames[:6], frames[6:], made.config, rough, tmp_path / "new.pt", start=made)
+    for name, value in made.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+        assert torch.equal(load(tmp_path / "new.pt").state_dict()[name], value), name
+    better = settings._replace(learning_rate=1e-3)
+    again = fit(frames[:6], frames[6:], made.config, better, tmp_path / "better.pt", start=made)
+    assert again.metadata["errors"]["valid_forces"] < made.metadata["errors"]["valid_forces"]
+
+
 def test_killed_run_resumes_to_the_same_model(tmp_path):
     frames = make_frames(labelled(4), "file.xyz", 3.0)
     settings = TrainingSettings(epochs=5, batch_size=2)

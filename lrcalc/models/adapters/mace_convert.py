@@ -152,6 +152,8 @@ def _flip(potential: Potential) -> None:
 
 
 def _what(found: Any) -> str:
+    if isinstance(found, dict) and str(found.get("format", "")).startswith("lrcalc"):
+        return "a model of lrcalc's own, which needs no conversion"
     if isinstance(found, dict):
         names = ", ".join(map(str, list(found)[:4]))
         return f"a dictionary ({names}, …), perhaps a checkpoint or weights without their model"

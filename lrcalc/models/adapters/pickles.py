@@ -95,7 +95,9 @@ def read_pickle(path: str | Path, wanted: str = "a model as MACE saves it (.mode
 
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
+        raise FileNotFoundError(
+            f"{path} is a folder; wanted is {wanted}" if path.is_dir() else f"no file {path}"
+        )
     reader = SimpleNamespace(Unpickler=InertUnpickler, load=_load, __name__="lrcalc's pickles")
     try:
         with warnings.catch_warnings():
