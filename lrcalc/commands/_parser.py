@@ -102,7 +102,7 @@ class Parser(argparse.ArgumentParser):
         name = word.split("=")[0]
         if name.startswith("--"):  # may be shortened
             return not any(option.startswith(name) for option in self.options())
-        return name[:2] not in self.options()
+        return name not in self.options() and name[:2] not in self.options()
 
     def error(self, message: str) -> NoReturn:
         """End with the message, an example and where to read on; status 2."""

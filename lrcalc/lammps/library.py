@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-LAYOUT = 1
+LAYOUT = 2
 """Of the structure; the same number is in `plugin/lrcalc_view.h`."""
 
 MOMENTS = 9
@@ -41,7 +41,7 @@ class View(ctypes.Structure):
         ("want_moments", c_int64), ("want_current", c_int64),
         ("energy", c_double), ("coulomb", c_double), ("virial", c_double * 6),
         ("atomic", POINTER(c_double)), ("moments", c_double * MOMENTS),
-        ("step", c_int64), ("time", c_double), ("dt", c_double),
+        ("step", c_int64), ("dt", c_double), ("temperature", c_double),
         ("message", c_char * MESSAGE),
     )  # fmt: skip
 

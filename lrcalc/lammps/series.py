@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lrcalc.files import replacing
 from lrcalc.lammps.library import View
 from lrcalc.lammps.style import Style
 
@@ -19,75 +21,99 @@ COLUMNS = (
 CURRENT = ("Jx_eA/fs", "Jy_eA/fs", "Jz_eA/fs")
 
 
+PS = 1000.0
+"""fs; LAMMPS' unit of time in `units metal`."""
+
+
 class Series:
-    """A file that grows by a row; one that is there is continued after its last row.
+    """A file that grows by a row; that of a run that goes on is continued after its last row.
 
     Parameters
     ----------
     name : str
-        Of the file.
+        Of the file. A run that begins with step 0 replaces it.
     style : Style
     view : View
         The system when the run begins.
     every : int
         Steps between rows.
+    fixes : sequence of str
+        ID, style and target temperature of each fix, one after the other.
     current : bool
 
     Raises
     ------
     ValueError
-        If the file is there and is another thing, or of another run.
+        If the file is there and is no such series, or is one of another run.
     """
 
-    def __init__(self, name: str, style: Style, view: View, every: int, *, current: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        style: Style,
+        view: View,
+        every: int,
+        fixes: Sequence[str],
+        *,
+        current: bool,
+    ) -> None:
         self.path = Path(name)
         self.columns = COLUMNS + (CURRENT if current else ())
-        self.timestep = 1000.0 * float(view.dt)
-        header = self._header(style, view, every)
+        self.timestep = PS * float(view.dt)
+        told = self._told(style, view, every, fixes)
         self.last = -1
+        head = [FIRST, "# " + json.dumps(told), "# " + " ".join(self.columns)]
+        rows: list[str] = []
         if self.path.exists() and self.path.stat().st_size:
-            self._continue(header, int(view.step))
-        else:
-            self.path.write_text("\n".join([FIRST, header, "# " + " ".join(self.columns)]) + "\n")
+            rows = self._earlier(told, int(view.step))
+        with replacing(self.path) as temporary:
+            temporary.write_text("\n".join([*head, *rows]) + "\n")
 
-    def _header(self, style: Style, view: View, every: int) -> str:
-        cell = [list(view.cell[3 * k : 3 * k + 3]) for k in range(3)]
-        told: dict[str, Any] = {
+    def _told(self, style: Style, view: View, every: int, fixes: Sequence[str]) -> dict[str, Any]:
+        """Collect what a reader has to know of the run."""
+        triples = zip(fixes[::3], fixes[1::3], fixes[2::3], strict=True)
+        return {
             "model": style.model,
             "timestep_fs": self.timestep,
             "every": every,
-            "cell": cell,
+            "cell": [list(view.cell[3 * k : 3 * k + 3]) for k in range(3)],
             "pbc": [bool(x) for x in view.periodic],
             "n_atoms": int(view.natoms),
             "charge": style.charge,
+            "epsilon_infinity": style.epsilon_infinity,
             "field": None if style.field is None else {style.field.kind: list(style.field.value)},
+            "fixes": [[one, kind, float(t) if t else None] for one, kind, t in triples],
             "columns": list(self.columns),
         }
-        return "# " + json.dumps(told)
 
-    def _continue(self, header: str, step: int) -> None:
-        """Keep the rows before ``step``."""
-        lines = self.path.read_text().splitlines()
-        if lines[0] != FIRST or len(lines) < 3:
+    def _earlier(self, told: dict[str, Any], step: int) -> list[str]:
+        """Rows of the file before ``step``; none where a run begins anew."""
+        lines = self.path.read_text().split("\n")[:-1]  # what is behind the last newline was cut
+        if lines[:1] != [FIRST] or len(lines) < 3:
             raise ValueError(
                 f"fix lrcalc: {self.path} is there and is no series of lrcalc; name another"
             )
-        ours, theirs = json.loads(header[2:]), json.loads(lines[1][2:])
+        if step == 0:
+            return []
+        theirs = json.loads(lines[1][2:])
         for name in ("model", "every", "n_atoms", "field", "columns", "timestep_fs"):
-            if ours[name] != theirs.get(name):
+            if told[name] != theirs.get(name):
                 raise ValueError(
                     f"fix lrcalc: {self.path} is of another run ({name} {theirs.get(name)}, now "
-                    f"{ours[name]}); name another file, or remove it"
+                    f"{told[name]}); name another file, or remove it"
                 )
-        kept = [
-            x for x in lines[3:] if len(x.split()) == len(self.columns) and int(x.split()[0]) < step
-        ]
-        self.path.write_text("\n".join([*lines[:3], *kept]) + "\n")
+        return [x for x in lines[3:] if int(x.split()[0]) < step]
 
-    def write(self, step: int, values: list[float]) -> None:
+    def write(self, view: View, values: Sequence[float]) -> None:
         """Append the row of a step, once."""
+        step = int(view.step)
         if step == self.last:  # the setup of a further `run`
             return
+        if abs(PS * float(view.dt) - self.timestep) > 1e-9 * self.timestep:
+            raise ValueError(
+                f"fix lrcalc: the timestep was {self.timestep:g} fs and is {PS * float(view.dt):g} "
+                f"fs in step {step}; a series has one: give a file for each"
+            )
         self.last = step
         words = [str(step), *(f"{x:.15g}" for x in [step * self.timestep, *values])]
         with self.path.open("a") as file:

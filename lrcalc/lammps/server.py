@@ -123,17 +123,18 @@ class Server:
     def _open_series(self, view: View) -> None:
         assert self.step is not None
         assert self.style is not None
-        name, current, every = _words(view)
+        name, current, every, *fixes = _words(view)
         self.step.check_series(current=bool(current))
-        if self.mpi.rank == 0:
-            self.series[name] = Series(name, self.style, view, int(every), current=bool(current))
+        if self.mpi.rank != 0 or name in self.series:  # a further `run` of the same input
+            return
+        self.series[name] = Series(name, self.style, view, int(every), fixes, current=bool(current))
 
     def _write_series(self, view: View) -> None:
         assert self.step is not None
         name, current = _words(view)
         row = self.step.series_row(view, current=bool(current))
         if self.mpi.rank == 0:
-            self.series[name].write(int(view.step), row)
+            self.series[name].write(view, row)
 
 
 def _words(view: View) -> list[str]:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from lrcalc.derivatives import jacobian
-from lrcalc.domain import total
 from lrcalc.lammps.exchange import Part
 from lrcalc.lammps.library import View, array
+from lrcalc.lammps.series import PS
 from lrcalc.lammps.style import Style
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import has_moments
@@ -18,10 +18,6 @@ from lrcalc.neighbors import MINIMUM_DISTANCE, Pairs
 from lrcalc.prediction import Options, Prediction, call_model
 from lrcalc.properties import NotHad
 from lrcalc.system import System
-from lrcalc.units import BOLTZMANN, EV_PER_AMU_A2_FS2
-
-PS = 1000.0
-"""fs; LAMMPS' unit of time in `units metal`."""
 
 
 class Step:
@@ -186,17 +182,12 @@ class Step:
     def series_row(self, view: View, *, current: bool) -> list[float]:
         """Values of a row of the series, after step and time."""
         n = self.part.owned
-        velocities = array(view.v, n, 3) / PS
-        masses = np.array([view.mass[t] for t in range(1, int(view.ntypes) + 1)])
-        each = masses[array(view.type, n) - 1]
-        kinetic = 0.5 * EV_PER_AMU_A2_FS2 * float((each[:, None] * velocities**2).sum())
-        sums = [kinetic]
+        row = [view.temperature, self._energy, self._volume, *self._moments[:6].tolist()]
         if current:
             assert self._born is not None, "the pair style was told of the current"
-            sums += np.einsum("nab,nb->a", self._born, velocities).tolist()
-        summed = total(self.part, torch.tensor(sums, dtype=torch.float64)).tolist()
-        temperature = 2.0 * summed[0] / (max(3 * self.part.atoms - 3, 1) * BOLTZMANN)
-        return [temperature, self._energy, self._volume, *self._moments[:6].tolist(), *summed[1:]]
+            own = np.einsum("nab,nb->a", self._born, array(view.v, n, 3) / PS)
+            row += self.part.sum(torch.from_numpy(own)).tolist()
+        return row
 
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))

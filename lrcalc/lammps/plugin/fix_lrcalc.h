@@ -1,9 +1,12 @@
-// fix ID all lrcalc N FILE [current]: series of dipole, field and current, every N steps.
+// fix ID all lrcalc N FILE [current] [temp ID]: series of dipole, field and current.
 
 #ifndef LMP_FIX_LRCALC_H
 #define LMP_FIX_LRCALC_H
 
 #include "fix.h"
+
+#include <string>
+#include <vector>
 
 namespace LAMMPS_NS {
 
@@ -19,8 +22,11 @@ class FixLRCalc : public Fix {
 
  private:
   class PairLRCalc *pair();
+  void ask(int request, const std::vector<std::string> &words, bool together);
+  std::vector<std::string> other_fixes() const;
+
   bool opened = false;
-  char *words[2];
+  std::string file, temperature = "thermo_temp";
 };
 
 }    // namespace LAMMPS_NS

@@ -7,7 +7,7 @@
 
 namespace lrcalc {
 
-constexpr int LAYOUT = 1;      // changes whenever the structure does
+constexpr int LAYOUT = 2;      // changes whenever the structure does
 constexpr int N_MOMENTS = 9;   // dipole (3), field (3), energy in the field, electrostatic energy, charge
 
 enum Request { SETTINGS = 0, COEFF = 1, INIT = 2, COMPUTE = 3, SERIES_OPEN = 4, SERIES = 5 };
@@ -41,7 +41,8 @@ struct View {
   double moments[N_MOMENTS];
   // time
   int64_t step;
-  double time, dt;               // ps
+  double dt;                     // ps
+  double temperature;            // K, of the compute that a series is given
   char message[8192];
 };
 

@@ -151,7 +151,6 @@ void PairLRCalc::fill_view()
   for (int k = 0; k < 3; k++) view.periodic[k] = domain->periodicity[k];
   view.step = update->ntimestep;
   view.dt = update->dt;
-  view.time = update->atime + (update->ntimestep - update->atimestep) * update->dt;
 }
 
 void PairLRCalc::find_pairs()
