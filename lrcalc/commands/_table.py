@@ -87,6 +87,11 @@ COMMANDS = {
         "run i-PI with the model: progress, Ctrl-C, resume",
         "lrcalc ipi-run --kind nvt --structure water64 --steps 2000 --workdir run",
     ),
+    "lammps-input": Command(
+        "lammps_input",
+        "write a commented LAMMPS input: NVE, NVT, NPT, fields, minimization, many ranks",
+        "lrcalc lammps-input --kind nvt --structure water64 --workdir run",
+    ),
     "lammps": Command(
         "lammps",
         "run a LAMMPS input with pair_style lrcalc; on N ranks: mpirun -n N lrcalc lammps …",

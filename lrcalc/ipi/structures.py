@@ -1,7 +1,6 @@
 """Structure files for i-PI, and the rotation that i-PI's cell convention asks for."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -13,55 +12,26 @@ from lrcalc.ipi_files.simulation import read_state
 from lrcalc.structures import fixed_atoms, read_structure, total_charge
 from lrcalc.structures.formats import fixed_mark
 from lrcalc.structures.isotopes import isotope
+from lrcalc.structures.turned import Turned, triangular
 from lrcalc.units import ATOMIC_TIME, BOHR
 
-__all__ = ["OPEN_BOX", "Oriented", "continued", "orient", "read_structure", "write_ipi_xyz"]
+__all__ = ["OPEN_BOX", "continued", "orient", "read_structure", "write_ipi_xyz"]
 
 OPEN_BOX = 1000.0
 """Edge (Å) of the box that i-PI is told for atoms without a cell; only i-PI sees it."""
 
 
-class Oriented(NamedTuple):
-    """Atoms turned so that i-PI's cell is upper triangular; `rotation` @ old vector = new."""
-
-    atoms: Atoms
-    rotation: NDArray[np.float64]
-
-
-def orient(atoms: Atoms) -> Oriented:
+def orient(atoms: Atoms) -> Turned:
     """Turn atoms so that the first cell vector is along x and the second in the xy plane.
 
     i-PI accepts no other cell (it would turn the structure itself and say so nowhere), and all
-    tensors it prints are in this frame. Velocities turn with the atoms. A left-handed cell cannot
-    be turned and is refused.
+    tensors it prints are in this frame. Atoms without a cell get a box.
     """
     if not np.any(atoms.pbc):
-        turned = atoms.copy()
-        turned.set_cell(OPEN_BOX * np.eye(3))
-        return Oriented(turned, np.eye(3))
-    cell = np.array(atoms.cell)
-    if abs(np.linalg.det(cell)) < 1e-8:
-        raise ValueError(
-            f"`structure` has a cell without volume, {cell.tolist()}: i-PI needs three cell"
-            " vectors, also along an open direction"
-        )
-    if np.linalg.det(cell) < 0:
-        raise ValueError(
-            "`structure` has a cell that is left-handed: swap two cell vectors before using i-PI"
-        )
-    # cell = lower @ q with q orthogonal: turning by q leaves the lower triangle
-    q, r = np.linalg.qr(cell.T)
-    signs = np.sign(np.diag(r))
-    rotation = (q * signs).T
-    if np.allclose(rotation, np.eye(3), atol=1e-12):
-        return Oriented(atoms.copy(), np.eye(3))
-    turned = atoms.copy()
-    # fixed atoms turn too: what is fixed is their place in the cell
-    turned.set_cell(np.tril(cell @ rotation.T), apply_constraint=False)
-    turned.set_positions(atoms.positions @ rotation.T, apply_constraint=False)
-    if atoms.has("momenta"):
-        turned.set_momenta(atoms.get_momenta() @ rotation.T, apply_constraint=False)
-    return Oriented(turned, rotation)
+        boxed = atoms.copy()
+        boxed.set_cell(OPEN_BOX * np.eye(3))
+        return Turned(boxed, np.eye(3))
+    return triangular(atoms, where="i-PI")
 
 
 def write_ipi_xyz(path: Path, atoms: Atoms) -> None:
