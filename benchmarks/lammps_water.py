@@ -107,10 +107,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder)
         for name, run in (
-            (
-                f"LAMMPS, {args.ranks} ranks",
-                lambda: in_lammps(atoms, steps, args.ranks, Path(folder)),
-            ),
+            (f"LAMMPS, {args.ranks} ranks", lambda: in_lammps(atoms, steps, args.ranks, workdir)),
             ("one process", lambda: in_one_process(atoms, steps)),
         ):
             began = time.perf_counter()

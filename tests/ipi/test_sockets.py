@@ -1,8 +1,11 @@
 """One PIMD run in process, over unix and inet sockets, by one and two clients: one trajectory."""
 
+import sys
+
 import pytest
 
-from lrcalc.ipi import Transport, run_ipi
+from lrcalc.ipi import DriverSettings, Outputs, Transport, run_ipi, write_input
+from lrcalc.ipi.run import client_words, read_plan
 from tests.ipi.helpers import (
     address,
     assert_same_run,
@@ -10,6 +13,7 @@ from tests.ipi.helpers import (
     toy_input,
     transport_to,
     undisturbed,
+    waters,
 )
 
 
@@ -26,6 +30,7 @@ def reference(tmp_path_factory):
         pytest.param("unix", 1, False, marks=pytest.mark.long),
         ("unix", 2, False),
         ("inet", 2, True),
+        ("inet", 2, False),
         pytest.param("inet", 1, False, marks=pytest.mark.long),
     ],
 )
@@ -40,6 +45,22 @@ def test_same_trajectory(reference, tmp_path, mode, clients, batch):
     assert all("i-PI has finished" in text for text in served)
     if clients == 2 and not batch:
         assert all(" 0 structures" not in text for text in served)
+
+
+def test_two_processes_with_a_model_are_one(tmp_path):
+    """Beads of a real model over inet, as on two machines: each client computes some of them."""
+    for clients in (1, 2):
+        path = write_input(
+            "pimd", waters(), tmp_path / str(clients), steps=4, beads=3,
+            transport=transport_to("inet", batch=False), outputs=Outputs(positions=1),
+            settings=DriverSettings("water", dtype="float64", extras=("dipole",)),
+        )  # fmt: skip
+        (end,) = read_plan(path).endpoints
+        command = [sys.executable, "-m", "lrcalc.cli", *client_words(end)]
+        assert run_ipi(path, clients=[command] * clients, timeout=120).finished
+    assert_same_run(tmp_path / "1", tmp_path / "2")
+    served = [(tmp_path / "2" / f"client-{i}.log").read_text() for i in (0, 1)]
+    assert all(" 0 structures" not in text for text in served)
 
 
 def test_padding_of_a_batch_is_not_computed(tmp_path):
