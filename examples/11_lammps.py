@@ -64,7 +64,6 @@ write_input(
     "nve", water, folder / "same", steps=20, timestep=TIMESTEP, ranks=RANKS,
     settings={"dtype": "float64"}, output=Output(stride=1, dump=0, restart=0),
 )  # fmt: skip
-(folder / "same" / "run.series").unlink(missing_ok=True)
 run_lammps(folder / "same")
 alone = [calculator.get_property("dipole", water)]
 for _ in range(20):
@@ -88,7 +87,6 @@ written = write_input(
     velocities="thermal", ranks=RANKS, output=Output(stride=STRIDE, dump=0, restart=0),
 )  # fmt: skip
 print(written.path.read_text())
-(folder / "run" / "run.series").unlink(missing_ok=True)
 run_lammps(folder / "run")
 series = read_series(folder / "run" / "run.series")
 print(f"run.series says: {series.conditions}")

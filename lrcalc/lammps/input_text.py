@@ -158,9 +158,9 @@ def _dynamics(run: Run) -> str:
             f"{run.tau * 1e-3:g} {run.seed}",
         ]
     if not run.rests and run.plan.ensemble != "nve":
-        lines.append(
-            f"fix_modify      {'heat' if run.plan.ensemble == 'nvt' else 'move'} temp warm"
-        )
+        # one of its own: LAMMPS would print the temperature from before it was rescaled
+        thermostat = "heat" if run.plan.ensemble == "nvt" else "move"
+        lines.append(f"compute_modify  {thermostat}_temp extra/dof 0")
     return "\n".join(lines)
 
 
@@ -179,10 +179,10 @@ def _output(run: Run) -> str:
                   "id type element mass xu yu zu", _dump_modify("last", run)]  # fmt: skip
         return "\n".join(lines)
     if run.dipole and out.stride:
-        current = " current" if out.current else ""
+        more = " current" * out.current + " temp warm" * (not run.rests)
         lines += [
             "# dipole, field, temperature: `lrcalc ir`, `lrcalc dielectric` read it as it is",
-            f"fix             series all lrcalc {out.stride} {name}.series{current}",
+            f"fix             series all lrcalc {out.stride} {name}.series{more}",
         ]
     if out.dump:
         lines += [

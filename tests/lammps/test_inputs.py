@@ -18,6 +18,7 @@ from lrcalc.lammps.inputs import write_input
 from lrcalc.lammps.kinds import KINDS
 from lrcalc.structures import read_structure
 from lrcalc.trajectory import write_extxyz
+from lrcalc.units import BOLTZMANN
 from tests.lammps.running import ROOT, mpirun, needs_lammps
 
 TURN = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]
@@ -237,7 +238,7 @@ def test_every_kind_runs_and_starts_where_ase_does(tmp_path, name):
     """Two ranks: the first line of the log is energy and dipole of `LRCalculator`."""
     import lrcalc
     from lrcalc.analysis.lammps_log import read_log
-    from lrcalc.analysis.lammps_series import column
+    from lrcalc.analysis.lammps_series import column, read_head
 
     where, options = RUNS[name]
     atoms = STRUCTURES[where]
@@ -264,8 +265,35 @@ def test_every_kind_runs_and_starts_where_ase_does(tmp_path, name):
     assert (tmp_path / "run.end.data").is_file()
     if KINDS[kind].ensemble:
         assert table.column("Step")[-1] == 6
+        warm = column(tmp_path / "run.series", "temperature_K")
+        np.testing.assert_allclose(warm, table.column("Temp"), rtol=1e-5)
+        told = read_head(tmp_path / "run.series").conditions
+        assert told.ensemble == (kind if kind in ("nve", "npt") else "nvt")
+        assert told.temperature == (None if kind == "nve" else 300.0)
     else:
         assert table.column("PotEng")[-1] < table.column("PotEng")[0]
+
+
+@needs_lammps
+def test_fixed_atoms_stay_and_do_not_count(tmp_path):
+    """They have no velocity; the temperature is that of the others, all their motion counted."""
+    from lrcalc.analysis.lammps import read_dump
+    from lrcalc.analysis.lammps_series import column
+
+    atoms = STRUCTURES["cube"].copy()
+    atoms.set_constraint(FIXED)
+    write_input("nvt", atoms, tmp_path, steps=6, velocities="thermal", output=SMALL)
+    done = mpirun(2, "-m", "lrcalc", "lammps", "-in", "in.lmp", cwd=tmp_path, timeout=60)
+    assert done.returncode == 0, done.stderr + done.stdout[-2000:]
+    frames = list(read_dump(tmp_path / "run.dump"))
+    for frame in frames:
+        np.testing.assert_allclose(frame.positions[:3], frames[0].positions[:3], atol=1e-10)
+        assert not frame.velocities[:3].any()
+        assert np.abs(frame.velocities[3:]).min() > 0
+    kinetic = 0.5 * (frames[0].masses[:, None] * frames[0].velocities ** 2).sum() / fs**2
+    warm = column(tmp_path / "run.series", "temperature_K")
+    assert warm[0] == pytest.approx(300.0, rel=1e-5)
+    assert 2 * kinetic / (3 * 9 * BOLTZMANN) == pytest.approx(warm[0], rel=1e-5)
 
 
 @needs_lammps
