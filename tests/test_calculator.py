@@ -215,6 +215,31 @@ def test_dipole_and_enthalpy_stay_on_their_branch_when_atoms_are_wrapped(potenti
     assert np.abs(expected - dipole).max() > 0.1
 
 
+def test_an_atom_that_has_gone_round_the_cell_has_carried_its_constant(potential):
+    """∮ born·dr of local charges, whatever the Born charge was on the way."""
+    atoms = water_box(n=2)
+    atoms.calc = LRCalculator(potential, dtype="float64")
+    jump = atoms.calc.dipole_quantum(atoms)["H"][2]
+    hydrogen = atoms.get_chemical_symbols().index("H")
+    others = np.delete(atoms.get_scaled_positions(), hydrogen, axis=0)
+    line = _lane(others)
+    n, carried, seen = 96, np.zeros(3), []
+    for k in range(n):  # periodic: the trapezoidal rule is exact to all orders
+        atoms.positions[hydrogen] = np.array([*line, k / n]) @ atoms.cell.array
+        born = atoms.calc.get_property("born_effective_charges", atoms)[hydrogen]
+        carried += born @ atoms.cell.array[2] / n
+        seen.append(born[2, 2])
+    np.testing.assert_allclose(carried, jump, atol=2e-3 * np.abs(jump).max() + 1e-4)
+    assert np.ptp(seen) > 0.1
+
+
+def _lane(others):
+    """Where along the third axis there is most room, in scaled coordinates."""
+    grid = np.stack(np.meshgrid(*[np.arange(20) / 20] * 2), axis=-1).reshape(-1, 1, 2)
+    apart = np.abs((grid - others[None, :, :2] + 0.5) % 1 - 0.5)
+    return grid[np.linalg.norm(apart, axis=2).min(1).argmax(), 0]
+
+
 def test_work_of_a_field_on_atomic_charges(potential):
     """Without an enthalpy the energy is minus the accumulated work of E·born."""
     atoms = water_box(n=3)

@@ -10,6 +10,7 @@ from lrcalc.commands._cards import (
     remarks_of_dipoles,
     remarks_of_models,
     remarks_of_response,
+    remarks_of_transport,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -191,6 +192,8 @@ def of_conductivity(args: argparse.Namespace) -> Found:
     )
     if OF_DIPOLE in data.notes:
         data.notes.extend(remarks_of_dipoles(data))
+    if not args.charges:
+        data.notes.extend(remarks_of_transport(data))
     result = conductivity(
         data.series,
         timestep=data.timestep,

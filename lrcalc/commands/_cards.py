@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ase.data import chemical_symbols
+
 if TYPE_CHECKING:
     from lrcalc.analysis.intake import Data
     from lrcalc.models.potential import Potential
@@ -53,6 +55,35 @@ def remarks_of_dipoles(data: Data) -> list[str]:
 
     told = [dipole_warning(m.config, where="unless the run was open, ") for m in models_of(data)]
     return list(dict.fromkeys(line for line in told if line))
+
+
+def remarks_of_transport(data: Data) -> list[str]:
+    """Return what the moments of the models that made the runs can carry through a cell.
+
+    Of local charges an atom that has gone round a periodic cell has carried the part that stays on
+    it, whatever its Born charge was on the way: what was handed to neighbours is taken back. So
+    the conductivity of Born charges is that of these constants (Grasselli & Baroni, Nat. Phys. 15,
+    967 (2019)). Matter is neutral: differences between species are all that counts.
+    """
+    lines = []
+    for model in models_of(data):
+        if model.config.get("charges") != "local" or model.config.get("level") == "sr":
+            continue
+        kept = getattr(model.readout, "species_charge", None)
+        if kept is None or len(kept) < 2:
+            continue
+        charges = [model.screening * float(q) for q in kept]
+        first = chemical_symbols[model.species[0]]
+        others = ", ".join(
+            f"{q - charges[0]:+.2g} e ({chemical_symbols[z]})"
+            for z, q in zip(model.species[1:], charges[1:], strict=True)
+        )
+        lines.append(
+            "the current of a model with local charges conducts as if each atom carried a "
+            f"constant: against {first}, {others}, where it should be the difference of oxidation "
+            "states. Where ions diffuse, take velocities and these: --charges, e.g. O=-2,H=1"
+        )
+    return list(dict.fromkeys(lines))
 
 
 def remarks_of_response(data: Data) -> list[str]:

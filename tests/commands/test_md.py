@@ -11,10 +11,10 @@ from ase import units
 from ase.constraints import FixAtoms
 from ase.io import read
 
-from lrcalc import cli, load, save
+from lrcalc import LRCalculator, cli, load, save
 from lrcalc.analysis.currents import OF_DIPOLE, read_current
 from lrcalc.analysis.intake import Reading
-from lrcalc.commands._cards import remarks_of_dipoles
+from lrcalc.commands._cards import remarks_of_dipoles, remarks_of_transport
 from lrcalc.commands._md_files import hold
 from lrcalc.commands.md import make_simulation
 from lrcalc.dynamics import Simulation
@@ -250,6 +250,27 @@ def test_the_current_of_a_frame_is_that_of_its_own_velocities(tmp_path, capsys):
     data = read_current([f"{out}.xyz"], Reading(no_progress=True), charges=None, from_dipole=True)
     assert OF_DIPOLE in data.notes  # what a conductivity is made of
     assert "dipole in a periodic cell is not" in remarks_of_dipoles(data)[0]
+    assert remarks_of_transport(data) == []  # atomic charges carry no constant
+
+
+def test_conductivity_says_what_the_current_of_local_charges_can_carry(
+    tmp_path, capsys, monkeypatch
+):
+    """The constants that it names are those by which the dipole jumps (`dipole_quantum`)."""
+    barium_titanate().write(tmp_path / "start.xyz")
+    out = str(tmp_path / "run")
+    line = ["md", "BaTiO3", str(tmp_path / "start.xyz"), "--out", out, "--every", "1", "--steps",
+            "80", "--current-every", "1"]  # fmt: skip
+    assert cli.main(line) == 0
+    capsys.readouterr()
+    monkeypatch.setattr("lrcalc.analysis.transport.SHORTEST", 10.0)  # it is no number that is asked
+    found = ["conductivity", f"{out}.xyz", "--segment", "64", "--resolution", "2000"]
+    assert cli.main([*found, "-o", str(tmp_path / "sigma")]) == 0
+    said = capsys.readouterr().out
+    atoms = barium_titanate()
+    jumps = LRCalculator("BaTiO3").dipole_quantum(atoms)
+    o, ti, ba = (jumps[s][2, 2] / atoms.cell[2, 2] for s in ("O", "Ti", "Ba"))
+    assert f"against O, {ti - o:+.2g} e (Ti), {ba - o:+.2g} e (Ba), where" in said
 
 
 def test_a_run_from_before_there_were_currents_goes_on(tmp_path):
