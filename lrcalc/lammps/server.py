@@ -109,6 +109,12 @@ class Server:
         )
         if self.mpi.rank == 0 and not self._told:
             self._told = True
+            if held and potential.config["charges"] == "atomic" and any(pbc):
+                print(
+                    "pair_style lrcalc: the force of the field on atomic charges in a periodic "
+                    "cell has no energy: its work is missing in pe, etotal and econserve",
+                    flush=True,
+                )
             if layers > 1:
                 print(
                     f"pair_style lrcalc: {layers} rounds of messages: each rank describes ghosts "

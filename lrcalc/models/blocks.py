@@ -18,12 +18,12 @@ from lrcalc.system import System
 
 
 def features_of(backbone: Backbone, system: System, pairs: Pairs, vectors: Tensor) -> Features:
-    """Features (N, ...) of all atoms, zero for those that `System.centres` leaves out."""
+    """Features of the atoms that pairs start from (`System.centres`): the first rows, or all."""
     count = system.centres
     if count is None:
         return backbone(system, pairs, vectors)
     if count == 0:
-        return _nobody(backbone, len(system.numbers), vectors)
+        return _nobody(backbone, vectors)
     size = system.block or count
     if size >= count:
         found = list(_described(backbone, system, pairs, vectors, 0, count))
@@ -36,8 +36,7 @@ def features_of(backbone: Backbone, system: System, pairs: Pairs, vectors: Tenso
             for start in range(0, count, size)
         ]  # fmt: skip
         found = [torch.cat(part) for part in zip(*parts, strict=True)]
-    scalars, vectors, tensors = (_padded(x, len(system.numbers)) for x in found)
-    return Features(scalars, vectors, tensors)
+    return Features(found[0], found[1], found[2])
 
 
 def _described(
@@ -59,14 +58,22 @@ def _described(
     return tuple(x[: stop - start] for x in found[:3])  # type: ignore[return-value]
 
 
-def _padded(rows: Tensor, count: int) -> Tensor:
-    return torch.cat([rows, rows.new_zeros((count - len(rows), *rows.shape[1:]))])
+def for_all(features: Features, count: int) -> Features:
+    """Features of ``count`` atoms, zero for those that have none."""
+    scalars, vectors, tensors = (padded(x, count) for x in features[:3])
+    return features._replace(scalars=scalars, vectors=vectors, tensors=tensors)
 
 
-def _nobody(backbone: Backbone, count: int, vectors: Tensor) -> Features:
+def padded(rows: Tensor, count: int) -> Tensor:
+    """``count`` rows, those that are missing zero."""
+    missing = count - len(rows)
+    return torch.cat([rows, rows.new_zeros((missing, *rows.shape[1:]))]) if missing else rows
+
+
+def _nobody(backbone: Backbone, vectors: Tensor) -> Features:
     """Zeros with a gradient: without atoms too, a process is part of every exchange backwards."""
     zero = 0.0 * vectors.sum()
     channels = backbone.n_channels
-    shapes = ((count, backbone.n_scalars), (count, channels, 3), (count, channels, 5))
+    shapes = ((0, backbone.n_scalars), (0, channels, 3), (0, channels, 5))
     scalar, vector, tensor = (vectors.new_zeros(shape) + zero for shape in shapes)
     return Features(scalar, vector, tensor)

@@ -22,13 +22,13 @@ from lrcalc.models.backbone import (
     find_readout,
     species_table,
 )
-from lrcalc.models.blocks import features_of
+from lrcalc.models.blocks import features_of, for_all
 from lrcalc.models.card import VOLUME_PER_ATOM
 from lrcalc.models.ghosts import owned_readings
 from lrcalc.models.options import complete_config, told_config
 from lrcalc.models.pickling import Picklable
 from lrcalc.models.prior import build_prior
-from lrcalc.models.readout import Readings, build_readout
+from lrcalc.models.readout import Readings, Readout, build_readout
 from lrcalc.models.screening import charge_screening, screening_factor
 from lrcalc.models.surface import PolarizabilitySurface
 from lrcalc.models.terms import Terms
@@ -281,8 +281,10 @@ class Potential(Picklable):
         )
         alpha = None
         if surface and self.surface is not None:
-            sizes = (system.batch, system.n_structures)
-            alpha = total(system.domain, self.surface(features, species, *sizes, system.owned))
+            rows = len(features.scalars)
+            owned = None if system.owned is None else system.owned[:rows]
+            known = (species[:rows], system.batch[:rows], system.n_structures, owned)
+            alpha = total(system.domain, self.surface(features, *known))
         whole = energy + electrostatics.energy.double()
         volume = self.metadata.get("polarizability", {}).get(VOLUME_PER_ATOM)
         return Terms(whole, readings, electrostatics, vectors, alpha, volume, features.heard, local)
@@ -298,6 +300,8 @@ class Potential(Picklable):
     def read(self, system: System, pairs: Pairs, vectors: Tensor) -> tuple[Features, Readings]:
         """Features of the backbone and what is read out of them, from the pair vectors (E, 3)."""
         features = features_of(self.backbone, system, pairs, vectors)
+        if not isinstance(self.readout, Readout):
+            features = for_all(features, len(system.numbers))
         return features, self.interpret(features, system, pairs, vectors)
 
     def interpret(

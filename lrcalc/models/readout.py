@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lrcalc.domain import Domain, settled, shared
 from lrcalc.models.backbone import Backbone, Features
+from lrcalc.models.blocks import padded
 from lrcalc.models.options import LEVELS
 from lrcalc.models.radial import envelope
 from lrcalc.models.transfers import handed_out, transfer_weights
@@ -211,6 +212,7 @@ class Readout(nn.Module):
         Parameters
         ----------
         features : Features
+            Of all atoms, or of the first (`System.centres`): the others get zeros.
         species : Tensor, shape (N,), int64
             Index of each atom's species.
         system : System
@@ -224,7 +226,11 @@ class Readout(nn.Module):
         Readings
         """
         raw = features.scalars @ self.weight
+        own = species[: len(raw)]  # of the atoms that have features
         parts = dict(zip(self.sizes, raw.split(list(self.sizes.values()), dim=1), strict=True))
+        for name in ("energy", "charge"):
+            if name in parts:
+                parts[name] = padded(parts[name], len(species))
         energies = parts["energy"][:, 0]
         charge, transfers = self._charge(parts, species, system, pairs, vectors)
         bare = parts["charge"][:, 0] if "charge" in parts and transfers is None else None
@@ -236,21 +242,21 @@ class Readout(nn.Module):
             spherical = torch.einsum("nc,ncm->nm", parts["quadrupole"] * scale, features.tensors)
             quadrupole = quadrupole_from_spherical(spherical)
         if "capacitance" in parts:
-            response = parts["capacitance"][:, 0] + self.response_bias[:, 0].index_select(
-                0, species
-            )
+            response = parts["capacitance"][:, 0] + self.response_bias[:, 0].index_select(0, own)
             capacitance = 0.03 * torch.nn.functional.softplus(response)
         if "polarizability" in parts:
-            response = parts["polarizability"][:, 0] + self.response_bias[:, 1].index_select(
-                0, species
-            )
+            response = parts["polarizability"][:, 0] + self.response_bias[:, 1].index_select(0, own)
             polarizability = 0.03 * torch.nn.functional.softplus(response)
         if "anisotropy" in parts and polarizability is not None:
             polarizability = _anisotropic(polarizability, parts["anisotropy"] * scale, features)
+        dipole, quadrupole, capacitance, polarizability = (
+            None if x is None else padded(x, len(species))
+            for x in (dipole, quadrupole, capacitance, polarizability)
+        )
         pair = None
         if capacitance is not None and self.charges == "local":
-            own = _only_owned(capacitance, system)
-            pair, capacitance = self._pair_response(own, pairs, vectors), None
+            counted = _only_owned(capacitance, system)
+            pair, capacitance = self._pair_response(counted, pairs, vectors), None
         multipoles = Multipoles(charge, dipole, quadrupole, capacitance, polarizability, pair)
         return Readings(energies, multipoles, transfers, bare)
 
