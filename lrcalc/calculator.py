@@ -17,6 +17,7 @@ from lrcalc.callers import users_line
 from lrcalc.evaluator import Evaluator
 from lrcalc.field_views import FieldViews
 from lrcalc.fields import KINDS, Field, check_field
+from lrcalc.information.guard import Guard
 from lrcalc.models.branch import Past, evaluate_on_branch
 from lrcalc.models.potential import Potential
 from lrcalc.properties import PROPERTIES, as_names, needing
@@ -68,6 +69,9 @@ class LRCalculator(FieldViews, Calculator):
         Properties that come with energy and forces, in the same call: a dipole that an integrator
         will want to record costs next to nothing so, and a forward pass when asked for later.
         Not the current, which needs velocities that integrators change after the forces.
+    watch : bool, optional
+        Warn, once, of a structure outside of what the model was trained on, if its file tells
+        (`lrcalc.information.guard`). Settable.
 
     Attributes
     ----------
@@ -134,6 +138,7 @@ class LRCalculator(FieldViews, Calculator):
         trust_pickle: bool = False,
         follow_branch: bool = True,
         also: Sequence[str] = (),
+        watch: bool = True,
     ) -> None:
         super().__init__()
         self.evaluator = Evaluator(
@@ -144,6 +149,8 @@ class LRCalculator(FieldViews, Calculator):
         self.time = 0.0
         self.also = also
         self._model = "a Potential" if isinstance(model, Potential) else os.fspath(model)
+        self.watch = watch
+        self._guard = Guard(self._model)
         self._conditions: tuple[Any, ...] = ()  # under which `results` of `atoms` were obtained
         self._seen: Seen | None = None  # what `results` are of
         self._residual = float("nan")
@@ -278,6 +285,8 @@ class LRCalculator(FieldViews, Calculator):
         self._conditions = self._now()
         self._see(atoms)
         self.results.update(locked(result))
+        if self.watch:
+            self._guard.see(self.evaluator.potential, atoms)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Say what changed since the last call: charge counts, velocities only for the current."""
@@ -362,7 +371,7 @@ class LRCalculator(FieldViews, Calculator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Of a copy or a pickle: nothing that changes is shared with the original."""
         self.__dict__.update(state)
-        self.evaluator = copy(self.evaluator)
+        self.evaluator, self._guard = copy(self.evaluator), copy(self._guard)
         self.results = locked(dict(self.results))
         self._conditions = self._now() if state["_conditions"] else ()
 

@@ -29,7 +29,7 @@ SPECIAL = {
 SAME = (
     "kind", "structure", "workdir", "steps", "beads", "temperature", "pressure", "timestep",
     "ensemble", "seed", "velocities", "transport", "model", "device", "dtype", "epsilon_infinity",
-    "extras", "atoms_per_call", "max_force", *KINDS,
+    "extras", "atoms_per_call", "max_force", "watch", "watch_every", "watch_action", *KINDS,
 )  # fmt: skip
 """Arguments whose option is spelt like them."""
 

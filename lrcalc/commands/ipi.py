@@ -19,13 +19,17 @@ SETTINGS = {
     "epsilon_infinity": "electronic permittivity instead of the model's",
     "extras": f"what to send beside forces: {', '.join(extras())}",
     "atoms_per_call": "largest number of atoms in one model call; 0: no limit (CPU: 1000)",
+    "watch": "look at how far structures are from data: model (what it was trained on), another "
+    "model, or a file of data",
+    "watch_every": "calls from look to look (default 20)",
+    "watch_action": "above a limit: warn (default), stop, or save (outside.xyz)",
     "max_force": "refuse a first frame with a larger force, eV/Å (default 50); 0: never",
 }
 """Setting → help."""
 
 METAVARS = {
     "template": "FILE", "epsilon_infinity": "X", "extras": "NAME", "atoms_per_call": "N",
-    "max_force": "X",
+    "max_force": "X", "watch": "WHAT", "watch_every": "K", "watch_action": "WHAT",
 }  # fmt: skip
 
 
@@ -46,11 +50,16 @@ def add_settings(parser: argparse.ArgumentParser, *, template: bool = True) -> N
 
 def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings given on the command line."""
-    return {
+    from lrcalc.ipi.watch import absolute
+
+    given = {
         name: getattr(args, name)
         for name in DriverSettings._fields
         if getattr(args, name, None) is not None
     }
+    if "watch" in given:
+        given["watch"] = absolute(given["watch"])
+    return given
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

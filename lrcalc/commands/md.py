@@ -27,6 +27,13 @@ from lrcalc.commands._md_files import (
     sizes,
 )
 from lrcalc.commands._md_output import append_row, columns, due, has_dipole, plot, table_row, wanted
+from lrcalc.commands._watch import (
+    STOPPED,
+    Watched,
+    add_watch_arguments,
+    check_watch,
+    watch_files,
+)
 from lrcalc.fields import Field
 from lrcalc.progress import progress_bar
 
@@ -70,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--traj", action="store_true", help="at the end also NAME.traj, for ase gui")
     out.add_argument("--restart", action="store_true",
                      help="replace NAME.* that are there, instead of continuing them")  # fmt: skip
+    add_watch_arguments(parser.add_argument_group("watching the run"))
     parser.add_argument("--epsilon-infinity", type=float, help="instead of the model's")
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, …")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"],
@@ -88,13 +96,14 @@ def run(args: argparse.Namespace) -> int:
     field = given_field(args)
     path, atoms, notes = read_start(args.structure)
     files = run_files(args.out, traj=args.traj)
-    check_targets(files, path, restart=args.restart)
+    check_targets({**files, **watch_files(args)}, path, restart=args.restart)
     settings = RunSettings(
         args.ensemble, args.timestep, args.temperature, args.pressure, args.thermostat_time,
         args.barostat_time, args.seed,
     )  # fmt: skip
     start = hash_of(atoms.positions, atoms.cell[:], atoms.get_momenta())
     simulation = make_simulation(atoms, settings, field, args)
+    watched = None if args.watch is None else Watched(args, simulation)
     simulation.identity |= {"held": as_given(args), "hash of the structure file": start}
     # the spacing of frames is not ours to change half way: spectra need it even
     spacing = {name: getattr(args, name) for name in SPACING}
@@ -124,11 +133,17 @@ def run(args: argparse.Namespace) -> int:
         lock = clear(files)
         files[".csv"].write_text(",".join(columns(args.ensemble)) + "\n")
     with lock:
-        integrate(simulation, args, files, resumed=resumed)
+        if watched:
+            watched.begin(simulation.steps if resumed else None)
+        left = integrate(simulation, args, files, watched, resumed=resumed)
     plot(files[".csv"], files[".png"], len(atoms))
     if args.traj:
         extxyz_to_traj(files[".xyz"], files[".traj"])
-    print(f"wrote {', '.join(str(f) for f in files.values())}")
+    made = [f for f in (files | watch_files(args)).values() if f.exists()]
+    print(f"wrote {', '.join(map(str, made))}")
+    if left:
+        print(f"stopped at {left}", file=sys.stderr)
+        return STOPPED
     return 0
 
 
@@ -143,7 +158,7 @@ def make_simulation(
         warnings.simplefilter("always", UserWarning)  # not what packages say to programmers
         calculator = LRCalculator(
             args.model, device=args.device, dtype=args.dtype,
-            epsilon_infinity=args.epsilon_infinity, field=field,
+            epsilon_infinity=args.epsilon_infinity, field=field, watch=args.watch is None,
         )  # fmt: skip
         simulation = Simulation(atoms, calculator, settings)
     for warning in caught:
@@ -154,6 +169,7 @@ def make_simulation(
 
 def check_options(args: argparse.Namespace) -> None:
     """Refuse options that make no sense before anything is read."""
+    check_watch(args)
     if args.every < 1 or args.steps < 1:
         raise ValueError("`--steps` and `--every` must be at least 1")
     if args.pressure and args.ensemble != "npt":
@@ -178,9 +194,14 @@ def first_look(simulation: Any, args: argparse.Namespace) -> None:
 
 
 def integrate(
-    simulation: Any, args: argparse.Namespace, files: dict[str, Path], *, resumed: bool
-) -> None:
-    """Run to the end and show progress; the state is saved with every frame and at the end."""
+    simulation: Any, args: argparse.Namespace, files: dict[str, Path], watched: Watched | None,
+    *, resumed: bool,
+) -> str | None:  # fmt: skip
+    """Run to the end and show progress; the state is saved with every frame and at the end.
+
+    Returns why the run was stopped before, if it was.
+    """
+    left = None
     first = simulation.conserved()
     recorded = simulation.steps if resumed else -1  # a continued run has this frame
     with progress_bar(args.steps, initial=simulation.steps, unit="step") as bar:
@@ -190,12 +211,18 @@ def integrate(
                 drift = 1e3 * (row["conserved_eV"] - first) / len(simulation.atoms)
                 temperature = row["temperature_K"]
                 bar.set_postfix_str(f"T {temperature:.0f} K, conserved {drift:+.3f} meV/atom")
-            if simulation.steps >= args.steps:
+            if watched and simulation.steps != recorded:
+                left = watched.look(simulation)
+            if left or simulation.steps >= args.steps:
                 break
-            simulation.calculator.also = wanted(simulation, simulation.steps + 1, args)
+            also = wanted(simulation, simulation.steps + 1, args)
+            if watched:
+                also += watched.wanted(simulation.steps + 1)
+            simulation.calculator.also = also
             simulation.step()
             bar.update()
     save(simulation, files)
+    return left
 
 
 def record(simulation: Any, args: argparse.Namespace, files: dict[str, Path]) -> dict[str, float]:

@@ -28,9 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the reference, write the file."""
-    from lrcalc.checkpoint import model_path, read_tensors, write_tensors
+    from lrcalc.checkpoint import load, model_path, read_tensors, write_tensors
+    from lrcalc.evaluator import Evaluator
     from lrcalc.hashing import structure_hash
-    from lrcalc.information.reference import make_reference
+    from lrcalc.information.reference import make_reference, with_ranges
 
     form = form_of(args)
     path = model_path(args.model)
@@ -54,6 +55,9 @@ def run(args: argparse.Namespace) -> int:
     extra = set(content["species"]) - set(reference.species)
     if extra:
         print(f"warning: the data have no atoms of number {sorted(extra)}, which the model knows")
+    evaluate = Evaluator(load(path), allow_net_charge=True)
+    charged = evaluate.potential.config["level"] != "sr" and not evaluate.potential.own_field
+    reference = with_ranges(reference, frames, evaluate, charged=charged)
     content["environments"] = reference.content()
     write_tensors(content, args.out)
     kept = sum(map(len, reference.environments.values()))

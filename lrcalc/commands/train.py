@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrcalc.commands import _options
 from lrcalc.commands._backbone_options import add_backbone_arguments
+from lrcalc.commands._environments import keep_environments
 from lrcalc.commands._train_start import FITTED, Prepared, prepare
 from lrcalc.models.options import DEFAULTS, LEVELS, PRIORS
 from lrcalc.progress import progress_bar
@@ -150,6 +151,9 @@ def train(args: argparse.Namespace, ranks: Ranks) -> int:
     best, epochs = fitted(args, prepared, output, ranks)
     if ranks.rank == 0:
         pictures = report_errors(args, best, prepared, output)
+        training = prepared.split["training"]
+        told = keep_environments(best, training, output, device=args.device, data=args.train)
+        print(told)
         minutes = (time.perf_counter() - started) / 60
         done = f"{epochs} epochs in {minutes:.1f} min"
         if not epochs:

@@ -98,16 +98,52 @@ def descriptors(
         For positions or a cell that are not finite, atoms that overlap, a species without columns.
     """
     check_form(form)
+    return descriptors_of(surroundings(atoms, form.cutoff, name), form, species, name)
+
+
+class Surroundings(NamedTuple):
+    """Neighbours of the atoms of a structure.
+
+    Attributes
+    ----------
+    numbers : ndarray, shape (N,)
+    i, j : ndarray, shape (E,)
+        Centre and neighbour, sorted by centre.
+    vectors : ndarray, shape (E, 3), Å
+        From centre to neighbour.
+    """
+
+    numbers: np.ndarray
+    i: np.ndarray
+    j: np.ndarray
+    vectors: np.ndarray
+
+    def mean_around(self, values: np.ndarray) -> np.ndarray:
+        """Mean of ``values`` (N,) over each atom and its neighbours."""
+        count = len(values)
+        total = values + np.bincount(self.i, values[self.j], minlength=count)
+        return total / (1 + np.bincount(self.i, minlength=count))
+
+
+def surroundings(atoms: Atoms, cutoff: float, name: str = "atoms") -> Surroundings:
+    """All neighbours within ``cutoff`` (Å), images too; refuses as `descriptors`."""
+    check_form(Form(cutoff=cutoff))
     frames = as_frames(atoms, name)
     if not len(frames.numbers):
         raise ValueError(f"{name} has no atoms; give structures")
     if not (np.isfinite(frames.positions).all() and np.isfinite(frames.cells).all()):
         raise ValueError(f"{name} has NaN or infinite positions or cell vectors; mend the file")
-    system = from_frames([frames])
-    pairs = build_pairs(system, form.cutoff)
-    i, j, shift = (x.numpy() for x in pairs)
+    i, j, shift = (x.numpy() for x in build_pairs(from_frames([frames]), cutoff))
     vectors = frames.positions[0][j] - frames.positions[0][i] + shift @ frames.cells[0]
-    numbers = frames.numbers
+    return Surroundings(np.asarray(frames.numbers), i, j, vectors)
+
+
+def descriptors_of(
+    found: Surroundings, form: Form, species: Iterable[int] | None = None, name: str = "atoms"
+) -> np.ndarray:
+    """`descriptors` of neighbours that are known."""
+    check_form(form)
+    numbers, i, j, vectors = found
     parts = [_both(len(numbers), i, vectors, form)]
     known = sorted({int(z) for z in (numbers if species is None else species)})
     missing = sorted({int(z) for z in numbers} - set(known))

@@ -20,16 +20,22 @@ says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lrcalc.information.descriptors import PUBLISHED, Form, check_form, descriptors
+from lrcalc.information.colder import colder, mean_structure
+from lrcalc.information.descriptors import (
+    PUBLISHED,
+    Form,
+    check_form,
+    descriptors,
+    descriptors_of,
+    surroundings,
+)
 from lrcalc.information.entropy import delta_entropy
 from lrcalc.information.selection import farthest
-from lrcalc.neighbors import build_pairs
-from lrcalc.system import from_ase
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -49,6 +55,9 @@ MOST_FRAMES = 200
 MARGIN = 1.0
 """Nats that a limit is beyond what unseen frames of the same run reach: those of another run of the
 same substance differ so, another functional's by 0.8, other frames of the same by 0.3."""
+
+SOME_FRAMES = 40
+"""Frames on which the model itself is asked."""
 
 _POOL = 20_000
 """Environments of a species among which are chosen those that are kept."""
@@ -92,6 +101,9 @@ class Reference(NamedTuple):
         Limit of ``around``, nats.
     about : dict
         Plain values: where it is from, how many frames and environments.
+    ranges : dict
+        Atomic number → smallest and largest latent charge (e) and largest force (eV/Å) that the
+        model has on training frames (`with_ranges`); empty where no model was asked.
     """
 
     form: Form
@@ -102,6 +114,7 @@ class Reference(NamedTuple):
     limit: dict[int, float]
     limit_around: float
     about: dict[str, Any]
+    ranges: dict[int, tuple[float, float, float]] = {}  # noqa: RUF012 (a default, never changed)
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -118,10 +131,13 @@ class Reference(NamedTuple):
             made of.
         """
         check_species(self, atoms.numbers, name)
-        made = by_species(atoms, self.form, self.species, name)
-        own = _joined(atoms, {z: delta_entropy(y, self.environments[z], self.h)
-                              for z, y in made.items()})  # fmt: skip
-        around = mean_around(atoms, own - _each(atoms, self.typical), self.form.cutoff)
+        found = surroundings(atoms, self.form.cutoff, name)
+        made = descriptors_of(found, self.form, self.species, name)
+        own = np.empty(len(atoms))
+        for z in np.unique(found.numbers):
+            mine = found.numbers == z
+            own[mine] = delta_entropy(made[mine], self.environments[int(z)], self.h)
+        around = found.mean_around(own - _each(atoms, self.typical))
         outside = (own > _each(atoms, self.limit)) | (around > self.limit_around)
         return Scores(own, around, outside, own <= _each(atoms, self.usual))
 
@@ -132,6 +148,7 @@ class Reference(NamedTuple):
         return {
             "form": list(self.form), "h": self.h, "limit_around": self.limit_around,
             "about": dict(self.about),
+            "ranges": {z: list(three) for z, three in self.ranges.items()},
             "species": {
                 z: {
                     "environments": torch.from_numpy(self.environments[z].astype(np.float16)),
@@ -160,6 +177,8 @@ class Reference(NamedTuple):
                 check_form(Form(int(k), float(cutoff), bool(components))), float(content["h"]),
                 {z: part["environments"].double().numpy() for z, part in species.items()},
                 typical, usual, limit, float(content["limit_around"]), dict(content["about"]),
+                {int(z): (float(a), float(b), float(c))
+                 for z, (a, b, c) in content.get("ranges", {}).items()},
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(
@@ -195,14 +214,6 @@ def by_species(
     """Descriptors of the atoms of each species that the structure has."""
     found = descriptors(atoms, form, species=species, name=name)
     return {int(z): found[atoms.numbers == z] for z in np.unique(atoms.numbers)}
-
-
-def mean_around(atoms: Atoms, values: np.ndarray, cutoff: float) -> np.ndarray:
-    """Mean of ``values`` (N,) over each atom and its neighbours within ``cutoff``, images too."""
-    pairs = build_pairs(from_ase(atoms), cutoff)
-    i, j = pairs.i.numpy(), pairs.j.numpy()
-    total = values + np.bincount(i, values[j], minlength=len(values))
-    return total / (1 + np.bincount(i, minlength=len(values)))
 
 
 def make_reference(
@@ -263,8 +274,17 @@ def make_reference(
                     f"the reference has one atom of number {z} in all its frames: give more frames"
                 )
             inside[z], apart[z] = both[::2], both[1::2]
+    crystal = mean_structure([frames[k] for k in chosen])
+    if crystal is not None:
+        some = [frames[k] for k in chosen[~held]][: MOST_FRAMES // 4] if not held.all() else []
+        cold = [by_species(a, form, species) for a in [crystal, *colder(some, crystal)]]
+        inside = {z: np.concatenate([inside[z], _of(cold, z, ...)]) for z in species}
     room = bytes_kept // (2 * form.columns(len(species)) * len(species))
     kept = {z: compressed(inside[z], max(room, 2), rng) for z in species}
+    if crystal is not None:  # a few of thousands, and the ones that must be there
+        for z, x in cold[0].items():
+            at_rest = compressed(x, max(room // 20, 1), rng)
+            kept[z] = np.concatenate([kept[z], at_rest])[-max(room, 2) :]
     if h is None:
         h = calibrated(apart, kept)
     levels = {z: delta_entropy(apart[z], kept[z], h) for z in species}
@@ -277,6 +297,35 @@ def make_reference(
     )  # fmt: skip
     around = [bare.scores(frames[k]).around for k, out in zip(chosen, held, strict=True) if out]
     return bare._replace(limit_around=tail_limit(np.concatenate(around)))
+
+
+def with_ranges(
+    reference: Reference, frames: Sequence[Atoms], evaluate: Callable[..., Any], *, charged: bool
+) -> Reference:
+    """Add what the model itself makes of training frames: latent charges and forces.
+
+    Parameters
+    ----------
+    evaluate : callable
+        An `lrcalc.Evaluator` of the model; called for `SOME_FRAMES` frames, one at a time.
+    charged : bool
+        Whether the model has latent charges; the range is empty (nan) else.
+    """
+    found: dict[int, list[np.ndarray]] = {}
+    for atoms in frames[:: max(1, len(frames) // SOME_FRAMES)][:SOME_FRAMES]:
+        (result,) = evaluate([atoms], ["forces", *["charges"] * charged])
+        force = np.linalg.norm(result["forces"], axis=1)
+        charge = np.asarray(result.get("charges", np.full(len(atoms), np.nan)))
+        for z in np.unique(atoms.numbers):
+            mine = atoms.numbers == z
+            row = [charge[mine].min(), charge[mine].max(), force[mine].max()]
+            found.setdefault(int(z), []).append(np.array(row))
+    ranges = {}
+    for z, rows in found.items():
+        all_rows = np.array(rows)
+        low, high, force = all_rows[:, 0].min(), all_rows[:, 1].max(), all_rows[:, 2].max()
+        ranges[z] = (float(low), float(high), float(force))
+    return reference._replace(ranges=ranges)
 
 
 def compressed(x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -318,13 +367,6 @@ def _of(made: Sequence[Mapping[int, np.ndarray]], z: int, rows: Any) -> np.ndarr
     chosen = list(made) if rows is ... else [m for m, one in zip(made, rows, strict=True) if one]
     width = next(iter(made[0].values())).shape[1]
     return np.concatenate([m[z] for m in chosen if z in m] or [np.empty((0, width))])
-
-
-def _joined(atoms: Atoms, values: Mapping[int, np.ndarray]) -> np.ndarray:
-    whole = np.empty(len(atoms))
-    for z, own in values.items():
-        whole[atoms.numbers == z] = own
-    return whole
 
 
 def _each(atoms: Atoms, of_species: Mapping[int, float]) -> np.ndarray:

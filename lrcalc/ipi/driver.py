@@ -16,6 +16,7 @@ from lrcalc.frames import Frames
 from lrcalc.ipi.conversions import ForceMessage, frames_from_ipi, message_to_ipi
 from lrcalc.ipi.frame_checks import check_answers_finite, check_first_frame, check_forces
 from lrcalc.ipi.settings import DriverSettings, make_settings, read_template
+from lrcalc.ipi.watch import Watch
 from lrcalc.properties import extras
 
 Array = NDArray[np.float64]
@@ -63,6 +64,7 @@ class Engine:
         self.template = template.copy()
         self.evaluator = make_evaluator(settings) if evaluator is None else evaluator
         self._first = True
+        self._watch = Watch(settings)
 
     @property
     def _turned(self) -> bool:
@@ -103,6 +105,7 @@ class Engine:
         if self._first:
             check_forces(results, self.settings.max_force)
             self._first = False
+        self._watch.see(frames, self.evaluator)
         volumes = np.abs(np.linalg.det(frames.cells))
         return [
             message_to_ipi(volume, result, self.settings.extras)

@@ -10,6 +10,7 @@ from ase import Atoms
 
 from lrcalc import zoo
 from lrcalc.fields import KINDS, Field
+from lrcalc.information.actions import ACTIONS, EVERY
 from lrcalc.properties import extras
 from lrcalc.structures import describe_intake, read_structure, total_charge
 
@@ -26,6 +27,8 @@ class DriverSettings(NamedTuple):
     are probably in another order. Zero turns this off. Structures are evaluated together up to
     `atoms_per_call` atoms; zero is no limit. None takes 1000 on a CPU, where larger batches leave
     the cache (192 atoms: 31 ms alone, 26 ms each by four, 58 ms by 32), and no limit elsewhere.
+    With `watch` ("model", a model, or a file of data) every `watch_every`-th call looks at how far
+    a bead is from these data (`lrcalc.ipi.watch`); `watch_action` is warn, stop or save.
     """
 
     model: str = "water"
@@ -41,6 +44,9 @@ class DriverSettings(NamedTuple):
     exit_file: str = ""
     max_force: float = 50.0
     atoms_per_call: int | None = None
+    watch: str = ""
+    watch_every: int = EVERY
+    watch_action: str = ACTIONS[0]
 
     @property
     def field(self) -> Field | None:
@@ -149,9 +155,18 @@ def make_settings(values: Mapping[str, Any]) -> DriverSettings:
             given[name] = parse_number(name, given[name], least)
     if given.get("atoms_per_call") is not None:
         given["atoms_per_call"] = int(given["atoms_per_call"])
-    for name in ("model", "template", "device", "dtype", "exit_file"):
+    for name in ("model", "template", "device", "dtype", "exit_file", "watch", "watch_action"):
         if name in given:
             given[name] = str(given[name])
+    if "watch_every" in given:
+        given["watch_every"] = int(parse_number("watch_every", given["watch_every"], 1.0))
+    if given.get("watch_action", ACTIONS[0]) not in ACTIONS:
+        raise ValueError(
+            f"`watch_action` is {given['watch_action']!r}, but the choice is {', '.join(ACTIONS)}"
+        )
+    usual = given.get("watch_every", EVERY), given.get("watch_action", ACTIONS[0])
+    if usual != (EVERY, ACTIONS[0]) and not given.get("watch"):
+        raise ValueError("`watch_every` and `watch_action` have no effect without `watch`")
     if given.get("dtype", "float32") not in DTYPES:
         raise ValueError(f"`dtype` is {given['dtype']!r}, but the choice is {' or '.join(DTYPES)}")
     settings = DriverSettings(**given)

@@ -356,7 +356,7 @@ def test_what_packages_say_to_programmers_is_not_a_warning_of_ours(monkeypatch, 
 
     monkeypatch.setattr("lrcalc.calculator.LRCalculator", make)
     monkeypatch.setattr("lrcalc.dynamics.Simulation", MagicMock())
-    options = Namespace(model="m", device="cpu", dtype="float32", epsilon_infinity=None)
+    options = Namespace(model="m", device="cpu", dtype="float32", epsilon_infinity=None, watch=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # as in any program
         make_simulation(None, None, None, options)
