@@ -85,10 +85,12 @@ class Guard:
                 "that it was trained on, so nobody can say whether it knows this structure"
             )
         scores = self._reference.scores(atoms)
-        return outside_told(scores, self._reference, f"the model {self.name!r}")
+        return outside_told(scores, atoms.numbers, self._reference, f"the model {self.name!r}")
 
 
-def outside_told(scores: Scores, reference: Reference, whose: str) -> str | None:
+def outside_told(
+    scores: Scores, numbers: np.ndarray, reference: Reference, whose: str
+) -> str | None:
     """Say which atoms lie outside and how far; None if none does."""
     gone = np.flatnonzero(scores.outside)
     if not len(gone):
@@ -96,10 +98,11 @@ def outside_told(scores: Scores, reference: Reference, whose: str) -> str | None
     far = gone[np.argsort(-scores.own[gone], kind="stable")][:MOST_ATOMS]
     named = ", ".join(map(str, sorted(int(k) for k in far)))
     more = f", … ({len(gone)} of {len(scores.own)})" if len(gone) > len(far) else ""
-    atom = int(np.argmax(np.where(scores.outside, scores.own, -np.inf)))
+    beyond = scores.own - np.array([reference.limit[int(z)] for z in numbers])
+    atom = int(np.argmax(np.where(scores.outside, beyond, -np.inf)))
     return (
         f"atom{'s' * (len(gone) > 1)} {named}{more} lie{'s' * (len(gone) == 1)} outside of what "
         f"{whose} was trained on: δH up to {scores.own[atom]:.3g} nats (limit "
-        f"{max(reference.limit.values()):.3g}), {scores.around.max():.3g} around an atom (limit "
+        f"{reference.limit[int(numbers[atom])]:.3g}), {scores.around.max():.3g} around an atom (limit "
         f"{reference.limit_around:.3g}); energies and forces are extrapolated there"
     )

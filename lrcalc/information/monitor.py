@@ -106,7 +106,7 @@ class Monitor:
         """
         scores = self.reference.scores(atoms, "the structure of the run")
         told = [
-            outside_told(scores, self.reference, self.whose),
+            outside_told(scores, atoms.numbers, self.reference, self.whose),
             *electric_told(self.reference, atoms.numbers, results or {}, field),
         ]
         found = Look(

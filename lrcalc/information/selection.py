@@ -7,7 +7,7 @@ point; it reaches the same diversity with fewer points than chance does, and is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +61,8 @@ def select_frames(
     count: int,
     h: float,
     told: Callable[[int], object] = lambda step: None,
+    *,
+    known: Mapping[int, np.ndarray] | None = None,
 ) -> Selection:
     """Greedy choice of ``count`` frames by the δH of their environments.
 
@@ -74,6 +76,9 @@ def select_frames(
         Bandwidth, 1/Å.
     told : callable, optional
         Called with 1 after each step.
+    known : mapping, optional
+        Atomic number → descriptors that are there already (`Reference.environments`): the first
+        frame is then the one that is most novel beside them, not the most typical.
 
     Returns
     -------
@@ -100,6 +105,13 @@ def select_frames(
         np.add.at(typical, place[z], far)
     here = int((typical / np.bincount(owner, minlength=len(frames))).argmin())
     order, novelty, covered = [here], [np.nan], []
+    if known is not None:
+        for z in species:
+            if z in known:
+                density[z] = log_density(pools[z], known[z], h)
+        score = _novelty(density, place, len(frames))
+        here = int(score.argmax())
+        order, novelty = [here], [float(score[here])]
     while True:
         for z in species:
             if z in frames[here]:

@@ -31,6 +31,14 @@ def test_greedy_takes_each_kind_first():
     assert chosen.novelty[1] > chosen.novelty[3]
 
 
+def test_beside_what_is_known_the_most_novel_comes_first():
+    rng = np.random.default_rng(2)
+    frames = [{29: kind + 0.05 * rng.normal(size=(9, 4))} for kind in (0, 0, 3, 1, 0)]
+    chosen = select_frames(frames, 2, 0.2, known={29: 0.05 * rng.normal(size=(50, 4))})
+    assert chosen.order.tolist() == [2, 3]
+    assert chosen.novelty[0] > chosen.novelty[1] > 0
+
+
 def test_selection_keeps_more_entropy_than_chance():
     frames = shaken(25, 0.02) + shaken(5, 0.2, seed=1)
     kept = kept_entropy(frames, 6)

@@ -102,10 +102,10 @@ def test_monitor_refuses_and_words_agree():
     with pytest.raises(ValueError, match="`action` is 'run'"):
         Monitor(reference, "data", action="run")
     atoms = shaken(1, 0.1, seed=3)[0]
-    assert outside_told(reference.scores(atoms), reference, "it") is None
+    assert outside_told(reference.scores(atoms), atoms.numbers, reference, "it") is None
     atoms.positions[2] += 0.8
     assert "outside of what it was trained on" in outside_told(
-        reference.scores(atoms), reference, "it"
+        reference.scores(atoms), atoms.numbers, reference, "it"
     )
 
 
