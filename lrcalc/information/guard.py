@@ -103,6 +103,6 @@ def outside_told(
     return (
         f"atom{'s' * (len(gone) > 1)} {named}{more} lie{'s' * (len(gone) == 1)} outside of what "
         f"{whose} was trained on: δH up to {scores.own[atom]:.3g} nats (limit "
-        f"{reference.limit[int(numbers[atom])]:.3g}), {scores.around.max():.3g} around an atom (limit "
-        f"{reference.limit_around:.3g}); energies and forces are extrapolated there"
+        f"{reference.limit[int(numbers[atom])]:.3g}), {scores.around.max():.3g} around an atom "
+        f"(limit {reference.limit_around:.3g}); energies and forces are extrapolated there"
     )

@@ -3,7 +3,8 @@
 H of descriptors (nats) is an entropy of what a kernel of bandwidth h resolves in N environments. It
 grows as the configurational entropy per atom (k_B) does only as far as the descriptor sees each
 degree of freedom once, and not at all where it nears ln N. `gaussian_entropy` says what a harmonic
-crystal gives, without noise and for any number of environments; `harmonic_entropy` what phonons say.
+crystal gives, without noise and for any number of environments; `harmonic_entropy` what phonons
+say.
 Differences should be taken at one h, between sets of one size, and be stable when h is halved.
 """
 
