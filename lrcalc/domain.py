@@ -5,14 +5,14 @@ or **common** (the same on every process). Four linear maps lead from one to the
 adjoints, so that one backward pass on every process at once gives the derivatives of a common
 energy by own positions (partial sums at ghosts, which belong to their owners) and by strains:
 
-==============  ======================================  =============
-map             what it does                            its adjoint
-==============  ======================================  =============
-`total`         sums own values over the processes      `shared`
-`shared`        uses a common value for own atoms       `total`
-`with_ghosts`   copies own rows to their ghosts         `returned`
-`returned`      adds what ghosts have to their owners   `with_ghosts`
-==============  ======================================  =============
+===============  ======================================  ===============
+map              what it does                            its adjoint
+===============  ======================================  ===============
+``total``        sums own values over the processes      ``shared``
+``shared``       uses a common value for own atoms       ``total``
+``with_ghosts``  copies own rows to their ghosts         ``returned``
+``returned``     adds what ghosts have to their owners   ``with_ghosts``
+===============  ======================================  ===============
 
 (The pair of total and shared is that of tensor-parallel training: Shoeybi et al.,
 arXiv:1909.08053.) All processes must make the same calls in the same order, also backwards, where
