@@ -111,8 +111,8 @@ class Server:
             self._told = True
             if held and potential.config["charges"] == "atomic" and any(pbc):
                 print(
-                    "pair_style lrcalc: the force of the field on atomic charges in a periodic "
-                    "cell has no energy: its work is missing in pe, etotal and econserve",
+                    "pair_style lrcalc: atomic charges in periodic cells have no stress in a "
+                    "field: the pressure is NaN",
                     flush=True,
                 )
             if layers > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from lrcalc.lammps.exchange import Part
 from lrcalc.lammps.library import View, array
 from lrcalc.lammps.series import PS
 from lrcalc.lammps.style import Style
+from lrcalc.lammps.work import FieldWork
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import has_moments
 from lrcalc.neighbors import MINIMUM_DISTANCE, Pairs
@@ -53,6 +55,7 @@ class Step:
         self.has_dipole = has_moments(potential, self.pbc) and not charged_slab
         self._born: np.ndarray | None = None
         self._energy = 0.0
+        self._field_work = FieldWork(part)
         self._volume = 0.0
         self._moments = np.zeros(9)
 
@@ -85,6 +88,8 @@ class Step:
             stress = prediction.stress[0].detach().cpu().double().numpy()
             xx, yy, zz, xy, xz, yz = (stress[a, b] for a, b in _VOIGT)
             view.virial[:] = [-self._volume * x for x in (xx, yy, zz, xy, xz, yz)]
+            if prediction.charge_forces is not None:  # no number rather than a wrong one
+                view.virial[:] = [math.nan] * 6
 
     def _system(self, view: View) -> tuple[System, Pairs]:
         """Own atoms, unwrapped by their images, then ghosts; pairs in these positions."""
@@ -125,12 +130,22 @@ class Step:
         coulomb = (
             0.0 if terms.electrostatics is None else float(terms.electrostatics.energy.detach())
         )
-        self._energy = float(prediction.enthalpy.value.detach())
+        self._energy = float(prediction.enthalpy.value.detach()) - self._work(view, prediction)
         self._moments[6] = self._energy - float(terms.energy.detach())
         self._moments[7] = coulomb
         self._moments[8] = self.style.charge
         if self.part.first_rank:
             view.energy, view.coulomb = self._energy - coulomb, coulomb
+
+    def _work(self, view: View, prediction: Prediction) -> float:
+        """Work of the field on charges whose forces have no energy."""
+        forces = prediction.charge_forces
+        if forces is None:
+            return 0.0
+        n = self.part.owned
+        own = self.part.to_owners(forces).cpu().double()
+        tags = torch.from_numpy(array(view.tag, n))
+        return self._field_work.add(tags, prediction.leaves.positions.detach()[:n].cpu(), own)
 
     def _take_moments(self, view: View, prediction: Prediction) -> None:
         with torch.no_grad():

@@ -100,6 +100,29 @@ def frames(path):
     return read(path, ":", format="lammps-dump-text")
 
 
+def test_the_work_of_a_field_on_atomic_charges_is_in_the_energy(tmp_path):
+    atoms = water_box(n=4)
+    save(random_potential(atoms, level="u", charges="atomic"), tmp_path / "model.pt")
+    write_data(tmp_path, atoms)
+    script = START.replace("field 0.01 0.02 -0.03", "field 0.5 0.2 -0.3")
+    script = script.replace("0.0005", "0.0001") + "velocity all create 600 7\n"
+    script += LOOK.format(name="run", series="run").replace(" 2 ", " 1 ").replace("current", "")
+    checked(run_lammps(tmp_path, script + "fix move all nve\nrun 8\n", timeout=120, switches=()))
+    rows = table(tmp_path / "run.txt")
+    calc = lrcalc.LRCalculator(
+        tmp_path / "model.pt", dtype="float64", electric_field=(0.5, 0.2, -0.3)
+    )
+    for row, frame in zip(rows, frames(tmp_path / "run.dump"), strict=True):
+        frame.numbers = atoms.numbers
+        frame.calc = calc  # which follows the work from frame to frame
+        assert row[3] == pytest.approx(frame.get_potential_energy(), abs=1e-9)
+    assert "nan" in (tmp_path / "log.lammps").read_text()  # these charges have no stress in a field
+    without = lrcalc.LRCalculator(tmp_path / "model.pt", dtype="float64")
+    last = frames(tmp_path / "run.dump")[-1]
+    last.numbers = atoms.numbers
+    assert abs(without.get_potential_energy(last) - rows[-1, 3]) > 1e-4  # it is not small
+
+
 def table(path):
     return np.array([row.split() for row in path.read_text().splitlines() if row[0] != "#"], float)
 
