@@ -133,20 +133,31 @@ class Data(NamedTuple):
             if "epsilon_infinity" in run.parameters:
                 value, source = float(name), str(run.input)
             else:
-                beside = run.folder / name
-                try:
-                    value = of_model(str(beside) if beside.is_file() else name)
-                except (OSError, ValueError, KeyError, RuntimeError):
-                    self.notes.append(f"model {name!r} cannot be read, so ε_∞ is unknown")
+                found = self._of_model(name, run.folder, of_model)
+                if found is None:
                     continue
-                source = f"model {name!r}"
+                value, source = found, f"model {name!r}"
             self.notes.append(f"ε_∞ {value:g} from {source}")
             return value
         told = self.conditions
         if told is not None and told.epsilon_infinity is not None:
             self.notes.append(f"ε_∞ {told.epsilon_infinity:g} of the model that made the run")
             return told.epsilon_infinity
+        if told is not None and told.model and not self.runs:
+            found = self._of_model(told.model, Path(self.series[0].source).parent, of_model)
+            if found is not None:
+                self.notes.append(f"ε_∞ {found:g} from model {told.model!r}")
+            return found
         return None
+
+    def _of_model(self, name: str, folder: Path, of_model: Callable[[str], float]) -> float | None:
+        """ε_∞ of a model, a file from a folder or by name; None, with a note, if it is not here."""
+        beside = folder / name
+        try:
+            return of_model(str(beside) if beside.is_file() else name)
+        except (OSError, ValueError, KeyError, RuntimeError):
+            self.notes.append(f"model {name!r} cannot be read, so ε_∞ is unknown")
+            return None
 
     def resolution(self) -> float:
         """Resolution in cm⁻¹: as asked, else what the data can afford, with a note."""
