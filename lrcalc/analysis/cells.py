@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrcalc.analysis.lammps import is_dump, read_dump
+from lrcalc.analysis.lammps import is_dump, read_dump, says_units
 from lrcalc.analysis.lammps_series import column, is_series, read_head
 from lrcalc.ipi_files.cells import volume as _volume
 from lrcalc.ipi_files.folder import IPIRun, properties_path, run_properties, start_states, states
@@ -111,7 +111,9 @@ def file_cell(
     cells: Iterator[np.ndarray]
     if is_series(path):
         return _series_cell(path)
-    if lammps_units is not None and is_dump(path):
+    if is_dump(path):
+        if lammps_units is None and not says_units(path):
+            return None
         cells = (frame.cell for frame in read_dump(path, units=lammps_units))
     elif kind_of(path) in (".xyz", ".extxyz"):
         cells = cells_of(path)

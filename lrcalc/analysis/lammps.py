@@ -48,6 +48,12 @@ def is_dump(path: str | Path) -> bool:
         return file.readline().startswith("ITEM:")
 
 
+def says_units(path: str | Path) -> bool:
+    """Whether a dump says its units itself (``dump_modify … units yes``)."""
+    with open_text(path) as file:
+        return file.readline().startswith("ITEM: UNITS")
+
+
 def dump_units(path: str | Path, units: str | None) -> Units:
     """Units of a dump, as given or as it says itself.
 
