@@ -10,6 +10,7 @@ from lrcalc.commands._information import (
     add_frames_argument,
     form_of,
     frames_given,
+    reference_given,
 )
 from lrcalc.progress import progress_bar
 
@@ -18,6 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("data", metavar="DATA", help="structures or a trajectory")
     parser.add_argument("--keep", type=int, required=True, metavar="N", help="frames to keep")
+    parser.add_argument(
+        "--reference", nargs="+", metavar="DATA|MODEL",
+        help="what is there already: frames that are new beside it come first",
+    )  # fmt: skip
     add_frames_argument(parser)
     add_descriptor_arguments(parser)
     parser.add_argument(
@@ -41,8 +46,11 @@ def run(args: argparse.Namespace) -> int:
     frames = list(frames_given(args.data, args.frames))
     if Path(f"{args.output}.xyz").exists() and Path(f"{args.output}.xyz").samefile(args.data):
         raise ValueError(f"`--output` would replace {args.data}; give another name")
+    beside = reference_given(args) if args.reference else None
     with progress_bar(args.keep, unit="frame", leave=False) as bar:
-        result = kept_entropy(frames, args.keep, form, h=args.bandwidth, told=bar.update)
+        result = kept_entropy(
+            frames, args.keep, form, h=args.bandwidth, beside=beside, told=bar.update
+        )
     write_extxyz(f"{args.output}.xyz", [frames[k] for k in result.order.astype(int)])
     files = result.save(args.output)
     print(result.table())

@@ -10,7 +10,12 @@ import numpy as np
 from lrcalc.analysis.result import AnalysisResult, Quantity
 from lrcalc.information.descriptors import PUBLISHED, Form
 from lrcalc.information.entropy import entropy
-from lrcalc.information.reference import by_species, make_reference
+from lrcalc.information.reference import (
+    Reference,
+    by_species,
+    check_species,
+    make_reference,
+)
 from lrcalc.information.selection import select_frames
 
 if TYPE_CHECKING:
@@ -98,6 +103,7 @@ def kept_entropy(
     form: Form = PUBLISHED,
     *,
     h: float | None = None,
+    beside: Reference | None = None,
     seed: int = 0,
     told: Callable[[int], object] = lambda step: None,
 ) -> Kept:
@@ -111,6 +117,9 @@ def kept_entropy(
     form : Form, optional
     h : float, optional
         Bandwidth, 1/Å; by default that of a reference made of all frames.
+    beside : Reference, optional
+        What is there already, whose form and bandwidth are used: the first frame is then the one
+        that is most novel beside it.
     seed : int, optional
         Of the random selections.
     told : callable, optional
@@ -118,11 +127,17 @@ def kept_entropy(
     """
     if not 1 <= count <= len(frames):
         raise ValueError(f"`keep` is {count} but must be from 1 to the {len(frames)} frames")
-    if h is None:
+    if beside is not None:
+        form, h = beside.form, beside.h
+        for number, atoms in enumerate(frames):
+            check_species(beside, atoms.numbers, f"frame {number}")
+    elif h is None:
         h = make_reference(frames, form).h
-    species = sorted({int(z) for atoms in frames for z in atoms.numbers})
+    own = {int(z) for atoms in frames for z in atoms.numbers}
+    species = sorted(own | set(() if beside is None else beside.species))
     made = [by_species(a, form, species, f"frame {k}") for k, a in enumerate(frames)]
-    chosen = select_frames(made, count, h, told)
+    known = None if beside is None else beside.environments
+    chosen = select_frames(made, count, h, told, known=known)
 
     def of(rows: np.ndarray) -> float:
         parts = [[made[k][z] for k in rows if z in made[k]] for z in species]

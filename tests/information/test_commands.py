@@ -65,6 +65,8 @@ def test_select(folder, capsys):
     rows = [r for r in (folder / "s-selection.csv").read_text().splitlines() if r[:1].isdigit()]
     assert len(frames) == 3
     assert 3 in [int(row.split(",")[1]) for row in rows[:2]]  # the odd one
+    assert main(["select", "run.xyz", "--keep", "2", "--reference", "data.xyz", "-o", "b"]) == 0
+    assert np.abs(read("b.xyz", 0).positions - read("run.xyz", 3).positions).max() < 1e-6
     assert main(["select", "run.xyz", "--keep", "9"]) == 2
     assert "`keep` is 9" in capsys.readouterr().err
     assert main(["select", "run.xyz", "--keep", "2", "-o", "run"]) == 2
