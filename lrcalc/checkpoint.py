@@ -16,7 +16,7 @@ import torch
 
 from lrcalc import zoo
 from lrcalc.files import replacing
-from lrcalc.models.backbone import NATIVE
+from lrcalc.models.backbone import NATIVE, refuse_broken
 from lrcalc.models.potential import Potential
 
 FORMAT = "lrcalc-model-1"
@@ -31,6 +31,9 @@ FOREIGN = {
 """What a name begins with that is a file of another program, and whose ``convert`` reads it.
 
 Files of NequIP and Allegro are of one kind, nequip's; they say themselves which of the two."""
+
+PREFIXES = {".model": "mace:", ".ckpt": "nequip:", ".nequip.zip": "nequip:"}
+"""How files of other programs end, and what their names begin with here."""
 
 UNREADABLE = (
     OSError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, RuntimeError, ValueError,
@@ -104,9 +107,12 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "eights only" in reason:  # torch's advice how to run it all the same
+            reason = "it holds more than tensors and plain values"
         raise ValueError(
             f"{path} is not a readable lrcalc file ({path.stat().st_size} bytes; {reason}): "
-            "truncated, or made by another program; copy it again or train anew"
+            "truncated, or made by another program; copy it again, train anew, or `lrcalc convert` "
+            "it if MACE or nequip wrote it"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not an lrcalc model")
@@ -151,6 +157,13 @@ def load(
             convert = importlib.import_module(reader).convert
             return _as_type(convert(text.removeprefix(prefix), trust_pickle=trust_pickle), dtype)
     path = model_path(name)
+    for ending, prefix in PREFIXES.items():
+        if text.endswith(ending) and path.is_file():
+            raise ValueError(
+                f"{path} is by its name a file of another program: name it '{prefix}{text}' "
+                f"(Python, with trust_pickle=True), or make a model file of it once (`lrcalc "
+                f"convert {path} --trust-pickle -o OUT.pt`)"
+            )
     content = read_tensors(path)
     if content.get("format") != FORMAT:
         raise ValueError(
@@ -168,9 +181,7 @@ def load(
         raise ValueError(f"{path} does not fit its own configuration: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    bad = [k for k, v in potential.state_dict().items() if not bool(torch.isfinite(v).all())]
-    if bad:
-        raise ValueError(f"{path} holds NaN or infinite numbers in {bad[0]}; its training diverged")
+    refuse_broken(potential, path, "; its training diverged")
     return potential.eval().requires_grad_(False)
 
 
@@ -205,7 +216,7 @@ def _as_type(potential: Potential, dtype: torch.dtype | None) -> Potential:
 def model_path(name: str | os.PathLike[str]) -> Path:
     """Path of a bundled model, or ``name`` itself if it is a path."""
     text = os.fspath(name)
-    if os.sep not in text and not text.endswith(".pt"):
+    if os.sep not in text and not text.endswith((".pt", *PREFIXES)):
         if text not in bundled():
             raise FileNotFoundError(
                 zoo.why_not_installed(text)

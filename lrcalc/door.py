@@ -12,6 +12,7 @@ from lrcalc.callers import users_line
 from lrcalc.fields import Field
 from lrcalc.frames import Frames
 from lrcalc.models.card import molecule_warning
+from lrcalc.models.options import MACE_MODEL, NEQUIP_MODEL
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import check_request
 from lrcalc.properties import needing
@@ -28,6 +29,7 @@ class Door:
     def __init__(self) -> None:
         self._passed: Any = None
         self._warned = False
+        self._told_of_charge = False
 
     def check(
         self,
@@ -58,6 +60,7 @@ class Door:
             return
         check_request(potential, frames, wanted, held=held, allow_net_charge=allow_net_charge)
         self._warn_of_molecules(potential, frames, wanted)
+        self._warn_of_charge(potential, frames)
         check_frames(frames)
         for part in frames:
             potential.check_species(part.numbers)
@@ -74,3 +77,18 @@ class Door:
         if told:
             self._warned = True
             warnings.warn(told, stacklevel=users_line())
+
+    def _warn_of_charge(self, potential: Potential, frames: Sequence[Frames]) -> None:
+        """Warn once if a structure states a charge that the model's energy does not hear of."""
+        backbone = potential.config.get("backbone")
+        charge = next((part.charge for part in frames if part.charge), 0.0)
+        if self._told_of_charge or not charge or backbone not in (MACE_MODEL, NEQUIP_MODEL):
+            return
+        self._told_of_charge = True
+        rest = "" if potential.config["level"] == "sr" else " (only dipoles and Born charges have)"
+        warnings.warn(
+            f"a structure states the total charge {charge:g} e, but energies and forces of a "
+            f"converted model know nothing of it{rest}: they are those that the file gives this "
+            "arrangement of atoms",
+            stacklevel=users_line(),
+        )

@@ -119,6 +119,23 @@ def test_unknown_names():
         load("missing.pt")
 
 
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("m.model", "mace"), ("m.ckpt", "nequip"), ("m.nequip.zip", "nequip")]
+)
+def test_files_of_other_programs_are_told_their_door(name, prefix, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for given in (name, str(tmp_path / name)):
+        with pytest.raises(FileNotFoundError, match="no model file"):
+            load(given)
+    torch.save(torch.nn.Linear(2, 2), name)
+    for given in (name, str(tmp_path / name)):
+        with pytest.raises(ValueError, match=rf"'{prefix}:{given}'.*lrcalc convert .*--trust"):
+            load(given)
+    torch.save(torch.nn.Linear(2, 2), "named_like_ours.pt")
+    with pytest.raises(ValueError, match="more than tensors and plain values.*`lrcalc convert`"):
+        load("named_like_ours.pt")
+
+
 def test_bundled_models_have_a_complete_card():
     assert "water" in bundled()
     for name in bundled():

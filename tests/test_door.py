@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lrcalc import Evaluator, Field
+from tests.adapters.toy import toy_maceles
 from tests.conftest import random_potential
 from tests.sample_structures import water_box
 
@@ -82,3 +83,16 @@ def test_a_refused_call_leaves_no_charge_forces_of_the_call_before(bad):
         evaluator({"atoms": atoms, "nan": [nan]}.get(bad, bad) if isinstance(bad, str) else bad,
                   ["forces"])  # fmt: skip
     assert evaluator.charge_forces is None
+
+
+def test_a_charge_that_a_converted_model_does_not_hear_of_is_told_once():
+    """Its energies are those of the file; a charge in them would be another model's."""
+    atoms = water_box(n=2)
+    evaluator = Evaluator(toy_maceles())
+    (neutral,) = evaluator([atoms], ["energy"])
+    atoms.info["charge"] = 1.0
+    with pytest.warns(UserWarning, match="total charge 1 e, but energies and forces") as told:
+        (ion,) = evaluator([atoms], ["energy"])
+    assert len(told) == 1
+    evaluator([atoms], ["energy", "forces"])  # a second warning would be an error
+    assert ion["energy"] == neutral["energy"]

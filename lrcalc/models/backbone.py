@@ -36,6 +36,19 @@ ENTRY_POINTS = "lrcalc.backbones"
 """Group in which other packages announce a module that registers the backbone of that name."""
 
 
+def refuse_broken(module: Any, file: object, why: str = "") -> None:
+    """Refuse weights that are no numbers: whatever is made of them is none either.
+
+    Raises
+    ------
+    ValueError
+        Naming the first tensor that holds NaN or infinite numbers.
+    """
+    for name, value in module.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{file} holds NaN or infinite numbers in {name}{why}")
+
+
 class Heard(NamedTuple):
     """What atoms had to say, and who heard it: one place where features pass to the neighbours.
 

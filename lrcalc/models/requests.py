@@ -202,8 +202,14 @@ def has_moments(potential: Potential, pbc: Sequence[bool]) -> bool:
     """
     config = potential.config
     return config["level"] != "sr" and not (
-        config["charges"] == "atomic" and "iq" in config["level"] and any(pbc)
+        config["charges"] == "atomic" and induces_charges(potential) and any(pbc)
     )
+
+
+def induces_charges(potential: Potential) -> bool:
+    """Whether single atoms answer with charges; a converted file need not have all of its level."""
+    latent = potential.config.get("latent")
+    return "iq" in potential.config["level"] and (not latent or "capacitance" in latent)
 
 
 def records_dipole(potential: Potential, atoms: Atoms) -> bool:

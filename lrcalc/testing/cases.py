@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lrcalc.fields import Field
 from lrcalc.models.potential import Potential
-from lrcalc.models.requests import has_response
+from lrcalc.models.requests import has_response, induces_charges
 from lrcalc.neighbors import build_pairs
 from lrcalc.prediction import predict
 from lrcalc.properties import PROPERTIES, needing
@@ -64,7 +64,7 @@ class Case(NamedTuple):
     def driven(self) -> bool:
         """Whether a field may be applied."""
         neutral = not (self.charged and bool(self.system.pbc.any()))
-        induced = "iq" in self.model.config["level"] and not self.exact
+        induced = induces_charges(self.model) and not self.exact
         return self.electric and neutral and not induced and self.model.config["iterations"] == 0
 
     def names(self, *wanted: str) -> set[str]:

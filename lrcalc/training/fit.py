@@ -14,6 +14,7 @@ import torch
 from lrcalc.checkpoint import save
 from lrcalc.hashing import hash_of
 from lrcalc.memory import keep_freed_memory
+from lrcalc.models.backbone import refuse_broken
 from lrcalc.models.potential import Potential
 from lrcalc.models.sign import fix_sign
 from lrcalc.training.batches import Batches, shuffled
@@ -238,6 +239,7 @@ def _start(
     potential.metadata |= metadata
     if pretrained is not None:
         pretrained.fill(potential.backbone)
+        refuse_broken(potential.backbone, pretrained.file)
         card = {"file": pretrained.file, "sha256": pretrained.sha256, "frozen": freeze}
         potential.metadata["backbone_file"] = card
     potential.to(settings.device)

@@ -240,6 +240,28 @@ def test_files_that_are_none(tmp_path, capsys):
     assert "code ran" not in capsys.readouterr().out
 
 
+@mace_only
+def test_weights_that_are_no_numbers_are_refused_when_the_file_is_read(tmp_path):
+    mace = mace_model()
+    with torch.no_grad():
+        mace.interactions[0].linear.weight[0] = float("nan")
+    path = pickled(mace, tmp_path / "m.model")
+    with pytest.raises(ValueError, match=r"m\.model holds NaN or infinite numbers in backbone\."):
+        convert(path, trust_pickle=True)
+
+
+@mace_only
+def test_of_several_heads_the_calculator_says_how_to_take_one(tmp_path):
+    settings = {"heads": ["a", "b"], "atomic_energies": np.arange(6).reshape(2, 3),
+                "atomic_inter_scale": [1.7, 0.4], "atomic_inter_shift": [0.1, 0.2]}  # fmt: skip
+    from e3nn import o3
+
+    mace = mace_model(**settings, MLP_irreps=o3.Irreps("8x0e"))
+    path = pickled(mace, tmp_path / "m.model")
+    with pytest.raises(ValueError, match="choose one with `lrcalc convert --head`: a, b"):
+        LRCalculator(f"mace:{path}", trust_pickle=True)
+
+
 def test_a_class_of_that_name_without_its_contents_is_refused(tmp_path):
     made = type("MACELES", (torch.nn.Module,), {"__module__": __name__})
     globals()["MACELES"] = made

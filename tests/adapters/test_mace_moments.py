@@ -231,6 +231,26 @@ def test_numbers_of_mace_itself(case, tmp_path):
         np.testing.assert_allclose(found["stress"], STRESS, rtol=0, atol=1e-13)
 
 
+def test_what_answers_decides_what_there_is_not_the_name_of_the_level(tmp_path):
+    """α and quadrupoles without κ have no level of their own, and dipoles of periodic cells."""
+    alone = {name: on for name, on in ALL.items() if name != "use_induced_charge"}
+    mace, module = extended(VECTORS, layers=1, make_alpha_positive=True, **alone)
+    potential = convert(written(mace, module, tmp_path / "m.model"), trust_pickle=True)
+    assert potential.config["level"] == "uQiqiu"
+    calculator = LRCalculator(potential)
+    atoms, names = structure(), ["dipole", "born_effective_charges", "polarizability"]
+    dipole, born, polarizability = (calculator.get_property(name, atoms) for name in names)
+    assert np.linalg.eigvalsh(polarizability).min() > 0
+    forces = []
+    for field in (1e-3, -1e-3):
+        calculator.electric_field = (0, field, 0)
+        forces.append(calculator.get_property("forces", atoms))
+        answer = (calculator.get_property("dipole", atoms) - dipole) / field
+        np.testing.assert_allclose(answer, polarizability[1], rtol=0, atol=1e-9)
+    slope = (forces[0] - forces[1]) / 2e-3
+    np.testing.assert_allclose(slope, born[:, 1], rtol=0, atol=1e-9)
+
+
 def test_signs_are_turned_together(tmp_path):
     mace, module = extended(TENSORS, **ALL)
     path = written(mace, module, tmp_path / "m.model")

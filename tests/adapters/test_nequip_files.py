@@ -148,6 +148,16 @@ def test_files_that_are_none(files, tmp_path, capsys):
     path.write_bytes((files / "nequip.ckpt").read_bytes()[:5000])
     with pytest.raises(ValueError, match="no readable pickle.*wanted is a checkpoint of nequip"):
         convert(path, trust_pickle=True)
+    torch.save(torch.nn.Linear(2, 2), path)
+    with pytest.raises(ValueError, match="holds a Linear; wanted is a checkpoint.*'mace:FILE'"):
+        convert(path, trust_pickle=True)
+    broken = torch.load(files / "nequip.ckpt", weights_only=False)
+    for value in broken["state_dict"].values():
+        if value.is_floating_point():
+            value.fill_(float("nan"))
+    torch.save(broken, path)
+    with pytest.raises(ValueError, match=r"m\.ckpt holds NaN or infinite numbers in backbone"):
+        convert(path, trust_pickle=True)
     cut = tmp_path / "cut.nequip.zip"
     cut.write_bytes((files / "nequip.nequip.zip").read_bytes()[:5000])
     with pytest.raises(ValueError, match="no readable package.*nequip-package"):

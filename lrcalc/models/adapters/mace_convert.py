@@ -19,7 +19,8 @@ from lrcalc.models.adapters.mace_model import MaceReadout, Repulsion
 from lrcalc.models.adapters.mace_scalars import ScalarMace
 from lrcalc.models.adapters.mace_unused import UNUSED_TABLES, refuse_unused
 from lrcalc.models.adapters.mace_weights import couplings_of, fill
-from lrcalc.models.adapters.pickles import DANGER, Inert, read_pickle
+from lrcalc.models.adapters.pickles import CONSENT, DANGER, Inert, read_pickle
+from lrcalc.models.backbone import refuse_broken
 from lrcalc.models.options import MACE_MODEL
 from lrcalc.models.potential import Potential
 from lrcalc.units import EPSILON_0
@@ -70,7 +71,7 @@ def convert(
     converge_k: bool = False,
     epsilon_infinity: float = 1.0,
     flip_sign: bool = False,
-    flag: str = "trust_pickle=True",
+    flag: str = CONSENT,
 ) -> Potential:
     """Read a MACE or MACE-LES file.
 
@@ -132,6 +133,7 @@ def convert(
         raise ValueError(f"{path}: {error}") from error
     if flip_sign:
         _flip(potential)
+    refuse_broken(potential, path)
     card = potential.metadata
     card["epsilon_infinity"] = float(epsilon_infinity)
     card["epsilon_infinity_from"] = "given at conversion" if epsilon_infinity != 1.0 else "vacuum"
@@ -230,7 +232,9 @@ def _head(heads: list[str], wanted: str | None) -> int:
         return 0
     if wanted not in heads:
         given = "has several heads" if wanted is None else f"has no head {wanted!r}"
-        raise ValueError(f"the model {given}; choose one with `head` (--head): {', '.join(heads)}")
+        raise ValueError(
+            f"the model {given}; choose one with `lrcalc convert --head`: {', '.join(heads)}"
+        )
     return heads.index(wanted)
 
 

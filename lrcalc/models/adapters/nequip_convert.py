@@ -13,6 +13,8 @@ from lrcalc.models.adapters.nequip_architecture import check_architecture, eleme
 from lrcalc.models.adapters.nequip_files import NequipFile, read_nequip
 from lrcalc.models.adapters.nequip_model import NequipModel
 from lrcalc.models.adapters.nequip_weights import MODEL, fill
+from lrcalc.models.adapters.pickles import CONSENT
+from lrcalc.models.backbone import refuse_broken
 from lrcalc.models.options import NEQUIP_MODEL
 from lrcalc.models.potential import Potential
 
@@ -21,7 +23,7 @@ SHIFTS = "per_type_energy_scale_shift.shifts"
 
 
 def convert(
-    path: str | os.PathLike[str], *, trust_pickle: bool = False, flag: str = "trust_pickle=True"
+    path: str | os.PathLike[str], *, trust_pickle: bool = False, flag: str = CONSENT
 ) -> Potential:
     """Read a NequIP or Allegro model: a checkpoint (``.ckpt``) or package (``.nequip.zip``).
 
@@ -51,6 +53,7 @@ def convert(
         potential = _potential(found)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    refuse_broken(potential, path)
     builder = found.settings["_target_"].rpartition(".")[2]
     card = potential.metadata
     card["source"] = f"{builder} converted from {path.name} ({hash_of(path.read_bytes())})"

@@ -83,6 +83,11 @@ def read_nequip(path: str | Path, *, trust_pickle: bool, flag: str) -> NequipFil
 
 def _checkpoint(path: Path) -> NequipFile:
     found = read_pickle(path, f"a checkpoint of nequip ({CHECKPOINT}) or package ({PACKAGE})")
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} holds a {type(found).__name__}; wanted is a checkpoint of nequip "
+            f"({CHECKPOINT}) or package ({PACKAGE}); a file of MACE is 'mace:FILE'"
+        )
     state = found["state_dict"]
     averages = {
         int(name.removeprefix(EMA)): value for name, value in state.items() if name.startswith(EMA)

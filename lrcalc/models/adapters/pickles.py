@@ -25,6 +25,9 @@ DANGER = (
 )
 """Why consent is asked for; `flag` is how to give it."""
 
+CONSENT = "trust_pickle=True (in commands: `lrcalc convert FILE --trust-pickle` once)"
+"""How consent is given where a file stands for a model."""
+
 REAL = {
     "_codecs": {"encode"},
     "__builtin__": {"set", "list", "dict", "slice", "complex", "bytearray"},
