@@ -14,6 +14,7 @@ from lrcalc.multipoles import quadrupole_from_spherical
 from lrcalc.neighbors import build_pairs, pair_vectors
 from lrcalc.system import System
 from lrcalc.testing.electrostatics import difference
+from lrcalc.testing.smooth import unsmooth
 
 NEAREST = 0.9
 """Å; atoms of the random structures are no closer."""
@@ -31,6 +32,7 @@ ASKS = {
     "beyond": "pairs beyond the cutoff carry nothing",
     "reach": "atoms beyond layers × cutoff are not heard",
     "cutoff": "features vanish as a cubic where a neighbour leaves",
+    "smooth": "no jump or kink as a neighbour passes another and leaves",
     "slope": "derivatives by the pair vectors are those of the features",
     "curvature": "second derivatives are there, for training on forces",
     "float32": "single precision gives the same",
@@ -60,6 +62,7 @@ def check_backbone(
         only), ``permutation``, ``batch`` (a structure does not hear the others), ``isolated``
         (features of a lone atom), ``beyond`` (pairs beyond the cutoff), ``reach`` (atoms beyond
         ``layers * cutoff``), ``cutoff`` (what is missing to a cubic decay as a neighbour leaves),
+        ``smooth`` (jumps and kinks on the way there, `lrcalc.testing.smooth`),
         ``slope`` and ``curvature`` (derivatives by the pair vectors against differences),
         ``float32`` (against double precision).
 
@@ -68,6 +71,7 @@ def check_backbone(
     ValueError
         For features of another shape, type or size, or naming the checks that failed.
     """
+    _declared(backbone)
     generator = torch.Generator().manual_seed(seed)
     model = _copy(backbone, torch.float64)
     box = random_system(model.species, model.cutoff, 7, generator, periodic=True)
@@ -86,9 +90,11 @@ def check_backbone(
     steps = torch.randint(-2, 3, box.positions.shape, generator=generator).double()
     moved = box._replace(positions=box.positions + steps @ box.cell[0] + _normal(generator, 3))
     errors["translation"] = _distance(_look(model, moved), features)
-    order = torch.randperm(len(box.numbers), generator=generator)
-    shuffled = box._replace(positions=box.positions[order], numbers=box.numbers[order])
-    errors["permutation"] = _distance(_look(model, shuffled), _rows(features, order))
+    errors["permutation"] = 0.0
+    for order in (torch.randperm(7, generator=generator), torch.arange(7).roll(-1)):
+        shuffled = box._replace(positions=box.positions[order], numbers=box.numbers[order])
+        error = _distance(_look(model, shuffled), _rows(features, order))
+        errors["permutation"] = max(errors["permutation"], error)
     joined = _each(lambda *parts: torch.cat(parts), features, _look(model, cluster))
     errors["batch"] = _distance(_look(model, join(box, cluster)), joined)
     lone = [_look(model, _chain([z], 1.0)) for z in model.species]
@@ -98,6 +104,7 @@ def check_backbone(
     errors = {name: error / scale for name, error in errors.items()}
 
     errors["cutoff"] = _missing_decay(model, scale)
+    errors["smooth"] = unsmooth(model.call, scale, nearest=NEAREST)
     errors |= _derivatives(model, box, generator)
     single = _each(lambda x: x.double(), _look(_copy(backbone, torch.float32), box))
     errors["float32"] = _distance(single, features) / scale
@@ -123,6 +130,20 @@ class _Model(NamedTuple):
         return float(self.call.cutoff)
 
 
+def _declared(backbone: Backbone) -> None:
+    """Refuse attributes that are not what the protocol says."""
+    if not isinstance(backbone, torch.nn.Module):
+        raise ValueError(f"`backbone` is {backbone!r} but must be a torch.nn.Module: a `Backbone`")
+    cutoff, layers = backbone.cutoff, backbone.layers
+    if not 0 < cutoff < float("inf"):
+        raise ValueError(f"`cutoff` of this backbone is {cutoff} but must be a length in Å")
+    if not isinstance(layers, int) or layers < 1:
+        raise ValueError(f"`layers` of this backbone is {layers!r} but must be an int, at least 1")
+    species = tuple(backbone.species)
+    if not species or list(species) != sorted(set(species)):
+        raise ValueError(f"`species` of this backbone is {species} but must ascend")
+
+
 def _copy(backbone: Backbone, dtype: torch.dtype) -> _Model:
     return _Model(copy.deepcopy(cast("Any", backbone)).to(dtype).requires_grad_(False), dtype)
 
@@ -130,7 +151,16 @@ def _copy(backbone: Backbone, dtype: torch.dtype) -> _Model:
 def _look(model: _Model, system: System, *, reach: float = 1.0) -> Features:
     """Features with pairs out to ``reach`` times the cutoff; their shapes and type are checked."""
     pairs = build_pairs(system, reach * model.cutoff)
-    features: Features = model.call(system, pairs, pair_vectors(system, pairs).to(model.dtype))
+    vectors = pair_vectors(system, pairs).to(model.dtype).requires_grad_()
+    features: Features = model.call(system, pairs, vectors)
+    if not isinstance(features, Features):
+        raise ValueError(
+            f"this backbone returns a {type(features).__name__} but must return Features "
+            "(lrcalc.models.backbone)"
+        )
+    if len(pairs.i) and not any(x.requires_grad for x in features[:3]):
+        raise ValueError("the features do not go back to `vectors`, which derivatives go through")
+    features = _each(torch.Tensor.detach, features)
     n, channels = len(system.numbers), model.call.n_channels
     shapes = ((n, model.call.n_scalars), (n, channels, 3), (n, channels, 5))
     for name, value, shape in zip(Features._fields[:3], features[:3], shapes, strict=True):

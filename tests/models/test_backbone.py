@@ -116,6 +116,31 @@ def squares(system, pairs, vectors):
     return vectors.new_zeros(len(system.numbers), 1).index_add(0, pairs.i, 1e-3 * gap**2)
 
 
+def along(function):
+    """What a function of the distance to the neighbours adds to the scalars."""
+
+    def added(system, pairs, vectors):
+        each = 1e-3 * function(vectors.norm(dim=1, keepdim=True))
+        return vectors.new_zeros(len(system.numbers), 1).index_add(
+            0, pairs.i, each.to(vectors.dtype)
+        )
+
+    return scalars(added)
+
+
+def of_the_nearest(system, pairs, vectors):
+    """What only the closest neighbour says: it changes hands with a kink."""
+    away = vectors.new_full((len(system.numbers), 1), 4.0)
+    distance = vectors.norm(dim=1, keepdim=True)
+    index = pairs.i[:, None].expand_as(distance)
+    return 1e-3 * (4.0 - away.scatter_reduce(0, index, distance, "amin")).clamp(min=0) ** 4
+
+
+def first_kind(system):
+    """Two for atoms like the first one, one for the others."""
+    return 1.0 + (system.numbers == system.numbers[0])[:, None].float()
+
+
 def counted(system, pairs, _):
     return 1e-3 * torch.bincount(pairs.i, minlength=len(system.numbers))[:, None]
 
@@ -132,6 +157,13 @@ def counted(system, pairs, _):
         ("beyond", {"say": scalars(counted)}),
         ("reach", {"layers": 1}),
         ("cutoff", {"say": scalars(squares)}),
+        ("smooth", {"say": along(lambda d: (d < 2.5).double())}),
+        ("smooth", {"say": along(lambda d: (d - 2.0).abs() * (4.0 - d).clamp(min=0) ** 3)}),
+        ("smooth", {"say": scalars(of_the_nearest)}),
+        ("permutation", {"say": lambda f, s, *_: f._replace(scalars=f.scalars * first_kind(s))}),
+        ("returns a tuple", {"say": lambda f, *_: tuple(f)}),
+        ("go back to `vectors`", {"say": lambda f, *_: Features(*(x.detach() for x in f[:3]))}),
+        ("`layers` of this backbone is '2'", {"layers": "2"}),
         ("slope", {"see": lambda v: 2 * v - v.detach()}),
         ("curvature", {"see": lambda v: v + 0.01 * (v.detach() * v - 0.5 * v.detach() ** 2)}),
         ("float64 but must", {"say": lambda f, *_: Features(*(x.double() for x in f[:3]))}),
