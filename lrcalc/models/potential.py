@@ -300,7 +300,7 @@ class Potential(Picklable):
     def read(self, system: System, pairs: Pairs, vectors: Tensor) -> tuple[Features, Readings]:
         """Features of the backbone and what is read out of them, from the pair vectors (E, 3)."""
         features = features_of(self.backbone, system, pairs, vectors)
-        if not isinstance(self.readout, Readout):
+        if system.centres is not None and not isinstance(self.readout, Readout):
             features = for_all(features, len(system.numbers))
         return features, self.interpret(features, system, pairs, vectors)
 
