@@ -120,6 +120,20 @@ def read_log_series(
     return Series(lambda: iter((values,)), len(names), str(path), timestep, stride)
 
 
+def log_note(path: str | Path) -> str | None:
+    """Say which of several runs of a log is read."""
+    if not is_log(path):
+        return None
+    tables = read_log(path).tables
+    last = tables[-1]
+    if len(tables) == 1 or "Step" not in last.columns:
+        return None
+    steps = last.column("Step")
+    return (
+        f"{path}: the last of {len(tables)} runs is read, steps {steps[0]:.0f} to {steps[-1]:.0f}"
+    )
+
+
 def log_temperature(path: str | Path) -> tuple[float, str] | None:
     """Mean temperature (K) of the last run in a log, and where it is from; None without one."""
     table = read_log(path).tables[-1]

@@ -26,7 +26,7 @@ NAMES = {
     **{name: flag(name) for name in (
         "kind", "structure", "workdir", "model", "ensemble", "steps", "timestep", "temperature",
         "pressure", "thermostat_time", "barostat_time", "seed", "velocities", "ranks", "name",
-        "dtype", "accuracy", "epsilon_infinity", "device",
+        "dtype", "accuracy", "epsilon_infinity", "device", "block",
     )},
     **{f"output.{field}": flag(option) for option, (field, _, _) in STRIDES.items()},
     **OPTIONS,
@@ -60,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="precision (default: float32, downhill float64)")  # fmt: skip
     model.add_argument("--accuracy", type=float, help="of the mesh, instead of the model's")
     model.add_argument("--epsilon-infinity", type=float, help="instead of the model's")
+    model.add_argument("--block", type=int, metavar="N",
+                       help="describe so many atoms at a time: less memory, more time")  # fmt: skip
     model.add_argument("--device", help="torch device: cpu, cuda, …")
     add_field_arguments(parser.add_argument_group("held constant (one of them)"),
                         ", in the frame of the structure file")  # fmt: skip
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         **{field: getattr(args, name) for name, (field, _, _) in STRIDES.items()},
         current=args.current,
     )
-    settings = ("dtype", "accuracy", "epsilon_infinity", "device")
+    settings = ("dtype", "accuracy", "epsilon_infinity", "device", "block")
     passed = (
         "ensemble", "steps", "timestep", "temperature", "pressure", "thermostat_time",
         "barostat_time", "seed", "velocities", "ranks", "name", "model",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +15,7 @@ from lrcalc.integrators import ENSEMBLES, RunSettings, check_settings
 from lrcalc.lammps.data_file import Species, data_text, oriented, species_of
 from lrcalc.lammps.input_text import Output, Run, document
 from lrcalc.lammps.kinds import KINDS, WORD, Kind
+from lrcalc.lammps.style_words import style_words
 from lrcalc.structures import (
     describe_intake,
     fixed_atoms,
@@ -32,11 +32,6 @@ INPUT = "in.lmp"
 
 MOST = 900_000_000
 """Largest seed of LAMMPS' random numbers."""
-
-STYLE_WORDS = {
-    "dtype": "dtype", "accuracy": "accuracy", "epsilon_infinity": "epsilon", "device": "device",
-}  # fmt: skip
-"""Settings of the model → words of `pair_style lrcalc`."""
 
 
 class Written(NamedTuple):
@@ -84,7 +79,7 @@ def write_input(
     field : Field, optional
         Constant E or D, in the frame of `structure`.
     settings : mapping, optional
-        Of the model: dtype, accuracy, epsilon_infinity, device.
+        Of the model: dtype, accuracy, epsilon_infinity, device, block (atoms described at a time).
     ensemble : str, optional
         "nve", "nvt" or "npt", instead of the kind's.
     steps, timestep, temperature, pressure, thermostat_time, barostat_time, seed
@@ -116,6 +111,8 @@ def write_input(
     )
     output = output or Output()
     _check_numbers(steps=steps, ranks=ranks, seed=seed, **_strides(output))
+    if (settings or {}).get("block") is not None:
+        _check_numbers(block=dict(settings or {})["block"])
     _check_name(name)
     held = _check_field(kind, plan, field)
     atoms = read_structure(structure) if isinstance(structure, str | Path) else structure
@@ -137,7 +134,7 @@ def write_input(
     run = Run(
         kind=kind, plan=plan, steps=steps, timestep=run_settings.timestep, temperature=temperature,
         pressure=run_settings.pressure, tau=thermostat_time, barostat_tau=barostat_time, seed=seed,
-        style=_style(model, workdir, held, dict(settings or {}), plan, total_charge(atoms)),
+        style=style_words(model, workdir, held, dict(settings or {}), plan, total_charge(atoms)),
         elements=species.symbols, pbc=_three(turned.atoms.pbc), tilted=_tilted(turned.atoms),
         fixed=tuple(np.flatnonzero(fixed).tolist()), draws=bool(plan.ensemble) and not moving,
         rests=not fixed.any() and not (moving and moves_as_a_whole(atoms)),
@@ -190,7 +187,7 @@ def _plan(
 def _check_numbers(**given: Any) -> None:
     """Refuse numbers that are no whole ones, or too small."""
     for name, value in given.items():
-        least = 1 if name in ("steps", "ranks", "seed", "output.thermo") else 0
+        least = 1 if name in ("steps", "ranks", "seed", "block", "output.thermo") else 0
         whole = not isinstance(value, bool) and np.isfinite(value) and value == int(value)
         if not whole or value < least or (name == "seed" and value > MOST):
             limit = f"from 1 to {MOST}" if name == "seed" else f"{least} or more"
@@ -300,55 +297,6 @@ def _velocities(
     elif there:
         notes.append("the velocities of the structure are not used: thermal ones")
     return moving, notes
-
-
-def _style(
-    model: str,
-    workdir: Path,
-    field: Field | None,
-    settings: dict[str, Any],
-    plan: Kind,
-    charge: float,
-) -> str:
-    """Words behind `pair_style lrcalc`."""
-    words = [_quoted(_model_from(workdir, model))]
-    if field is not None:
-        words += [WORD[field.kind], *(f"{x:.16g}" for x in field.value)]
-    given = {"dtype": plan.dtype} | {k: v for k, v in settings.items() if v is not None}
-    unknown = sorted(set(given) - set(STYLE_WORDS))
-    if unknown:
-        raise ValueError(f"`settings` has {unknown[0]!r}, but knows {', '.join(STYLE_WORDS)}")
-    if given["dtype"] not in ("float32", "float64"):
-        raise ValueError(f"`dtype` is {given['dtype']!r}, but the choice is float32 or float64")
-    for name, least in (("accuracy", 0.0), ("epsilon_infinity", 1.0)):
-        value = given.get(name)
-        if value is not None and not (np.isfinite(value) and value >= least and value > 0):
-            raise ValueError(f"`{name}` is {value} but must be a number above {least:g}")
-    if given.get("device") == "cpu":
-        del given["device"]
-    for name, word in STYLE_WORDS.items():
-        if name in given:
-            value = given[name]
-            words += [word, f"{value:.10g}" if isinstance(value, float) else str(value)]
-    if charge:
-        words += ["charge", f"{charge:.12g}"]
-    return " ".join(words)
-
-
-def _model_from(workdir: Path, model: str) -> str:
-    """Return a model as it is found from where LAMMPS runs."""
-    if os.sep not in model and not model.endswith(".pt"):
-        return model
-    return str(Path(model).resolve()) if workdir.resolve() != Path.cwd() else model
-
-
-def _quoted(word: str) -> str:
-    if any(mark in word for mark in "\"'$&#"):
-        raise ValueError(
-            f"`model` is {word!r}, but LAMMPS cannot read \" ' $ & # in it: rename the file or "
-            "folder"
-        )
-    return f'"{word}"' if " " in word else word
 
 
 def _tilted(atoms: Atoms) -> bool:

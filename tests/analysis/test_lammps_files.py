@@ -187,6 +187,7 @@ def test_logs(folder, style):
     np.testing.assert_allclose(all_frames(by_number), all_frames(series))
     data = intake([path], "dipole", Reading())
     assert data.temperature() == pytest.approx(np.mean(last.column("Temp")))
+    assert f"{path}: the last of 3 runs is read, steps 0 to 33" in data.notes
 
 
 @needs_lammps

@@ -176,6 +176,7 @@ REFUSED = [
     ("nve", {"name": "a b"}, "`name` is 'a b'"),
     ("nve", {"settings": {"dtype": "float16"}}, "`dtype` is 'float16'"),
     ("nve", {"settings": {"accuracy": 0.0}}, "`accuracy` is 0"),
+    ("nve", {"settings": {"block": 0}}, "`block` is 0"),
     ("nve", {"settings": {"epsilon_infinity": 0.5}}, "`epsilon_infinity` is 0.5"),
     ("nve", {"model": "no-such-model"}, "no-such-model"),
     ("melt", {}, "`kind` is 'melt'"),
@@ -189,6 +190,25 @@ def test_what_cannot_run_is_refused(tmp_path, kind, more, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         write_input(kind, atoms, tmp_path / "run", **more)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_total_charge_goes_with_the_structure(tmp_path):
+    ion = water()
+    ion.info["charge"] = -1.0
+    written = write_input("nve", ion, tmp_path, settings={"block": 64})
+    style = next(x for x in written.path.read_text().splitlines() if "pair_style" in x)
+    assert style.split()[1:] == [
+        "lrcalc",
+        "water",
+        "dtype",
+        "float32",
+        "block",
+        "64",
+        "charge",
+        "-1",
+    ]
+    with pytest.raises(ValueError, match="periodic with a net charge"):
+        write_input("efield", ion, tmp_path, field=Field(FIELD, (0, 0, 0.1)))
 
 
 def test_fixed_atoms_and_a_moving_cell(tmp_path):

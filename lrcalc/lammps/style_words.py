@@ -1,0 +1,73 @@
+"""The words behind `pair_style lrcalc` in an input that is written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrcalc.fields import Field
+from lrcalc.lammps.kinds import WORD, Kind
+
+STYLE_WORDS = {
+    "dtype": "dtype", "accuracy": "accuracy", "epsilon_infinity": "epsilon", "device": "device",
+    "block": "block",
+}  # fmt: skip
+"""Settings of the model → words of `pair_style lrcalc`."""
+
+
+def style_words(
+    model: str,
+    workdir: Path,
+    field: Field | None,
+    settings: dict[str, Any],
+    plan: Kind,
+    charge: float,
+) -> str:
+    """Words behind `pair_style lrcalc`.
+
+    Raises
+    ------
+    ValueError
+        For a setting that does not exist or is out of range, or a path that LAMMPS cannot read.
+    """
+    words = [_quoted(_model_from(workdir, model))]
+    if field is not None:
+        words += [WORD[field.kind], *(f"{x:.16g}" for x in field.value)]
+    given = {"dtype": plan.dtype} | {k: v for k, v in settings.items() if v is not None}
+    unknown = sorted(set(given) - set(STYLE_WORDS))
+    if unknown:
+        raise ValueError(f"`settings` has {unknown[0]!r}, but knows {', '.join(STYLE_WORDS)}")
+    if given["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"`dtype` is {given['dtype']!r}, but the choice is float32 or float64")
+    for name, least in (("accuracy", 0.0), ("epsilon_infinity", 1.0)):
+        value = given.get(name)
+        if value is not None and not (np.isfinite(value) and value >= least and value > 0):
+            raise ValueError(f"`{name}` is {value} but must be a number above {least:g}")
+    if given.get("device") == "cpu":
+        del given["device"]
+    for name, word in STYLE_WORDS.items():
+        if name in given:
+            value = given[name]
+            words += [word, f"{value:.10g}" if isinstance(value, float) else str(value)]
+    if charge:
+        words += ["charge", f"{charge:.12g}"]
+    return " ".join(words)
+
+
+def _model_from(workdir: Path, model: str) -> str:
+    """Return a model as it is found from where LAMMPS runs."""
+    if os.sep not in model and not model.endswith(".pt"):
+        return model
+    return str(Path(model).resolve()) if workdir.resolve() != Path.cwd() else model
+
+
+def _quoted(word: str) -> str:
+    if any(mark in word for mark in "\"'$&#"):
+        raise ValueError(
+            f"`model` is {word!r}, but LAMMPS cannot read \" ' $ & # in it: rename the file or "
+            "folder"
+        )
+    return f'"{word}"' if " " in word else word
