@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ase.data import chemical_symbols
-
 if TYPE_CHECKING:
     from lrcalc.analysis.intake import Data
     from lrcalc.models.potential import Potential
@@ -65,6 +63,8 @@ def remarks_of_transport(data: Data) -> list[str]:
     the conductivity of Born charges is that of these constants (Grasselli & Baroni, Nat. Phys. 15,
     967 (2019)). Matter is neutral: differences between species are all that counts.
     """
+    from ase.data import chemical_symbols
+
     lines = []
     for model in models_of(data):
         if model.config.get("charges") != "local" or model.config.get("level") == "sr":
