@@ -9,7 +9,7 @@ in nats (Schwalbe-Koda et al., Nat. Commun. 16, 4014 (2025)):
 
 Sums are of exponentials whose largest is taken out first: far outside δH is |y - x|²/2h², where the
 plain sum is 0 and its logarithm infinite. The bandwidth h is a choice, and with it the zero of δH:
-see `lrcalc.information.bandwidth`.
+see `lrcalc.information.reference`.
 """
 
 from __future__ import annotations
