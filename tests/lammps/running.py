@@ -21,7 +21,9 @@ def mpirun(ranks, *words, cwd, timeout=60):
     """Run Python on so many ranks; everything is killed after ``timeout`` seconds."""
     command = [str(MPIRUN), "-n", str(ranks), sys.executable, *map(str, words)]
     path = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    # ranks that wait give way to others: here are more of them than cores
+    waiting = {"MPIR_CVAR_ENABLE_HEAVY_YIELD": "1", "MPIR_CVAR_POLLS_BEFORE_YIELD": "100"}
+    environment = {**os.environ, **waiting, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout,
         check=False,
