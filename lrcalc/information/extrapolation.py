@@ -52,7 +52,7 @@ class Extrapolation(_Extrapolation, AnalysisResult):
     >>> from lrcalc.structures import read_structure
     >>> water = read_structure("water64")
     >>> apart = water.copy()
-    >>> apart.positions[0, 2] += 1.2
+    >>> apart.positions[0, 2] += 2.0
     >>> result = extrapolation([water, apart], make_reference([water]))
     >>> int(result.frame[result.outside > 0][0])
     1
