@@ -43,7 +43,8 @@ class Part:
             if sum(counts) != self.atoms:
                 raise ValueError(
                     f"LAMMPS counts {self.atoms} atoms but the ranks have {sum(counts)}: atoms "
-                    "were lost"
+                    "were lost: is the timestep small enough, and is the order of the elements of "
+                    "pair_coeff that of the types? Where atoms may leave, boundary s instead of f"
                 )
 
     def sum(self, values: Tensor) -> Tensor:

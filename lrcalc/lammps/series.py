@@ -60,7 +60,7 @@ class Series:
         self.path = Path(name)
         self.columns = COLUMNS + (CURRENT if current else ())
         self.timestep = PS * float(view.dt)
-        told = self._told(style, view, every, fixes)
+        self.told = told = self._told(style, view, every, fixes)
         self.last = -1
         head = [FIRST, "# " + json.dumps(told), "# " + " ".join(self.columns)]
         rows: list[str] = []
@@ -74,7 +74,7 @@ class Series:
         triples = zip(fixes[::3], fixes[1::3], fixes[2::3], strict=True)
         return {
             "model": style.model,
-            "timestep_fs": self.timestep,
+            "timestep_fs": PS * float(view.dt),
             "every": every,
             "cell": [list(view.cell[3 * k : 3 * k + 3]) for k in range(3)],
             "pbc": [bool(x) for x in view.periodic],
@@ -86,6 +86,11 @@ class Series:
             "columns": list(self.columns),
         }
 
+    def goes_on(self, style: Style, view: View, every: int, fixes: Sequence[str]) -> bool:
+        """Whether a further `run` of the same input is what stands in front, and later in time."""
+        now = self._told(style, view, every, fixes)
+        return int(view.step) >= self.last and now | {"cell": self.told["cell"]} == self.told
+
     def _earlier(self, told: dict[str, Any], step: int) -> list[str]:
         """Rows of the file before ``step``; none where a run begins anew."""
         lines = self.path.read_text().split("\n")[:-1]  # what is behind the last newline was cut
@@ -96,7 +101,10 @@ class Series:
         if step == 0:
             return []
         theirs = json.loads(lines[1][2:])
-        for name in ("model", "every", "n_atoms", "field", "columns", "timestep_fs"):
+        for name in (
+            "model", "every", "n_atoms", "field", "charge", "epsilon_infinity", "columns",
+            "timestep_fs",
+        ):  # fmt: skip
             if told[name] != theirs.get(name):
                 raise ValueError(
                     f"fix lrcalc: {self.path} is of another run ({name} {theirs.get(name)}, now "

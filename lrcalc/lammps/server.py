@@ -6,10 +6,20 @@ from typing import Any
 
 from lrcalc.checkpoint import opened
 from lrcalc.lammps.exchange import Part
-from lrcalc.lammps.library import COEFF, COMPUTE, INIT, SERIES, SERIES_OPEN, SETTINGS, Plugin, View
+from lrcalc.lammps.library import (
+    COEFF,
+    COMPUTE,
+    INIT,
+    SERIES,
+    SERIES_OPEN,
+    SETTINGS,
+    Plugin,
+    View,
+    array,
+)
 from lrcalc.lammps.series import Series
 from lrcalc.lammps.step import Step
-from lrcalc.lammps.style import Style, read_elements, read_style
+from lrcalc.lammps.style import Style, read_elements, read_style, swapped_elements
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import check_device, check_model, check_structure
@@ -109,6 +119,9 @@ class Server:
         )
         if self.mpi.rank == 0 and not self._told:
             self._told = True
+            masses = array(view.mass, int(view.ntypes) + 1)  # zeros where atoms have their own
+            for note in swapped_elements(self.elements, masses[1:].tolist()):
+                print(f"WARNING: pair_style lrcalc: {note}", flush=True)
             if held and potential.config["charges"] == "atomic" and any(pbc):
                 print(
                     "pair_style lrcalc: atomic charges in periodic cells have no stress in a "
@@ -131,9 +144,13 @@ class Server:
         assert self.style is not None
         name, current, every, *fixes = _words(view)
         self.step.check_series(current=bool(current))
-        if self.mpi.rank != 0 or name in self.series:  # a further `run` of the same input
+        if self.mpi.rank != 0:
             return
-        self.series[name] = Series(name, self.style, view, int(every), fixes, current=bool(current))
+        earlier = self.series.get(name)
+        if earlier is None or not earlier.goes_on(self.style, view, int(every), fixes):
+            self.series[name] = Series(
+                name, self.style, view, int(every), fixes, current=bool(current)
+            )
 
     def _write_series(self, view: View) -> None:
         assert self.step is not None

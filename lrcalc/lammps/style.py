@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -100,13 +101,35 @@ def read_elements(words: Sequence[str], types: int) -> list[int]:
     return [atomic_numbers[word] for word in words]
 
 
+def swapped_elements(elements: Sequence[int], masses: Sequence[float]) -> list[str]:
+    """Say of which types the mass is that of another element of `pair_coeff`.
+
+    Isotopes and heavier hydrogens have masses of no element; so nothing is refused.
+    """
+    from ase.data import atomic_masses, chemical_symbols
+
+    notes = []
+    for k, (own, mass) in enumerate(zip(elements, masses, strict=False), start=1):
+        near = [z for z in elements if abs(mass / atomic_masses[z] - 1) < 0.02]
+        if near and abs(mass / atomic_masses[own] - 1) > 0.2:
+            notes.append(
+                f"pair_coeff names {chemical_symbols[own]} for atom type {k}, whose mass {mass:g} "
+                f"is that of {chemical_symbols[near[0]]}: are the elements in the order of the "
+                "types?"
+            )
+    return notes
+
+
 def _number(words: Sequence[str]) -> float:
-    return float(words[0])
+    value = float(words[0])
+    if not math.isfinite(value):
+        raise ValueError(f"{value} must be a finite number")
+    return value
 
 
 def _positive(words: Sequence[str]) -> float:
-    value = float(words[0])
-    if not value > 0:
+    value = _number(words)
+    if value <= 0:
         raise ValueError(f"{value} must be positive")
     return value
 

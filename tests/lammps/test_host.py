@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
-from ase import units
+from ase import Atoms, units
 from ase.io import read
 
 import lrcalc
+from lrcalc.analysis.lammps_series import read_head
 from lrcalc.checkpoint import save
+from lrcalc.lammps.style import swapped_elements
 from tests.conftest import random_potential
 from tests.lammps.running import needs_lammps, run_lammps
+from tests.lammps.test_refusals import BOX
 from tests.sample_structures import TRICLINIC, water_box
 
 pytestmark = needs_lammps
@@ -138,6 +141,42 @@ def test_the_series_of_a_restart_continues_the_file(folder):
     first, whole = table(folder / "first.txt"), table(folder / "whole.txt")
     assert whole[:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12]
     np.testing.assert_allclose(whole, first, rtol=1e-7, atol=1e-8)
+
+
+def test_what_a_series_says_of_its_run_is_true_after_the_input_has_changed_it(folder, tmp_path):
+    """Equilibrated without a field, then from step 0 in one: the file is that of the second run."""
+    start = START.replace("model.pt", f"{folder}/model.pt").replace(
+        "water.data", f"{folder}/water.data"
+    )
+    start = start.replace("0.0005", "0.0000001")  # the wrong elements would fly apart
+    script = start.replace(" field 0.01 0.02 -0.03", "").replace("H O", "O H")
+    script += "fix series all lrcalc 1 run.txt\nfix move all nvt temp 300 300 0.1\nrun 2\n"
+    script += "reset_timestep 0\nunfix move\nfix move all nve\n"
+    script += "".join(line + "\n" for line in start.splitlines() if line.startswith("pair"))
+    done = run_lammps(tmp_path, script + "run 1\nrun 2\n", ranks=1)
+    checked(done)
+    head = read_head(tmp_path / "run.txt").conditions
+    assert (head.ensemble, head.value) == ("nve", (0.01, 0.02, -0.03))
+    rows = table(tmp_path / "run.txt")
+    assert rows[:, 0].tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(rows[:, 8:11], [(0.01, 0.02, -0.03)] * 4, atol=1e-12)
+    # the elements of the first run were in the wrong order, which masses tell
+    assert "names O for atom type 1, whose mass 1.008 is that of H" in done.stdout
+    assert swapped_elements([1, 8], [2.014, 15.999]) == swapped_elements([8, 1], [17.999, 3]) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*outside of what the model")
+def test_a_box_smaller_than_the_cutoff(tmp_path):
+    """Several images of an atom are within the cutoff of it, on ranks thinner still."""
+    script = BOX.replace("0 9 0 9 0 9", "0 2.9 0 3.1 0 40")
+    script += "pair_style lrcalc water dtype float64\npair_coeff * * O H\n"
+    script += "thermo_style custom pe\nthermo_modify format float %.15g\nrun 0\n"
+    done = run_lammps(tmp_path, script)
+    checked(done)
+    atoms = Atoms("OHH", [(1, 1, 1), (1.9, 1, 1), (0.8, 1.9, 1)], cell=(2.9, 3.1, 40), pbc=True)
+    atoms.calc = lrcalc.LRCalculator("water", dtype="float64")
+    said = done.stdout.split("PotEng")[1].split()[0]
+    assert float(said) == pytest.approx(atoms.get_potential_energy(), rel=1e-9)
 
 
 def test_dipole_and_current_are_those_of_ase(folder):

@@ -37,6 +37,8 @@ CASES = {
     "word": (BOX + "pair_style lrcalc water fields 0 0 1", "does not know 'fields'"),
     "short field": (BOX + "pair_style lrcalc water field 0 0", "'field' .* wants 3"),
     "two fields": (BOX + "pair_style lrcalc water field 0 0 0.1 dfield 0 0 1", "twice"),
+    "charge that is no number": (BOX + "pair_style lrcalc water charge nan", "finite number"),
+    "accuracy": (BOX + "pair_style lrcalc water accuracy inf", "finite number"),
     "dtype": (BOX + "pair_style lrcalc water dtype half", "float32 or float64"),
     "device": (BOX + "pair_style lrcalc water device cuda:99", "torch cannot use"),
     "no element": (BOX + STYLE + "pair_coeff * * O Xx", "'Xx' is no chemical element"),
@@ -54,6 +56,16 @@ CASES = {
         BOX + "pair_style lrcalc water field 0 0 0.1 charge 1\n" + COEFF + "run 0", "net charge",
     ),
     "series of nothing": (BOX + "fix s all lrcalc 4 x.series\nrun 0", "pair_style lrcalc"),
+    "another field in the same series": (
+        BOX + STYLE + COEFF + "fix s all lrcalc 1 y.series\nrun 1\n"
+        "pair_style lrcalc water field 0 0 0.1\n" + COEFF + "run 1",
+        "y.series is of another run .field None, now .*0.1",
+    ),
+    "box below the cutoff, tiled": (  # bricks take any box: test_host.py
+        "comm_style tiled\n" + BOX.replace("0 9 0 9 0 9", "0 5 0 5 0 5") + STYLE + COEFF
+        + "balance 1 rcb",
+        "cannot exceed periodic box length",
+    ),
     "no stride": (BOX + STYLE + COEFF + "fix s all lrcalc 0 x.series", "every 0 steps"),
     "stress of atoms": (
         BOX + STYLE + COEFF + "compute s all stress/atom NULL\nfix a all ave/atom 1 1 1 c_s[1]\n"
