@@ -43,7 +43,9 @@ class DumpFrame(NamedTuple):
 
 
 def is_dump(path: str | Path) -> bool:
-    """Whether a file is a text dump of LAMMPS."""
+    """Whether a file is there and a text dump of LAMMPS."""
+    if not Path(path).is_file():
+        return False
     with open_text(path) as file:
         return file.readline().startswith("ITEM:")
 
