@@ -26,6 +26,14 @@ def add_frames_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_bandwidth_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the bandwidth of a reference that is made of data."""
+    parser.add_argument(
+        "--bandwidth", type=float, metavar="H",
+        help="of the kernel, 1/Å (default: where unseen frames of the data have δH 0)",
+    )  # fmt: skip
+
+
 def add_descriptor_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what a descriptor is made of."""
     how = parser.add_argument_group("environments")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lrcalc.commands._information import (
+    add_bandwidth_argument,
     add_descriptor_arguments,
     add_frames_argument,
     frames_given,
@@ -22,10 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_frames_argument(parser)
     add_descriptor_arguments(parser)
-    parser.add_argument(
-        "--bandwidth", type=float, metavar="H",
-        help="of the kernel, 1/Å (default: where unseen frames of the data have δH 0)",
-    )  # fmt: skip
+    add_bandwidth_argument(parser)
     parser.add_argument(
         "-o", "--output", default="run", metavar="PREFIX",
         help="PREFIX-extrapolation.csv, .png, .json",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from lrcalc.commands._information import (
+    add_bandwidth_argument,
     add_descriptor_arguments,
     add_frames_argument,
     form_of,
@@ -25,10 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_frames_argument(parser)
     add_descriptor_arguments(parser)
-    parser.add_argument(
-        "--bandwidth", type=float, metavar="H",
-        help="of the kernel, 1/Å (default: where unseen frames of the data have δH 0)",
-    )  # fmt: skip
+    add_bandwidth_argument(parser)
     parser.add_argument(
         "-o", "--output", default="selected", metavar="PREFIX",
         help="PREFIX.xyz, in the order of selection, and PREFIX-selection.csv, .png, .json",
