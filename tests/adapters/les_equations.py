@@ -9,39 +9,28 @@ import math
 
 import torch
 
+from tests.adapters.mace_batch import batch_of
+
 
 def evaluate(mace, atoms, head=0):
     """Energies, forces and moments of a model, see `latent_moments` and `electrostatic_energy`."""
-    from mace import data
     from mace.modules import ScaleShiftMACE
-    from mace.tools import torch_geometric
-    from mace.tools.utils import AtomicNumberTable
 
-    heads = [str(h) for h in mace.heads]
-    table = AtomicNumberTable([int(z) for z in mace.atomic_numbers])
     nodes = []
     hooks = [p.register_forward_hook(lambda *a: nodes.append(a[-1])) for p in mace.products]
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
     try:
-        config = data.config_from_atoms(atoms, head_name=heads[head])
-        made = data.AtomicData.from_config(
-            config, z_table=table, cutoff=float(mace.r_max), heads=heads
-        )
-        loader = torch_geometric.dataloader.DataLoader([made], batch_size=1)
-        batch = next(iter(loader)).to_dict()
-        short = ScaleShiftMACE.forward(mace, batch, compute_force=False)["energy"]
-        moments = latent_moments(mace, nodes[-len(mace.readouts) :], head)
-        ewald = mace.les.ewald
-        cell = batch["cell"] if atoms.pbc.all() else None
-        long, responses = electrostatic_energy(
-            batch["positions"], cell, moments, ewald.sigma, 2.0 * math.pi / ewald.dl,
-            ewald.norm_factor, ewald.remove_self_interaction,
-        )  # fmt: skip
-        total = short[0] + long
-        (slope,) = torch.autograd.grad(total, batch["positions"])
+        with batch_of(mace, atoms, head) as batch:
+            short = ScaleShiftMACE.forward(mace, batch, compute_force=False)["energy"]
+            moments = latent_moments(mace, nodes[-len(mace.readouts) :], head)
+            ewald = mace.les.ewald
+            cell = batch["cell"] if atoms.pbc.all() else None
+            long, responses = electrostatic_energy(
+                batch["positions"], cell, moments, ewald.sigma, 2.0 * math.pi / ewald.dl,
+                ewald.norm_factor, ewald.remove_self_interaction,
+            )  # fmt: skip
+            total = short[0] + long
+            (slope,) = torch.autograd.grad(total, batch["positions"])
     finally:
-        torch.set_default_dtype(before)
         [hook.remove() for hook in hooks]
     found = {name: value.detach().numpy() for name, value in {**moments, **responses}.items()}
     energies = {"energy": float(total.detach()), "les_energy": float(long.detach())}

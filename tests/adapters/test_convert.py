@@ -13,6 +13,7 @@ from ase import Atoms
 from lrcalc import Evaluator, LRCalculator, load, save
 from lrcalc.models.adapters import mace_convert
 from lrcalc.models.adapters.mace_convert import convert
+from tests.adapters.mace_batch import batch_of
 from tests.adapters.toy import toy_maceles
 
 mace_only = pytest.mark.skipif(
@@ -73,23 +74,8 @@ def structure():
 
 def by_mace(mace, atoms, head=0):
     """Energy, forces and stress by MACE's own forward; the energy of charges apart."""
-    from mace import data
-    from mace.tools import torch_geometric
-    from mace.tools.utils import AtomicNumberTable
-
-    heads = [str(h) for h in mace.heads]
-    table = AtomicNumberTable([int(z) for z in mace.atomic_numbers])
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        config = data.config_from_atoms(atoms, head_name=heads[head])
-        made = data.AtomicData.from_config(
-            config, z_table=table, cutoff=float(mace.r_max), heads=heads
-        )
-        loader = torch_geometric.dataloader.DataLoader([made], batch_size=1)
-        out = mace(next(iter(loader)).to_dict(), compute_stress=True)
-    finally:
-        torch.set_default_dtype(before)
+    with batch_of(mace, atoms, head) as batch:
+        out = mace(batch, compute_stress=True)
     return {k: out[k].detach().numpy() for k in ("energy", "forces", "stress")}
 
 
