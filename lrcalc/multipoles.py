@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
 import torch
@@ -137,12 +137,16 @@ def quadrupole_from_spherical(components: Tensor) -> Tensor:
     Tensor, shape (N, 3, 3)
         Symmetric, traceless, with ``Q:Q`` equal to the squared norm of ``components``.
     """
-    basis = _spherical_basis(components)
+    basis = _spherical_basis(components.dtype, components.device)
     return torch.einsum("nm,mab->nab", components, basis)
 
 
-def _spherical_basis(like: Tensor) -> Tensor:
-    """Five orthonormal symmetric traceless matrices in e3nn's order of ℓ = 2."""
+@lru_cache
+def _spherical_basis(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Five orthonormal symmetric traceless matrices in e3nn's order of ℓ = 2.
+
+    Kept: a CUDA graph that copied them from the host would find them gone.
+    """
     r2, r6 = 2.0**-0.5, 6.0**-0.5
     rows = [
         [[0, 0, r2], [0, 0, 0], [r2, 0, 0]],
@@ -151,5 +155,5 @@ def _spherical_basis(like: Tensor) -> Tensor:
         [[0, 0, 0], [0, 0, r2], [0, r2, 0]],
         [[-r2, 0, 0], [0, 0, 0], [0, 0, r2]],
     ]
-    # made on the device, the host would wait until it is there
-    return torch.tensor(rows, dtype=like.dtype).to(like.device, non_blocking=True)
+    with torch.inference_mode(False):  # of use outside too
+        return torch.tensor(rows, dtype=dtype).to(device)

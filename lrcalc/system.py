@@ -96,6 +96,17 @@ def volumes(cell: Tensor) -> Tensor:
     return (a * torch.linalg.cross(b, c)).sum(1).abs()
 
 
+def inverses(matrices: Tensor) -> Tensor:
+    """Inverse of each of the matrices (S, 3, 3), infinite or NaN where there is none.
+
+    By cofactors: elimination makes the host wait for a device, or cannot be part of a CUDA graph.
+    """
+    a, b, c = matrices.unbind(1)
+    bc = torch.linalg.cross(b, c)
+    columns = torch.stack([bc, torch.linalg.cross(c, a), torch.linalg.cross(a, b)], dim=2)
+    return columns / (a * bc).sum(1)[:, None, None]
+
+
 def structure_sums(system: System, values: Tensor, batch: Tensor | None = None) -> Tensor:
     """Sum ``values`` (M, ...) of atoms, or of rows in ``batch`` (M,), over structures: (S, ...).
 

@@ -23,7 +23,7 @@ from lrcalc.electrostatics.folding import Phases, fold, unfold
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.layout import Layout, make_layout, pack
 from lrcalc.electrostatics.sums import Geometry, Interaction
-from lrcalc.system import volumes
+from lrcalc.system import inverses, volumes
 from lrcalc.units import EPSILON_0
 
 BLOCK_BYTES = 2 * 1024**3
@@ -144,7 +144,7 @@ class Direct:
         )  # fmt: skip
         if not kept or geometry.cells.requires_grad:
             return plan
-        inverse = 2.0 * pi * torch.linalg.inv(cell)
+        inverse = 2.0 * pi * inverses(cell)
         weights = tuple(self._weight(plan, cell, inverse, *ends) for ends in _blocks(plan))
         return plan._replace(weights=weights)
 
@@ -155,8 +155,7 @@ class Direct:
     def evaluate(self, plan: DirectPlan, positions: Tensor, cell: Tensor | None) -> Interaction:
         """Phases of the atoms, and the waves if they are kept."""
         assert cell is not None
-        # without a look at whether there is an inverse, which would make the host wait
-        inverse = torch.linalg.inv_ex(cell).inverse
+        inverse = inverses(cell)
         own = shared(plan.domain, inverse)
         fractional = pack(plan.layout, positions) @ own
         # the sum is periodic: wrapping keeps phases small, which single precision needs
@@ -291,7 +290,7 @@ def _index_box(cell: Tensor, k_cutoff: float) -> tuple[Tensor, Tensor, tuple[int
     first = torch.arange(-m1, m1 + 1, device=device).repeat_interleave(2 * m2 + 1)
     second = torch.arange(-m2, m2 + 1, device=device).repeat(2 * m1 + 1)
     # the component of k perpendicular to b₃ bounds |k| from below whatever n₃ is
-    rows = 2.0 * pi * torch.linalg.inv(cell).transpose(1, 2)
+    rows = 2.0 * pi * inverses(cell).transpose(1, 2)
     axis = rows[:, 2] / rows[:, 2].norm(dim=-1, keepdim=True)
     in_plane = torch.stack([first, second], -1).to(cell.dtype) @ rows[:, :2]
     along = (in_plane @ axis[:, :, None]).squeeze(-1)

@@ -21,7 +21,7 @@ from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.mesh_size import choose_mesh, fft_size
 from lrcalc.electrostatics.splines import spline_filter, spline_matrix, spline_weights
 from lrcalc.electrostatics.sums import Geometry, Interaction
-from lrcalc.system import volumes
+from lrcalc.system import inverses, volumes
 
 SORT_ABOVE = 2048
 """Number of atoms above which they are sorted by mesh cell."""
@@ -159,7 +159,7 @@ class Mesh:
         )  # fmt: skip
         if geometry.cells.requires_grad:
             return plan
-        return plan._replace(green=self._green(plan, cell, torch.linalg.inv(cell)))
+        return plan._replace(green=self._green(plan, cell, inverses(cell)))
 
     def still_holds(self, plan: MeshPlan, positions: Tensor) -> bool:
         """Say yes: positions have no part in the plan."""
@@ -168,8 +168,7 @@ class Mesh:
     def evaluate(self, plan: MeshPlan, positions: Tensor, cell: Tensor | None) -> Interaction:
         """Splines of the atoms, and the filter where the plan has none."""
         assert cell is not None
-        # without a look at whether there is an inverse, which would make the host wait
-        inverse = torch.linalg.inv_ex(cell).inverse
+        inverse = inverses(cell)
         batch, order = plan.batch, plan.order
         scaled = (shared(plan.domain, inverse) * plan.points.to(cell.dtype))[batch]
         mesh_position = (positions[:, None] @ scaled).squeeze(1)

@@ -40,7 +40,7 @@ from lrcalc.models.boundary import coupling, depolarised
 from lrcalc.models.dipole import lattice_dipole, lattice_polarizability
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs
-from lrcalc.system import System, volumes
+from lrcalc.system import System, inverses, volumes
 from lrcalc.units import EPSILON_0
 
 
@@ -156,7 +156,7 @@ def electric_enthalpy(
 
 def _solve(matrix: Tensor, vectors: Tensor) -> Tensor:
     """``matrix⁻¹ vectors``, (S, 3), without a look at values, also in derivatives."""
-    return torch.einsum("sab,sb->sa", torch.linalg.inv_ex(matrix)[0], vectors)
+    return torch.einsum("sab,sb->sa", inverses(matrix), vectors)
 
 
 def dipole(system: System, pairs: Pairs, terms: Terms, screening: float | Tensor) -> Tensor:

@@ -41,13 +41,12 @@ class SpeciesOrder(NamedTuple):
 
 
 def sort_by_species(species: Tensor, n_species: int, host: Tensor | None = None) -> SpeciesOrder:
-    """Sort atoms by ``species`` (N,), which counts from 0; ``host`` is a copy on the host."""
-    known = species if host is None else host
-    counts = torch.bincount(known, minlength=n_species).tolist()
-    order = torch.argsort(known, stable=True)
+    """Sort atoms by ``species`` (N,), which counts from 0; ``host``, a copy, is counted instead."""
+    counts = torch.bincount(species if host is None else host, minlength=n_species).tolist()
+    order = torch.argsort(species, stable=True)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
-    return SpeciesOrder(species, place.to(species.device, non_blocking=True), counts)
+    return SpeciesOrder(species, place, counts)
 
 
 def sum_outer(
