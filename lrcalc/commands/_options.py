@@ -16,6 +16,8 @@ MEANING = {
     "epochs": "passes over the training frames",
     "batch_size": "structures per step",
     "batch_atoms": "atoms per step, as many structures as that makes; 0: --batch-size structures",
+    "keep_batches": "epochs for which the frames of a step stay together; on a GPU steps that come "
+    "again are launched as one, several times faster",
     "max_minutes": "stop before the epoch that would end later, to be resumed; 0: no limit",
     "learning_rate": "peak, from which it falls along a cosine",
     "loss": "mse: squares of errors; huber: squares up to a scale, linear beyond, so that a few "

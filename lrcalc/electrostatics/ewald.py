@@ -261,6 +261,11 @@ class Ewald(nn.Module):
         plan = self.plan(known, multipoles, with_field=with_field)
         return self.evaluate(plan, geometry.positions, geometry.cell, multipoles)
 
+    @property
+    def remembered(self) -> Remembered | None:
+        """Plan of the last call, for who has to keep its tensors alive."""
+        return self._remembered
+
     def plan(
         self, geometry: Geometry, multipoles: Multipoles, *, with_field: bool = False
     ) -> EwaldPlan:

@@ -29,10 +29,21 @@ EVALUATED_ATOMS = 4096
 
 
 def shuffled(sizes: Sequence[int], settings: TrainingSettings, epoch: int) -> list[list[int]]:
-    """Frames (of ``sizes`` atoms) of each step of an epoch, counted from 0."""
-    generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch)
-    order = torch.randperm(len(sizes), generator=generator).tolist()
-    return grouped(order, sizes, settings.batch_size, settings.batch_atoms)
+    """Frames (of ``sizes`` atoms) of each step of an epoch, counted from 0.
+
+    Those of a step stay together for ``keep_batches`` epochs, while the order of the steps changes.
+    """
+    first = epoch - epoch % settings.keep_batches
+    order = _drawn(len(sizes), settings.seed * 100_003 + first)
+    groups = grouped(order, sizes, settings.batch_size, settings.batch_atoms)
+    if settings.keep_batches == 1:
+        return groups
+    return [groups[k] for k in _drawn(len(groups), settings.seed * 100_003 + 70_000 + epoch)]
+
+
+def _drawn(count: int, seed: int) -> list[int]:
+    """Give the numbers up to ``count`` in a random order."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
 def grouped(

@@ -26,6 +26,7 @@ from lrcalc.training.loop import epoch, learning_rate, validate
 from lrcalc.training.loss import TERMS, weights_of
 from lrcalc.training.pretrained import Pretrained
 from lrcalc.training.ranks import ALONE, Ranks
+from lrcalc.training.recorded import RecordedGradients
 from lrcalc.training.settings import TrainingSettings, check_numbers, describe_training
 from lrcalc.training.state import State, identity, make_optimizer, resume, write_state
 
@@ -129,6 +130,9 @@ def fit(
             labelled=labelled_valid or few, ranks=ranks,
         )  # fmt: skip
         _keep_best(state, row, settings, output if ranks.rank == 0 else None, train)
+    recorded = None
+    if settings.keep_batches > 1 and not labelled and can_record(ranks, parts[0]):
+        recorded = RecordedGradients(state.potential, parts[0], n_sources, settings)
     # of batches by atoms, each epoch has about as many as the first
     steps = settings.epochs * len(shuffled(parts[0].sizes, settings, 0))
     clock = Clock(settings.max_minutes)
@@ -137,7 +141,9 @@ def fit(
             if note:
                 note(clock.told(progress["epoch"], settings.epochs))
             break
-        row = _one_epoch(state, parts, (labelled, labelled_valid or few), steps, settings, ranks)
+        row = _one_epoch(
+            state, parts, (labelled, labelled_valid or few), steps, settings, ranks, recorded
+        )
         row["seconds"] = clock.lap()
         progress["epoch"] += 1
         row["epoch"] = progress["epoch"]
@@ -156,6 +162,11 @@ def fit(
     return best_of(state, train, settings)
 
 
+def can_record(ranks: Ranks, train: Batches) -> bool:
+    """Whether steps can be recorded: those of one process, on a GPU."""
+    return ranks.size == 1 and train.device.type == "cuda"
+
+
 def _one_epoch(
     state: State,
     parts: Sequence[Batches],
@@ -163,6 +174,7 @@ def _one_epoch(
     steps: int,
     settings: TrainingSettings,
     ranks: Ranks,
+    recorded: RecordedGradients | None,
 ) -> dict[str, float]:
     """Go through one epoch of ``steps`` in all; errors of training, validation, sampled frames."""
     train, valid, sample = parts
@@ -170,7 +182,7 @@ def _one_epoch(
     plan = shuffled(train.sizes, settings, progress["epoch"])
     peak = settings.learning_rate
     rates = [learning_rate(progress["step"] + k, steps, peak) for k in range(len(plan))]
-    row = epoch(state, train, labelled[0], plan, rates, settings, ranks)
+    row = epoch(state, train, labelled[0], plan, rates, settings, ranks, recorded)
     shifts = progress["shifts"]
     row |= validate(state.averaged, valid, settings, shifts, labelled=labelled[1], ranks=ranks)
     seen = validate(state.averaged, sample, settings, shifts, stress=False, ranks=ranks)

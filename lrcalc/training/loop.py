@@ -23,6 +23,7 @@ from lrcalc.training.loss import (
     weights_of,
 )
 from lrcalc.training.ranks import ALONE, Ranks, sum_gradients
+from lrcalc.training.recorded import RecordedGradients
 from lrcalc.training.settings import TrainingSettings
 from lrcalc.training.state import State, average
 
@@ -41,6 +42,7 @@ def epoch(
     rates: Sequence[float],
     settings: TrainingSettings,
     ranks: Ranks = ALONE,
+    recorded: RecordedGradients | None = None,
 ) -> dict[str, float]:
     """Take the steps of one epoch; return what the learning curve says of it.
 
@@ -57,6 +59,8 @@ def epoch(
         Learning rate of each step.
     settings : TrainingSettings
     ranks : Ranks
+    recorded : RecordedGradients, optional
+        Of ``train``: steps are taken by it, alone and without labels.
 
     Raises
     ------
@@ -70,13 +74,20 @@ def epoch(
     shifts = progress["shifts"].to(train.device)
     measured = Accumulator(len(shifts), train.device)
     losses = torch.zeros((), dtype=torch.float64, device=train.device)
+    if recorded is not None:
+        recorded.prepare(plan, shifts, weights)
     for k, (frames, rate) in enumerate(zip(plan, rates, strict=True), 1):
-        errors = compare(
-            state.potential, train, ranks.share(frames, train.sizes), shifts, settings, measured
-        )
-        some = ranks.share(next(labels, []))
-        errors |= electrical_errors(state.potential, some, settings, training=True)
-        losses += step(state, errors, weights, rate, settings, ranks)
+        if recorded is not None:
+            made = recorded(frames)
+            measured.add(made.errors, made.source)
+            losses += update(state, made.value, rate, settings)
+        else:
+            errors = compare(
+                state.potential, train, ranks.share(frames, train.sizes), shifts, settings, measured
+            )
+            some = ranks.share(next(labels, []))
+            errors |= electrical_errors(state.potential, some, settings, training=True)
+            losses += step(state, errors, weights, rate, settings, ranks)
         if k % LOOKS == 0 or k == len(plan):
             mean = float(ranks.total(losses.clone())) / k
             _refuse_divergence(mean, progress["epoch"] + 1, settings)
@@ -140,13 +151,22 @@ def step(
         value = loss(errors, weights, counts, scales_of(settings))
         value.backward()  # type: ignore[no-untyped-call]
     sum_gradients(parameters, ranks)
+    return update(state, value.detach(), rate, settings)
+
+
+def update(state: State, value: Tensor, rate: float, settings: TrainingSettings) -> Tensor:
+    """Change weights and their average by the gradients they have.
+
+    Returns ``value``, the loss; it is not finite if the gradient is not.
+    """
+    parameters = [p for p in state.potential.parameters() if p.requires_grad]
     norm = torch.nn.utils.clip_grad_norm_(parameters, 10.0)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.optimizer.step()
     state.progress["step"] += 1
     average(state.averaged, state.potential, settings.ema, state.progress["step"])
-    return value.detach() + 0.0 * norm
+    return value + 0.0 * norm
 
 
 def _refuse_divergence(value: float, number: int, settings: TrainingSettings) -> None:

@@ -216,7 +216,7 @@ with care, are squared. The ratios are about those of the errors of a good model
 
 def loss(
     errors: Errors,
-    weights: Mapping[str, float],
+    weights: Mapping[str, float] | Mapping[str, Tensor],
     counts: Mapping[str, Tensor] | None = None,
     scales: Mapping[str, float] | None = None,
 ) -> Tensor:

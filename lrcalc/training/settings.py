@@ -32,6 +32,9 @@ class TrainingSettings(NamedTuple):
         Structures per step.
     batch_atoms : int
         Atoms per step, where it is not 0: as many structures as have no more together.
+    keep_batches : int
+        Epochs for which the frames of a step stay together; with more than 1 the steps of a GPU
+        are recorded as CUDA graphs (`lrcalc.training.recorded`).
     learning_rate : float
         Peak; warmed up over the first steps, then a cosine to 1 % of it.
     energy_weight, forces_weight, stress_weight : float
@@ -63,6 +66,7 @@ class TrainingSettings(NamedTuple):
     epochs: int = 100
     batch_size: int = 1
     batch_atoms: int = 0
+    keep_batches: int = 1
     learning_rate: float = 3e-3
     energy_weight: float = 20.0
     forces_weight: float = 1.0
@@ -125,7 +129,7 @@ NOT_NEGATIVE = Rule(lambda x: 0 <= x < math.inf, "zero or positive")
 
 RULES = {
     "epochs": COUNT, "batch_size": COUNT, "patience": COUNT, "channels": COUNT, "hidden": COUNT,
-    "layers": COUNT, "transfer_hops": COUNT,
+    "layers": COUNT, "transfer_hops": COUNT, "keep_batches": COUNT,
     "learning_rate": POSITIVE, "cutoff": POSITIVE, "smearing": POSITIVE, "k_cutoff": POSITIVE,
     "energy_boost": POSITIVE, "max_force": POSITIVE, "huber_scale": POSITIVE,
     "energy_weight": NOT_NEGATIVE, "forces_weight": NOT_NEGATIVE, "stress_weight": NOT_NEGATIVE,

@@ -20,7 +20,7 @@ FORMAT = "lrcalc-training-2"
 
 LATER = {
     "batch_atoms": 0, "born_weight": 0, "dipole_weight": 0, "polarizability_weight": 0,
-    "dielectric_weight": 0, "loss": "mse",
+    "dielectric_weight": 0, "loss": "mse", "keep_batches": 1,
 }  # fmt: skip
 """Settings that older states do not have, and what was meant: part of a run where they are not."""
 
