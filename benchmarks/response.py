@@ -10,6 +10,7 @@ structures were seen).
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -116,7 +117,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("data")
-    parser.add_argument("--picture")
+    parser.add_argument("--picture", type=Path, help="of Born charges, or of polarizabilities; of "
+                        "frames with both the latter has its name with `-polarizability`")
     parser.add_argument("--unit", choices=sorted(POLARIZABILITY_UNITS), default="eA2/V")
     parser.add_argument("--local-field", choices=LOCAL_FIELDS, default="none")
     args = parser.parse_args()
@@ -129,7 +131,10 @@ def main():
         dipole(evaluator, structures)
     if "REF_polarizability" in structures[0].info and has_response(evaluator.potential):
         frames = kept_out(structures, metadata.get("polarizability", metadata))
-        polarizability(evaluator, frames, args.unit, args.local_field, args.picture)
+        picture = args.picture
+        if picture and reference_born(structures[0]) is not None:
+            picture = picture.with_stem(f"{picture.stem}-polarizability")
+        polarizability(evaluator, frames, args.unit, args.local_field, picture)
 
 
 def kept_out(structures, card):
