@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lrcalc.arrays import as_numpy, split
+from lrcalc.captured.steps import Answer, Request, Steps
 from lrcalc.checkpoint import opened
 from lrcalc.door import Door
 from lrcalc.electronic import ElectronicConstants
@@ -54,6 +55,11 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
     sum_rule_residual : float
         Of the last call that asked for Born charges: largest component (e) of
         ``Σ_i born_i - Q 1`` per atom; NaN before.
+    capture : bool
+        Whether the same atoms, asked for again, are evaluated by one launch of a recorded step
+        (`lrcalc.captured`): on a GPU, unless the environment has ``LRCALC_CAPTURE=0``. Settable.
+    steps : lrcalc.captured.steps.Steps
+        What was recorded; ``steps.reason`` says why the last call was not one of them.
     charge_forces : ndarray (N, 3) or None
         Of the last call: forces of the field on atomic charges in periodic cells, ``E·born``,
         which are in the forces but have no energy (physics §4). None where the energy is whole,
@@ -89,6 +95,8 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
         self.potential = potential.to(self.device)
         self._pairs = NeighborList(self.potential.cutoff, SKIN)
         self._door = Door()
+        self.steps = Steps(torch.device(self.device))
+        self.capture = self.steps.launches and os.environ.get("LRCALC_CAPTURE") != "0"
         self.epsilon_infinity = epsilon_infinity
         self.asr_projection = asr_projection
         self.allow_net_charge = allow_net_charge
@@ -159,13 +167,27 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
         self._door.check(
             self.potential, frames, names, self._field, allow_net_charge=self.allow_net_charge
         )
+        sizes = [len(part.numbers) for part in frames for _ in part.cells]
+        again = self._again(frames, names)
+        if again is not None:
+            self.charge_forces = again.charge_forces
+            if again.residual is not None:
+                self.sum_rule_residual = again.residual
+            return split(again.values, sizes)
         prediction = self._predict(from_frames(frames, device=self.device), names, velocities)
         values = prediction.results(names)
         if "born_effective_charges" in names:
             self.sum_rule_residual = float(prediction.born_residual.abs().max())
         if names & {"forces", "stress"} and prediction.charge_forces is not None:
             self.charge_forces = as_numpy(prediction.charge_forces)
-        return split(values, [len(part.numbers) for part in frames for _ in part.cells])
+        return split(values, sizes)
+
+    def _again(self, frames: Sequence[Frames], names: set[str]) -> Answer | None:
+        """Results of a recorded step, if there is one or it is time to record it."""
+        if not self.capture:
+            return None
+        request = Request(frozenset(names), self._field, self.screening, self.asr_projection)
+        return self.steps(self.potential, frames, request)
 
     def _predict(
         self, system: System, names: set[str], velocities: np.ndarray | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -20,6 +21,10 @@ MARGIN = 1e-6
 """Å by which candidates are searched further: whether a pair counts is decided in one place."""
 
 
+FAR = 1000.0
+"""Å, beyond any cutoff: distance of what fills up a list of pairs."""
+
+
 class Known(NamedTuple):
     """What of pairs is known without a look at them.
 
@@ -30,12 +35,16 @@ class Known(NamedTuple):
     cutoff : float
         Å.
     near : Tensor, shape (T,), int64
-        Rows of the pairs closer than ``cutoff``.
+        Rows of the pairs closer than ``cutoff``, and perhaps of some that are no pairs.
+    real : Tensor or None, shape (E,), bool
+        Rows that are pairs; the others fill up an array of fixed size, have a vector of length
+        `FAR` and carry nothing. None: all are.
     """
 
     most: int
     cutoff: float
     near: Tensor
+    real: Tensor | None = None
 
 
 class Pairs(NamedTuple):
@@ -87,11 +96,15 @@ class FamiliarPairs(Pairs):
 def pair_vectors(system: System, pairs: Pairs) -> Tensor:
     """Vectors from centre to neighbour, shape (E, 3), Å."""
     here, there = (system.positions.index_select(0, atoms) for atoms in (pairs.i, pairs.j))
-    vectors = there - here
+    vectors, lattice = there - here, pairs.shift.to(here.dtype)
     if system.n_structures == 1:
-        return vectors + pairs.shift.to(vectors.dtype) @ own_cell(system)[0]
-    shift_cell = system.cell.index_select(0, system.batch[pairs.i])
-    return vectors + torch.einsum("ea,eab->eb", pairs.shift.to(vectors.dtype), shift_cell)
+        vectors = vectors + lattice @ own_cell(system)[0]
+    else:
+        shift_cell = system.cell.index_select(0, system.batch[pairs.i])
+        vectors = vectors + torch.einsum("ea,eab->eb", lattice, shift_cell)
+    if pairs.known is None or pairs.known.real is None:
+        return vectors
+    return torch.where(pairs.known.real[:, None], vectors, FAR / math.sqrt(3.0))
 
 
 def rows_within(pairs: Pairs, vectors: Tensor, cutoff: float) -> Tensor:
@@ -263,7 +276,7 @@ def _change(
 def _search(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float) -> _Candidates:
     from vesin import NeighborList as Finder
 
-    box = _complete_cell(positions, cell, pbc, reach)
+    box = complete_cell(positions, cell, pbc, reach)
     finder = Finder(cutoff=reach, full_list=True)
     i, j, shift = finder.compute(points=positions, box=box, periodic=pbc, quantities="ijS")
     i, j, shift = i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64).reshape(-1, 3)
@@ -304,10 +317,10 @@ def _within(candidates: _Candidates, cutoff: float) -> tuple[np.ndarray, np.ndar
     return i.take(near), j.take(near), shift.take(near, axis=0)
 
 
-def _complete_cell(
+def complete_cell(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float
 ) -> np.ndarray:
-    """Give open directions a lattice vector that plays no part: vesin wants a full-rank box."""
+    """Give open directions a lattice vector that plays no part, longer than the positions reach."""
     if pbc.all():
         return cell
     box = np.where(pbc[:, None], cell, 0.0)

@@ -127,12 +127,15 @@ class Options(NamedTuple):
     velocities : Tensor or None, shape (N, 3), Å/fs
     create_graph : bool
         As for `predict`.
+    held : Tensor or None, shape (3,)
+        Value of the field that is held, where it is on the device already.
     """
 
     screening: float | Tensor
     asr_projection: bool = True
     velocities: Tensor | None = None
     create_graph: bool = False
+    held: Tensor | None = None
 
 
 def call_model(
@@ -158,7 +161,9 @@ def call_model(
         if model.own_field:
             enthalpy = OwnEnthalpy(terms.energy, leaves.system)
         else:
-            enthalpy = electric_enthalpy(leaves.system, pairs, terms, field, options.screening)
+            enthalpy = electric_enthalpy(
+                leaves.system, pairs, terms, field, options.screening, options.held
+            )
     return Prediction(model, pairs, leaves, terms, enthalpy, options, gradient)
 
 
@@ -326,7 +331,7 @@ class Prediction:
     @property
     def polarizability_derivative(self) -> Tensor:
         """``dα/dr`` as [atom, displacement, a, b], (N, 3, 3, 3), e Å/V."""
-        a, b = torch.triu_indices(3, 3)
+        a, b = torch.triu_indices(3, 3, device=self.leaves.positions.device)
         rows = jacobian(self.polarizability.sum(0)[a, b], self.leaves.positions, retain_graph=True)
         full = rows.new_zeros((3, 3, *rows.shape[1:]))
         full[a, b] = rows

@@ -116,6 +116,11 @@ def structure_sums(system: System, values: Tensor, batch: Tensor | None = None) 
     return total(system.domain, sum_by_structure(values, rows, system.n_structures))
 
 
+def readable_pbc(system: System) -> Tensor:
+    """Periodic directions (S, 3), where they can be looked at without waiting for a device."""
+    return system.pbc if system.host is None else system.host.pbc
+
+
 def own_cell(system: System) -> Tensor:
     """Cell (S, 3, 3) as it enters what is computed for each atom."""
     return shared(system.domain, system.cell)
@@ -123,6 +128,8 @@ def own_cell(system: System) -> Tensor:
 
 def sum_by_structure(values: Tensor, batch: Tensor, n_structures: int) -> Tensor:
     """Sum per-atom ``values`` (N, ...) over each structure: (S, ...)."""
+    if n_structures == 1:  # added one by one to the same place, a GPU would take them in turns
+        return values.sum(0, keepdim=True)
     out = values.new_zeros((n_structures, *values.shape[1:]))
     return out.index_add(0, batch, values)
 

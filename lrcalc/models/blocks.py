@@ -52,8 +52,9 @@ def _described(
         pairs = Pairs(pairs.i[low:high] - start, place + (stop - start), pairs.shift[low:high])
         vectors = vectors[low:high]
         system = system._replace(
-            numbers=system.numbers[atoms], batch=system.batch[atoms], centres=stop - start
-        )
+            numbers=system.numbers[atoms], batch=system.batch[atoms], centres=stop - start,
+            host=None,
+        )  # fmt: skip
     found = backbone(system, pairs, vectors)
     return tuple(x[: stop - start] for x in found[:3])  # type: ignore[return-value]
 

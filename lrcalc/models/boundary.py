@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.domain import everyone, shared
-from lrcalc.system import System, structure_sums
+from lrcalc.system import System, inverses, readable_pbc, structure_sums
 from lrcalc.units import EPSILON_0
 
 ATOM_WIDTH = 1.0
@@ -86,10 +86,10 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
         inside = unit + alpha / (3.0 * EPSILON_0 * volume[:, None, None])
         finite = ~system.pbc.any(1)[:, None, None]
         inside = torch.where(finite, inside, unit)  # no derivative of what is left as it is
-        alpha = torch.linalg.inv_ex(inside)[0] @ alpha
-    slab = is_slab(system)
-    if not bool(slab.any()):  # read from the device: how thick a slab is, its atoms decide
+        alpha = inverses(inside) @ alpha
+    if not bool((readable_pbc(system).sum(1) == 2).any()):
         return alpha
+    slab = is_slab(system)  # read from the device: how thick a slab is, its atoms decide
     total = list(alpha)
     normal, area, third = _slab_frame(system)
     for k in torch.nonzero(slab)[:, 0].tolist():

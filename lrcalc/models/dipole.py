@@ -18,7 +18,7 @@ from lrcalc.models.levers import edge_levers
 from lrcalc.models.potential import Potential
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs
-from lrcalc.system import System, structure_sums
+from lrcalc.system import System, readable_pbc, structure_sums
 
 
 def is_exact(system: System, terms: Terms) -> Tensor:
@@ -53,7 +53,8 @@ def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool 
         if coupled:
             exact = is_exact(system, terms)
             # zero either way; cut off from the model where all are, it costs no backward pass
-            charge = charge * exact[system.batch] if bool(exact.any()) else torch.zeros_like(charge)
+            some = not bool(readable_pbc(system).any(1).all())
+            charge = charge * exact[system.batch] if some else torch.zeros_like(charge)
         parts = parts + charge[:, None] * positions
     else:
         parts = parts + transfers.species_charge.double()[:, None] * positions
@@ -164,7 +165,7 @@ def lever_born(
     weights, as in training.
     """
     bare = terms.readout.bare_charge
-    if bare is None or bool(is_exact(system, terms).all()):
+    if bare is None or not bool(readable_pbc(system).any()):
         return None
     periodic = (~is_exact(system, terms)).double()[system.batch]
     charge = terms.readout.moving_charge.double()

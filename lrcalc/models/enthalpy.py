@@ -130,7 +130,12 @@ def optical_permittivity(system: System, terms: Terms, screening: float | Tensor
 
 
 def electric_enthalpy(
-    system: System, pairs: Pairs, terms: Terms, field: Field | None, screening: float | Tensor
+    system: System,
+    pairs: Pairs,
+    terms: Terms,
+    field: Field | None,
+    screening: float | Tensor,
+    held: Tensor | None = None,
 ) -> Enthalpy:
     """Return the enthalpy of positions, cell and what is held.
 
@@ -142,10 +147,14 @@ def electric_enthalpy(
         Constant.
     screening : float
         s.
+    held : Tensor or None, shape (3,)
+        Value of ``field``, where it is on the device already.
     """
     if field is None:
         return Enthalpy(terms.energy)
-    value = torch.tensor(field.value, dtype=torch.float64, device=system.positions.device)
+    value = held
+    if value is None:
+        value = torch.tensor(field.value, dtype=torch.float64, device=system.positions.device)
     vectors = value.expand(system.n_structures, 3)
     if field.kind == DISPLACEMENT:
         return constant_displacement(system, pairs, terms, vectors, screening)

@@ -55,7 +55,8 @@ def sum_outer(
     """Sum of ``one ⊗ two`` over the rows of each group: (E, a), (E, b) → (n_groups, a, b).
 
     Rows are seated group by group, as many ``seats`` for each as the largest needs, and the sum
-    is a matrix product: no outer product of any row is stored.
+    is a matrix product: no outer product of any row is stored. Where ``seats`` are given and a
+    group has more rows, its last ones find no seat: what fills up a list of pairs (`Known.real`).
     """
     if seats is None:
         counts = torch.bincount(group, minlength=n_groups)
@@ -64,12 +65,13 @@ def sum_outer(
         counts = group.new_zeros(n_groups).index_add(0, group, torch.ones_like(group))
     order = torch.argsort(group, stable=True)
     starts = torch.cumsum(counts, 0) - counts
-    seat = torch.empty_like(group)
-    seat[order] = torch.arange(len(group), device=group.device)
-    seat = seat + group * seats - starts[group]
+    rank = torch.empty_like(group)
+    rank[order] = torch.arange(len(group), device=group.device)
+    rank = rank - starts[group]
+    seat = torch.where(rank < seats, rank + group * seats, n_groups * seats)
     one, two = (
-        x.new_zeros(n_groups * seats, x.shape[1])
-        .index_copy(0, seat, x)
+        x.new_zeros(n_groups * seats + 1, x.shape[1])
+        .index_copy(0, seat, x)[:-1]
         .view(n_groups, seats, x.shape[1])
         for x in (one, two)
     )

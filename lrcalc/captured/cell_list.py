@@ -1,0 +1,176 @@
+"""Pairs out to a distance, found on the device where the positions are: a cell list.
+
+Space is cut into bins at least as wide as the distance, so that neighbours of an atom are in its
+own bin and the 26 around it; where a cell is thinner than the distance there is one bin along that
+direction and as many images as it takes. Atoms are sorted by bin, candidates are made for a number
+of atoms at a time, which bounds the memory, and those near enough are kept.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrcalc.neighbors import Pairs, complete_cell
+
+CHUNK = 2**23
+"""Candidates looked at together."""
+
+FINEST = 2**21
+"""Bins of a structure: of a gas in a large cell there need not be as many as would fit."""
+
+
+class Bins(NamedTuple):
+    """How space is cut, for each of S structures.
+
+    Attributes
+    ----------
+    inverse : ndarray, shape (S, 3, 3)
+        Of the cells, open directions completed.
+    counts : ndarray, shape (S, 3), int
+        Bins along the three cell vectors.
+    images : ndarray, shape (S, 3), int
+        How many bins away a neighbour may be.
+    origin : ndarray, shape (S, 3)
+        Lowest fractional coordinate along open directions.
+    """
+
+    inverse: np.ndarray
+    counts: np.ndarray
+    images: np.ndarray
+    origin: np.ndarray
+
+
+def cut(cell: np.ndarray, pbc: np.ndarray, low: np.ndarray, high: np.ndarray, reach: float) -> Bins:
+    """Cut space into bins.
+
+    Parameters
+    ----------
+    cell : ndarray, shape (S, 3, 3), Å
+    pbc : ndarray, shape (S, 3), bool
+    low, high : ndarray, shape (S, 3), Å
+        Bounds of the positions.
+    reach : float, Å
+    """
+    boxes = cell
+    origin = np.zeros((len(cell), 3))
+    if not pbc.all():
+        corners = np.stack([low, high], 1)
+        boxes = np.stack([complete_cell(*x, reach) for x in zip(corners, cell, pbc, strict=True)])
+    inverse = np.linalg.inv(boxes)
+    if not pbc.all():
+        # of all corners of the box around the positions, the lowest along each direction
+        edges = np.minimum(low[:, :, None] * inverse, high[:, :, None] * inverse).sum(1)
+        origin = np.where(pbc, 0.0, edges)
+    heights = 1.0 / np.linalg.norm(inverse, axis=1)
+    counts = np.maximum(1, np.floor(heights / reach)).astype(np.int64)
+    while (counts.prod(1) > FINEST).any():
+        counts = np.where(counts.prod(1, keepdims=True) > FINEST, (counts + 1) // 2, counts)
+    images = np.ceil(reach * counts / heights - 1e-12).astype(np.int64)
+    return Bins(inverse, counts, np.maximum(images, 1), origin)
+
+
+def find_pairs(
+    positions: Tensor, cell: np.ndarray, pbc: np.ndarray, batch: Tensor, reach: float
+) -> Pairs:
+    """All pairs closer than ``reach``, sorted by centre.
+
+    Parameters
+    ----------
+    positions : Tensor, shape (N, 3), Å
+        On any device, float64; not wrapped.
+    cell : ndarray, shape (S, 3, 3), Å
+    pbc : ndarray, shape (S, 3), bool
+    batch : Tensor, shape (N,)
+        Structure of each atom, ascending.
+    reach : float
+        Å.
+    """
+    device, n = positions.device, len(positions)
+    bounds = positions.new_full((2, len(cell), 3), np.inf)
+    rows = batch[:, None].expand(-1, 3)
+    low = bounds[0].scatter_reduce(0, rows, positions, "amin")
+    high = (-bounds[1]).scatter_reduce(0, rows, positions, "amax")
+    bins = cut(cell, pbc, *torch.stack([low, high]).cpu().numpy(), reach)
+
+    def there(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+    counts, images = there(bins.counts), there(bins.images)
+    periodic = there(pbc)
+    ends = np.cumsum(bins.counts.prod(1))
+    first = there(np.concatenate([[0], ends[:-1]]))
+    fractional = torch.einsum("na,nab->nb", positions, there(bins.inverse)[batch])
+    fractional = fractional - there(bins.origin)[batch]
+    wrapped = torch.where(periodic[batch], fractional.floor(), 0.0)
+    own = counts[batch]
+    place = ((fractional - wrapped) * own).long().clamp(min=0).minimum(own - 1)
+    wrapped = wrapped.long()
+    key = first[batch] + (place[:, 0] * own[:, 1] + place[:, 1]) * own[:, 2] + place[:, 2]
+    order = torch.argsort(key, stable=True)
+    filled = torch.bincount(key, minlength=int(ends[-1]))
+    starts = torch.cumsum(filled, 0) - filled
+
+    most = bins.images.max(0)
+    steps = np.stack(np.meshgrid(*[np.arange(-m, m + 1) for m in most], indexing="ij"), -1)
+    offsets = there(steps.reshape(-1, 3))
+    box = there(cell)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    # a first guess of how many atoms have CHUNK candidates; what there really are is counted below
+    mean = max(1.0, float(n) / float(ends[-1]) * len(offsets))
+    size = max(1, int(CHUNK / max(len(offsets), mean)))
+    for begin in range(0, n, size):
+        atoms = torch.arange(begin, min(begin + size, n), device=device)
+        structure = batch[atoms]
+        at = place[atoms][:, None] + offsets
+        image = torch.div(at, counts[structure][:, None], rounding_mode="floor")
+        at = at - image * counts[structure][:, None]
+        allowed = (offsets.abs() <= images[structure][:, None]) & (
+            (image == 0) | periodic[structure][:, None]
+        )
+        width = counts[structure]
+        bin_ = (at[..., 0] * width[:, None, 1] + at[..., 1]) * width[:, None, 2] + at[..., 2]
+        bin_ = bin_ + first[structure][:, None]
+        here = (filled[bin_] * allowed.all(2)).flatten()
+        found += _near(
+            positions, box, batch, wrapped, order, atoms, here, starts[bin_].flatten(),
+            image.flatten(0, 1), reach,
+        )  # fmt: skip
+    i, j, shift = (torch.cat(x) for x in zip(*found, strict=True))
+    return Pairs(i, j, shift)
+
+
+def _near(
+    positions: Tensor, box: Tensor, batch: Tensor, wrapped: Tensor, order: Tensor, atoms: Tensor,
+    here: Tensor, start: Tensor, image: Tensor, reach: float,
+) -> list[tuple[Tensor, Tensor, Tensor]]:  # fmt: skip
+    """Pairs of some atoms; ``here`` and ``start`` say what each of the bins around them holds."""
+    around = len(here) // len(atoms)
+    last = torch.cumsum(here, 0)
+    total = int(last[-1])
+    each = -(-len(atoms) // max(1, -(-total // CHUNK)))
+    found = []
+    for begin in range(0, len(atoms), each):
+        rows = slice(begin * around, min(begin + each, len(atoms)) * around)
+        held = here[rows]
+        count = total if each >= len(atoms) else int(held.sum())
+        spot = torch.repeat_interleave(
+            torch.arange(rows.start, rows.stop, device=atoms.device), held, output_size=count
+        )
+        rank = torch.arange(count, device=atoms.device) - (last - here)[spot]
+        rank = rank + (last - here)[rows.start]
+        j = order[start[spot] + rank]
+        i = atoms[spot // around]
+        shift = image[spot] + wrapped[i] - wrapped[j]
+        moved = shift.to(positions.dtype)
+        lattice = moved @ box[0] if len(box) == 1 else torch.einsum(
+            "ea,eab->eb", moved, box[batch[i]]
+        )  # fmt: skip
+        vectors = positions[j] - positions[i] + lattice
+        itself = (i == j) & (shift == 0).all(1)
+        near = (((vectors * vectors).sum(1) < reach * reach) & ~itself).nonzero()[:, 0]
+        found.append((i[near], j[near], shift[near]))
+    return found
