@@ -25,6 +25,7 @@ WHAT = {
     "electrostatics": "Ewald: direct, mesh, open, slab", "checkpoint": "one-file models",
     "models": "backbone, readout, potential, enthalpy", "training": "data, loss, fit",
     "properties": "the list of properties", "prediction": "predict: one function on tensors",
+    "captured": "steps of fixed shapes, one launch",
     "evaluator": "batches of ASE structures", "calculator": "ASE calculator",
     "model_errors": "errors on data", "levels": "levels compared",
     "trajectory": "extended xyz", "run_identity": "same run?",

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from lrcalc.arrays import as_numpy, split
-from lrcalc.captured.steps import Answer, Request, Steps
+from lrcalc.captured.requests import Answer, Request
+from lrcalc.captured.steps import Steps
 from lrcalc.checkpoint import opened
 from lrcalc.door import Door
 from lrcalc.electronic import ElectronicConstants

@@ -94,7 +94,8 @@ def find_pairs(
     rows = batch[:, None].expand(-1, 3)
     low = bounds[0].scatter_reduce(0, rows, positions, "amin")
     high = (-bounds[1]).scatter_reduce(0, rows, positions, "amax")
-    bins = cut(cell, pbc, *torch.stack([low, high]).cpu().numpy(), reach)
+    ends_of = torch.stack([low, high]).cpu().numpy()
+    bins = cut(cell, pbc, ends_of[0], ends_of[1], reach)
 
     def there(values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-WARM = 2
-"""Steps before one is recorded: plans, tables and libraries are made in them."""
+from lrcalc.cuda_graph import record
 
 
 class NotCaptured(Exception):
@@ -43,7 +42,12 @@ class Launch:
         Returns the results, one tensor (M,), from tensors that stay where they are. It must not
         look at a value.
     pool : object
-        Of `torch.cuda.graph_pool_handle`: memory shared with graphs that never run at once.
+        Memory shared with steps that never run at once; None: its own.
+
+    Attributes
+    ----------
+    pool : object
+        The memory that it takes.
 
     Raises
     ------
@@ -52,32 +56,25 @@ class Launch:
     """
 
     def __init__(self, compute: Callable[[], Tensor], pool: Any) -> None:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
         mode = torch.cuda.get_sync_debug_mode()
         try:
-            with torch.cuda.stream(stream):
-                for turn in range(WARM):
-                    # plans are made in the first; the last waits for nothing, or it cannot be
-                    torch.cuda.set_sync_debug_mode("error" if turn == WARM - 1 else mode)
-                    compute()
+            compute()  # plans are made
+            torch.cuda.set_sync_debug_mode("error")  # what waits now cannot be recorded
+            compute()
             torch.cuda.set_sync_debug_mode(mode)
-            torch.cuda.current_stream().wait_stream(stream)
             torch.cuda.synchronize()
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(
-                self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"
-            ):
-                self._out = compute()
+            self._recorded = record(compute, pool)
         except RuntimeError as error:
             raise NotCaptured(_first(error)) from error
         finally:
             torch.cuda.set_sync_debug_mode(mode)
+        self._out = self._recorded.result
+        self.pool = self._recorded.pool
         self._host = torch.empty(self._out.shape, dtype=self._out.dtype, pin_memory=True)
 
     def start(self) -> None:
         """Launch, and send the results to the host; waits for nothing."""
-        self._graph.replay()
+        self._recorded.replay()
         self._host.copy_(self._out, non_blocking=True)
 
     def __call__(self) -> np.ndarray:

@@ -69,14 +69,14 @@ class Picked(NamedTuple):
     Attributes
     ----------
     pairs : FamiliarPairs
-    count, near : Tensor, scalar, int64
-        How many there really are; more than the arrays hold if results are to be thrown away.
+    rows, near : Tensor, scalar, int64
+        How many rows are needed; more than the arrays hold if results are to be thrown away.
     closest : Tensor, scalar
         Å², square of the shortest distance.
     """
 
     pairs: FamiliarPairs
-    count: Tensor
+    rows: Tensor
     near: Tensor
     closest: Tensor
 

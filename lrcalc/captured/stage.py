@@ -174,7 +174,7 @@ class Stage:
         assert self.sizes is not None
         system = self._system()
         picked = pick(self._candidates, system, self.cutoff, self.near_cutoff, self.sizes)
-        numbers = (self._left(system), picked.count, picked.near, picked.closest)
+        numbers = (self._left(system), picked.rows, picked.near, picked.closest)
         status = torch.stack([x.to(torch.float64) for x in numbers])
         return Ready(system, picked.pairs, status)
 

@@ -182,10 +182,10 @@ class Steps:
             self.reason = "atoms are described in blocks"
             return Plain(compute)
         if request.key not in self._failed:
-            if self._pool is None:
-                self._pool = torch.cuda.graph_pool_handle()
             try:
-                return Launch(compute, self._pool)
+                launch = Launch(compute, self._pool)
+                self._pool = launch.pool
+                return launch
             except NotCaptured as error:
                 self._failed[request.key] = str(error)
                 self._pool = None
@@ -213,7 +213,8 @@ class Steps:
         if names & {"forces", "stress"} and prediction.charge_forces is not None:
             values["charge_forces"] = prediction.charge_forces
         multipoles = prediction.terms.readout.multipoles
-        self._kinds = Multipoles(*(None if x is None else status for x in multipoles))
+        kinds: list[Any] = [None if x is None else status for x in multipoles]
+        self._kinds = Multipoles(*kinds)
         layout.clear()
         layout.update({name: tuple(x.shape) for name, x in values.items()})
         parts = [x.detach().to(torch.float64).flatten() for x in values.values()]

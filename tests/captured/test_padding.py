@@ -34,7 +34,7 @@ def test_pairs_are_those_within_the_cutoff(atoms):
     system, found = picked(atoms, 4.0, 3.0)
     expected = build_pairs(system, 4.0)
     known, n = found.pairs.known, len(system.numbers)
-    assert int(found.count) == len(expected.i) + n
+    assert int(found.rows) == len(expected.i) + n
     kept = sorted(
         (int(i), int(j), *s.tolist())
         for i, j, s, real in zip(*found.pairs, known.real, strict=True)
@@ -57,7 +57,7 @@ def test_too_many_pairs_are_told():
         return Sizes(needed.candidates, needed.pairs - 20, needed.near - 5, needed.most)
 
     system, found = picked(BEADS, 4.0, 3.0, room=cramped)
-    assert int(found.count) > len(found.pairs.i)
+    assert int(found.rows) > len(found.pairs.i)
     assert int(found.near) > len(found.pairs.known.near)
     assert found.pairs.i.max() < len(system.numbers)
 
