@@ -42,10 +42,13 @@ class Recorded(NamedTuple):
     run : Plain or Launch
     layout : dict of str to tuple of int
         Shapes of the results, in their order; the status comes last.
+    plan : object
+        Of the electrostatics: a launch reads its tensors where they were.
     """
 
     run: Plain | Launch
     layout: dict[str, tuple[int, ...]]
+    plan: Any
 
 
 class Steps:
@@ -164,7 +167,9 @@ class Steps:
             return self._compute(potential, request, layout)
 
         self._block = block_size(potential, len(stage.host.numbers), self.device)
-        recorded = Recorded(self._run(compute, request), layout)
+        run = self._run(compute, request)
+        ewald = potential.ewald
+        recorded = Recorded(run, layout, None if ewald is None else ewald.remembered)
         if self._first:
             self.reason = "asked for the first time"
             return recorded
@@ -201,16 +206,17 @@ class Steps:
         system, pairs, status = stage.ready()
         if self._block is not None:
             system = system._replace(centres=len(system.numbers), block=self._block)
-        if stage.moving:  # so that nothing is planned that goes by the lengths of a cell
+        names = set(request.names)
+        if stage.moving:  # with a gradient, so that nothing that a cell decides is planned
             system = system._replace(cell=system.cell.clone().requires_grad_())
+            names.add("forces")
         held = None if request.field is None else stage.held
         options = Options(request.screening, request.asr_projection, held=held)
-        names = set(request.names)
         prediction = call_model(potential, system, pairs, request.field, names, options)
-        values = prediction.results(names)
-        if "born_effective_charges" in names:
+        values = prediction.results(request.names)
+        if "born_effective_charges" in request.names:
             values["sum_rule_residual"] = prediction.born_residual.abs().max()
-        if names & {"forces", "stress"} and prediction.charge_forces is not None:
+        if request.names & {"forces", "stress"} and prediction.charge_forces is not None:
             values["charge_forces"] = prediction.charge_forces
         multipoles = prediction.terms.readout.multipoles
         kinds: list[Any] = [None if x is None else status for x in multipoles]
