@@ -68,6 +68,7 @@ class Run:
         self.call(note=False)
 
     def call(self, *, note=True):
+        """Ask for forces; return energy and kinetic energy, eV."""
         stage = self.evaluator.steps.stage
         before = 0 if stage is None else stage.searches
         start = time.perf_counter()
@@ -83,6 +84,7 @@ class Run:
         return energy, kinetic
 
     def step(self, *, note=True, fs=0.5):
+        """Make a step."""
         dt = fs * FS
         self.velocity += 0.5 * dt * self.forces / self.mass
         positions = self.frames.positions + dt * self.velocity
@@ -93,7 +95,7 @@ class Run:
 
 
 def measure(evaluator, frames, box, names, seconds, most=200):
-    """Times of the calls of a run, and what else there is to tell."""
+    """Time the calls of a run, and tell what else there is."""
     cuda = evaluator.device != "cpu"
     if cuda:
         torch.cuda.empty_cache()
