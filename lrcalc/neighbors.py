@@ -25,6 +25,21 @@ FAR = 1000.0
 """Å, beyond any cutoff: distance of what fills up a list of pairs."""
 
 
+class Origin(NamedTuple):
+    """Where pairs come from: a search, since when atoms have moved little and the cell not at all.
+
+    Attributes
+    ----------
+    positions : Tensor, shape (N, 3), Å
+    vectors : Tensor, shape (E, 3), Å
+        Of the pairs, at these positions, in the precision that pair vectors are to have: a vector
+        plus how the two atoms have moved is then as good as one of positions in double precision.
+    """
+
+    positions: Tensor
+    vectors: Tensor
+
+
 class Known(NamedTuple):
     """What of pairs is known without a look at them.
 
@@ -39,12 +54,15 @@ class Known(NamedTuple):
     real : Tensor or None, shape (E,), bool
         Rows that are pairs; the others fill up an array of fixed size, have a vector of length
         `FAR` and carry nothing. None: all are.
+    origin : Origin or None
+        Where the cell is that of a search.
     """
 
     most: int
     cutoff: float
     near: Tensor
     real: Tensor | None = None
+    origin: Origin | None = None
 
 
 class Pairs(NamedTuple):
@@ -95,16 +113,27 @@ class FamiliarPairs(Pairs):
 
 def pair_vectors(system: System, pairs: Pairs) -> Tensor:
     """Vectors from centre to neighbour, shape (E, 3), Å."""
+    known = pairs.known
+    if known is None or known.origin is None or system.cell.requires_grad:
+        vectors = _vectors(system, pairs)
+    else:
+        before, start = known.origin
+        moved = (system.positions - before).to(start.dtype)
+        here, there = (moved.index_select(0, atoms) for atoms in (pairs.i, pairs.j))
+        vectors = start + (there - here)
+    if known is None or known.real is None:
+        return vectors
+    return torch.where(known.real[:, None], vectors, FAR / math.sqrt(3.0))
+
+
+def _vectors(system: System, pairs: Pairs) -> Tensor:
+    """From positions and lattice translations."""
     here, there = (system.positions.index_select(0, atoms) for atoms in (pairs.i, pairs.j))
     vectors, lattice = there - here, pairs.shift.to(here.dtype)
     if system.n_structures == 1:
-        vectors = vectors + lattice @ own_cell(system)[0]
-    else:
-        shift_cell = system.cell.index_select(0, system.batch[pairs.i])
-        vectors = vectors + torch.einsum("ea,eab->eb", lattice, shift_cell)
-    if pairs.known is None or pairs.known.real is None:
-        return vectors
-    return torch.where(pairs.known.real[:, None], vectors, FAR / math.sqrt(3.0))
+        return vectors + lattice @ own_cell(system)[0]
+    shift_cell = system.cell.index_select(0, system.batch[pairs.i])
+    return vectors + torch.einsum("ea,eab->eb", lattice, shift_cell)
 
 
 def rows_within(pairs: Pairs, vectors: Tensor, cutoff: float) -> Tensor:

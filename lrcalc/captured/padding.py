@@ -14,11 +14,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lrcalc.neighbors import FamiliarPairs, Known, Pairs
+from lrcalc.neighbors import FamiliarPairs, Known, Origin, Pairs
 from lrcalc.system import System
 
 GROWTH = 1.15
 """By how much more than is needed arrays are made, so that the next search fits in too."""
+
+
+EDGE = 1e-5
+"""Å; pairs that are farther than the cutoff by less, in single precision, do no harm: they carry
+nothing."""
 
 
 class Sizes(NamedTuple):
@@ -53,6 +58,8 @@ class Candidates(NamedTuple):
     ----------
     i, j : Tensor, shape (C,), int64
     shift : Tensor, shape (C, 3), int64
+    vectors : Tensor, shape (C, 3), Å
+        From centre to neighbour, when they were searched; float32 or float64.
     first : Tensor, shape (N + 1,), int64
         Row where those of each atom begin; the last is how many there are.
     """
@@ -60,7 +67,30 @@ class Candidates(NamedTuple):
     i: Tensor
     j: Tensor
     shift: Tensor
+    vectors: Tensor
     first: Tensor
+
+
+class Change(NamedTuple):
+    """How atoms have moved since candidates were searched.
+
+    Attributes
+    ----------
+    system : System
+        As it is now.
+    before : Tensor, shape (N, 3), Å
+        Positions then.
+    moved : Tensor, shape (N, 3), Å
+        What atoms have moved beyond what a deformed cell took along.
+    deformation : Tensor or None, shape (S, 3, 3)
+        F, by which vectors between atoms that did not move became ``v F``; None where cells are
+        the same.
+    """
+
+    system: System
+    before: Tensor
+    moved: Tensor
+    deformation: Tensor | None
 
 
 class Picked(NamedTuple):
@@ -118,8 +148,8 @@ def _rounded(count: int) -> int:
     return step * -(-count // step)
 
 
-def fill(found: Pairs, n_atoms: int, rows: int) -> Candidates:
-    """Candidates, filled up to ``rows``."""
+def fill(found: Pairs, vectors: Tensor, n_atoms: int, rows: int) -> Candidates:
+    """Candidates with their ``vectors`` (C, 3), Å, filled up to ``rows``."""
     i, j, shift = found
     counts = torch.zeros(n_atoms + 1, dtype=torch.int64, device=i.device)
     counts = counts.index_add(0, i + 1, torch.ones_like(i))
@@ -128,43 +158,48 @@ def fill(found: Pairs, n_atoms: int, rows: int) -> Candidates:
         torch.cat([i, i.new_zeros(missing)]),
         torch.cat([j, j.new_zeros(missing)]),
         torch.cat([shift, shift.new_zeros((missing, 3))]),
+        torch.cat([vectors, vectors.new_zeros((missing, 3))]),
         torch.cumsum(counts, 0),
     )
 
 
-def square_distances(system: System, pairs: Pairs | Candidates) -> Tensor:
-    """Squares of the lengths of pair vectors, (E,), Å²."""
-    positions = system.positions.detach()
-    vectors = positions.index_select(0, pairs.j) - positions.index_select(0, pairs.i)
-    lattice = pairs.shift.to(positions.dtype)
-    cell = system.cell.detach()
-    if len(cell) == 1:
-        vectors = vectors + lattice @ cell[0]
-    else:
-        own = cell.index_select(0, system.batch[pairs.i])
-        vectors = vectors + torch.einsum("ea,eab->eb", lattice, own)
+def distances_now(candidates: Candidates, change: Change) -> Tensor:
+    """Squares of the distances of candidates, (C,), Å²."""
+    start = candidates.vectors
+    vectors = start
+    if change.deformation is not None:
+        own = change.deformation.to(start.dtype)
+        if len(own) == 1:
+            vectors = start @ own[0]
+        else:
+            rows = own.index_select(0, change.system.batch[candidates.i])
+            vectors = torch.einsum("ea,eab->eb", start, rows)
+    moved = change.moved.to(start.dtype)
+    i, j = candidates.i, candidates.j
+    vectors = vectors + (moved.index_select(0, j) - moved.index_select(0, i))
     return (vectors * vectors).sum(1)
 
 
 @torch.no_grad()
 def pick(
-    candidates: Candidates, system: System, cutoff: float, near_cutoff: float, sizes: Sizes
+    candidates: Candidates, change: Change, cutoff: float, near_cutoff: float, sizes: Sizes
 ) -> Picked:
     """Pairs within the cutoff, in arrays of the given sizes; looks at no value.
 
     Parameters
     ----------
     candidates : Candidates
-    system : System
-        Positions and cells of the step.
+    change : Change
+        Since they were searched.
     cutoff, near_cutoff : float, Å
-        The second for `Known.near`.
+        The second for `Known.near`; what is farther by less than `EDGE` may be in.
     sizes : Sizes
     """
-    n, seats = len(system.numbers), sizes.pairs
-    device = system.positions.device
+    n, seats = len(change.before), sizes.pairs
+    device = change.before.device
+    cutoff, near_limit = cutoff + EDGE, near_cutoff + EDGE
     rows = torch.arange(sizes.candidates, device=device)
-    square = square_distances(system, candidates)
+    square = distances_now(candidates, change)
     there = rows < candidates.first[-1]
     square = torch.where(there, square, torch.inf)
     within = square < cutoff * cutoff
@@ -185,14 +220,17 @@ def pick(
     row = row.clamp(min=0)
     j = torch.where(real, candidates.j[row], i)
     shift = torch.where(real[:, None], candidates.shift[row], 0)
-    near = real & (square[row] < near_cutoff * near_cutoff)
+    near = real & (square[row] < near_limit * near_limit)
     near_rank = _starting_with_zero(near)
     place = torch.where(near, near_rank[:-1], sizes.near).clamp(max=sizes.near)
     # the last seat of each atom is one left over
     spare = begin[1:].clamp(max=seats) - 1
     chosen = spare[torch.arange(sizes.near + 1, device=device) % n]
     chosen = chosen.scatter(0, place, torch.arange(seats, device=device))[:-1]
-    known = Known(sizes.most, near_cutoff, chosen, real)
+    origin = None
+    if change.deformation is None:
+        origin = Origin(change.before, candidates.vectors[row])
+    known = Known(sizes.most, near_cutoff, chosen, real, origin)
     pairs = FamiliarPairs(i, j, shift, known)
     return Picked(pairs, count + n, near_rank[-1], square.min())
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from lrcalc.captured.cell_list import find_pairs
 from lrcalc.captured.padding import (
     Candidates,
+    Change,
     Sizes,
     fill,
     measure,
     pick,
-    square_distances,
     with_room,
 )
-from lrcalc.neighbors import MARGIN, FamiliarPairs
+from lrcalc.neighbors import MARGIN, FamiliarPairs, pair_vectors
 from lrcalc.system import System, inverses, sum_by_structure
 
 
@@ -72,6 +72,8 @@ class Stage:
         Of `Known.near`, Å.
     skin : float
         Å.
+    dtype : torch.dtype, optional
+        That pair vectors are to have.
 
     Attributes
     ----------
@@ -86,9 +88,10 @@ class Stage:
     """
 
     def __init__(
-        self, host: System, device: torch.device, cutoff: float, near_cutoff: float, skin: float
-    ) -> None:
-        self.host, self.device = host, device
+        self, host: System, device: torch.device, cutoff: float, near_cutoff: float, skin: float,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:  # fmt: skip
+        self.host, self.device, self.dtype = host, device, dtype
         self.cutoff, self.near_cutoff, self.skin = cutoff, near_cutoff, skin
         n, structures = len(host.numbers), host.n_structures
         self._ends = (3 * n, 3 * n + 9 * structures, 3 * n + 9 * structures + 3)
@@ -149,11 +152,13 @@ class Stage:
         system = self._system()
         pbc = self.host.pbc.numpy()
         found = find_pairs(system.positions, self._cells, pbc, system.batch, reach)
-        square = square_distances(system, found)
+        vectors = pair_vectors(system, found)
+        square = (vectors * vectors).sum(1)
         needed = measure(found, system.numbers, square, self.cutoff, self.near_cutoff)
         if self.sizes is None or not self.sizes.hold(needed):
             self.sizes = with_room(needed)
-        self._take(fill(found, len(system.numbers), self.sizes.candidates))
+        vectors = vectors.to(self.dtype)
+        self._take(fill(found, vectors, len(system.numbers), self.sizes.candidates))
         self._reference.copy_(self._inputs[: self._ends[1]])
         self._searched_cells = self._cells
         self._slack = self.skin
@@ -173,8 +178,9 @@ class Stage:
         assert self._candidates is not None, "`search` comes before"
         assert self.sizes is not None
         system = self._system()
-        picked = pick(self._candidates, system, self.cutoff, self.near_cutoff, self.sizes)
-        numbers = (self._left(system), picked.rows, picked.near, picked.closest)
+        change = self._change(system)
+        picked = pick(self._candidates, change, self.cutoff, self.near_cutoff, self.sizes)
+        numbers = (self._left(change), picked.rows, picked.near, picked.closest)
         status = torch.stack([x.to(torch.float64) for x in numbers])
         return Ready(system, picked.pairs, status)
 
@@ -206,22 +212,26 @@ class Stage:
         numbers, pbc, batch, charge = self._fixed
         return System(positions, cell, numbers, pbc, batch, charge, host=self.host)
 
-    def _left(self, system: System) -> Tensor:
+    def _change(self, system: System) -> Change:
+        first = self._ends[0]
+        before = self._reference[:first].view(-1, 3)
+        if not (self.moving and self._closed):
+            return Change(system, before, system.positions - before, None)
+        deformation = inverses(self._reference[first:].view(-1, 3, 3)) @ system.cell
+        carried = torch.einsum("na,nab->nb", before, deformation[system.batch])
+        return Change(system, before, system.positions - carried, deformation)
+
+    def _left(self, change: Change) -> Tensor:
         """How much nearer two atoms may still come before they may be a pair unseen, Å.
 
         Between atoms a vector ``v`` became ``v F`` and what the two atoms moved: no shorter than
         ``(1 - |F - 1|) |v| - 2 moved``, for a cell that was deformed by F.
         """
-        first = self._ends[0]
-        carried = self._reference[:first].view(-1, 3)
+        system, moved = change.system, change.moved
         reach: Tensor | float = self.cutoff + self.skin
-        if self.moving and self._closed:
-            before = self._reference[first:].view(-1, 3, 3)
-            deformation = inverses(before) @ system.cell
-            unit = torch.eye(3, dtype=deformation.dtype, device=deformation.device)
-            reach = reach * (1.0 - (deformation - unit).square().sum((1, 2)).sqrt())
-            carried = torch.einsum("na,nab->nb", carried, deformation[system.batch])
-        moved = system.positions - carried
+        if change.deformation is not None:
+            unit = torch.eye(3, dtype=moved.dtype, device=moved.device)
+            reach = reach * (1.0 - (change.deformation - unit).square().sum((1, 2)).sqrt())
         mean = sum_by_structure(moved, system.batch, system.n_structures) / self._counts[:, None]
         length = (moved - mean[system.batch]).square().sum(1)
         farthest = length.new_zeros(system.n_structures)

@@ -123,7 +123,8 @@ class Steps:
             self._atoms = own
             near = float(getattr(potential.readout, "transfer_cutoff", 0.0))
             host = from_frames(frames)
-            self.stage = Stage(host, self.device, potential.cutoff, near, SKIN)
+            settings = (potential.cutoff, near, SKIN, potential.dtype)
+            self.stage = Stage(host, self.device, *settings)
         if version != self._version:
             self._version = version
             self._kept.clear()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lrcalc.captured.cell_list import find_pairs
-from lrcalc.captured.padding import Sizes, fill, measure, pick, square_distances, with_room
+from lrcalc.captured.padding import Change, Sizes, fill, measure, pick, with_room
 from lrcalc.models.options import LEVELS
 from lrcalc.neighbors import build_pairs, pair_vectors
 from lrcalc.prediction import predict
@@ -20,13 +20,15 @@ def picked(atoms, cutoff, near_cutoff, room=with_room):
     system = from_ase(atoms)
     arrays = (system.cell.numpy(), system.pbc.numpy(), system.batch)
     found = find_pairs(system.positions, *arrays, cutoff + 0.5)
-    square = square_distances(system, found)
+    vectors = pair_vectors(system, found)
+    square = (vectors * vectors).sum(1)
     sizes = room(measure(found, system.numbers, square, cutoff, near_cutoff))
-    candidates = fill(found, len(system.numbers), sizes.candidates)
+    candidates = fill(found, vectors, len(system.numbers), sizes.candidates)
     generator = torch.Generator().manual_seed(1)
     step = 0.04 * torch.randn(system.positions.shape, generator=generator, dtype=torch.float64)
-    system = system._replace(positions=system.positions + step)
-    return system, pick(candidates, system, cutoff, near_cutoff, sizes)
+    now = system._replace(positions=system.positions + step)
+    change = Change(now, system.positions, step, None)
+    return now, pick(candidates, change, cutoff, near_cutoff, sizes)
 
 
 @pytest.mark.parametrize("atoms", [BEADS, [cluster()]], ids=["periodic", "open"])
