@@ -153,6 +153,8 @@ def call_model(
     if model.own_field:
         system = in_field(system, field, options.screening)
         gradient = gradient or bool(needing("moments", names))
+    # weights and second derivatives are wanted where a graph is, and of a field of the model's own
+    system = system._replace(once=not (options.create_graph or model.own_field))
     with torch.set_grad_enabled(gradient):
         leaves = strained(system, stress=bool(needing("strain", names)))
         # at constant D the field that follows the atoms is screened as their forces are

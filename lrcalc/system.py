@@ -51,6 +51,9 @@ class System(NamedTuple):
         a backbone of one round may return these rows alone. None: all.
     block : int or None
         Describe so many centres at a time; None: all at once.
+    once : bool
+        Nobody will differentiate twice, or by weights: kernels that cannot may be used
+        (`lrcalc.kernels`).
     """
 
     positions: Tensor
@@ -65,6 +68,7 @@ class System(NamedTuple):
     domain: Domain | None = None
     centres: int | None = None
     block: int | None = None
+    once: bool = False
 
     @property
     def n_structures(self) -> int:
@@ -86,6 +90,7 @@ class System(NamedTuple):
             self.domain,
             self.centres,
             self.block,
+            self.once,
         )
 
 

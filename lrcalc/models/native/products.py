@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
+from lrcalc.models.native.fused.products import described
 
 WIDTHS = [2 * ell + 1 for ell in range(L_MAX + 1)]
 """Components of each ℓ."""
@@ -115,11 +116,14 @@ class Round(NamedTuple):
         Invariants behind the perceptron; zero for an atom without neighbours.
     density, product : Tensor, shape (lm, N, channels)
         Of first and second order.
+    features : tuple of Tensor or None, shape (N, 2 channels, 3) and (N, 2 channels, 5)
+        Their vectors and tensors, of atoms in their own order, where a kernel made them.
     """
 
     hidden: Tensor
     density: Tensor
     product: Tensor
+    features: tuple[Tensor, Tensor] | None = None
 
 
 class Products(nn.Module):
@@ -186,8 +190,20 @@ class Products(nn.Module):
             self._cast[key] = self._exact[name].to(like.device, like.dtype)
         return self._cast[key]
 
-    def describe(self, density: Tensor, atoms: SpeciesOrder, *, calibrate: bool) -> Round:
-        """Products, invariants and perceptron of a ``density`` (lm, N, channels)."""
+    def describe(
+        self, density: Tensor, atoms: SpeciesOrder, *, calibrate: bool, fused: bool = False
+    ) -> Round:
+        """Products, invariants and perceptron of a ``density`` (lm, N, channels).
+
+        ``fused``: by kernels that are differentiable once, and not by weights.
+        """
+        if fused:
+            scales = self.product_scale.unbind(1)
+            scaled = zip(self.product_mix, scales, strict=True)
+            weights = [weight * scale[:, None, None] for weight, scale in scaled]
+            found = described(density, weights, atoms.place, atoms.counts)
+            hidden = self._perceptron(found.invariants, atoms)
+            return Round(hidden, density, found.product, (found.vectors, found.tensors))
         by_ell = density.split(WIDTHS)
         mixed, invariants_2 = self._products(density, by_ell, atoms)
         product = torch.cat(mixed)
@@ -199,10 +215,13 @@ class Products(nn.Module):
         invariants = invariants.transpose(0, 1).flatten(1)
         if calibrate:
             self.invariant_scale.copy_(inverse_scale(invariants, atoms.counts))
+        return Round(self._perceptron(invariants, atoms), density, product)
+
+    def _perceptron(self, invariants: Tensor, atoms: SpeciesOrder) -> Tensor:
+        """Species-wise perceptron (N, hidden) on ``invariants`` (N, n)."""
         layer1 = self.layer1 * self.invariant_scale[:, :, None]
         hidden = torch.nn.functional.silu(mix(invariants, layer1, atoms.counts))
-        hidden = hidden + torch.nn.functional.silu(mix(hidden, self.layer2, atoms.counts))
-        return Round(hidden, density, product)
+        return hidden + torch.nn.functional.silu(mix(hidden, self.layer2, atoms.counts))
 
     def _products(
         self, density: Tensor, by_ell: tuple[Tensor, ...], atoms: SpeciesOrder
