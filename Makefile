@@ -6,9 +6,10 @@ INSTALLED := $(VENV)/.installed
 DOCS := $(VENV)/.docs
 MACE := .venv-mace
 NEQUIP := .venv-nequip
+TRITON := .venv-triton
 CODE := lrcalc drivers tools tests examples benchmarks docs/conf.py
 
-.PHONY: demo test test-long test-mace test-nequip docs lint types clean
+.PHONY: demo test test-long test-mace test-nequip test-triton docs lint types clean
 
 demo: $(INSTALLED)
 	$(BIN)/lrcalc demo --output demo-output
@@ -27,6 +28,10 @@ test-mace: $(MACE)/.installed
 # NequIP and Allegro need e3nn 0.6, which mace-torch excludes
 test-nequip: $(NEQUIP)/.installed
 	$(NEQUIP)/bin/python -m pytest -n 2 -m "not long" tests/adapters/test_nequip*.py
+
+# fused kernels for a GPU, by Triton's interpreter; on a GPU, with torch's own Triton, run these tests as they are
+test-triton: $(TRITON)/.installed
+	TRITON_INTERPRET=1 $(TRITON)/bin/python -m pytest -n 2 tests/kernels
 
 # every warning is an error, and so is a name that is not found; no network once the packages are there
 docs: $(DOCS)
@@ -61,9 +66,17 @@ $(NEQUIP)/.installed: pyproject.toml constraints.txt
 	$(NEQUIP)/bin/pip install -q -c constraints.txt -e ".[dev,allegro]"
 	touch $@
 
+# int() of an array of one number, which Triton's interpreter takes, is an error from numpy 2.4
+$(TRITON)/.installed: pyproject.toml constraints.txt
+	test -x $(TRITON)/bin/python || $(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/pip install -q $(shell grep '^torch==' constraints.txt)
+	grep -v '^numpy==' constraints.txt > $(TRITON)/constraints.txt
+	$(TRITON)/bin/pip install -q -c $(TRITON)/constraints.txt -e ".[dev]" "numpy<2.4" "triton==3.6.*"
+	touch $@
+
 $(DOCS): $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
 	touch $(DOCS)
 
 clean:
-	rm -rf $(VENV) $(MACE) $(NEQUIP) demo-output docs/_build docs/api build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(MACE) $(NEQUIP) $(TRITON) demo-output docs/_build docs/api build *.egg-info .mypy_cache .ruff_cache .pytest_cache

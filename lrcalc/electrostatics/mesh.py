@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from lrcalc.domain import Domain, shared, total
+from lrcalc.electrostatics.fused_mesh import FusedSpread, Grid, times_own
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.mesh_size import choose_mesh, fft_size
 from lrcalc.electrostatics.splines import spline_filter, spline_matrix, spline_weights
 from lrcalc.electrostatics.sums import Geometry, Interaction
+from lrcalc.kernels.choice import available
 from lrcalc.system import inverses, volumes
 
 SORT_ABOVE = 2048
@@ -121,6 +123,21 @@ class Spread(NamedTuple):
     green: Tensor
     domain: Domain | None = None
 
+    def put(self, source: Source) -> Tensor:
+        """Density of multipoles on the flat mesh."""
+        if self.sorting is not None:
+            source = Source(*(None if x is None else x[self.sorting] for x in source))  # type: ignore[arg-type]
+        k1, k2, k3 = self.sizes
+        values = _spread(self, source).flatten()
+        return _Scatter.apply(values, self.touched, len(self.green) * k1 * k2 * k3)  # type: ignore[no-any-return]
+
+    def take(self, potential: Tensor, derivatives: int) -> Sites:
+        """Potential, field and hessian at the atoms from the potential on the flat mesh."""
+        sites = _gather(self, potential, derivatives)
+        if self.back is None:
+            return sites
+        return Sites(*(None if x is None else x[self.back] for x in sites))  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True)
 class Mesh:
@@ -170,7 +187,15 @@ class Mesh:
         assert cell is not None
         inverse = inverses(cell)
         batch, order = plan.batch, plan.order
-        scaled = (shared(plan.domain, inverse) * plan.points.to(cell.dtype))[batch]
+        scaled = shared(plan.domain, inverse) * plan.points.to(cell.dtype)
+        green = plan.green
+        if green is None or cell.requires_grad:
+            green = self._green(plan, cell, inverse)
+        if available(positions):
+            grid = Grid(plan.sizes, len(cell), batch, order, plan.matrix)
+            at = times_own(positions, scaled, batch)
+            return partial(_interact, FusedSpread(grid, at, scaled, green, plan.domain))
+        scaled = scaled[batch]
         mesh_position = (positions[:, None] @ scaled).squeeze(1)
         lowest = mesh_position.detach().floor()
         sorting = back = None
@@ -184,9 +209,6 @@ class Mesh:
             mesh_position, scaled = mesh_position[sorting], scaled[sorting]
         weights = spline_weights(mesh_position - lowest - 0.5, plan.matrix, plan.derivatives)
         touched = _touched(lowest.long(), batch, plan)
-        green = plan.green
-        if green is None or cell.requires_grad:
-            green = self._green(plan, cell, inverse)
         spread = Spread(plan.sizes, scaled, touched, weights, sorting, back, green, plan.domain)
         return partial(_interact, spread)
 
@@ -210,24 +232,18 @@ class Mesh:
         return reciprocal_weight(square, self.smearing, self.k_cutoff) * window / volume
 
 
-def _interact(spread: Spread, source: Source, derivatives: int) -> tuple[Tensor, Sites | None]:
-    if spread.sorting is not None:
-        source = Source(*(None if x is None else x[spread.sorting] for x in source))  # type: ignore[arg-type]
-    values = _spread(spread, source)
-    structures = len(spread.green)
+def _interact(
+    spread: Spread | FusedSpread, source: Source, derivatives: int
+) -> tuple[Tensor, Sites | None]:
     count = spread.sizes[0] * spread.sizes[1] * spread.sizes[2]
-    density = _Scatter.apply(values.flatten(), spread.touched, structures * count)
-    density = total(spread.domain, density).reshape(structures, *spread.sizes)
+    density = total(spread.domain, spread.put(source)).reshape(len(spread.green), *spread.sizes)
     transform = torch.fft.rfftn(density, dim=(1, 2, 3))
     # irfftn divides by the number of points, the sum over k does not
     potential = torch.fft.irfftn(transform * (spread.green * count), spread.sizes, dim=(1, 2, 3))
     energy = 0.5 * (potential * density).sum((1, 2, 3))
     if derivatives < 0:
         return energy, None
-    sites = _gather(spread, shared(spread.domain, potential).flatten(), derivatives)
-    if spread.back is not None:
-        sites = Sites(*(None if x is None else x[spread.back] for x in sites))  # type: ignore[arg-type]
-    return energy, sites
+    return energy, spread.take(shared(spread.domain, potential).flatten(), derivatives)
 
 
 def _indices(size: int, half: bool, device: torch.device) -> Tensor:

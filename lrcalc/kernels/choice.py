@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from functools import lru_cache
 from importlib.util import find_spec
 
@@ -22,12 +23,31 @@ def available(like: Tensor) -> bool:
         return False
     if like.dtype not in (torch.float32, torch.float64):
         return False
-    return like.is_cuda or os.environ.get(INTERPRETER) == "1"
+    if like.is_cuda:
+        return _works(like.device)
+    return os.environ.get(INTERPRETER) == "1" and like.device.type == "cpu"
 
 
 @lru_cache
 def _installed() -> bool:
     return find_spec("triton") is not None
+
+
+@lru_cache
+def _works(device: torch.device) -> bool:
+    """Whether Triton compiles and computes on this device: it wants a C compiler at run time."""
+    try:
+        from lrcalc.kernels.programs.probe import check
+
+        check(device)
+    except Exception as error:
+        warnings.warn(
+            f"fused kernels are off, and GPUs slower: Triton does not work on {device} ({error}). "
+            f"It needs a C compiler (gcc); {SWITCH}=off in the environment silences this",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def refuse_second_derivatives() -> None:

@@ -101,5 +101,5 @@ def _launch(
     )  # fmt: skip
 
 
-SHAPE = {"density": (16, 2), "density_gradient": (16, 2)}
+SHAPE = {"density": (8, 1), "density_gradient": (8, 1)}
 """Pairs at a time with 16 columns, and warps."""
