@@ -33,6 +33,7 @@ WHAT = {
     "velocities": "thermal, isotopes",
     "dynamics": "molecular dynamics in fields", "testing": "checks for others' code",
     "domain": "own and common values", "cuda_graph": "kernels launched as one",
+    "kernels": "fused kernels: when",
     "lammps": "pair_style, host, plugin",
     "ipi": "driver, client, inputs, runs", "commands": "one module a command",
     "cli": "lrcalc COMMAND", "__main__": "python -m lrcalc", "derivatives": "autograd helpers",

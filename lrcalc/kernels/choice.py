@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 SWITCH = "LRCALC_KERNELS"
-"""Variable of the environment: "off" leaves everything to torch."""
+"""Variable of the environment: "0" leaves everything to torch."""
 
 INTERPRETER = "TRITON_INTERPRET"
 """Variable of Triton's: "1" runs kernels on a CPU, slowly, to test them."""
@@ -19,7 +19,7 @@ INTERPRETER = "TRITON_INTERPRET"
 
 def available(like: Tensor) -> bool:
     """Whether kernels can run where ``like`` is, and are not switched off."""
-    if os.environ.get(SWITCH, "") == "off" or not _installed():
+    if os.environ.get(SWITCH) == "0" or not _installed():
         return False
     if like.dtype not in (torch.float32, torch.float64):
         return False
@@ -43,7 +43,7 @@ def _works(device: torch.device) -> bool:
     except Exception as error:
         warnings.warn(
             f"fused kernels are off, and GPUs slower: Triton does not work on {device} ({error}). "
-            f"It needs a C compiler (gcc); {SWITCH}=off in the environment silences this",
+            f"It needs a C compiler (gcc); {SWITCH}=0 in the environment silences this",
             stacklevel=2,
         )
         return False
@@ -62,5 +62,5 @@ def refuse_second_derivatives() -> None:
         raise RuntimeError(
             "this was computed with fused kernels, which have first derivatives only, and a second "
             "one was asked for (`create_graph`): call `predict(..., create_graph=True)`, or leave "
-            f"`System.once` False, or set {SWITCH}=off in the environment"
+            f"`System.once` False, or set {SWITCH}=0 in the environment"
         )

@@ -21,7 +21,7 @@ def torch_only(monkeypatch):
 
     def call(function, *args, **named):
         with monkeypatch.context() as patch:
-            patch.setenv("LRCALC_KERNELS", "off")
+            patch.setenv("LRCALC_KERNELS", "0")
             return function(*args, **named)
 
     return call

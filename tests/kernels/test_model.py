@@ -109,7 +109,7 @@ def test_training_takes_torch():
 
 
 def test_switched_off(monkeypatch):
-    monkeypatch.setenv("LRCALC_KERNELS", "off")
+    monkeypatch.setenv("LRCALC_KERNELS", "0")
     assert not choice.available(torch.zeros(1, device=DEVICE))
 
 
@@ -122,7 +122,7 @@ def test_what_does_not_work_is_warned_of(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "lrcalc.kernels.programs.probe", raising=False)
     choice._works.cache_clear()
-    with pytest.warns(UserWarning, match="LRCALC_KERNELS=off"):
+    with pytest.warns(UserWarning, match="LRCALC_KERNELS=0"):
         assert not choice._works(torch.device("cuda"))
     choice._works.cache_clear()
 
