@@ -56,7 +56,8 @@ class Door:
                 for part in frames
             ],
         )  # fmt: skip
-        if asked == self._passed and all(np.isfinite(part.positions).all() for part in frames):
+        # a sum is finite only if all it was made of is
+        if asked == self._passed and all(np.isfinite(part.positions.sum()) for part in frames):
             return
         check_request(potential, frames, wanted, held=held, allow_net_charge=allow_net_charge)
         self._warn_of_molecules(potential, frames, wanted)

@@ -57,7 +57,9 @@ def _alike(one: np.ndarray | None, other: np.ndarray | None, tol: float) -> bool
         return one is other
     if np.array_equal(one, other):
         return True
-    return one.shape == other.shape and np.allclose(one, other, rtol=0.0, atol=tol)
+    if one.shape != other.shape:
+        return False
+    return bool((np.abs(np.subtract(one, other, dtype=float)) <= tol).all())
 
 
 def _charge(atoms: Atoms) -> float:

@@ -84,8 +84,6 @@ def refusal(potential: Potential, frames: Sequence[Frames], request: Request) ->
         return "velocities are asked for"
     if "bec_as_published" in request.names or "quadrupole" in request.names:
         return "a property that looks at values is asked for"
-    if any(x.requires_grad for x in potential.parameters()) and torch.is_grad_enabled():
-        return "weights want a gradient" if potential.training else None
     return None
 
 

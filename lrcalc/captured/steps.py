@@ -14,6 +14,7 @@ from lrcalc.captured.requests import Answer, Request, answer, block_size, refusa
 from lrcalc.captured.stage import Stage
 from lrcalc.electrostatics.sums import Geometry
 from lrcalc.frames import Frames
+from lrcalc.models.card import VOLUME_PER_ATOM
 from lrcalc.models.potential import Potential
 from lrcalc.models.versions import version_of
 from lrcalc.multipoles import Multipoles
@@ -115,8 +116,10 @@ class Steps:
         """Make a new stage for other atoms, forget what was recorded of other weights."""
         atoms = [(x.numbers.tobytes(), x.pbc.tobytes(), x.charge, len(x.cells)) for x in frames]
         own = (id(potential), potential.dtype, potential.cutoff, atoms)
-        card = [potential.metadata.get(name) for name in ("charge_screening", "polarizability")]
-        version = version_of(potential), repr(card), potential.ewald, potential.surface
+        card = potential.metadata
+        told = (card.get("charge_screening"), card.get("epsilon_infinity"))
+        volume = card.get("polarizability", {}).get(VOLUME_PER_ATOM)
+        version = (version_of(potential), *told, volume, potential.ewald, potential.surface)
         if own != self._atoms:
             self.forget()
             self._failed = {}
