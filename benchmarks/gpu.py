@@ -13,6 +13,7 @@ the mesh and its transforms.
 
 import argparse
 import json
+import os
 import time
 import traceback
 
@@ -217,6 +218,8 @@ def cases(args):
         yield f"{n} in a field", lambda n=n: water(n), (*PLAIN, "dipole"), field, True
     for n in (n for n in sizes if n <= 12288):
         yield f"{n} not recorded", lambda n=n: water(n), PLAIN, None, False
+    for n in (n for n in sizes if 1000 < n < 10**5):
+        yield f"{n} not fused", lambda n=n: water(n), PLAIN, None, True
 
 
 def main():
@@ -237,6 +240,7 @@ def main():
     print(
         f"{'atoms':26}{'ms':>9}{'mean':>9}{'search':>9}{'calls':>9}{'GB':>6}{'held':>7}{'ready':>7}"
     )
+    kernels = os.environ.get("LRCALC_KERNELS", "1")
     begin, table, flops_per_atom = time.perf_counter(), {}, None
     for name, make, names, field, recorded in cases(args):
         if args.only and args.only not in name:
@@ -245,6 +249,7 @@ def main():
             print(f"{name:26} no time left")
             continue
         try:
+            os.environ["LRCALC_KERNELS"] = "0" if "not fused" in name else kernels
             frames, box = make()
             evaluator = Evaluator(args.model, device=args.device, field=field)
             evaluator.capture = recorded and cuda

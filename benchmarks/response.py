@@ -117,8 +117,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("data")
-    parser.add_argument("--picture", type=Path, help="of Born charges, or of polarizabilities; of "
-                        "frames with both the latter has its name with `-polarizability`")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        help="of Born charges, or of polarizabilities; of "
+        "frames with both the latter has its name with `-polarizability`",
+    )
     parser.add_argument("--unit", choices=sorted(POLARIZABILITY_UNITS), default="eA2/V")
     parser.add_argument("--local-field", choices=LOCAL_FIELDS, default="none")
     args = parser.parse_args()

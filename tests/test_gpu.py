@@ -72,8 +72,11 @@ def errors(found, expected, names):
     }
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [*((case, "float64") for case in CASES), ("u", "float32"), ("beads", "float32"),
+     ("mesh", "float32")],
+)  # fmt: skip
 def test_the_numbers_of_the_cpu(case, dtype):
     level, charges, kind, options, field, names = CASES[case]
     potential = random_potential(
