@@ -90,11 +90,10 @@ def find_pairs(
         Å.
     """
     device, n = positions.device, len(positions)
-    bounds = positions.new_full((2, len(cell), 3), np.inf)
-    rows = batch[:, None].expand(-1, 3)
-    low = bounds[0].scatter_reduce(0, rows, positions, "amin")
-    high = (-bounds[1]).scatter_reduce(0, rows, positions, "amax")
-    ends_of = torch.stack([low, high]).cpu().numpy()
+    ends_of = np.zeros((2, *pbc.shape))
+    if not pbc.all():
+        high, low = (largest_of_each(x, batch, len(cell)) for x in (positions, -positions))
+        ends_of = torch.stack([-low, high]).cpu().numpy()
     bins = cut(cell, pbc, ends_of[0], ends_of[1], reach)
 
     def there(values: np.ndarray) -> Tensor:
@@ -142,6 +141,15 @@ def find_pairs(
         )  # fmt: skip
     i, j, shift = (torch.cat(x) for x in zip(*found, strict=True))
     return Pairs(i, j, shift)
+
+
+def largest_of_each(values: Tensor, batch: Tensor, structures: int) -> Tensor:
+    """Largest of the values (N, ...) of the atoms of each structure, (S, ...)."""
+    if structures == 1:  # written by all to the same place, a GPU would take them in turns
+        return values.amax(0, keepdim=True)
+    rows = batch.view(-1, *[1] * (values.dim() - 1)).expand_as(values)
+    lowest = values.new_full((structures, *values.shape[1:]), -torch.inf)
+    return lowest.scatter_reduce(0, rows, values, "amax")
 
 
 def _near(

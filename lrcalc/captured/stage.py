@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrcalc.captured.cell_list import find_pairs
+from lrcalc.captured.cell_list import find_pairs, largest_of_each
 from lrcalc.captured.padding import (
     Candidates,
     Change,
@@ -234,6 +234,5 @@ class Stage:
             reach = reach * (1.0 - (change.deformation - unit).square().sum((1, 2)).sqrt())
         mean = sum_by_structure(moved, system.batch, system.n_structures) / self._counts[:, None]
         length = (moved - mean[system.batch]).square().sum(1)
-        farthest = length.new_zeros(system.n_structures)
-        farthest = farthest.scatter_reduce(0, system.batch, length, "amax").sqrt()
+        farthest = largest_of_each(length, system.batch, system.n_structures).sqrt()
         return (reach - self.cutoff - 2.0 * farthest).min()
