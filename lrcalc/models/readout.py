@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lrcalc.domain import Domain, settled, shared
+from lrcalc.domain import settled, shared
+from lrcalc.kernels.choice import available
 from lrcalc.models.backbone import Backbone, Features
 from lrcalc.models.blocks import padded
+from lrcalc.models.fused_transfers import Reach, fused_weights
 from lrcalc.models.options import LEVELS
 from lrcalc.models.radial import envelope
 from lrcalc.models.transfers import handed_out, transfer_weights
@@ -287,28 +289,27 @@ class Readout(nn.Module):
         if self.charges == "atomic":
             return neutral(parts["charge"][:, 0], system), None
         emitted = _only_owned(parts["charge"], system)
-        rows, amount = self._transfers(emitted, species, pairs, vectors, system.domain)
+        rows, amount = self._transfers(emitted, species, system, pairs, vectors)
         kept = _only_owned(neutral(self.species_charge.index_select(0, species), system), system)
         charge = transferred_charges(kept, pairs.i[rows], pairs.j[rows], amount)
         return settled(system.domain, charge), Transfers(rows, amount, kept)
 
     def _transfers(
-        self,
-        emitted: Tensor,
-        species: Tensor,
-        pairs: Pairs,
-        vectors: Tensor,
-        domain: Domain | None,
+        self, emitted: Tensor, species: Tensor, system: System, pairs: Pairs, vectors: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Rows of the pair list within reach, and the charge its centre keeps of each, (T,)."""
         rows = rows_within(pairs, vectors, self.transfer_cutoff)
         i, j = pairs.i[rows], pairs.j[rows]
-        distance = torch.linalg.vector_norm(vectors.index_select(0, rows), dim=1)
-        couple = species[i] * len(self.species_charge) + species[j]
-        learned = self.transfer_weight.flatten(0, 1).index_select(0, couple)
-        decay = self.transfer_decay.to(distance.dtype)
-        weight = transfer_weights(distance, learned, decay, self.transfer_cutoff)
-        return rows, handed_out(emitted, weight, i, j, self.transfer_hops, domain)
+        decay = self.transfer_decay.to(vectors.dtype)
+        if system.once and available(vectors):
+            known = (rows, pairs.i, pairs.j, species, self.transfer_weight, decay)
+            weight = fused_weights(vectors, Reach(*known, self.transfer_cutoff))
+        else:
+            distance = torch.linalg.vector_norm(vectors.index_select(0, rows), dim=1)
+            couple = species[i] * len(self.species_charge) + species[j]
+            learned = self.transfer_weight.flatten(0, 1).index_select(0, couple)
+            weight = transfer_weights(distance, learned, decay, self.transfer_cutoff)
+        return rows, handed_out(emitted, weight, i, j, self.transfer_hops, system.domain)
 
 
 def neutral(values: Tensor, system: System) -> Tensor:

@@ -26,7 +26,7 @@ def _unit(vectors, pair, inside, cutoff: tl.constexpr):
     z = tl.load(vectors + 3 * pair + 2, mask=inside, other=0.0)
     square = x * x + y * y + z * z
     heard = inside & (square < cutoff * cutoff) & (square > 0.0)
-    r = tl.sqrt(tl.where(heard, square, cutoff * cutoff))
+    r = tl.sqrt(tl.where(heard, square, 1.0))
     return x / r, y / r, z / r, r, heard
 
 

@@ -1,0 +1,1 @@
+"""Triton programs: imported when they are used."""
