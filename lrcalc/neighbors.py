@@ -161,6 +161,8 @@ class NeighborList:
         Å, positive.
     skin : float, optional
         Å; 0 searches anew at each call.
+    closest : float, optional
+        Å; atoms closer than this are refused.
 
     Raises
     ------
@@ -177,13 +179,16 @@ class NeighborList:
     12
     """
 
-    def __init__(self, cutoff: float, skin: float = 0.0) -> None:
+    def __init__(
+        self, cutoff: float, skin: float = 0.0, *, closest: float = MINIMUM_DISTANCE
+    ) -> None:
         if not cutoff > 0:
             raise ValueError(f"`cutoff` is {cutoff} Å but must be positive")
         if not skin >= 0:
             raise ValueError(f"`skin` is {skin} Å but must be zero or positive")
         self.cutoff = float(cutoff)
         self.skin = float(skin)
+        self.closest = float(closest)
         self._kept: list[_Candidates] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -206,7 +211,7 @@ class NeighborList:
         for s, end in enumerate(ends):
             last = self._kept[s] if s < len(self._kept) else None
             candidates = self._candidates(last, positions[start:end], cells[s], pbc[s])
-            i, j, shift = _within(candidates, self.cutoff)
+            i, j, shift = _within(candidates, self.cutoff, self.closest)
             columns.append((i + start, j + start, shift))
             kept.append(candidates)
             start = int(end)
@@ -326,7 +331,9 @@ def _offset(shift: np.ndarray, cell: np.ndarray) -> np.ndarray:
     return np.stack([a * cell[0, x] + b * cell[1, x] + c * cell[2, x] for x in range(3)])
 
 
-def _within(candidates: _Candidates, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _within(
+    candidates: _Candidates, cutoff: float, closest: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pick the pairs closer than ``cutoff``; refuse overlapping atoms."""
     i, j, shift = candidates.i, candidates.j, candidates.shift
     square = np.zeros(len(i))
@@ -336,11 +343,11 @@ def _within(candidates: _Candidates, cutoff: float) -> tuple[np.ndarray, np.ndar
         component += offset
         component *= component
         square += component
-    if len(square) and square.min() < MINIMUM_DISTANCE**2:
+    if len(square) and square.min() < closest**2:
         k = int(square.argmin())
         raise ValueError(
             f"atoms {int(i[k])} and {int(j[k])} are {np.sqrt(square[k]):.3f} Å apart (less than "
-            f"{MINIMUM_DISTANCE} Å): overlapping atoms; check the structure, its cell and its units"
+            f"{closest:g} Å): overlapping atoms; check the structure, its cell and its units"
         )
     near = np.flatnonzero(square < cutoff * cutoff)
     return i.take(near), j.take(near), shift.take(near, axis=0)

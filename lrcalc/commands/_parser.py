@@ -92,8 +92,16 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def options(self) -> list[str]:
-        """Every spelling of every option."""
-        return [name for action in self._actions for name in action.option_strings]
+        """Every spelling of every option, those of parts included."""
+        own = [name for action in self._actions for name in action.option_strings]
+        return own + [
+            name
+            for action in self._actions
+            if isinstance(action, argparse._SubParsersAction)
+            for part in action.choices.values()
+            for name in part.options()
+            if name not in own
+        ]
 
     def _is_unknown(self, word: str) -> bool:
         # what begins like a negative number is a value, as is what holds a blank

@@ -128,6 +128,11 @@ COMMANDS = {
         "give a model file the environments that it was trained on",
         "lrcalc reference mine.pt --data frames.xyz -o mine-known.pt",
     ),
+    "phases": Command(
+        "phases",
+        "which phase each atom is in; denoise structures; train models of phases",
+        "lrcalc phases label run.xyz --model metals -o labelled",
+    ),
     "completion": Command(
         "completion",
         "print a script that completes commands, options and names in bash or zsh",

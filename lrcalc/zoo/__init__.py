@@ -32,6 +32,16 @@ def _unlicensed(name: str) -> Path:
     return Path(os.environ.get(OPT_IN, "")).expanduser() / f"{name}.pt"
 
 
+def phase_models() -> list[str]:
+    """Names of the bundled models of phases (`lrcalc.information.phases`)."""
+    return sorted(path.stem for path in (FOLDER / "phases").glob("*.pt"))
+
+
+def phase_model_file(name: str) -> Path:
+    """File of a bundled model of phases, whether there is one or not."""
+    return FOLDER / "phases" / f"{name}.pt"
+
+
 def structures() -> list[str]:
     """Names of the bundled structures."""
     return sorted(path.stem for path in FOLDER.glob("*.xyz"))

@@ -1,0 +1,177 @@
+"""`lrcalc phases train`: a model of phases from perfect crystals."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from lrcalc.commands._options import flag
+from lrcalc.commands._phases_part import Part
+
+MEANING = {
+    "steps": "batches; the learning rate falls to zero at the last",
+    "max_minutes": "end earlier, the learning rate falling to zero then; 0: no limit",
+    "batch_atoms": "atoms of a batch",
+    "learning_rate": "peak",
+    "weight_decay": "decoupled weight decay of AdamW",
+    "ema": "decay a step of the averaged weights, which are saved",
+    "strain": "standard deviation of a random strain of the crystals",
+    "score_weight": "weight of the score's error beside the cross entropy",
+    "seed": "of weights, crystals and noise",
+    "device": "torch device: cpu, cuda, …",
+}
+"""Setting of a training → its help."""
+
+MODEL = {
+    "cutoff": "of what an atom hears in a round",
+    "lmax": "largest ℓ of densities; 0: the backbone of potentials",
+    "channels": "of densities",
+    "hidden": "features of a round",
+    "layers": "rounds",
+}
+"""Setting of a model → its help."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    from lrcalc.information.phase_settings import DEFAULTS, DEFAULTS_SPECIES, Settings
+
+    parser.add_argument(
+        "--structures", nargs="+", required=True, metavar="FILE",
+        help="perfect crystals, periodic, with their phase in the info key `phase`; several of a "
+        "phase share its weight",
+    )  # fmt: skip
+    parser.add_argument("--out", required=True, metavar="M.pt", help="model file to write")
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--species", action="store_true",
+        help="tell species apart, lengths in Å (default: all atoms one species, in units of the "
+        "cube root of the volume per atom)",
+    )  # fmt: skip
+    for name, told in MODEL.items():
+        value = DEFAULTS[name]
+        shown = f"{value:g}"
+        if name == "cutoff":
+            shown += f", with --species {DEFAULTS_SPECIES[name]:g} Å"
+        model.add_argument(
+            flag(name), type=type(value), metavar="N", help=f"{told} (default {shown})"
+        )
+    how = parser.add_argument_group("training")
+    for name, told in MEANING.items():
+        value = getattr(Settings(), name)
+        how.add_argument(flag(name), type=type(value), default=value, help=told)
+    how.add_argument(
+        "--noise", nargs=2, type=float, default=Settings().noise, metavar=("LOW", "HIGH"),
+        help="standard deviation of a component of the displacements, in units of the distance of "
+        "nearest neighbours (default 0.01 0.25)",
+    )  # fmt: skip
+    how.add_argument(
+        "--favour", nargs="+", default=[], metavar="PHASE=N",
+        help="phases that come N times as often as others, and are preferred in doubt",
+    )  # fmt: skip
+    how.add_argument("--restart", action="store_true", help="forget a training that was broken off")
+    how.add_argument("--licence", default="not stated", help="of the model; goes into the card")
+    how.add_argument(
+        "--validate-copies", type=int, default=4, metavar="N",
+        help="noisy copies of each crystal that validate, for each noise level",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, validate, write model, curve, tables and picture."""
+    import torch
+
+    from lrcalc.information.phase_crystals import stack
+    from lrcalc.information.phase_report import curve_file, report
+    from lrcalc.information.phase_settings import Settings
+    from lrcalc.information.phase_training import train
+    from lrcalc.information.phase_validation import validate
+    from lrcalc.information.phases import PhaseModel, save
+    from lrcalc.models.requests import check_device
+    from lrcalc.structures import read_structures
+
+    output = checked(args)
+    check_device(args.device)
+    frames = [atoms for name in args.structures for atoms in read_structures(name)]
+    phases = list(dict.fromkeys(str(atoms.info.get("phase")) for atoms in frames))
+    species = sorted({int(z) for atoms in frames for z in atoms.numbers}) if args.species else ()
+    chosen = {
+        name: value for name in ("cutoff", "channels", "hidden", "layers")
+        if (value := getattr(args, name)) is not None
+    }  # fmt: skip
+    torch.manual_seed(args.seed)
+    model = PhaseModel(phases, tuple(species), **chosen)
+    settings = Settings(noise=tuple(args.noise), **{n: getattr(args, n) for n in MEANING})
+    state = output.with_suffix(".state.pt")
+    if args.restart:
+        state.unlink(missing_ok=True)
+    count = sum(p.numel() for p in model.parameters())
+    print(f"{len(frames)} crystals of {len(phases)} phases, {count} parameters")
+    started = time.perf_counter()
+    weights = weights_of(frames, favoured(args.favour, phases))
+    model, curve = train(frames, model, settings, weights=weights, state_file=state)
+    minutes = (time.perf_counter() - started) / 60
+    curve_file(curve, output.with_suffix(".csv"))
+    model.metadata = {
+        "phases": phases, "licence": args.licence, "steps": curve[-1][0], "minutes": curve[-1][1],
+        "structures": [Path(name).name for name in args.structures],
+        "training": {k: v for k, v in settings._asdict().items() if k != "device"},
+    }  # fmt: skip
+    save(model, output)
+    crystals = stack(frames, model.requires_grad_(False), device=args.device)
+    found = validate(model, crystals, steps=2, copies=args.validate_copies)
+    files = report(found, model, output)
+    print(f"{output} ({output.stat().st_size / 1e3:.0f} kB): step {curve[-1][0]} after "
+          f"{minutes:.1f} min; {', '.join(map(str, files))}")  # fmt: skip
+    return 0
+
+
+def checked(args: argparse.Namespace) -> Path:
+    """Refuse numbers and an output that no run could use."""
+    output = Path(args.out)
+    if output.suffix != ".pt":
+        raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"no folder {output.parent} for `--out`; make it first")
+    for name in ("steps", "batch_atoms", "learning_rate", "validate_copies", *MODEL):
+        value = getattr(args, name)
+        if value is not None and not (value > 0 or (name == "lmax" and value == 0)):
+            raise ValueError(f"`{flag(name)}` is {value} but must be positive")
+    low, high = args.noise
+    if not 0 < low < high < 1:
+        raise ValueError(f"`--noise` is {low:g} {high:g} but must be 0 < LOW < HIGH < 1")
+    return output
+
+
+def favoured(words: list[str], phases: list[str]) -> dict[str, float]:
+    """``["fcc=4"]`` → how often each phase comes."""
+    found = dict.fromkeys(phases, 1.0)
+    for word in words:
+        name, _, number = word.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = 0.0
+        if name not in found or not value > 0:
+            raise ValueError(
+                f"`--favour` has {word!r} but takes PHASE=N with N above 0 and a phase of the "
+                f"structures: {', '.join(phases)}"
+            )
+        found[name] = value
+    return found
+
+
+def weights_of(frames: list[Any], favour: dict[str, float]) -> list[float]:
+    """Weight of each frame: those of a phase share that of the phase."""
+    names = [str(atoms.info.get("phase")) for atoms in frames]
+    return [favour[name] / names.count(name) for name in names]
+
+
+TRAIN = Part(
+    "train a model of phases on perfect crystals under noise",
+    "lrcalc phases train --structures crystals.xyz --out mine.pt",
+    add_arguments,
+    run,
+)

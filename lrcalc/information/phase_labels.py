@@ -1,0 +1,227 @@
+"""Labels and denoising of structures with a model of phases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrcalc.information.phase_backbone import AveragedDensities
+from lrcalc.information.phase_blocks import scalars_in_blocks
+from lrcalc.information.phase_lengths import length_of
+from lrcalc.information.phases import ANY, Logits, PhaseModel, score
+from lrcalc.neighbors import NeighborList, Pairs
+from lrcalc.system import System, from_ase, validate_atoms
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+CLOSEST = 1e-3
+"""Distance, in the model's unit, below which atoms are on top of one another and have no direction;
+noise may bring them closer than chemistry would."""
+
+
+class Labelled(NamedTuple):
+    """What a model says of a structure of N atoms.
+
+    Attributes
+    ----------
+    phase : list of str
+        The most probable phase of each atom.
+    probability : ndarray, shape (N,)
+        Of that phase.
+    logits : ndarray, shape (N, C)
+        ``l_ac`` (`lrcalc.information.phases`).
+    log_probability : float
+        ``log P̂``.
+    length : float
+        Å; the unit in which the structure was measured, 1 for a model with species.
+    positions : ndarray, shape (N, 3), Å
+        At which the labels were read: denoised, where that was asked for.
+    """
+
+    phase: list[str]
+    probability: np.ndarray
+    logits: np.ndarray
+    log_probability: float
+    length: float
+    positions: np.ndarray
+
+
+class Step(NamedTuple):
+    """A structure on its way to a crystal.
+
+    Attributes
+    ----------
+    positions : ndarray, shape (N, 3), Å
+    log_probability : float
+    factor : float
+        Of ``σ_s² s`` in the step that led here; 0 at the start.
+    moved : float
+        Rms length of that step, Å.
+    """
+
+    positions: np.ndarray
+    log_probability: float
+    factor: float
+    moved: float
+
+
+class Measured(NamedTuple):
+    """A structure in the unit of a model."""
+
+    system: System
+    length: float
+
+
+def measure(
+    model: PhaseModel, atoms: Atoms, *, length: float | None = None, name: str = "atoms"
+) -> Measured:
+    """Bring a structure into the unit of a model.
+
+    Raises
+    ------
+    ValueError
+        For what no model can take (`lrcalc.system.validate`), a species that this one does not
+        know, a length that is none.
+    """
+    like = next(model.parameters())
+    validate_atoms(atoms, name)
+    system = from_ase(atoms)
+    if not model.scaled:
+        strange = sorted(set(atoms.symbols) - set(_symbols(model.species)))
+        if strange:
+            raise ValueError(
+                f"`{name}` has atoms of {', '.join(strange)}, the model knows only "
+                f"{', '.join(_symbols(model.species))}: take them away, or use a model without "
+                "species, like metals"
+            )
+        if length is not None:
+            raise ValueError("`length` is for models without species; this one is in Å")
+        unit = 1.0
+    else:
+        if length is not None and not length > 0:
+            raise ValueError(f"`length` is {length} Å but must be positive")
+        unit = length_of(system, name) if length is None else float(length)
+        system = system._replace(numbers=torch.full_like(system.numbers, ANY[0]))
+    positions, cell = system.positions / unit, system.cell / unit
+    return Measured(system._replace(positions=positions, cell=cell).to("cpu", like.dtype), unit)
+
+
+def _symbols(species: tuple[int, ...]) -> list[str]:
+    from ase.data import chemical_symbols
+
+    return [chemical_symbols[z] for z in species]
+
+
+def pairs_of(model: PhaseModel, system: System) -> tuple[Pairs, Tensor]:
+    """Pairs within the model's cutoff and ``shift @ cell`` (E, 3), in the model's unit."""
+    try:
+        pairs = NeighborList(model.cutoff, closest=CLOSEST)(system)
+    except ValueError as error:
+        raise ValueError(f"two atoms are at the same place: {error}") from error
+    return pairs, pairs.shift.to(system.cell.dtype) @ system.cell[0]
+
+
+def evaluate(model: PhaseModel, system: System) -> Logits:
+    """Logits of a structure, a block of atoms at a time."""
+    pairs, offset = pairs_of(model, system)
+    with torch.no_grad():
+        if isinstance(model.backbone, AveragedDensities):
+            return model.read(scalars_in_blocks(model.backbone, system, pairs, offset))
+        vectors = system.positions[pairs.j] - system.positions[pairs.i] + offset
+        return model(system, pairs, vectors)
+
+
+def label(
+    model: PhaseModel, atoms: Atoms, *, steps: int = 0, length: float | None = None,
+    name: str = "atoms",
+) -> Labelled:  # fmt: skip
+    """Phase of each atom.
+
+    Parameters
+    ----------
+    model : PhaseModel
+    atoms : Atoms
+        Any cell and boundary.
+    steps : int, optional
+        Steps of denoising before the labels are read.
+    length : float, optional
+        Å, see `measure`; by default from the structure.
+    name : str, optional
+        What the structure is called in errors.
+    """
+    measured = measure(model, atoms, length=length, name=name)
+    system = measured.system
+    if steps:
+        *_, last = _descend(model, system, steps)
+        system = system._replace(positions=last[0])
+    found = evaluate(model, system)
+    best = found.chances.max(1)
+    phase = [model.phases[c] for c in best.indices.tolist()]
+    return Labelled(
+        phase, best.values.exp().double().numpy(), found.logits.double().numpy(),
+        float(found.energy.double().sum()), measured.length,
+        system.positions.double().numpy() * measured.length,
+    )  # fmt: skip
+
+
+SHORTEST = 1 / 64
+"""Factor of a step below which none is taken any more."""
+
+
+ARRIVED = 1e-4
+"""Rms length of a step, in the model's unit, after which none follows."""
+
+
+def _descend(
+    model: PhaseModel, system: System, steps: int
+) -> Iterator[tuple[Tensor, float, float, float]]:
+    """Positions, log P̂, factor and rms length after 0, 1, … steps, in the model's unit."""
+    pairs, offset = pairs_of(model, system)
+    found, gradient = score(model, system, pairs, offset)
+    value = float(found.energy.double().sum())
+    yield system.positions, value, 0.0, 0.0
+    for _ in range(steps):
+        factor = 1.0
+        while factor >= SHORTEST:
+            move = factor * model.sigma**2 * gradient
+            tried = system._replace(positions=system.positions + move)
+            pairs, offset = pairs_of(model, tried)
+            found, new = score(model, tried, pairs, offset)
+            there = float(found.energy.double().sum())
+            if there > value:
+                break
+            factor /= 2
+        else:
+            return
+        system, gradient, value = tried, new, there
+        moved = float(move.square().sum(1).mean().sqrt())
+        yield system.positions, value, factor, moved
+        if moved < ARRIVED:
+            return
+
+
+def denoise(
+    model: PhaseModel, atoms: Atoms, *, steps: int = 10, length: float | None = None,
+    name: str = "atoms",
+) -> Iterator[Step]:  # fmt: skip
+    """Follow the score: ``r ← r + f σ_s² s``, log P̂ never falling.
+
+    ``f`` is 1, or halved until log P̂ rises; where it does not with 1/64, or the step is shorter
+    than `ARRIVED`, the structure has arrived, and the steps end.
+
+    Yields
+    ------
+    Step
+        The structure as it is, then each step.
+    """
+    if steps < 1:
+        raise ValueError(f"`steps` is {steps} but must be at least 1")
+    measured = measure(model, atoms, length=length, name=name)
+    unit = measured.length
+    for positions, value, factor, moved in _descend(model, measured.system, steps):
+        yield Step(positions.double().numpy() * unit, value, factor, moved * unit)

@@ -1,0 +1,66 @@
+"""What may be chosen of a model of phases and its training: plain values, nothing is imported."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+DEFAULTS: dict[str, Any] = {
+    "cutoff": 2.0, "lmax": 4, "channels": 16, "n_basis": 8, "hidden": 48, "layers": 3, "width": 64,
+    "sigma": 0.1,
+}  # fmt: skip
+"""Settings of a model without species; lengths in units of `lrcalc.information.phase_lengths`."""
+
+DEFAULTS_SPECIES: dict[str, Any] = {**DEFAULTS, "cutoff": 4.2}
+"""Settings of a model that knows species; Å."""
+
+
+class Settings(NamedTuple):
+    """How a model is trained.
+
+    Attributes
+    ----------
+    steps : int
+        Batches. The learning rate falls along a cosine to zero at the last, or when
+        ``max_minutes`` have passed, whichever is nearer.
+    max_minutes : float
+        0: no limit.
+    batch_atoms : int
+        Of a batch.
+    learning_rate, weight_decay, clip : float
+        Peak, AdamW's decoupled decay, largest norm of a gradient.
+    ema : float
+        Decay a step of the averaged weights, which are what is validated and kept.
+    noise : tuple of float
+        Least and largest standard deviation of a component of the displacements, in units of the
+        distance of nearest neighbours: one half of the batch uniform in it, the other in its log.
+    floor : float
+        ``σ_0``, in the same unit.
+    strain, jitter : float
+        Standard deviations of a random strain of the crystals, and of the unit of length.
+    score_weight : float
+        ``w``.
+    seed : int
+    device : str
+    graph : bool
+        Record the step (CUDA).
+    """
+
+    steps: int = 20000
+    max_minutes: float = 0.0
+    batch_atoms: int = 3000
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-3
+    clip: float = 2.0
+    ema: float = 0.998
+    noise: tuple[float, float] = (0.01, 0.25)
+    floor: float = 0.03
+    strain: float = 0.01
+    jitter: float = 0.01
+    score_weight: float = 1.0
+    seed: int = 0
+    device: str = "cpu"
+    graph: bool = True
+
+
+FREE = ("steps", "max_minutes", "device", "graph")
+"""Settings that may change when a training goes on."""

@@ -1,0 +1,288 @@
+"""Training of phases: noisy crystals and their pairs, the loss, going on, the command."""
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from ase.io import read, write
+from ase.neighborlist import neighbor_list
+
+from lrcalc.cli import main
+from lrcalc.information.phase_backbone import Edges
+from lrcalc.information.phase_crystals import Plan, disorder, plan, prepare, room_numbers, stack
+from lrcalc.information.phase_labels import measure
+from lrcalc.information.phase_settings import Settings
+from lrcalc.information.phase_step import Weighed, draw_chance, losses, new_chance
+from lrcalc.information.phase_training import Stepper, train
+from lrcalc.information.phases import Logits, PhaseModel
+
+
+def named(atoms, phase):
+    atoms.info["phase"] = phase
+    return atoms
+
+
+def crystals():
+    salt = bulk("LiH", "rocksalt", a=4.1)
+    return [
+        named(bulk("Mg", "hcp", a=3.2, c=5.2), "hcp"),
+        named(bulk("Fe", "bcc", a=2.9), "bcc"),
+        named(salt, "salt"),
+    ]
+
+
+def made(species=(), **settings):
+    torch.manual_seed(0)
+    chosen = {"channels": 4, "hidden": 8, "layers": 2, "width": 8} | settings
+    return PhaseModel(["hcp", "bcc", "salt"], species, **chosen).double()
+
+
+def batch(model, frames, rows, *, room=0, noise=0.1, strain=0.02):
+    stacked = stack(frames, model)
+    sizes = stacked.counts[[r for r in rows if r >= 0]].sum(0) + room
+    at = Plan(*map(torch.from_numpy, plan(stacked, rows, sizes)))
+    chance = new_chance(len(rows), stacked.positions.shape[1], stacked.positions)
+    draw_chance(chance, torch.Generator().manual_seed(1))
+    noise = torch.full((len(rows),), noise, dtype=torch.float64)
+    noisy = disorder(stacked, at, noise, chance.xi, strain * chance.strain)
+    return stacked, at, room_numbers(model, sizes), noisy, chance
+
+
+@pytest.mark.parametrize("species", [(), (1, 3)])
+@pytest.mark.parametrize("room", [0, 17])
+def test_pairs_of_a_batch_are_those_of_ase(species, room):
+    model = made(species, cutoff=1.7 if not species else 4.0)
+    frames = crystals()[2:] * 2 if species else crystals()
+    rows = [0, -1, 1] if species else [1, 0, -1, 2, 1]
+    stacked, at, numbers, noisy, _ = batch(model, frames, rows, room=room)
+    found = prepare(model, at, numbers, noisy.positions, noisy.cell)
+    assert not found.crowded
+    near = found.system.positions[found.pairs.j] - found.system.positions[found.pairs.i]
+    distance = (near + found.offset).norm(dim=1).numpy()
+    inside = distance < model.cutoff
+    i, j = found.pairs.i.numpy()[inside], found.pairs.j.numpy()[inside]
+    assert int(found.real.sum()) == len(found.real) - room * stacked.counts.shape[1]
+    assert found.real.numpy()[i].all()
+    count = 0
+    for b, row in enumerate(rows):
+        if row < 0:
+            continue
+        count += 1
+        n = int(stacked.counts[row].sum())
+        own = np.flatnonzero((found.owner.numpy() == b) & found.real.numpy())
+        assert len(own) == n
+        cell = noisy.cell[b].numpy()
+        places = found.system.positions.numpy()[own] * float(found.length[b])
+        ours = np.isin(i, own)
+        expected = neighbor_list(
+            "ijd", bulk("X", "sc", a=1.0).repeat((n, 1, 1)).__class__(
+                numbers[own].numpy(), places, cell=cell, pbc=True
+            ), model.cutoff * float(found.length[b]),
+        )  # fmt: skip
+        a = sorted(zip(own[expected[0]], own[expected[1]], expected[2], strict=True))
+        d = distance[inside][ours] * float(found.length[b])
+        c = sorted(zip(i[ours], j[ours], d, strict=True))
+        np.testing.assert_allclose(np.array(c), np.array(a), atol=1e-9)
+        atoms = bulk("X", "sc", a=1.0).__class__(
+            numbers[own].numpy(), places, cell=cell, pbc=True
+        )  # fmt: skip
+        assert float(found.length[b]) == pytest.approx(measure(model, atoms).length, rel=1e-9)
+    assert count == len([r for r in rows if r >= 0])
+
+
+def test_noise_has_its_size_and_moves_no_crystal_as_a_whole():
+    model = made()
+    stacked, at, _, noisy, _ = batch(model, crystals(), [0, 1, 2, 0], noise=0.1, strain=0.0)
+    moved = (noisy.positions - noisy.clean) / stacked.nearest[at.rows][:, None, None]
+    assert moved.sum(1).abs().max() < 1e-10
+    every = moved.reshape(-1, 3)[at.place]
+    assert float(every.square().mean().sqrt()) == pytest.approx(0.1, rel=0.05)
+    np.testing.assert_allclose(stacked.nearest.numpy(), [3.19, 2.511, 2.05], atol=0.01)
+
+
+def test_room_to_spare_changes_no_loss():
+    model = made()
+    torch.nn.init.normal_(model.energy.weight)
+    w = Weighed((0.01, 0.2), 0.03, 0.01, 0.01, 1.0)
+    told = []
+    for room in (0, 23):
+        stacked, at, numbers, _, chance = batch(model, crystals(), [0, 1, 2], room=room)
+        told.append(losses(model, stacked, at, numbers, chance, w))
+    torch.testing.assert_close(told[0][1][:4], told[1][1][:4], rtol=1e-9, atol=1e-12)
+
+
+class Harmonic:
+    """log P̂ = -κ |r - r0|² / 2σ_s², of which everything is known."""
+
+    scaled, cutoff, sigma, species, phases = True, 1.5, 0.1, (), ("a", "b", "c")
+
+    def __init__(self, kappa, clean):
+        self.kappa, self.clean = kappa, clean
+
+    def __call__(self, system, pairs, vectors):
+        away = (system.positions - self.clean).square().sum(1)
+        energy = -0.5 * self.kappa * away / self.sigma**2
+        return Logits(energy, torch.log_softmax(torch.zeros(len(energy), 3), 1).double())
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.7, 1.0, 1.3])
+def test_the_loss_of_a_harmonic_score_is_known(kappa):
+    """(1-κ)² σ²/(σ² + σ_0²), without the part of a motion as a whole; cross entropy ln 3."""
+    frames, sigma, floor = [crystals()[1]] * 3, 0.1, 0.05
+    rows = [0, 1, 2, 0, 1, 2, 0]
+    stacked, at, numbers, _, chance = batch(made(cutoff=1.5), frames, rows)
+    w = Weighed((sigma, sigma * (1 + 1e-12)), floor, 0.0, 0.0, 1.0)
+    noise = torch.full((len(rows),), sigma, dtype=torch.float64)
+    noisy = disorder(stacked, at, noise, chance.xi, 0.0 * chance.strain)
+    found = prepare(made(cutoff=1.5), at, numbers, noisy.positions, noisy.cell)
+    clean = noisy.clean.reshape(-1, 3)[at.place] / found.length[found.owner][:, None]
+    _, told = losses(Harmonic(kappa, clean), stacked, at, numbers, chance, w)
+    moved = (noisy.positions - noisy.clean).reshape(-1, 3)[at.place]
+    size = float(moved.square().mean()) / float(stacked.nearest[0]) ** 2  # of this sample
+    assert size == pytest.approx(sigma**2, rel=0.1)
+    expected = (1 - kappa) ** 2 * size / (sigma**2 + floor**2)
+    assert float(told[2]) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    assert float(told[1]) == pytest.approx(np.log(3), rel=1e-6)
+
+
+def test_full_seats_give_the_sums_of_any():
+    one, two = torch.rand(12, 3), torch.rand(12, 2)
+    i = torch.arange(4).repeat_interleave(3)
+    edges = Edges(i, i, one, two, 3, True)
+    torch.testing.assert_close(edges.sum(one, two, 4), edges._replace(full=False).sum(one, two, 4))
+
+
+SMALL = Settings(steps=6, batch_atoms=300)
+
+
+def test_a_training_learns_and_is_the_same_again():
+    curves = []
+    for _ in range(2):
+        model = made(layers=1).float()
+        settings = SMALL._replace(steps=30, learning_rate=0.02)
+        _, curve = train(crystals(), model, settings)
+        curves.append(curve[-1][2:])
+        assert curve[-1][3] < 0.97 * np.log(3)
+        assert curve[-1][4] < 0.8
+    assert curves[0] == curves[1]
+
+
+def test_a_training_goes_on_where_it_stopped(tmp_path):
+    state = tmp_path / "s.pt"
+    train(crystals(), made(layers=1).float(), SMALL, state_file=state)
+    model, curve = train(
+        crystals(), made(layers=1).float(), SMALL._replace(steps=9), state_file=state
+    )
+    assert curve[-1][0] == 9
+    assert len({row[0] for row in curve}) == len(curve)
+    again, curve = train(
+        crystals(), made(layers=1).float(), SMALL._replace(steps=9), state_file=state
+    )
+    for a, b in zip(model.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    with pytest.raises(ValueError, match="other learning_rate"):
+        train(
+            crystals(), made(layers=1).float(), SMALL._replace(learning_rate=0.1), state_file=state
+        )
+
+
+def test_batches_are_filled(monkeypatch):
+    model = made().float()
+    stacked = stack(crystals(), model)
+    state = SimpleNamespace(model=model, choice=np.random.default_rng(0))
+    stepper = Stepper(state, Settings(batch_atoms=1500), stacked)
+    places = [stepper._drawn(np.ones(3) / 3)[1] for _ in range(20)]
+    most = stepper.n_rows * stacked.positions.shape[1]
+    assert {len(p) for p in places} == {1500}
+    assert np.mean([(p < most).mean() for p in places]) > 0.85
+
+
+def test_the_command_trains_and_what_it_writes_labels(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("crystals.xyz", crystals()[:2])
+    common = "phases train --structures crystals.xyz --out m.pt --channels 2 --layers 1 --hidden 4"
+    assert main(f"{common} --steps 3 --batch-atoms 300 --validate-copies 1".split()) == 0
+    assert "2 crystals of 2 phases" in capsys.readouterr().out
+    assert {"m.pt", "m.csv", "m-validation.csv", "m-validation.png"} <= {
+        p.name for p in tmp_path.iterdir()
+    }
+    hot = bulk("Cu", cubic=True).repeat(3)
+    hot.rattle(0.1, seed=1)
+    hot.info["time_fs"] = 2.0
+    write("hot.xyz", [hot, hot])
+    assert (
+        main(
+            [
+                "phases",
+                "label",
+                "hot.xyz",
+                "--model",
+                "m.pt",
+                "-o",
+                "out.xyz",
+                "--denoise-steps",
+                "1",
+            ]
+        )
+        == 0
+    )
+    assert "mean probability" in capsys.readouterr().out
+    labelled = read("out.xyz", ":")
+    assert len(labelled) == 2
+    assert set(labelled[0].arrays["phase"]) <= {"hcp", "bcc"}
+    assert labelled[0].arrays["logits"].shape == (108, 2)
+    lines = [
+        line for line in Path("out-phases.csv").read_text().splitlines() if not line.startswith("#")
+    ]
+    for row in csv.DictReader(lines):
+        assert float(row["part_hcp"]) + float(row["part_bcc"]) == 1
+        assert float(row["time_fs"]) == 2
+    assert (
+        main(
+            [
+                "phases",
+                "denoise",
+                "hot.xyz",
+                "--model",
+                "m.pt",
+                "--frames",
+                "0",
+                "--steps",
+                "2",
+                "-o",
+                "d.xyz",
+            ]
+        )
+        == 0
+    )
+    assert 1 <= len(read("d.xyz", ":")) <= 3
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train --structures c.xyz --out m.pth", "`--out` is 'm.pth' but must end in .pt"),
+        ("train --structures c.xyz --out m.pt --noise 0.3 0.1", "must be 0 < LOW < HIGH < 1"),
+        ("train --structures c.xyz --out m.pt --layers 0", "`--layers` is 0"),
+        ("train --structures c.xyz --out m.pt --favour fcc=2", "`--favour` has 'fcc=2'"),
+        ("train --structures open.xyz --out m.pt", "is not periodic in all directions"),
+        ("train --structures unnamed.xyz --out m.pt", "has the phase None"),
+        ("train --structures none.xyz --out m.pt", "does not exist"),
+        ("label c.xyz --model nonsense", "no bundled model of phases 'nonsense'"),
+        ("label c.xyz --model none.pt", "no model file none.pt"),
+        ("label c.xyz --model c.pt --denoise-steps -1", "`--denoise-steps` is -1"),
+    ],
+)
+def test_what_is_wrong_is_named(line, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("c.xyz", crystals()[:2])
+    lone = crystals()[0]
+    lone.pbc = False
+    write("open.xyz", lone)
+    write("unnamed.xyz", bulk("Cu"))
+    assert main(["phases", *line.split()]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,227 @@
+"""The model of phases: its score, its symmetry, its files, labels and denoising."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.geometry import cellpar_to_cell
+
+from lrcalc.information.phase_blocks import scalars_in_blocks
+from lrcalc.information.phase_labels import denoise, label, measure, pairs_of
+from lrcalc.information.phase_lengths import length_of
+from lrcalc.information.phases import PhaseModel, load, save, score
+from lrcalc.system import from_ase
+
+
+def triclinic(n=40, seed=0, species=(8, 1)):
+    rng = np.random.default_rng(seed)
+    cell = cellpar_to_cell([8.0, 8.5, 9.0, 75, 82, 98])
+    grid = np.stack(np.meshgrid(*3 * [np.arange(4)], indexing="ij"), -1).reshape(-1, 3)[:n] / 4
+    numbers = rng.choice(species, n)
+    return Atoms(numbers, (grid + 0.04 * rng.normal(size=(n, 3))) @ cell, cell=cell, pbc=True)
+
+
+def made(species=(), seed=0, **settings):
+    """A model with random weights in float64, calibrated."""
+    torch.manual_seed(seed)
+    chosen = {"channels": 6, "hidden": 12, "layers": 2, "width": 10} | settings
+    model = PhaseModel(["one", "two", "three"], species, **chosen).double()
+    torch.nn.init.normal_(model.energy.weight)
+    model.requires_grad_(False)
+    system = measure(model, triclinic()).system
+    pairs, offset = pairs_of(model, system)
+    model.calibrate(system, pairs, system.positions[pairs.j] - system.positions[pairs.i] + offset)
+    return model
+
+
+def log_probability(model, atoms, length):
+    system = measure(model, atoms, length=length).system
+    pairs, offset = pairs_of(model, system)
+    return score(model, system, pairs, offset)
+
+
+@pytest.mark.parametrize("species", [(), (1, 8)])
+def test_the_score_is_the_gradient_of_the_log_probability(species):
+    model, atoms = made(species), triclinic()
+    unit = None if species else 2.1
+    found, gradient = log_probability(model, atoms, unit)
+    # log P̂ as the paper defines it
+    assert float(torch.logsumexp(found.logits, 1).sum()) == pytest.approx(
+        float(found.energy.sum()), abs=1e-10
+    )
+    h = 1e-4
+    for atom, axis in [(0, 0), (7, 1), (23, 2)]:
+        values = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions[atom, axis] += sign * h
+            values.append(float(torch.logsumexp(
+                log_probability(model, moved, unit)[0].logits, 1
+            ).sum()))  # fmt: skip
+        slope = (values[0] - values[1]) / (2 * h)
+        assert slope == pytest.approx(float(gradient[atom, axis]) / (unit or 1.0), rel=1e-6)
+
+
+def test_rotation_translation_permutation():
+    model, atoms = made((1, 8)), triclinic()
+    reference, force = log_probability(model, atoms, None)
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]  # a reflection too
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell @ turn.T)
+    turned.positions = atoms.positions @ turn.T + [0.3, -1.0, 2.0]
+    order = np.random.default_rng(1).permutation(len(atoms))
+    found, other = log_probability(model, turned[order], None)
+    torch.testing.assert_close(found.logits, reference.logits[order], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(other, force[order] @ torch.as_tensor(turn.T), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [bulk("Cu", "fcc", a=3.6), bulk("Fe", "bcc", a=2.9), bulk("Mg", "hcp", a=3.2, c=5.2),
+     bulk("Si", "diamond", a=5.4), bulk("Po", "sc", a=3.3)],
+    ids=["fcc", "bcc", "hcp", "dc", "sc"],
+)  # fmt: skip
+def test_no_score_on_a_perfect_lattice(atoms):
+    _, gradient = log_probability(made(), atoms, None)
+    shaken = atoms.repeat(3)
+    shaken.rattle(0.1, seed=1)
+    _, other = log_probability(made(), shaken, None)
+    assert gradient.abs().max() < 1e-10 * other.abs().max()
+
+
+def test_scale_does_not_matter_without_species():
+    model, atoms = made(), triclinic()
+    bigger = atoms.copy()
+    bigger.set_cell(atoms.cell * 1.7, scale_atoms=True)
+    bigger.numbers[:] = 79
+    one, two = label(model, atoms), label(model, bigger)
+    assert two.length == pytest.approx(1.7 * one.length)
+    np.testing.assert_allclose(two.logits, one.logits, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("kind", "a", "atoms_of_cell"), [
+    ("fcc", 4.0, 4), ("bcc", 3.0, 2), ("diamond", 5.4, 8), ("sc", 3.0, 1),
+])  # fmt: skip
+def test_the_length_is_the_cube_root_of_the_volume_per_atom_and_noise_leaves_it(
+    kind, a, atoms_of_cell
+):
+    atoms = bulk("Cu", kind, a=a, cubic=True)
+    exact = a / atoms_of_cell ** (1 / 3)
+    perfect = length_of(from_ase(atoms))
+    assert perfect == pytest.approx(exact, rel=0.06)  # shells are not a uniform medium
+    many = atoms.repeat(4)
+    many.rattle(0.2 * perfect, seed=2)
+    assert length_of(from_ase(many)) == pytest.approx(exact, rel=0.03)
+
+
+def test_a_surface_has_the_length_of_the_bulk():
+    slab = bulk("Cu", "fcc", a=3.6, cubic=True).repeat((4, 4, 5))
+    slab.center(vacuum=10, axis=2)
+    slab.pbc = [True, True, False]
+    inside = length_of(from_ase(bulk("Cu", "fcc", a=3.6)))
+    assert length_of(from_ase(slab)) == pytest.approx(inside, rel=0.02)
+
+
+@pytest.mark.parametrize("species", [(), (1, 8)])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_blocks_of_atoms_give_the_features_of_all(species, layers):
+    model = made(species, layers=layers)
+    system = measure(model, triclinic()).system
+    pairs, offset = pairs_of(model, system)
+    vectors = system.positions[pairs.j] - system.positions[pairs.i] + offset
+    whole = model.backbone(system, pairs, vectors).scalars
+    parts = scalars_in_blocks(model.backbone, system, pairs, offset, size=7)
+    assert whole.abs().mean() > 0.01
+    torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-12)
+
+
+def test_denoising_never_lowers_the_log_probability():
+    model, atoms = made(sigma=0.03), triclinic()
+    steps = list(denoise(model, atoms, steps=8))
+    assert len(steps) > 3
+    assert (np.diff([s.log_probability for s in steps]) > 0).all()
+    np.testing.assert_array_equal(steps[0].positions, steps[0].positions)
+    # what is told is what there is
+    there = atoms.copy()
+    there.positions = steps[-1].positions
+    found = label(model, there, length=measure(model, atoms).length)
+    assert found.log_probability == pytest.approx(steps[-1].log_probability, abs=1e-8)
+
+
+def test_a_label_after_steps_is_that_of_the_denoised_structure():
+    model, atoms = made(sigma=0.03), triclinic()
+    *_, last = denoise(model, atoms, steps=3)
+    moved = atoms.copy()
+    moved.positions = last.positions
+    direct = label(model, moved, length=measure(model, atoms).length)
+    after = label(model, atoms, steps=3)
+    np.testing.assert_allclose(after.logits, direct.logits, atol=1e-9)
+    assert after.phase == direct.phase
+
+
+def test_a_file_gives_back_the_model(tmp_path):
+    model = made((1, 8), cutoff=4.0)
+    model.metadata = {"licence": "MIT"}
+    save(model, tmp_path / "m.pt")
+    again = load(tmp_path / "m.pt")
+    assert again.phases == model.phases
+    assert again.metadata == {"licence": "MIT"}
+    assert again.cutoff == 4.0
+    atoms = triclinic()
+    np.testing.assert_array_equal(label(again, atoms).logits, label(model, atoms).logits)
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no bundled model of phases 'nonsense'"):
+        load("nonsense")
+    with pytest.raises(ValueError, match="a model of phases has"):
+        load(_zoo_model())
+    with pytest.raises(ValueError, match="unknown settings"):
+        PhaseModel(["a"], cutof=3)
+    with pytest.raises(ValueError, match="different names"):
+        PhaseModel(["a", "a"])
+
+
+def _zoo_model():
+    from lrcalc.zoo import model_file
+
+    return model_file("water")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a[:0], "no atoms"),
+        (lambda a: a[:1], None),
+        (lambda a: Atoms("H8O8", np.random.default_rng(0).random((16, 3)) * 6), "not periodic"),
+        (lambda a: Atoms("O"), "has 1 atoms and is not periodic"),
+    ],
+)
+def test_structures_that_have_no_phase(change, message):
+    atoms = change(triclinic())
+    if message is None:  # a crystal of one atom, smaller than the cutoff: its images are there
+        assert np.isfinite(label(made(), atoms).logits).all()
+        return
+    with pytest.raises(ValueError, match=message):
+        label(made(), atoms)
+
+
+def test_structures_that_are_wrong():
+    model, atoms = made((1, 8)), triclinic()
+    atoms.positions[3] = np.nan
+    with pytest.raises(ValueError, match="`frame 2 of x` has NaN or infinite positions"):
+        label(model, atoms, name="frame 2 of x")
+    atoms = triclinic(species=(6, 8))
+    with pytest.raises(ValueError, match="has atoms of C, the model knows only H, O"):
+        label(model, atoms)
+    with pytest.raises(ValueError, match="`length` is for models without species"):
+        label(model, triclinic(), length=2.0)
+    with pytest.raises(ValueError, match="`length` is -1"):
+        label(made(), triclinic(), length=-1.0)
+    with pytest.raises(ValueError, match="`steps` is 0"):
+        list(denoise(made(), triclinic(), steps=0))
+    twice = triclinic()
+    twice.positions[1] = twice.positions[0]
+    with pytest.raises(ValueError, match="two atoms are at the same place"):
+        label(made(), twice)
