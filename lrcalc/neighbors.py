@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrcalc.kernels.pairs import follow
 from lrcalc.system import System, own_cell
 
 MINIMUM_DISTANCE = 0.3
@@ -32,12 +33,17 @@ class Origin(NamedTuple):
     ----------
     positions : Tensor, shape (N, 3), Å
     vectors : Tensor, shape (E, 3), Å
-        Of the pairs, at these positions, in the precision that pair vectors are to have: a vector
-        plus how the two atoms have moved is then as good as one of positions in double precision.
+        Of the pairs at these positions, or now (``seats``), in the precision that pair vectors are
+        to have: a vector plus how the two atoms have moved is then as good as one of positions in
+        double precision.
+    seats : Tensor or None, shape (N + 1,), int64
+        Rows where the pairs of each atom begin, where ``vectors`` are those of now already, and
+        `lrcalc.kernels` are there.
     """
 
     positions: Tensor
     vectors: Tensor
+    seats: Tensor | None = None
 
 
 class Known(NamedTuple):
@@ -117,7 +123,9 @@ def pair_vectors(system: System, pairs: Pairs) -> Tensor:
     if known is None or known.origin is None or system.cell.requires_grad:
         vectors = _vectors(system, pairs)
     else:
-        before, start = known.origin
+        before, start, seats = known.origin
+        if seats is not None and system.once:
+            return follow(system.positions, start, seats, pairs.j)
         moved = (system.positions - before).to(start.dtype)
         here, there = (moved.index_select(0, atoms) for atoms in (pairs.i, pairs.j))
         vectors = start + (there - here)

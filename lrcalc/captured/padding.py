@@ -9,12 +9,15 @@ of them, so that rows of another list that has to be filled up find one to name.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lrcalc.neighbors import FamiliarPairs, Known, Origin, Pairs
+from lrcalc.kernels.choice import available
+from lrcalc.kernels.pairs import choose, spread
+from lrcalc.neighbors import FAR, FamiliarPairs, Known, Origin, Pairs
 from lrcalc.system import System
 
 GROWTH = 1.15
@@ -57,7 +60,7 @@ class Candidates(NamedTuple):
     Attributes
     ----------
     i, j : Tensor, shape (C,), int64
-    shift : Tensor, shape (C, 3), int64
+    shift : Tensor, shape (C, 3), int32
     vectors : Tensor, shape (C, 3), Å
         From centre to neighbour, when they were searched; float32 or float64.
     first : Tensor, shape (N + 1,), int64
@@ -157,7 +160,7 @@ def fill(found: Pairs, vectors: Tensor, n_atoms: int, rows: int) -> Candidates:
     return Candidates(
         torch.cat([i, i.new_zeros(missing)]),
         torch.cat([j, j.new_zeros(missing)]),
-        torch.cat([shift, shift.new_zeros((missing, 3))]),
+        torch.cat([shift, shift.new_zeros((missing, 3))]).int(),
         torch.cat([vectors, vectors.new_zeros((missing, 3))]),
         torch.cumsum(counts, 0),
     )
@@ -195,6 +198,23 @@ def pick(
         The second for `Known.near`; what is farther by less than `EDGE` may be in.
     sizes : Sizes
     """
+    given = (candidates, change, cutoff, near_cutoff, sizes)
+    if available(candidates.vectors) and works(candidates.vectors):
+        return pick_by_kernels(*given)
+    return pick_by_torch(*given)
+
+
+def works(like: Tensor) -> bool:
+    """Whether kernels compile for this device and type and say what torch says: tried once."""
+    from lrcalc.captured.trial import tried
+
+    return tried(like.device, like.dtype)
+
+
+def pick_by_torch(
+    candidates: Candidates, change: Change, cutoff: float, near_cutoff: float, sizes: Sizes
+) -> Picked:
+    """`pick` operation by operation."""
     n, seats = len(change.before), sizes.pairs
     device = change.before.device
     cutoff, near_limit = cutoff + EDGE, near_cutoff + EDGE
@@ -206,10 +226,7 @@ def pick(
     rank = _starting_with_zero(within)
     ends = rank[candidates.first]
     count = ends[-1]
-    # seats left over, one for each atom and the rest evenly
-    extra = (seats - n - count).clamp(min=0)
-    atoms = torch.arange(n + 1, device=device)
-    begin = ends + atoms + torch.div(atoms * extra, n, rounding_mode="floor")
+    begin = spread(ends, seats)
     seat = rank[:-1] + (begin - ends)[candidates.i]
     seat = torch.where(within, seat, seats).clamp(max=seats)
     row = torch.full((seats + 1,), -1, device=device).scatter(0, seat, rows)[:-1]
@@ -233,6 +250,23 @@ def pick(
     known = Known(sizes.most, near_cutoff, chosen, real, origin)
     pairs = FamiliarPairs(i, j, shift, known)
     return Picked(pairs, count + n, near_rank[-1], square.min())
+
+
+def pick_by_kernels(
+    candidates: Candidates, change: Change, cutoff: float, near_cutoff: float, sizes: Sizes
+) -> Picked:
+    """`pick` in a few passes (`lrcalc.kernels.pairs`)."""
+    found = choose(
+        candidates.first, candidates.j, candidates.shift, candidates.vectors,
+        change.moved.to(candidates.vectors.dtype), change.system.batch, change.deformation,
+        (cutoff + EDGE, near_cutoff + EDGE), (sizes.pairs, sizes.near), FAR / math.sqrt(3.0),
+    )  # fmt: skip
+    origin = None
+    if change.deformation is None:
+        origin = Origin(change.system.positions, found.vectors, found.seats)
+    known = Known(sizes.most, near_cutoff, found.near, found.real, origin)
+    pairs = FamiliarPairs(found.i, found.j, found.shift, known)
+    return Picked(pairs, found.count + len(change.before), found.near_count, found.closest)
 
 
 def _starting_with_zero(chosen: Tensor) -> Tensor:
