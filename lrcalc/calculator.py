@@ -55,7 +55,7 @@ class LRCalculator(FieldViews, Calculator):
     ----------
     model : str, path-like or Potential
         Bundled name (``lrcalc.bundled()``), model file, or potential.
-    device, dtype, epsilon_infinity, asr_projection, allow_net_charge, trust_pickle
+    device, dtype, epsilon_infinity, asr_projection, allow_net_charge, trust_pickle, compile
         As for `lrcalc.Evaluator`.
     field, electric_field, electric_displacement, reduced_field : optional
         What is held, one of them, as for `lrcalc.Evaluator`; or a function of `time` (fs) that
@@ -136,6 +136,7 @@ class LRCalculator(FieldViews, Calculator):
         asr_projection: bool = True,
         allow_net_charge: bool = False,
         trust_pickle: bool = False,
+        compile: bool = False,
         follow_branch: bool = True,
         also: Sequence[str] = (),
         watch: bool = True,
@@ -144,7 +145,7 @@ class LRCalculator(FieldViews, Calculator):
         self.evaluator = Evaluator(
             model, device=device, dtype=dtype, epsilon_infinity=epsilon_infinity,
             asr_projection=asr_projection, allow_net_charge=allow_net_charge,
-            trust_pickle=trust_pickle,
+            trust_pickle=trust_pickle, compile=compile,
         )  # fmt: skip
         self.time = 0.0
         self.also = also

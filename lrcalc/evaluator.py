@@ -48,6 +48,10 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
     electric_field, electric_displacement, reduced_field : array-like, optional
     epsilon_infinity, asr_projection, allow_net_charge, trust_pickle
         As for `lrcalc.predict` and `lrcalc.load`.
+    compile : bool, optional
+        Native models on a CPU: use C++ that is compiled on this machine at the first call (some
+        seconds) and kept for later ones (`lrcalc.compiler`). Numbers agree to rounding. Without a
+        compiler, or where there is nothing to compile, everything is as without it.
 
     Attributes
     ----------
@@ -89,6 +93,7 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
         asr_projection: bool = True,
         allow_net_charge: bool = False,
         trust_pickle: bool = False,
+        compile: bool = False,
     ) -> None:
         keep_freed_memory()
         self.device = check_device(device)
@@ -101,6 +106,7 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
         self.epsilon_infinity = epsilon_infinity
         self.asr_projection = asr_projection
         self.allow_net_charge = allow_net_charge
+        self.compile = compile
         self.sum_rule_residual = float("nan")
         self.charge_forces: np.ndarray | None = None
         self.field = Field.from_arguments(
@@ -194,7 +200,7 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
         self, system: System, names: set[str], velocities: np.ndarray | None
     ) -> Prediction:
         given = None if velocities is None else torch.as_tensor(velocities, device=self.device)
-        options = Options(self.screening, self.asr_projection, given)
+        options = Options(self.screening, self.asr_projection, given, compile=self.compile)
         if self._pairs.cutoff != self.potential.cutoff:  # another potential was put in its place
             self._pairs = NeighborList(self.potential.cutoff, SKIN)
         pairs = self._pairs(system)

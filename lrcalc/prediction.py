@@ -53,6 +53,7 @@ def predict(
     allow_net_charge: bool = False,
     velocities: Tensor | None = None,
     create_graph: bool = False,
+    compile: bool = False,
     check: bool = True,
 ) -> dict[str, Tensor]:
     """Return properties of all structures of ``system``, from one call of the model.
@@ -85,6 +86,8 @@ def predict(
     create_graph : bool, optional
         Results can be differentiated further, as in training; otherwise they are detached.
         Polarizability derivatives always are.
+    compile : bool, optional
+        As for `lrcalc.Evaluator`; without effect with ``create_graph``.
     check : bool, optional
         Refuse what model and structures cannot have. It reads boundaries and charges back from
         the device; callers who know them leave it out.
@@ -111,8 +114,9 @@ def predict(
     if pairs is None:
         pairs = build_pairs(system, model.cutoff)
     options = Options(
-        screening_factor(model.metadata, epsilon_infinity), asr_projection, velocities, create_graph
-    )
+        screening_factor(model.metadata, epsilon_infinity), asr_projection, velocities,
+        create_graph, compile=compile,
+    )  # fmt: skip
     return call_model(model, system, pairs, field, names, options).results(names)
 
 
@@ -129,6 +133,8 @@ class Options(NamedTuple):
         As for `predict`.
     held : Tensor or None, shape (3,)
         Value of the field that is held, where it is on the device already.
+    compile : bool
+        Use compiled functions, where first derivatives are enough.
     """
 
     screening: float | Tensor
@@ -136,6 +142,7 @@ class Options(NamedTuple):
     velocities: Tensor | None = None
     create_graph: bool = False
     held: Tensor | None = None
+    compile: bool = False
 
 
 def call_model(
@@ -153,8 +160,10 @@ def call_model(
     if model.own_field:
         system = in_field(system, field, options.screening)
         gradient = gradient or bool(needing("moments", names))
-    # weights and second derivatives are wanted where a graph is, and of a field of the model's own
-    system = system._replace(once=not (options.create_graph or model.own_field))
+    # weights and second derivatives are wanted where a graph is, of a field of the model's own, and
+    # along velocities
+    twice = options.create_graph or model.own_field or bool(needing("velocities", names))
+    system = system._replace(once=not twice, compiled=options.compile)
     with torch.set_grad_enabled(gradient):
         leaves = strained(system, stress=bool(needing("strain", names)))
         # at constant D the field that follows the atoms is screened as their forces are

@@ -54,6 +54,8 @@ class System(NamedTuple):
     once : bool
         Nobody will differentiate twice, or by weights: kernels that cannot may be used
         (`lrcalc.kernels`).
+    compiled : bool
+        Where ``once`` holds, what is compiled on this machine may be used (`lrcalc.compiler`).
     """
 
     positions: Tensor
@@ -69,6 +71,7 @@ class System(NamedTuple):
     centres: int | None = None
     block: int | None = None
     once: bool = False
+    compiled: bool = False
 
     @property
     def n_structures(self) -> int:
@@ -91,6 +94,7 @@ class System(NamedTuple):
             self.centres,
             self.block,
             self.once,
+            self.compiled,
         )
 
 

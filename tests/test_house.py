@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 LEVEL = {
     "units": 0, "zoo": 0, "memory": 0, "hashing": 0, "files": 0, "optional": 0, "progress": 0,
     "properties": 0, "frames": 0, "callers": 0, "domain": 0, "cuda_graph": 0, "kernels": 0,
-    "courses": 1, "structures": 1, "arrays": 1,
+    "compiler": 1, "courses": 1, "structures": 1, "arrays": 1,
     "fields": 2,
     "run_conditions": 3, "field_views": 3, "system": 3,
     "neighbors": 4, "multipoles": 4,

@@ -66,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, …")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"],
                         help="precision")  # fmt: skip
+    parser.add_argument("--compile", action="store_true", help=_options.COMPILE)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,8 +86,9 @@ def run(args: argparse.Namespace) -> int:
             "only with --polarizability-unit; give it too"
         )
     evaluator = Evaluator(
-        args.model, device=args.device, dtype=args.dtype, epsilon_infinity=args.epsilon_infinity
-    )
+        args.model, device=args.device, dtype=args.dtype, epsilon_infinity=args.epsilon_infinity,
+        compile=args.compile,
+    )  # fmt: skip
     structures = read_structures(args.data, keys)
     indices = range(len(structures))[steps]
     if not indices:

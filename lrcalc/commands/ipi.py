@@ -7,6 +7,7 @@ from typing import Any
 from lrcalc.commands._field_options import add_field_arguments
 from lrcalc.commands._ipi_options import naming_options
 from lrcalc.commands._naming import flag
+from lrcalc.commands._options import COMPILE
 from lrcalc.ipi.run import SOCKETS_PREFIX
 from lrcalc.ipi.settings import DriverSettings
 from lrcalc.properties import extras
@@ -40,6 +41,7 @@ def add_settings(parser: argparse.ArgumentParser, *, template: bool = True) -> N
     """
     title = "model (may also come from <parameters> in i-PI's input)" if template else "model"
     group = parser.add_argument_group(title)
+    group.add_argument("--compile", action="store_true", default=None, help=COMPILE)
     for name, text in SETTINGS.items():
         if name == "template" and not template:
             continue

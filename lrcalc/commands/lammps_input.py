@@ -10,6 +10,7 @@ from typing import Any
 
 from lrcalc.commands._field_options import OPTIONS, add_field_arguments
 from lrcalc.commands._naming import flag, naming
+from lrcalc.commands._options import COMPILE
 from lrcalc.fields import KINDS as FIELDS
 from lrcalc.fields import Field
 from lrcalc.lammps.kinds import KINDS
@@ -26,7 +27,7 @@ NAMES = {
     **{name: flag(name) for name in (
         "kind", "structure", "workdir", "model", "ensemble", "steps", "timestep", "temperature",
         "pressure", "thermostat_time", "barostat_time", "seed", "velocities", "ranks", "name",
-        "dtype", "accuracy", "epsilon_infinity", "device", "block",
+        "dtype", "accuracy", "epsilon_infinity", "device", "block", "compile",
     )},
     **{f"output.{field}": flag(option) for option, (field, _, _) in STRIDES.items()},
     **OPTIONS,
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--block", type=int, metavar="N",
                        help="describe so many atoms at a time: less memory, more time")  # fmt: skip
     model.add_argument("--device", help="torch device: cpu, cuda, …")
+    model.add_argument("--compile", action="store_true", help=COMPILE)
     add_field_arguments(parser.add_argument_group("held constant (one of them)"),
                         ", in the frame of the structure file")  # fmt: skip
     out = parser.add_argument_group("output")
@@ -82,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         **{field: getattr(args, name) for name, (field, _, _) in STRIDES.items()},
         current=args.current,
     )
-    settings = ("dtype", "accuracy", "epsilon_infinity", "device", "block")
+    settings = ("dtype", "accuracy", "epsilon_infinity", "device", "block", "compile")
     passed = (
         "ensemble", "steps", "timestep", "temperature", "pressure", "thermostat_time",
         "barostat_time", "seed", "velocities", "ranks", "name", "model",

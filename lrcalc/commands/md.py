@@ -1,7 +1,7 @@
 """`lrcalc md`: molecular dynamics, in a field if wanted, that can be killed and continued.
 
-The same command continues a run where it was, with other values of --steps, --traj and --device if
-wanted. Whatever else differs (`lrcalc.run_identity`) is refused.
+The same command continues a run where it was, with other values of --steps, --traj, --device and
+--compile if wanted. Whatever else differs (`lrcalc.run_identity`) is refused.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from lrcalc.commands._md_files import (
     sizes,
 )
 from lrcalc.commands._md_output import append_row, columns, due, has_dipole, plot, table_row, wanted
+from lrcalc.commands._options import COMPILE
 from lrcalc.commands._watch import (
     STOPPED,
     Watched,
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_course_arguments(held.add_mutually_exclusive_group())
     out = parser.add_argument_group(
         "output", "The same command goes on where an earlier run of this name was;\n"
-        "only --steps, --traj and --device may be others.",
+        "only --steps, --traj, --device and --compile may be others.",
     )  # fmt: skip
     out.add_argument("--every", type=int, default=10, help="steps between frames and rows")
     out.add_argument("--born-every", type=int, default=0, metavar="K",
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, …")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"],
                         help="precision")  # fmt: skip
+    parser.add_argument("--compile", action="store_true", help=COMPILE)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -159,6 +161,7 @@ def make_simulation(
         calculator = LRCalculator(
             args.model, device=args.device, dtype=args.dtype,
             epsilon_infinity=args.epsilon_infinity, field=field, watch=args.watch is None,
+            compile=args.compile,
         )  # fmt: skip
         simulation = Simulation(atoms, calculator, settings)
     for warning in caught:

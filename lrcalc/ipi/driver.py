@@ -48,6 +48,7 @@ def make_evaluator(settings: DriverSettings) -> Evaluates:
         dtype=settings.dtype,
         field=settings.field,
         epsilon_infinity=settings.epsilon_infinity,
+        compile=settings.compile,
     )
 
 

@@ -29,6 +29,7 @@ class DriverSettings(NamedTuple):
     the cache (192 atoms: 31 ms alone, 26 ms each by four, 58 ms by 32), and no limit elsewhere.
     With `watch` ("model", a model, or a file of data) every `watch_every`-th call looks at how far
     a bead is from these data (`lrcalc.ipi.watch`); `watch_action` is warn, stop or save.
+    `compile` is as for `lrcalc.Evaluator`.
     """
 
     model: str = "water"
@@ -47,6 +48,7 @@ class DriverSettings(NamedTuple):
     watch: str = ""
     watch_every: int = EVERY
     watch_action: str = ACTIONS[0]
+    compile: bool = False
 
     @property
     def field(self) -> Field | None:
@@ -148,8 +150,9 @@ def make_settings(values: Mapping[str, Any]) -> DriverSettings:
             given[name] = parse_vector(name, given[name])
     if "extras" in given:
         given["extras"] = parse_extras(given["extras"])
-    if "virial" in given:
-        given["virial"] = parse_flag("virial", given["virial"])
+    for name in ("virial", "compile"):
+        if name in given:
+            given[name] = parse_flag(name, given[name])
     for name, least in (("epsilon_infinity", 1.0), ("max_force", 0.0), ("atoms_per_call", 0.0)):
         if given.get(name) is not None:
             given[name] = parse_number(name, given[name], least)

@@ -60,7 +60,7 @@ def refuse_second_derivatives() -> None:
     """
     if torch.is_grad_enabled():
         raise RuntimeError(
-            "this was computed with fused kernels, which have first derivatives only, and a second "
-            "one was asked for (`create_graph`): call `predict(..., create_graph=True)`, or leave "
-            f"`System.once` False, or set {SWITCH}=0 in the environment"
+            "this was computed with fused kernels or compiled functions, which have first "
+            "derivatives only, and a second one was asked for (`create_graph`): call "
+            "`predict(..., create_graph=True)`, or leave `System.once` False"
         )

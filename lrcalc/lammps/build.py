@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NamedTuple
 
+from lrcalc.compiler import cache_folder, find_compiler
 from lrcalc.files import replacing
 from lrcalc.hashing import hash_of
 
@@ -19,8 +18,6 @@ SOURCES = Path(__file__).parent / "plugin"
 """Folder of the C++ source."""
 
 INSTALL = "pip install 'lrcalc[lammps]'"
-
-COMPILERS = ("g++", "c++", "clang++")
 
 
 class Target(NamedTuple):
@@ -127,14 +124,6 @@ def cached(target: Target) -> Path:
     return cache_folder() / name
 
 
-def cache_folder() -> Path:
-    """Folder of compiled plugins: ``LRCALC_CACHE``, or ``lrcalc`` in the user's cache folder."""
-    if "LRCALC_CACHE" in os.environ:
-        return Path(os.environ["LRCALC_CACHE"])
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lrcalc"
-
-
 def build(target: Target, output: Path | None = None, compiler: str | None = None) -> Path:
     """Compile the plugin; return its path.
 
@@ -144,7 +133,7 @@ def build(target: Target, output: Path | None = None, compiler: str | None = Non
     output : Path, optional
         Default: the cache.
     compiler : str, optional
-        Default: ``CXX``, or the first of `COMPILERS` that is there.
+        Default: ``CXX``, or the first of `lrcalc.compiler.COMPILERS` that is there.
 
     Raises
     ------
@@ -154,7 +143,7 @@ def build(target: Target, output: Path | None = None, compiler: str | None = Non
     path = cached(target) if output is None else output
     path.parent.mkdir(parents=True, exist_ok=True)
     command = [
-        _compiler(compiler), "-O2", "-std=c++17", "-fPIC", "-shared",
+        find_compiler(compiler), "-O2", "-std=c++17", "-fPIC", "-shared",
         f"-DLAMMPS_{'BIGBIG' if target.big else 'SMALLBIG'}",
         f"-DLRCALC_LAMMPS_VERSION={target.version}",
         f"-I{target.headers}", f"-I{target.mpi}", *map(str, sources()),
@@ -169,18 +158,6 @@ def built(target: Target | None = None) -> Path:
     target = installed() if target is None else target
     path = cached(target)
     return path if path.is_file() else build(target)
-
-
-def _compiler(asked: str | None) -> str:
-    asked = asked or os.environ.get("CXX")
-    candidates = [asked] if asked else list(COMPILERS)
-    for name in candidates:
-        if shutil.which(name):
-            return name
-    raise ValueError(
-        f"no C++ compiler: {', '.join(candidates)} not found. Install one (Debian, Ubuntu: apt-get "
-        "install g++; conda: conda install gxx), or name yours with --compiler"
-    )
 
 
 def _run(command: Sequence[str]) -> None:

@@ -79,7 +79,8 @@ def write_input(
     field : Field, optional
         Constant E or D, in the frame of `structure`.
     settings : mapping, optional
-        Of the model: dtype, accuracy, epsilon_infinity, device, block (atoms described at a time).
+        Of the model: dtype, accuracy, epsilon_infinity, device, block (atoms described at a time),
+        compile.
     ensemble : str, optional
         "nve", "nvt" or "npt", instead of the kind's.
     steps, timestep, temperature, pressure, thermostat_time, barostat_time, seed

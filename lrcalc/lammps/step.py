@@ -65,9 +65,8 @@ class Step:
         _check_distance(view)
         system, pairs = self._system(view)
         names = {"energy", "forces"} | ({"stress"} if view.want_virial else set())
-        prediction = call_model(
-            self.potential, system, pairs, self.style.field, names, Options(self.screening)
-        )
+        options = Options(self.screening, compile=self.style.compile)
+        prediction = call_model(self.potential, system, pairs, self.style.field, names, options)
         self._volume = abs(float(np.linalg.det(np.array(view.cell).reshape(3, 3))))
         self._take_energies(view, prediction)
         if view.want_moments:

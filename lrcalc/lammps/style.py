@@ -10,7 +10,7 @@ from lrcalc.fields import DISPLACEMENT, FIELD, Field
 
 USAGE = (
     "pair_style lrcalc MODEL [field Ex Ey Ez | dfield Dx Dy Dz] [dtype float32|float64] "
-    "[accuracy X] [charge Q] [epsilon X] [block N] [device NAME]"
+    "[accuracy X] [charge Q] [epsilon X] [block N] [device NAME] [compile]"
 )
 
 
@@ -33,6 +33,8 @@ class Style(NamedTuple):
         Atoms described at a time.
     device : str
         Torch device.
+    compile : bool
+        As for `lrcalc.Evaluator`.
     """
 
     model: str
@@ -43,6 +45,7 @@ class Style(NamedTuple):
     epsilon_infinity: float | None = None
     block: int | None = None
     device: str = "cpu"
+    compile: bool = False
 
 
 def read_style(words: Sequence[str]) -> Style:
@@ -156,5 +159,6 @@ READERS: dict[str, tuple[str, int, Any]] = {
     "epsilon": ("epsilon_infinity", 1, _positive),
     "block": ("block", 1, _block),
     "device": ("device", 1, lambda words: words[0]),
+    "compile": ("compile", 0, lambda words: True),
 }
 """Word → name in `Style`, how many values follow, and what reads them."""

@@ -13,7 +13,7 @@ from lrcalc.lammps.kinds import WORD, Kind
 
 STYLE_WORDS = {
     "dtype": "dtype", "accuracy": "accuracy", "epsilon_infinity": "epsilon", "device": "device",
-    "block": "block",
+    "block": "block", "compile": "compile",
 }  # fmt: skip
 """Settings of the model → words of `pair_style lrcalc`."""
 
@@ -46,11 +46,15 @@ def style_words(
         value = given.get(name)
         if value is not None and not (np.isfinite(value) and value >= least and value > 0):
             raise ValueError(f"`{name}` is {value} but must be a number above {least:g}")
-    if given.get("device") == "cpu":
-        del given["device"]
+    for name, usual in (("device", "cpu"), ("compile", False)):
+        if given.get(name) == usual:
+            del given[name]
     for name, word in STYLE_WORDS.items():
         if name in given:
             value = given[name]
+            if value is True:  # the word alone
+                words.append(word)
+                continue
             words += [word, f"{value:.10g}" if isinstance(value, float) else str(value)]
     if charge:
         words += ["charge", f"{charge:.12g}"]

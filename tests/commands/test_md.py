@@ -45,6 +45,20 @@ def test_command_writes_resumes_and_does_not_repeat_frames(tmp_path, capsys):
     assert (tmp_path / "run.png").stat().st_size > 1000
 
 
+def test_a_run_of_compiled_functions_is_the_same(tmp_path):
+    """Begun with them and continued without: they are no part of what a run is."""
+    for name, steps, options in (
+        ("plain", "4", []), ("other", "2", ["--compile"]), ("other", "4", []),
+    ):  # fmt: skip
+        (tmp_path / name).mkdir(exist_ok=True)
+        assert command(tmp_path / name, "--steps", steps, "--dtype", "float64", *options) == 0
+    tables = [
+        np.genfromtxt(tmp_path / name / "run.csv", delimiter=",", skip_header=1)
+        for name in ("plain", "other")
+    ]
+    np.testing.assert_allclose(*tables, rtol=1e-9, atol=1e-9)
+
+
 def test_command_writes_an_ase_trajectory(tmp_path):
     assert command(tmp_path, "--steps", "4", "--born-every", "1", "--traj") == 0
     frames = read(tmp_path / "run.traj", index=":")
@@ -357,6 +371,7 @@ def test_what_packages_say_to_programmers_is_not_a_warning_of_ours(monkeypatch, 
     monkeypatch.setattr("lrcalc.calculator.LRCalculator", make)
     monkeypatch.setattr("lrcalc.dynamics.Simulation", MagicMock())
     options = Namespace(model="m", device="cpu", dtype="float32", epsilon_infinity=None, watch=None)
+    options.compile = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # as in any program
         make_simulation(None, None, None, options)

@@ -166,7 +166,12 @@ def test_settings_survive_ipi_parameters():
     from ipi.utils.io.inputs.io_xml import read_dict
 
     settings = DriverSettings(
-        model="a/b.pt", electric_field=FIELD, extras=("dipole", "BEC"), virial=False, max_force=7.5
+        model="a/b.pt",
+        electric_field=FIELD,
+        extras=("dipole", "BEC"),
+        virial=False,
+        max_force=7.5,
+        compile=True,
     )
     text = format_parameters(settings)
     assert make_settings(read_dict(text)) == settings

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lrcalc.models.native.e3nn_import import o3
+from lrcalc.models.native.fast import Kernels
 from lrcalc.models.native.fused.density import Neighbours, neighbour_rows
 from lrcalc.models.native.fused.products import described, mixed_rows
 from lrcalc.models.native.local import LocalBackbone
@@ -84,12 +85,12 @@ def test_products_are_those_of_torch(dtype, channels, used):
             scale.uniform_(0.5, 1.5)
     atoms = sort_by_species(torch.tensor([0, 1, 0, 0, 1, 0, 1], device=DEVICE), 3)
     rows = torch.randn(16, 7, 24, dtype=dtype, device=DEVICE).requires_grad_()
-    weight = backbone._mixing()
+    weight = backbone.mixing()
     parts = zip(rows.split(atoms.counts, dim=1), weight.unbind(1), strict=True)
     density = torch.cat([torch.bmm(part, own) for part, own in parts], dim=1)
     expected = backbone.describe(density, atoms, calibrate=False)
     density = mixed_rows(rows, weight, atoms.counts)
-    found = backbone.describe(density, atoms, calibrate=False, fused=True)
+    found = backbone.describe(density, atoms, calibrate=False, fast=Kernels())
     pairs = {}
     for name in ("hidden", "product"):
         pairs[name] = getattr(found, name), getattr(expected, name)

@@ -195,7 +195,7 @@ def test_what_cannot_run_is_refused(tmp_path, kind, more, message):
 def test_the_total_charge_goes_with_the_structure(tmp_path):
     ion = water()
     ion.info["charge"] = -1.0
-    written = write_input("nve", ion, tmp_path, settings={"block": 64})
+    written = write_input("nve", ion, tmp_path, settings={"block": 64, "compile": True})
     style = next(x for x in written.path.read_text().splitlines() if "pair_style" in x)
     assert style.split()[1:] == [
         "lrcalc",
@@ -204,6 +204,7 @@ def test_the_total_charge_goes_with_the_structure(tmp_path):
         "float32",
         "block",
         "64",
+        "compile",
         "charge",
         "-1",
     ]

@@ -72,6 +72,8 @@ CASES = [
     *(("half", level, kind) for level in ("u", "uQiqiu", "uQiqiu-atomic") for kind in ("", "mesh")),
     ("half", "messages-response", ""),
     ("bulk", "u", "blocks"),
+    ("bulk", "u", "compile"),
+    ("bulk", "messages", "compile"),
 ]
 """Structure, model, and what else."""
 
@@ -90,7 +92,7 @@ def made(tmp_path_factory):
     cases = {}
     for where, level, kind in CASES:
         words = {"field": f"field {_words(FIELD)}", "dfield": f"dfield {_words(DFIELD)}"}
-        words["blocks"] = "block 2"
+        words |= {"blocks": "block 2", "compile": "block 3 compile"}
         cases[f"{where} {level} {kind}"] = {
             "structure": f"{where}.xyz",
             "style": f"{level}.pt dtype float64 {words.get(kind, '')}",

@@ -13,12 +13,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lrcalc.kernels.choice import available
 from lrcalc.models.backbone import Features, Heard, species_table
 from lrcalc.models.native.coupling import L_MAX, N_LM
 from lrcalc.models.native.e3nn_import import o3
-from lrcalc.models.native.fused.density import MOST_COLUMNS, Neighbours, neighbour_rows
-from lrcalc.models.native.fused.products import mixed_rows
+from lrcalc.models.native.fast import fast_functions
 from lrcalc.models.native.messages import MessageRound
 from lrcalc.models.native.products import (
     WIDTHS,
@@ -114,19 +112,19 @@ class LocalBackbone(Products):
         centres = known if system.centres is None else known[: system.centres]
         host = None if system.host is None else self._species_on_host[system.host.numbers]
         atoms = sort_by_species(centres, len(self.species), host)
-        fused = system.once and not calibrate and self._fits(vectors)
-        if fused:
-            density = self._fused_densities(atoms, known, pairs, vectors)
-        if not fused or self.messages:
+        fast = None if calibrate else fast_functions(self, len(self.species), system, vectors)
+        if fast is not None:
+            density = fast.densities(self, atoms, known, pairs, vectors)
+        if fast is None or self.messages:
             edges = self._edges(atoms, pairs, vectors)
-        if not fused:
+        if fast is None:
             density = self._densities(atoms, known, pairs, edges)
         if calibrate:
             density = density * self.set_scale(self.density_scale, density, atoms)
-        rounds = [self.describe(density, atoms, calibrate=calibrate, fused=fused)]
+        rounds = [self.describe(density, atoms, calibrate=calibrate, fast=fast)]
         heard: list[Heard] = []
         for message in self.messages:
-            found, passed = message(atoms, edges, rounds[-1], calibrate=calibrate, fused=fused)
+            found, passed = message(atoms, edges, rounds[-1], calibrate=calibrate, fast=fast)
             rounds.append(found)
             heard.append(passed)
         hidden = (
@@ -159,26 +157,12 @@ class LocalBackbone(Products):
         most = None if pairs.known is None else pairs.known.most
         rows = sum_outer(edges.angular, edges.radial, group, n * n_species, most)
         rows = rows.view(n, n_species, N_LM, self.n_basis).permute(2, 0, 1, 3).flatten(2)
-        parts = zip(rows.split(atoms.counts, dim=1), self._mixing().unbind(1), strict=True)
+        parts = zip(rows.split(atoms.counts, dim=1), self.mixing().unbind(1), strict=True)
         return torch.cat([torch.bmm(part, own) for part, own in parts], dim=1)
 
-    def _mixing(self) -> Tensor:
+    def mixing(self) -> Tensor:
         """Return what mixes densities, scaled, shape (lm, species, n_density, channels)."""
         return self.by_component(self.density_mix * self.density_scale.T[:, :, None, None])
-
-    def _fits(self, vectors: Tensor) -> bool:
-        """Whether there are kernels for this backbone where ``vectors`` are."""
-        return len(self.species) * self.n_basis <= MOST_COLUMNS and available(vectors)
-
-    def _fused_densities(
-        self, atoms: SpeciesOrder, species: Tensor, pairs: Pairs, vectors: Tensor
-    ) -> Tensor:
-        """`_densities` straight from the pair vectors, by a kernel."""
-        n, n_species = len(atoms.species), len(self.species)
-        ends = torch.arange(n + 1, device=pairs.i.device)
-        at = Neighbours(torch.searchsorted(pairs.i, ends), pairs.j, species, atoms.place)
-        rows = neighbour_rows(vectors, at, self.cutoff, n_species, self.n_basis)
-        return mixed_rows(rows, self._mixing(), atoms.counts)
 
 
 def _features_of(rounds: list[Round], atoms: SpeciesOrder) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lrcalc.models.backbone import Heard
 from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
+from lrcalc.models.native.fast import Fast
 from lrcalc.models.native.products import (
     WIDTHS,
     Edges,
@@ -75,7 +76,13 @@ class MessageRound(Products):
         self.register_buffer("message_scale", torch.ones(n_species, L_MAX + 1))
 
     def forward(
-        self, atoms: SpeciesOrder, edges: Edges, past: Round, *, calibrate: bool, fused: bool
+        self,
+        atoms: SpeciesOrder,
+        edges: Edges,
+        past: Round,
+        *,
+        calibrate: bool,
+        fast: Fast | None = None,
     ) -> tuple[Round, Heard]:
         """Hear the neighbours, and describe what they are and say."""
         assert edges.neighbour is not None
@@ -85,7 +92,7 @@ class MessageRound(Products):
         if calibrate:
             messages = messages * self.set_scale(self.message_scale, messages, atoms)
         density = math.sqrt(0.5) * (past.density + messages)
-        return self.describe(density, atoms, calibrate=calibrate, fused=fused), heard
+        return self.describe(density, atoms, calibrate=calibrate, fast=fast), heard
 
     def _sent(self, atoms: SpeciesOrder, past: Round) -> Tensor:
         """Mix what atoms say: scalars, vectors and tensors, shape (N, components, sent)."""

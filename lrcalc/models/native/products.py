@@ -11,13 +11,15 @@ product; components (ℓ, m) come first, so that Clebsch-Gordan coefficients act
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
-from lrcalc.models.native.fused.products import described
+
+if TYPE_CHECKING:
+    from lrcalc.models.native.fast import Fast
 
 WIDTHS = [2 * ell + 1 for ell in range(L_MAX + 1)]
 """Components of each ℓ."""
@@ -191,19 +193,11 @@ class Products(nn.Module):
         return self._cast[key]
 
     def describe(
-        self, density: Tensor, atoms: SpeciesOrder, *, calibrate: bool, fused: bool = False
+        self, density: Tensor, atoms: SpeciesOrder, *, calibrate: bool, fast: Fast | None = None
     ) -> Round:
-        """Products, invariants and perceptron of a ``density`` (lm, N, channels).
-
-        ``fused``: by kernels that are differentiable once, and not by weights.
-        """
-        if fused:
-            scales = self.product_scale.unbind(1)
-            scaled = zip(self.product_mix, scales, strict=True)
-            weights = [weight * scale[:, None, None] for weight, scale in scaled]
-            found = described(density, weights, atoms.place, atoms.counts)
-            hidden = self._perceptron(found.invariants, atoms)
-            return Round(hidden, density, found.product, (found.vectors, found.tensors))
+        """Products, invariants and perceptron of a ``density`` (lm, N, channels)."""
+        if fast is not None:
+            return fast.describe(self, atoms, density)
         by_ell = density.split(WIDTHS)
         mixed, invariants_2 = self._products(density, by_ell, atoms)
         product = torch.cat(mixed)
@@ -215,9 +209,9 @@ class Products(nn.Module):
         invariants = invariants.transpose(0, 1).flatten(1)
         if calibrate:
             self.invariant_scale.copy_(inverse_scale(invariants, atoms.counts))
-        return Round(self._perceptron(invariants, atoms), density, product)
+        return Round(self.perceptron(invariants, atoms), density, product)
 
-    def _perceptron(self, invariants: Tensor, atoms: SpeciesOrder) -> Tensor:
+    def perceptron(self, invariants: Tensor, atoms: SpeciesOrder) -> Tensor:
         """Species-wise perceptron (N, hidden) on ``invariants`` (N, n)."""
         layer1 = self.layer1 * self.invariant_scale[:, :, None]
         hidden = torch.nn.functional.silu(mix(invariants, layer1, atoms.counts))

@@ -1,0 +1,108 @@
+// The native backbone on a CPU: what densities.cpp and products.cpp share.
+//
+// The same mathematics as lrcalc/models/native/{local,products}.py, which is the reference. Sizes
+// are constants of the compilation (REAL, SPECIES, CHANNELS, BASIS, HIDDEN), so that inner loops
+// have known lengths. Blocks of eight atoms of one species are worked on at a time: their
+// densities, products and gradients stay in the cache, and the weights are read once for eight
+// rows. Threads share the blocks; each writes rows of its own.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace {
+
+constexpr int ATOMS = 8;
+constexpr int LMS = 16;                      // components up to l = 3
+constexpr int WIDTH[4] = {1, 3, 5, 7};       // components of each l
+constexpr int FIRST[4] = {0, 1, 4, 9};       // the first of them
+constexpr int FLOATS = ATOMS * CHANNELS;     // of one component of a block
+
+#if defined(__AVX512F__)
+constexpr int BYTES = 64, REGISTERS = 32;
+#elif defined(__AVX__)
+constexpr int BYTES = 32, REGISTERS = 16;
+#else
+constexpr int BYTES = 16, REGISTERS = 16;
+#endif
+
+constexpr int gcd(int a, int b) { return b ? gcd(b, a % b) : a; }
+
+// y += x·w for eight rows: x (8, k) and y (8, N) with steps from row to row, w (k, N).
+template <int N>
+inline void add_product(REAL *y, int y_step, const REAL *x, int x_step, const REAL *w, int k) {
+    constexpr int size = gcd(N * int(sizeof(REAL)), BYTES), lanes = size / int(sizeof(REAL));
+    constexpr int vectors = N / lanes;
+    constexpr int together = vectors % 2 == 0 && REGISTERS >= 32 ? 2 : 1;
+    typedef REAL wide __attribute__((vector_size(size), aligned(sizeof(REAL)), may_alias));
+    for (int c = 0; c < N; c += lanes * together) {
+        wide sum[ATOMS][together] = {};  // not y: short sums round less
+        for (int q = 0; q < k; ++q) {
+            const REAL *row = w + q * N + c;
+            for (int v = 0; v < together; ++v) {
+                const wide weight = *(const wide *)(row + v * lanes);
+                for (int a = 0; a < ATOMS; ++a) sum[a][v] += x[a * x_step + q] * weight;
+            }
+        }
+        for (int a = 0; a < ATOMS; ++a)
+            for (int v = 0; v < together; ++v)
+                *(wide *)(y + a * y_step + c + v * lanes) += sum[a][v];
+    }
+}
+
+// Rows that belong together: atoms of one species, first … first + count in the sorted order.
+struct Block {
+    int64_t species, first, count;
+};
+
+inline std::vector<Block> blocks_of(const int64_t *counts) {
+    std::vector<Block> blocks;
+    int64_t first = 0;
+    for (int64_t s = 0; s < SPECIES; ++s) {
+        for (int64_t done = 0; done < counts[s]; done += ATOMS)
+            blocks.push_back({s, first + done, std::min<int64_t>(ATOMS, counts[s] - done)});
+        first += counts[s];
+    }
+    return blocks;
+}
+
+// Each of `threads` works on blocks of its own, in memory that `work` brings along.
+template <class Work>
+void shared_out(const int64_t *counts, int64_t threads, Work work) {
+    const std::vector<Block> blocks = blocks_of(counts);
+    const int64_t n = std::max<int64_t>(1, std::min<int64_t>(threads, blocks.size()));
+    const auto part = [&](int64_t t) {
+        Work own = work;
+        for (size_t b = t; b < blocks.size(); b += n) own(blocks[b]);
+    };
+    std::vector<std::thread> others;
+    for (int64_t t = 1; t < n; ++t) {
+        try {
+            others.emplace_back(part, t);
+        } catch (const std::system_error &) {  // no more threads to be had
+            part(t);
+        }
+    }
+    part(0);
+    for (std::thread &other : others) other.join();
+}
+
+// Components of a block, (lm, 8, channels), from and to (lm, N, channels).
+inline void take(REAL *block, const REAL *all, const Block &b, int64_t n) {
+    for (int lm = 0; lm < LMS; ++lm) {
+        const REAL *from = all + (lm * n + b.first) * CHANNELS;
+        std::fill(std::copy(from, from + b.count * CHANNELS, block + lm * FLOATS),
+                  block + (lm + 1) * FLOATS, REAL(0));
+    }
+}
+
+inline void put(REAL *all, const REAL *block, const Block &b, int64_t n) {
+    for (int lm = 0; lm < LMS; ++lm)
+        std::copy(block + lm * FLOATS, block + lm * FLOATS + b.count * CHANNELS,
+                  all + (lm * n + b.first) * CHANNELS);
+}
+
+}  // namespace

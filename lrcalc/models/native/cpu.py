@@ -1,0 +1,235 @@
+"""The native backbone's densities and products in C++, with their first derivatives, on a CPU.
+
+The sources in ``cpp`` do what `local.py` and `products.py` do, compiled for the sizes of a model.
+They know gradients with respect to pair vectors and densities, not by weights.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from lrcalc.compiler import shared_library
+from lrcalc.kernels.choice import refuse_second_derivatives
+from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
+from lrcalc.models.native.products import Products, Round, SpeciesOrder
+from lrcalc.neighbors import Pairs
+
+SOURCES = Path(__file__).parent / "cpp"
+TYPES = {torch.float32: "float", torch.float64: "double"}
+LARGEST = 512
+"""Channels, or width of the perceptron, up to which a block of atoms fits into a cache."""
+
+
+def compiled(part: Products, n_species: int, dtype: torch.dtype) -> Compiled | None:
+    """Functions for the sizes of ``part``; None where they cannot be compiled."""
+    hidden = part.layer2.shape[-1]
+    if dtype not in TYPES or max(part.channels, hidden) > LARGEST:
+        return None
+    return _compiled(TYPES[dtype], n_species, part.channels, part.n_basis, hidden)
+
+
+@cache
+def _compiled(real: str, species: int, channels: int, basis: int, hidden: int) -> Compiled | None:
+    sizes = {"SPECIES": species, "CHANNELS": channels, "BASIS": basis, "HIDDEN": hidden}
+    library = shared_library("native", SOURCES, {"REAL": real, **sizes})
+    return None if library is None else Compiled(library)
+
+
+class Compiled:
+    """Functions of a library; see `lrcalc.models.native.fast.Fast`."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        library.densities.restype = ctypes.c_int64
+        self._density_weights = _Remembered(_density_weights)
+        self._product_weights = _Remembered(_product_weights)
+
+    def densities(
+        self, part: Any, atoms: SpeciesOrder, species: Tensor, pairs: Pairs, vectors: Tensor
+    ) -> Tensor:
+        """Mixed neighbour densities of sorted atoms."""
+        order = torch.empty_like(atoms.place)
+        order[atoms.place] = torch.arange(len(order))
+        where = _Where(
+            pairs.i.contiguous(), pairs.j.contiguous(), species.contiguous(), order,
+            torch.tensor(atoms.counts), part.cutoff, part.channels,
+        )  # fmt: skip
+        weights = self._density_weights(part, [part.density_mix, part.density_scale])
+        density: Tensor = _Densities.apply(vectors, self._library, where, weights)
+        return density
+
+    def describe(self, part: Products, atoms: SpeciesOrder, density: Tensor) -> Round:
+        """Products and perceptron of a density."""
+        tensors = [
+            *part.product_mix, part.product_scale, part.layer1, part.invariant_scale, part.layer2
+        ]  # fmt: skip
+        weights = self._product_weights(part, tensors)
+        counts = torch.tensor(atoms.counts)
+        product, hidden = _Described.apply(density, self._library, counts, weights)
+        return Round(hidden, density, product)
+
+
+class _Remembered:
+    """Weights as the library wants them, made again when they have changed."""
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+        self._known: WeakKeyDictionary[Products, tuple[Any, Any]] = WeakKeyDictionary()
+
+    def __call__(self, part: Products, tensors: Sequence[Tensor]) -> Any:
+        key = [(x.data_ptr(), 0 if x.is_inference() else x._version) for x in tensors]
+        known = self._known.get(part)
+        if known is None or known[0] != key or any(x.is_inference() for x in tensors):
+            with torch.no_grad():
+                known = self._known[part] = key, self._make(part)
+        return known[1]
+
+
+def _density_weights(part: Any) -> tuple[Tensor, Tensor]:
+    """(species, ℓ, shells, channels), and transposed."""
+    weight = (part.density_mix * part.density_scale.T[:, :, None, None]).transpose(0, 1)
+    return weight.contiguous(), weight.transpose(2, 3).contiguous()
+
+
+def _product_weights(part: Products) -> tuple[_Weights, _Weights]:
+    """(species, paths of all ℓ, channels, channels), layers (species, in, out); and transposed."""
+    first, second, matrix, _ = coupling(symmetric=True)
+    row, column = matrix.nonzero(as_tuple=True)
+    values = matrix[row, column].to(part.layer1.dtype)
+    tables = [x.contiguous() for x in (row, first[column], second[column], values)]
+    shape = (len(part.layer1), -1, part.channels, part.channels)
+    mixes = [
+        (part.product_mix[ell] * part.product_scale[:, ell, None, None]).view(shape)
+        for ell in range(L_MAX + 1)
+    ]
+    group = [torch.cat(mixes, dim=1), part.layer1 * part.invariant_scale[:, :, None], part.layer2]
+    return (
+        _weights(tables, [x.contiguous() for x in group]),
+        _weights(tables, [x.transpose(-1, -2).contiguous() for x in group]),
+    )
+
+
+class _Where(NamedTuple):
+    """Pairs and atoms, as the library wants them; see `fast.Fast.densities`."""
+
+    centre: Tensor
+    neighbour: Tensor
+    species: Tensor
+    order: Tensor
+    counts: Tensor
+    cutoff: float
+    channels: int
+
+
+_POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
+
+
+class _Pairs(ctypes.Structure):
+    """``struct Pairs`` of ``cpp/densities.cpp``."""
+
+    _fields_ = [
+        ("vectors", _POINTER), ("centre", _POINTER), ("neighbour", _POINTER),
+        ("n_pairs", _INTEGER), ("species", _POINTER), ("order", _POINTER), ("counts", _POINTER),
+        ("n", _INTEGER), ("cutoff", ctypes.c_double), ("threads", _INTEGER),
+    ]  # fmt: skip
+
+
+class _Weights(ctypes.Structure):
+    """``struct Weights`` of ``cpp/products.cpp``."""
+
+    _fields_ = [
+        ("row", _POINTER), ("first", _POINTER), ("second", _POINTER), ("coefficient", _POINTER),
+        ("n_coefficients", _INTEGER), ("mix", _POINTER), ("layer1", _POINTER), ("layer2", _POINTER),
+    ]  # fmt: skip
+    held: list[Tensor]  # which the pointers point into
+
+
+def _weights(tables: list[Tensor], group: list[Tensor]) -> _Weights:
+    pointers = [x.data_ptr() for x in tables], [x.data_ptr() for x in group]
+    made = _Weights(*pointers[0], len(tables[0]), *pointers[1])
+    made.held = tables + group
+    return made
+
+
+def _pairs(where: _Where, vectors: Tensor) -> Any:
+    centre, neighbour, species, order, counts = (x.data_ptr() for x in where[:5])
+    return ctypes.byref(
+        _Pairs(
+            vectors.data_ptr(), centre, neighbour, len(where.centre), species, order, counts,
+            len(where.order), where.cutoff, torch.get_num_threads(),
+        )
+    )  # fmt: skip
+
+
+def _at(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+class _Densities(torch.autograd.Function):
+    """Pair vectors (E, 3) to mixed densities (lm, N, channels)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, vectors: Tensor, library: Any, where: _Where, weights: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        vectors = vectors.contiguous()
+        ctx.save_for_backward(vectors)
+        ctx.rest = library, where, weights[1]
+        density = vectors.new_empty(N_LM, len(where.order), where.channels)
+        found = library.densities(_pairs(where, vectors), _at(weights[0]), _at(density))
+        if found != len(vectors):
+            raise ValueError("`pairs` are not sorted by their first atom, see lrcalc.neighbors")
+        return density
+
+    @staticmethod
+    def backward(ctx: Any, given: Tensor) -> Any:
+        refuse_second_derivatives()
+        library, where, weight = ctx.rest
+        (vectors,) = ctx.saved_tensors
+        gradient, given = torch.empty_like(vectors), given.contiguous()
+        library.densities_backward(_pairs(where, vectors), _at(weight), _at(given), _at(gradient))
+        return gradient, None, None, None
+
+
+class _Described(torch.autograd.Function):
+    """Densities (lm, N, channels) to products (lm, N, channels) and hidden (N, width)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, density: Tensor, library: Any, counts: Tensor, weights: tuple[_Weights, _Weights]
+    ) -> tuple[Tensor, Tensor]:
+        density = density.contiguous()
+        n, width = density.shape[1], weights[0].held[-1].shape[-1]
+        product = torch.empty_like(density)
+        hidden, arguments = density.new_empty(n, width), density.new_empty(n, 2 * width)
+        sizes = _at(counts), ctypes.c_int64(n), ctypes.c_int64(torch.get_num_threads())
+        tensors = (_at(x) for x in (density, product, hidden, arguments))
+        library.describe(ctypes.byref(weights[0]), *sizes, *tensors)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(density, product, arguments)
+        ctx.rest = library, counts, weights[1]
+        return product, hidden
+
+    @staticmethod
+    def backward(ctx: Any, by_product: Tensor | None, by_hidden: Tensor | None) -> Any:
+        refuse_second_derivatives()
+        library, counts, weights = ctx.rest
+        density, product, arguments = ctx.saved_tensors
+        given = [None if x is None else x.contiguous() for x in (by_product, by_hidden)]
+        gradient = torch.empty_like(density)
+        sizes = (
+            _at(counts),
+            ctypes.c_int64(density.shape[1]),
+            ctypes.c_int64(torch.get_num_threads()),
+        )
+        tensors = (_at(x) for x in (density, product, arguments, *given, gradient))
+        library.describe_backward(ctypes.byref(weights), *sizes, *tensors)
+        return gradient, None, None, None

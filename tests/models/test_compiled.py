@@ -1,0 +1,263 @@
+"""Densities and products in C++ against those in torch, and the properties made of them."""
+
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import lrcalc
+from lrcalc import Evaluator, Potential, from_ase, predict
+from lrcalc.compiler import COMPILERS
+from lrcalc.fields import FIELD, Field
+from lrcalc.models.blocks import features_of
+from lrcalc.models.native import cpu
+from lrcalc.neighbors import Pairs, build_pairs, pair_vectors
+from lrcalc.structures import read_structure
+from lrcalc.testing import cases, check_model, identities, model
+from tests.conftest import random_potential
+from tests.sample_structures import cluster, water_box
+
+pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept(tmp_path_factory):
+    """Compile once for all tests here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRCALC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        cpu._compiled.cache_clear()
+        yield
+        cpu._compiled.cache_clear()
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Names of the compiled functions that were called."""
+    found = []
+    for name in ("_Densities", "_Described"):
+        owner = getattr(cpu, name)
+
+        def apply(*args, owner=owner, name=name, known=owner.apply):
+            found.append(name)
+            return known(*args)
+
+        monkeypatch.setattr(owner, "apply", apply)
+    return found
+
+
+def features(potential, system, pairs, *, once, seed=0):
+    """Features and their product with something random, differentiated."""
+    vectors = pair_vectors(system, pairs).to(potential.dtype).requires_grad_()
+    made = potential.backbone(system._replace(once=once, compiled=True), pairs, vectors)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [torch.randn(x.shape, generator=generator, dtype=torch.float64) for x in made[:3]]
+    total = sum((x * d.to(x.dtype)).sum() for x, d in zip(made[:3], drawn, strict=True))
+    return [x.detach() for x in made[:3]] + list(torch.autograd.grad(total, vectors))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    ("channels", "hidden", "n_basis", "layers"),
+    [(8, 16, 8, 2), (5, 7, 3, 1)],
+    ids=["two rounds", "odd sizes"],
+)
+def test_features_and_their_gradients(calls, dtype, channels, hidden, n_basis, layers):
+    """With neighbours beyond the cutoff, lonely atoms and blocks that are not full."""
+    atoms = cluster(n=3) + cluster(n=1)
+    atoms.positions[-3:] += 40.0
+    sizes = {"channels": channels, "hidden": hidden, "n_basis": n_basis, "layers": layers}
+    potential = random_potential(water_box(n=2), dtype=dtype, **sizes)
+    for structure in (water_box(n=2), atoms, water_box(n=1)[[0, 1]]):
+        system = from_ase([structure, structure])
+        pairs = build_pairs(system, potential.cutoff + 0.7)
+        expected = features(potential, system, pairs, once=False)
+        assert not calls
+        found = features(potential, system, pairs, once=True)
+        assert calls == ["_Densities"] + ["_Described"] * layers
+        calls.clear()
+        limit = 1e-12 if dtype == torch.float64 else 1e-5
+        for one, other in zip(expected, found, strict=True):
+            assert float((one - other).abs().max()) <= limit * float(one.abs().max().clamp(min=1))
+
+
+def test_no_atoms_and_no_pairs(calls):
+    potential = random_potential(water_box(n=1))
+    for size in (0, 2):
+        system = from_ase(water_box(n=1)[[0, 1]])
+        system = system._replace(numbers=system.numbers[:size])
+        empty = torch.zeros(0, dtype=torch.int64)
+        pairs = Pairs(empty, empty, torch.zeros(0, 3, dtype=torch.int64))
+        vectors = torch.zeros(0, 3, dtype=torch.float64, requires_grad=True)
+        made = potential.backbone(system._replace(once=True, compiled=True), pairs, vectors)
+        assert float(made.scalars.detach().abs().sum()) == 0.0
+        assert len(made.scalars) == size
+        assert len(torch.autograd.grad(made.scalars.sum(), vectors)[0]) == 0
+    assert calls
+
+
+def test_blocks_of_centres(calls):
+    """What LAMMPS does: own atoms first, and so many of them at a time."""
+    atoms = water_box(n=4)
+    potential = random_potential(atoms)
+    system = from_ase(atoms)
+    centres = 9
+    pairs = build_pairs(system, potential.cutoff)
+    pairs = Pairs(*(x[pairs.i < centres] for x in pairs))
+    found = []
+    for block, once in ((None, False), (None, True), (5, True)):
+        own = system._replace(centres=centres, block=block, once=once, compiled=True)
+        vectors = pair_vectors(system, pairs).requires_grad_()
+        made = features_of(potential.backbone, own, pairs, vectors)
+        total = made.scalars.sum() + (made.vectors**2).sum()
+        found.append([*made[:3], *torch.autograd.grad(total, vectors)])
+    assert calls
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_share_the_work(threads):
+    potential = random_potential(water_box(n=2))
+    system = from_ase(water_box(n=2))
+    pairs = build_pairs(system, potential.cutoff)
+    expected = features(potential, system, pairs, once=True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = features(potential, system, pairs, once=True)
+    finally:
+        torch.set_num_threads(before)
+    assert all(bool((a == b).all()) for a, b in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"level": "uQiqiu", "anisotropic": True, "surface": 0},
+        {"level": "u", "layers": 2, "charges": "atomic", "surface": 4},
+    ],
+    ids=["all levels", "two rounds, atomic charges"],
+)
+def test_the_identities_hold(monkeypatch, calls, config):
+    """Differences in float64 in a skew cell and a cluster, in fields; single precision."""
+    for module in (cases, identities, model):
+        monkeypatch.setattr(module, "predict", partial(predict, compile=True))
+    check_model(random_potential(water_box(n=2), cutoff=3.5, **config), [water_box(n=1)])
+    assert calls
+
+
+ALL = ["energy", "forces", "stress", "dipole", "charges", "born_effective_charges", "current"]
+
+
+def test_all_properties_are_those_of_torch(calls):
+    atoms = read_structure("water64")
+    atoms.set_velocities(np.random.default_rng(0).normal(size=atoms.positions.shape))
+    asked = [*ALL[:-1], "polarizability", "polarizability_derivative"]
+    for field in (None, Field(FIELD, (0.0, 0.05, 0.1))):
+        one, other = (
+            Evaluator("water", dtype="float64", field=field, compile=compile)([atoms], asked)[0]
+            for compile in (False, True)
+        )
+        assert calls
+        for name in asked:
+            assert np.abs(one[name] - other[name]).max() < 1e-10, name
+
+
+def test_single_precision_is_as_good():
+    """Both differ from double precision by as much."""
+    atoms = read_structure("water64")
+    exact = Evaluator("water", dtype="float64")([atoms], ALL[:2])[0]
+    errors = [
+        np.abs(Evaluator("water", compile=compile)([atoms], ALL[:2])[0]["forces"] - exact["forces"])
+        for compile in (False, True)
+    ]
+    assert errors[1].max() < 2 * errors[0].max() < 1e-4
+    assert np.sqrt((errors[1] ** 2).mean()) < 1.5 * np.sqrt((errors[0] ** 2).mean())
+
+
+def test_what_is_differentiated_twice_stays_in_torch(calls):
+    atoms = read_structure("water64")
+    atoms.set_velocities(np.random.default_rng(0).normal(size=atoms.positions.shape))
+    evaluator = Evaluator("water", compile=True)
+    plain = Evaluator("water")
+    one, other = (x([atoms], ["current"])[0]["current"] for x in (plain, evaluator))
+    assert not calls
+    assert np.array_equal(one, other)
+    potential = lrcalc.load("water")
+    system = from_ase(atoms)
+    result = predict(potential, system, create_graph=True, compile=True)
+    assert not calls
+    assert result["forces"].requires_grad
+
+
+def test_a_second_derivative_is_refused():
+    potential = random_potential(water_box(n=1))
+    system = from_ase(water_box(n=1))
+    pairs = build_pairs(system, potential.cutoff)
+    vectors = pair_vectors(system, pairs).requires_grad_()
+    made = potential.backbone(system._replace(once=True, compiled=True), pairs, vectors)
+    for total in (made.scalars.sum(), (made.scalars**2).sum(), made.vectors.sum()):
+        with pytest.raises(RuntimeError, match="`create_graph`"):
+            torch.autograd.grad(total, vectors, create_graph=True)
+
+
+def test_pairs_in_disorder_are_refused():
+    potential = random_potential(water_box(n=1))
+    system = from_ase(water_box(n=1))._replace(once=True, compiled=True)
+    pairs = build_pairs(system, potential.cutoff)
+    mixed = Pairs(*(x.flip(0) for x in pairs))
+    with pytest.raises(ValueError, match="`pairs` are not sorted"):
+        potential.backbone(system, mixed, pair_vectors(system, mixed))
+
+
+def test_nan_comes_through():
+    potential = random_potential(water_box(n=1))
+    system = from_ase(water_box(n=1))._replace(once=True, compiled=True)
+    pairs = build_pairs(system, potential.cutoff)
+    vectors = pair_vectors(system, pairs)
+    vectors[0, 1] = torch.nan
+    assert bool(potential.backbone(system, pairs, vectors).scalars.isnan().any())
+
+
+def test_weights_that_change_are_noticed():
+    potential = random_potential(water_box(n=1))
+    system = from_ase(water_box(n=1))
+    for name in ("density_mix", "layer1", "layer2"):
+        before = predict(potential, system, compile=True)["energy"]
+        with torch.no_grad():
+            getattr(potential.backbone, name).mul_(1.1)
+        after = predict(potential, system, compile=True)["energy"]
+        assert float((after - before).abs()) > 1e-6
+        torch.testing.assert_close(after, predict(potential, system)["energy"])
+
+
+def test_models_that_have_no_such_functions():
+    """Other backbones, and sizes beyond a cache, are as without."""
+    from tests.models.test_backbone import Radial
+
+    atoms = water_box(n=1)
+    for potential in (
+        Potential((1, 8), backbone=Radial((1, 8), cutoff=4.0, width=8), level="q"),
+        random_potential(atoms, hidden=520, channels=2),
+    ):
+        one, other = (
+            Evaluator(potential, compile=c)([atoms], ["energy"])[0] for c in (False, True)
+        )
+        assert one == other
+
+
+def test_without_a_compiler(monkeypatch, tmp_path, calls):
+    monkeypatch.setenv("LRCALC_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    cpu._compiled.cache_clear()
+    try:
+        atoms = read_structure("water64")
+        one, other = (Evaluator("water", compile=c)([atoms], ["energy"])[0] for c in (False, True))
+        assert one == other
+        assert not calls
+    finally:
+        cpu._compiled.cache_clear()

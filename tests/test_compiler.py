@@ -1,0 +1,151 @@
+"""C++ that is compiled when it is needed: kept, made again where it is broken, done without."""
+
+import ctypes
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from lrcalc import compiler
+from lrcalc.compiler import cache_folder, shared_library
+from tests.test_house import ROOT
+
+pytestmark = pytest.mark.skipif(
+    not any(map(shutil.which, compiler.COMPILERS)), reason="no C++ compiler"
+)
+
+
+@pytest.fixture
+def sources(tmp_path, monkeypatch):
+    """Folder of a source; libraries are kept in a folder beside it."""
+    monkeypatch.setenv("LRCALC_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    (folder / "number.cpp").write_text('extern "C" int number() { return NUMBER; }\n')
+    return folder
+
+
+def number(folder, value=7):
+    library = shared_library("number", folder, {"NUMBER": value})
+    return None if library is None else library.number()
+
+
+def forbid(monkeypatch):
+    def fail(*args, **kwargs):
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(subprocess, "run", fail)
+
+
+def test_a_library_is_compiled_once(sources, monkeypatch):
+    assert number(sources) == 7
+    assert number(sources, 8) == 8
+    assert len(list(cache_folder().glob("lrcalc-number-*.so"))) == 2
+    forbid(monkeypatch)
+    assert number(sources) == 7
+
+
+@pytest.mark.parametrize("change", ["source", "options", "processor"])
+def test_what_differs_is_another_library(sources, monkeypatch, change):
+    assert number(sources) == 7
+    if change == "source":
+        (sources / "number.cpp").write_text('extern "C" int number() { return 1 + NUMBER; }\n')
+    elif change == "options":
+        monkeypatch.setattr(compiler, "FLAGS", ("-O0", *compiler.FLAGS[1:]))
+    else:
+        monkeypatch.setattr(compiler, "_machine", lambda: "another")
+    assert number(sources) == (8 if change == "source" else 7)
+    assert len(list(cache_folder().iterdir())) == 2
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "empty", "text"])
+def test_a_broken_library_is_made_again(sources, how):
+    """In a process of its own: loading half of a library may end it."""
+    code = (
+        "from pathlib import Path; from lrcalc.compiler import shared_library; "
+        f"print(shared_library('number', Path({str(sources)!r}), {{'NUMBER': 7}}).number())"
+    )
+    run = [sys.executable, "-c", code]
+    assert subprocess.run(run, cwd=ROOT, capture_output=True, text=True).stdout == "7\n"
+    (path,) = cache_folder().iterdir()
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(
+        {
+            "cut": whole[:middle],
+            "changed": whole[:middle] + bytes(200) + whole[middle + 200 :],
+            "empty": b"",
+            "text": b"nothing",
+        }[how]
+    )
+    assert subprocess.run(run, cwd=ROOT, capture_output=True, text=True).stdout == "7\n"
+    assert path.read_bytes()[-20:] == whole[-20:] or len(path.read_bytes()) == len(whole)
+
+
+def test_processes_that_compile_at_once(sources):
+    code = (
+        "from pathlib import Path; from lrcalc.compiler import shared_library; "
+        f"print(shared_library('number', Path({str(sources)!r}), {{'NUMBER': 7}}).number())"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [process.communicate()[0] for process in started] == ["7\n"] * 3
+    assert len(list(cache_folder().iterdir())) == 1
+
+
+def test_a_folder_that_cannot_be_written(sources, monkeypatch, caplog):
+    """A file is in the way: permissions do not stop root."""
+    cache_folder().write_text("in the way")
+    with caplog.at_level(logging.DEBUG, "lrcalc"):
+        assert number(sources) == 7
+    assert "for this process alone" in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(sources):
+    cache_folder().mkdir()
+    cache_folder().chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert number(sources) == 7
+    assert not list(cache_folder().iterdir())
+
+
+def test_without_a_compiler(sources, monkeypatch, tmp_path, caplog, capfd):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with caplog.at_level(logging.DEBUG, "lrcalc"):
+        assert number(sources) is None
+    assert "no C++ compiler" in caplog.text
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_does_not_compile(sources, caplog, capfd):
+    (sources / "number.cpp").write_text("this is no C++\n")
+    with caplog.at_level(logging.DEBUG, "lrcalc"):
+        assert number(sources) is None
+    assert "failed" in caplog.text
+    assert capfd.readouterr() == ("", "")
+    assert not list(cache_folder().iterdir())
+
+
+def test_a_compiler_that_does_not_know_this_processor(sources, monkeypatch):
+    monkeypatch.setattr(compiler, "FOR_THIS_PROCESSOR", (["-march=nonsense"], []))
+    assert number(sources) == 7
+
+
+def test_a_compiler_that_never_ends(sources, monkeypatch, tmp_path):
+    script = tmp_path / "waits"
+    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    monkeypatch.setattr(compiler, "LONGEST", 0.1)
+    assert number(sources) is None
+
+
+def test_the_library_is_a_library(sources):
+    assert isinstance(shared_library("number", sources, {"NUMBER": 1}), ctypes.CDLL)
