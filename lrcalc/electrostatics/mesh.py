@@ -19,6 +19,7 @@ from torch import Tensor
 from lrcalc.domain import Domain, shared, total
 from lrcalc.electrostatics.fused_mesh import FusedSpread, Grid, times_own
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
+from lrcalc.electrostatics.mesh_filter import filtered
 from lrcalc.electrostatics.mesh_size import choose_mesh, fft_size
 from lrcalc.electrostatics.splines import spline_filter, spline_matrix, spline_weights
 from lrcalc.electrostatics.sums import Geometry, Interaction
@@ -235,12 +236,8 @@ class Mesh:
 def _interact(
     spread: Spread | FusedSpread, source: Source, derivatives: int
 ) -> tuple[Tensor, Sites | None]:
-    count = spread.sizes[0] * spread.sizes[1] * spread.sizes[2]
     density = total(spread.domain, spread.put(source)).reshape(len(spread.green), *spread.sizes)
-    transform = torch.fft.rfftn(density, dim=(1, 2, 3))
-    # irfftn divides by the number of points, the sum over k does not
-    potential = torch.fft.irfftn(transform * (spread.green * count), spread.sizes, dim=(1, 2, 3))
-    energy = 0.5 * (potential * density).sum((1, 2, 3))
+    energy, potential = filtered(density, spread.green)
     if derivatives < 0:
         return energy, None
     return energy, spread.take(shared(spread.domain, potential).flatten(), derivatives)

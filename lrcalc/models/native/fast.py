@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lrcalc.kernels.choice import available
 from lrcalc.models.native.fused.density import MOST_COLUMNS, Neighbours, neighbour_rows
-from lrcalc.models.native.fused.products import described, mixed_rows
+from lrcalc.models.native.fused.products import described, mixed, mixed_rows
 from lrcalc.models.native.products import Products, Round, SpeciesOrder
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
@@ -65,7 +65,7 @@ class Kernels:
         scaled = zip(part.product_mix, part.product_scale.unbind(1), strict=True)
         weights = [weight * scale[:, None, None] for weight, scale in scaled]
         found = described(density, weights, atoms.place, atoms.counts)
-        hidden = part.perceptron(found.invariants, atoms)
+        hidden = part.perceptron(found.invariants, atoms, mixed)
         return Round(hidden, density, found.product, (found.vectors, found.tensors))
 
 

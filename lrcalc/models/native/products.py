@@ -11,6 +11,7 @@ product; components (ℓ, m) come first, so that Clebsch-Gordan coefficients act
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -211,11 +212,13 @@ class Products(nn.Module):
             self.invariant_scale.copy_(inverse_scale(invariants, atoms.counts))
         return Round(self.perceptron(invariants, atoms), density, product)
 
-    def perceptron(self, invariants: Tensor, atoms: SpeciesOrder) -> Tensor:
-        """Species-wise perceptron (N, hidden) on ``invariants`` (N, n)."""
+    def perceptron(
+        self, invariants: Tensor, atoms: SpeciesOrder, multiply: Callable[..., Tensor] = mix
+    ) -> Tensor:
+        """Species-wise perceptron (N, hidden) on ``invariants`` (N, n); ``multiply`` as `mix`."""
         layer1 = self.layer1 * self.invariant_scale[:, :, None]
-        hidden = torch.nn.functional.silu(mix(invariants, layer1, atoms.counts))
-        return hidden + torch.nn.functional.silu(mix(hidden, self.layer2, atoms.counts))
+        hidden = torch.nn.functional.silu(multiply(invariants, layer1, atoms.counts))
+        return hidden + torch.nn.functional.silu(multiply(hidden, self.layer2, atoms.counts))
 
     def _products(
         self, density: Tensor, by_ell: tuple[Tensor, ...], atoms: SpeciesOrder

@@ -45,6 +45,11 @@ def mixed_rows(rows: Tensor, weight: Tensor, counts: Sequence[int]) -> Tensor:
     return _Mixed.apply(rows, weight.detach(), tuple(counts))  # type: ignore[no-any-return]
 
 
+def mixed(values: Tensor, weight: Tensor, counts: Sequence[int]) -> Tensor:
+    """`products.mix` of ``values`` (N, a), without joining parts; once, by the values alone."""
+    return mixed_rows(values[None], weight[None], counts)[0]
+
+
 def described(
     density: Tensor, weights: Sequence[Tensor], place: Tensor, counts: Sequence[int]
 ) -> Described:
