@@ -7,11 +7,12 @@ import pytest
 import torch
 from ase.build import molecule
 
+from lrcalc.captured.stage import Stage
 from lrcalc.kernels import choice
 from lrcalc.models.potential import Potential
 from lrcalc.neighbors import Pairs, build_pairs
-from lrcalc.prediction import predict
-from lrcalc.system import from_ase
+from lrcalc.prediction import Options, call_model, predict
+from lrcalc.system import as_frames, from_ase, from_frames
 from tests.kernels import DEVICE, needs_kernels, same, torch_only  # noqa: F401
 
 MODELS = {
@@ -63,6 +64,31 @@ def test_properties_are_those_of_torch(name, structures, torch_only):  # noqa: F
     pairs = padded_pairs(build_pairs(system, model.cutoff), 5)
     expected = torch_only(predict, model, system, pairs, None, properties)
     for key, found in predict(model, system, pairs, None, properties).items():
+        assert same(found, expected[key], 1e-11), key
+
+
+@needs_kernels
+def test_step_of_fixed_shapes(torch_only):  # noqa: F811
+    """Pairs that fill up arrays carry nothing, and vectors are those of a search and what moved."""
+    atoms = water(2, 7)
+    model = model_of({"level": "u"}, from_ase(atoms, device=DEVICE))
+    names = {"energy", "forces"}
+
+    def step():
+        frames = as_frames(atoms)
+        host = from_frames([frames])
+        settings = (model.cutoff, model.readout.transfer_cutoff, 0.6, torch.float64)
+        stage = Stage(host, torch.device(DEVICE), *settings)
+        for shift in (0.0, 0.05):
+            moved = frames.positions.reshape(-1, 3) + shift * np.sin(np.arange(18)).reshape(6, 3)
+            stage.load(moved, frames.cells, (0.0, 0.0, 0.0))
+            stage.search_if_due()
+            system, pairs, _ = stage.ready()
+        assert stage.searches == 1
+        return call_model(model, system, pairs, None, names, Options(1.0)).results(names)
+
+    expected = torch_only(step)
+    for key, found in step().items():
         assert same(found, expected[key], 1e-11), key
 
 
