@@ -7,9 +7,10 @@ DOCS := $(VENV)/.docs
 MACE := .venv-mace
 NEQUIP := .venv-nequip
 TRITON := .venv-triton
+PHASES := .venv-phases
 CODE := lrcalc drivers tools tests examples benchmarks docs/conf.py
 
-.PHONY: demo test test-long test-mace test-nequip test-triton docs lint types clean
+.PHONY: demo test test-long test-mace test-nequip test-triton bench-phases docs lint types clean
 
 demo: $(INSTALLED)
 	$(BIN)/lrcalc demo --output demo-output
@@ -32,6 +33,14 @@ test-nequip: $(NEQUIP)/.installed
 # fused kernels for a GPU, by Triton's interpreter; on a GPU, with torch's own Triton, run these tests as they are
 test-triton: $(TRITON)/.installed
 	TRITON_INTERPRET=1 $(TRITON)/bin/python -m pytest -n 2 tests/kernels
+
+# ovito and freud, beside which labels of phases are judged, have an environment of their own
+bench-phases: $(INSTALLED) $(PHASES)/.installed
+	mkdir -p runs/phases
+	test -f runs/phases/interface.xyz || $(BIN)/python benchmarks/phase_water.py interface \
+	  --ice lrcalc/zoo/phases/ice.xyz.gz -o runs/phases/interface.xyz
+	$(BIN)/python benchmarks/phases.py --metals metals --ice ice --baselines $(PHASES)/bin/python \
+	  --interface runs/phases/interface.xyz --shared ../shared --out runs/phases/phases.json --pictures runs/phases
 
 # every warning is an error, and so is a name that is not found; no network once the packages are there
 docs: $(DOCS)
@@ -74,9 +83,15 @@ $(TRITON)/.installed: pyproject.toml constraints.txt
 	$(TRITON)/bin/pip install -q -c $(TRITON)/constraints.txt -e ".[dev]" "numpy<2.4" "triton==3.6.*"
 	touch $@
 
+# what makes the crystals (pymatgen, genice2) and what judges beside us (ovito, freud)
+$(PHASES)/.installed: Makefile
+	test -x $(PHASES)/bin/python || $(PYTHON) -m venv $(PHASES)
+	$(PHASES)/bin/pip install -q ase==3.29.0 pymatgen==2026.10.24 genice2==2.2.13 freud-analysis==3.4.0 ovito==3.17.2
+	touch $@
+
 $(DOCS): $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
 	touch $(DOCS)
 
 clean:
-	rm -rf $(VENV) $(MACE) $(NEQUIP) $(TRITON) demo-output docs/_build docs/api build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(MACE) $(NEQUIP) $(TRITON) $(PHASES) demo-output docs/_build docs/api build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -96,7 +96,7 @@ def stacking_fault(seed: int) -> Defect:
 
 
 def grain_boundary(seed: int) -> Defect:
-    """Make fcc with two symmetric Σ5 (210)[001] boundaries; atoms nearer than 0.8 to another are merged."""
+    """Make fcc with two symmetric Σ5 (210)[001] boundaries; atoms within 0.8 are merged."""
     edge = 2**0.5
     turned = np.array([[2, 1, 0], [-1, 2, 0], [0, 0, 5**0.5]]) / 5**0.5  # rows: new axes
     period = 5**0.5 * edge
@@ -130,7 +130,7 @@ def merged(atoms: Atoms, closest: float) -> Atoms:
 
 
 def fcc_beside_bcc(seed: int) -> Defect:
-    """Put (001) of fcc on (001) of bcc turned by 45°: 8 fcc squares on 7 of bcc, strained by 1 %."""
+    """Put (001) of fcc on (001) of bcc, turned by 45°: 8 squares on 7, bcc strained by 1 %."""
     side = 8.0
     square = Atoms("Cu2", cell=[1, 1, 2**0.5], scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]])
     fcc = square.repeat((8, 8, 12))
