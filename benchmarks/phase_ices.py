@@ -16,10 +16,10 @@ import phase_frames
 import phase_pictures
 from ase import Atoms
 from ase.io import iread, read
-from lrcalc.information.phase_labels import label
-from lrcalc.information.phases import PhaseModel
 
 from lrcalc import zoo
+from lrcalc.information.phase_labels import label
+from lrcalc.information.phases import PhaseModel
 
 NOISES = (0.0, 0.05, 0.1, 0.15)
 """Å."""

@@ -25,10 +25,10 @@ import phase_frames
 import phase_pictures
 from ase import Atoms
 from ase.io import read
-from lrcalc.information.phase_labels import denoise, label
-from lrcalc.information.phases import PhaseModel, load
 
 from lrcalc import zoo
+from lrcalc.information.phase_labels import denoise, label
+from lrcalc.information.phases import PhaseModel, load
 
 LEVELS = (0.05, 0.1, 0.15, 0.2)
 WANTED = {0.05: 0.99, 0.1: 0.98, 0.15: 0.95, 0.2: 0.88}
