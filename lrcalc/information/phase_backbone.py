@@ -136,18 +136,20 @@ class AveragedDensities(nn.Module):
                 scale.fill_(1.0)
         self._features(system, pairs, vectors, calibrate=True)
 
-    def edges(self, pairs: Pairs, vectors: Tensor, n_atoms: int) -> Edges:
-        """Radial functions and harmonics of pairs."""
+    def edges(self, pairs: Pairs, vectors: Tensor, n_atoms: int, *, angular: bool = True) -> Edges:
+        """Radial functions of pairs, and their harmonics, which the first round alone needs."""
         distance = torch.linalg.vector_norm(vectors, dim=1)
         order = torch.arange(1, self.n_basis + 1, dtype=distance.dtype, device=distance.device)
         radial = radial_basis(distance, self.cutoff, self.n_basis) / order
-        angular = o3.spherical_harmonics(
-            list(range(self.lmax + 1)), vectors / distance[:, None], normalize=False,
-            normalization="component",
-        )  # fmt: skip
+        harmonics = vectors[:, :0]
+        if angular:
+            harmonics = o3.spherical_harmonics(
+                list(range(self.lmax + 1)), vectors / distance[:, None], normalize=False,
+                normalization="component",
+            )  # fmt: skip
         most = None if pairs.known is None else pairs.known.most
         full = most is not None and len(distance) == most * n_atoms
-        return Edges(pairs.i, pairs.j, radial, angular, most, full)
+        return Edges(pairs.i, pairs.j, radial, harmonics, most, full)
 
     def kinds(self, species: Tensor, dtype: torch.dtype) -> Tensor:
         """One for the species that an atom is of, else zero: (N, species)."""

@@ -14,7 +14,7 @@ from lrcalc.information.phase_backbone import AveragedDensities, Edges
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
 
-BLOCK = 2048
+BLOCK = 512
 """Atoms of a block."""
 
 
@@ -41,8 +41,9 @@ def scalars_in_blocks(
     spoken = system.positions.new_zeros(0)
     for t in range(backbone.layers):
         told, said = [], []
-        for b, (start, stop, first, last) in enumerate(parts):
-            edges = _edges(backbone, system, pairs, offset, (start, stop, first, last))
+        for b, part in enumerate(parts):
+            start, stop = part[:2]
+            edges = _edges(backbone, system, pairs, offset, part, angular=t == 0)
             heard = None
             if t == 0:
                 density.append(backbone.densities(edges, species, stop - start))
@@ -61,11 +62,11 @@ def scalars_in_blocks(
 
 def _edges(
     backbone: AveragedDensities, system: System, pairs: Pairs, offset: Tensor,
-    part: tuple[int, int, int, int],
+    part: tuple[int, int, int, int], *, angular: bool,
 ) -> Edges:  # fmt: skip
     """Pairs of the atoms ``start … stop``, which are counted from zero."""
     start, stop, first, last = part
     own = Pairs(pairs.i[first:last] - start, pairs.j[first:last], pairs.shift[first:last])
     here = system.positions.index_select(0, pairs.i[first:last])
     vectors = system.positions.index_select(0, own.j) - here + offset[first:last]
-    return backbone.edges(own, vectors, stop - start)
+    return backbone.edges(own, vectors, stop - start, angular=angular)

@@ -24,7 +24,7 @@ from lrcalc.system import System, inverses
 if TYPE_CHECKING:
     from ase import Atoms
 
-SEATS = 1.4
+SEATS = 1.5
 """Seats for neighbours, in units of the mean number within the cutoff."""
 
 DENSEST = 0.16
@@ -102,8 +102,9 @@ class Prepared(NamedTuple):
     real : Tensor, shape (N,), bool
         Whether there is an atom.
     length : Tensor, shape (B,), Å
-    crowded : Tensor, bool
-        Whether an atom has more neighbours than seats.
+    crowded : Tensor
+        Part of the atoms that have as many neighbours as seats, or more; the farthest, which carry
+        least, are left out.
     """
 
     system: System
@@ -293,7 +294,8 @@ def prepare(
         length = length * jitter
     near, index = near[..., :seats], index[..., :seats]
     offset = torch.gather(offset, 2, index[..., None].expand(-1, -1, -1, 3))
-    crowded = (near[..., -1] / length[:, None]).amin() < model.cutoff
+    full = (near[..., -1] < model.cutoff * length[:, None]).sum()
+    crowded = full.to(positions.dtype) / len(at.place)
     # from dense rows to atoms
     real = at.place < n_rows * most
     safe = at.place.clamp(max=n_rows * most - 1)

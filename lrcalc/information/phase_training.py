@@ -54,6 +54,9 @@ MOST = 100
 WARM = 200
 """Steps in which the learning rate rises, or a tenth of all."""
 
+CROWDED = 0.05
+"""Part of the atoms that may have more neighbours than seats."""
+
 SAVE = 60.0
 """Seconds between states."""
 
@@ -154,8 +157,11 @@ def _late(told: dict[str, Any], settings: Settings) -> bool:
 def _refuse_divergence(row: list[float], step: int) -> None:
     if not math.isfinite(row[0]):
         raise ValueError(f"the training diverged at step {step}: take a smaller `learning_rate`")
-    if row[4] > 0.5:
-        raise ValueError("atoms have more neighbours than seats; take a smaller `cutoff`")
+    if row[4] > CROWDED:
+        raise ValueError(
+            f"{100 * row[4]:.0f} % of the atoms have more neighbours than there are seats: these "
+            "structures are denser than others of their kind; take a smaller `cutoff`"
+        )
 
 
 class Stepper:

@@ -60,7 +60,7 @@ def test_pairs_of_a_batch_are_those_of_ase(species, room):
     rows = [0, -1, 1] if species else [1, 0, -1, 2, 1]
     stacked, at, numbers, noisy, _ = batch(model, frames, rows, room=room)
     found = prepare(model, at, numbers, noisy.positions, noisy.cell)
-    assert not found.crowded
+    assert found.crowded == 0
     near = found.system.positions[found.pairs.j] - found.system.positions[found.pairs.i]
     distance = (near + found.offset).norm(dim=1).numpy()
     inside = distance < model.cutoff
