@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrcalc.kernels.cells import search
+from lrcalc.kernels.choice import available
 from lrcalc.neighbors import Pairs, complete_cell
 
 CHUNK = 2**23
@@ -73,10 +75,64 @@ def cut(cell: np.ndarray, pbc: np.ndarray, low: np.ndarray, high: np.ndarray, re
     return Bins(inverse, counts, np.maximum(images, 1), origin)
 
 
+class Found(NamedTuple):
+    """Pairs with their vectors.
+
+    Attributes
+    ----------
+    pairs : Pairs
+        Sorted by centre.
+    vectors : Tensor, shape (E, 3), Å, float64
+    """
+
+    pairs: Pairs
+    vectors: Tensor
+
+
+class Sorted(NamedTuple):
+    """Atoms in their bins, on the device.
+
+    Attributes
+    ----------
+    positions : Tensor, shape (N, 3), Å
+        Wrapped along periodic directions.
+    box : Tensor, shape (S, 3, 3), Å
+    batch : Tensor, shape (N,)
+    wrapped : Tensor, shape (N, 3), int64
+        Lattice vectors that were taken off.
+    place : Tensor, shape (N, 3), int64
+        Bin of each atom, within its structure.
+    order : Tensor, shape (N,), int64
+        Atoms, bin by bin.
+    starts : Tensor, shape (bins + 1,), int64
+        Where those of each bin begin in ``order``, and the end.
+    counts, images : Tensor, shape (S, 3), int64
+        Of `Bins`.
+    periodic : Tensor, shape (S, 3), bool
+    first : Tensor, shape (S,), int64
+        First bin of each structure.
+    offsets : Tensor, shape (K, 3), int64
+        Bins around a bin.
+    """
+
+    positions: Tensor
+    box: Tensor
+    batch: Tensor
+    wrapped: Tensor
+    place: Tensor
+    order: Tensor
+    starts: Tensor
+    counts: Tensor
+    images: Tensor
+    periodic: Tensor
+    first: Tensor
+    offsets: Tensor
+
+
 def find_pairs(
     positions: Tensor, cell: np.ndarray, pbc: np.ndarray, batch: Tensor, reach: float
-) -> Pairs:
-    """All pairs closer than ``reach``, sorted by centre.
+) -> Found:
+    """All pairs closer than ``reach``.
 
     Parameters
     ----------
@@ -89,7 +145,24 @@ def find_pairs(
     reach : float
         Å.
     """
-    device, n = positions.device, len(positions)
+    atoms = into_bins(positions, cell, pbc, batch, reach)
+    if available(positions) and works(positions.device):
+        return by_kernels(atoms, reach)
+    return by_torch(atoms, reach)
+
+
+def works(device: torch.device) -> bool:
+    """Whether kernels compile for this device and find what torch finds: tried once."""
+    from lrcalc.captured.trial import search_tried
+
+    return search_tried(device)
+
+
+def into_bins(
+    positions: Tensor, cell: np.ndarray, pbc: np.ndarray, batch: Tensor, reach: float
+) -> Sorted:
+    """Sort atoms by bin; arguments as of `find_pairs`."""
+    device = positions.device
     ends_of = np.zeros((2, *pbc.shape))
     if not pbc.all():
         high, low = (largest_of_each(x, batch, len(cell)) for x in (positions, -positions))
@@ -99,8 +172,7 @@ def find_pairs(
     def there(values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
-    counts, images = there(bins.counts), there(bins.images)
-    periodic = there(pbc)
+    counts, periodic, box = there(bins.counts), there(pbc), there(cell)
     ends = np.cumsum(bins.counts.prod(1))
     first = there(np.concatenate([[0], ends[:-1]]))
     fractional = torch.einsum("na,nab->nb", positions, there(bins.inverse)[batch])
@@ -108,39 +180,49 @@ def find_pairs(
     wrapped = torch.where(periodic[batch], fractional.floor(), 0.0)
     own = counts[batch]
     place = ((fractional - wrapped) * own).long().clamp(min=0).minimum(own - 1)
-    wrapped = wrapped.long()
     key = first[batch] + (place[:, 0] * own[:, 1] + place[:, 1]) * own[:, 2] + place[:, 2]
     order = torch.argsort(key, stable=True)
     filled = torch.bincount(key, minlength=int(ends[-1]))
-    starts = torch.cumsum(filled, 0) - filled
-
+    starts = torch.nn.functional.pad(torch.cumsum(filled, 0), (1, 0))
     most = bins.images.max(0)
     steps = np.stack(np.meshgrid(*[np.arange(-m, m + 1) for m in most], indexing="ij"), -1)
-    offsets = there(steps.reshape(-1, 3))
-    box = there(cell)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    inside = positions - torch.einsum("na,nab->nb", wrapped, box[batch])
+    return Sorted(
+        inside, box, batch, wrapped.long(), place, order, starts, counts, there(bins.images),
+        periodic, first, there(steps.reshape(-1, 3)),
+    )  # fmt: skip
+
+
+def by_kernels(atoms: Sorted, reach: float) -> Found:
+    """Pairs by a kernel that counts them and then writes them (`lrcalc.kernels.cells`)."""
+    found = search(*atoms, reach)
+    return Found(Pairs(found[0], found[1], found[2]), found[3])
+
+
+def by_torch(atoms: Sorted, reach: float) -> Found:
+    """Pairs, candidates for a number of atoms at a time."""
+    n, device = len(atoms.place), atoms.place.device
+    filled, around = atoms.starts.diff(), len(atoms.offsets)
+    found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     # a first guess of how many atoms have CHUNK candidates; what there really are is counted below
-    mean = max(1.0, float(n) / float(ends[-1]) * len(offsets))
-    size = max(1, int(CHUNK / max(len(offsets), mean)))
+    mean = max(1.0, float(n) / float(len(filled)) * around)
+    size = max(1, int(CHUNK / max(around, mean)))
     for begin in range(0, n, size):
-        atoms = torch.arange(begin, min(begin + size, n), device=device)
-        structure = batch[atoms]
-        at = place[atoms][:, None] + offsets
-        image = torch.div(at, counts[structure][:, None], rounding_mode="floor")
-        at = at - image * counts[structure][:, None]
-        allowed = (offsets.abs() <= images[structure][:, None]) & (
-            (image == 0) | periodic[structure][:, None]
+        chunk = torch.arange(begin, min(begin + size, n), device=device)
+        structure = atoms.batch[chunk]
+        at = atoms.place[chunk][:, None] + atoms.offsets
+        width = atoms.counts[structure]
+        image = torch.div(at, width[:, None], rounding_mode="floor")
+        at = at - image * width[:, None]
+        allowed = (atoms.offsets.abs() <= atoms.images[structure][:, None]) & (
+            (image == 0) | atoms.periodic[structure][:, None]
         )
-        width = counts[structure]
         bin_ = (at[..., 0] * width[:, None, 1] + at[..., 1]) * width[:, None, 2] + at[..., 2]
-        bin_ = bin_ + first[structure][:, None]
+        bin_ = bin_ + atoms.first[structure][:, None]
         here = (filled[bin_] * allowed.all(2)).flatten()
-        found += _near(
-            positions, box, batch, wrapped, order, atoms, here, starts[bin_].flatten(),
-            image.flatten(0, 1), reach,
-        )  # fmt: skip
-    i, j, shift = (torch.cat(x) for x in zip(*found, strict=True))
-    return Pairs(i, j, shift)
+        found += _near(atoms, chunk, here, atoms.starts[bin_].flatten(), image.flatten(0, 1), reach)
+    i, j, shift, vectors = (torch.cat(x) for x in zip(*found, strict=True))
+    return Found(Pairs(i, j, shift), vectors)
 
 
 def largest_of_each(values: Tensor, batch: Tensor, structures: int) -> Tensor:
@@ -153,33 +235,34 @@ def largest_of_each(values: Tensor, batch: Tensor, structures: int) -> Tensor:
 
 
 def _near(
-    positions: Tensor, box: Tensor, batch: Tensor, wrapped: Tensor, order: Tensor, atoms: Tensor,
-    here: Tensor, start: Tensor, image: Tensor, reach: float,
-) -> list[tuple[Tensor, Tensor, Tensor]]:  # fmt: skip
+    atoms: Sorted, chunk: Tensor, here: Tensor, start: Tensor, image: Tensor, reach: float
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Pairs of some atoms; ``here`` and ``start`` say what each of the bins around them holds."""
-    around = len(here) // len(atoms)
+    around = len(here) // len(chunk)
     last = torch.cumsum(here, 0)
     total = int(last[-1])
-    each = -(-len(atoms) // max(1, -(-total // CHUNK)))
+    each = -(-len(chunk) // max(1, -(-total // CHUNK)))
     found = []
-    for begin in range(0, len(atoms), each):
-        rows = slice(begin * around, min(begin + each, len(atoms)) * around)
+    for begin in range(0, len(chunk), each):
+        rows = slice(begin * around, min(begin + each, len(chunk)) * around)
         held = here[rows]
-        count = total if each >= len(atoms) else int(held.sum())
+        count = total if each >= len(chunk) else int(held.sum())
         spot = torch.repeat_interleave(
-            torch.arange(rows.start, rows.stop, device=atoms.device), held, output_size=count
+            torch.arange(rows.start, rows.stop, device=chunk.device), held, output_size=count
         )
-        rank = torch.arange(count, device=atoms.device) - (last - here)[spot]
+        rank = torch.arange(count, device=chunk.device) - (last - here)[spot]
         rank = rank + (last - here)[rows.start]
-        j = order[start[spot] + rank]
-        i = atoms[spot // around]
-        shift = image[spot] + wrapped[i] - wrapped[j]
-        moved = shift.to(positions.dtype)
-        lattice = moved @ box[0] if len(box) == 1 else torch.einsum(
-            "ea,eab->eb", moved, box[batch[i]]
-        )  # fmt: skip
-        vectors = positions[j] - positions[i] + lattice
-        itself = (i == j) & (shift == 0).all(1)
+        j = atoms.order[start[spot] + rank]
+        i = chunk[spot // around]
+        moved = image[spot].to(atoms.positions.dtype)
+        if len(atoms.box) == 1:
+            lattice = moved @ atoms.box[0]
+        else:
+            lattice = torch.einsum("ea,eab->eb", moved, atoms.box[atoms.batch[i]])
+        vectors = atoms.positions[j] - atoms.positions[i] + lattice
+        itself = (i == j) & (image[spot] == 0).all(1)
         near = (((vectors * vectors).sum(1) < reach * reach) & ~itself).nonzero()[:, 0]
-        found.append((i[near], j[near], shift[near]))
+        i, j = i[near], j[near]
+        shift = image[spot[near]] + atoms.wrapped[i] - atoms.wrapped[j]
+        found.append((i, j, shift, vectors[near]))
     return found

@@ -18,7 +18,7 @@ from lrcalc.captured.padding import (
     pick,
     with_room,
 )
-from lrcalc.neighbors import MARGIN, FamiliarPairs, pair_vectors
+from lrcalc.neighbors import MARGIN, FamiliarPairs
 from lrcalc.system import System, inverses, sum_by_structure
 
 
@@ -151,8 +151,7 @@ class Stage:
         self._candidates = None  # first to go where memory is short
         system = self._system()
         pbc = self.host.pbc.numpy()
-        found = find_pairs(system.positions, self._cells, pbc, system.batch, reach)
-        vectors = pair_vectors(system, found)
+        found, vectors = find_pairs(system.positions, self._cells, pbc, system.batch, reach)
         square = (vectors * vectors).sum(1)
         needed = measure(found, system.numbers, square, self.cutoff, self.near_cutoff)
         if self.sizes is None or not self.sizes.hold(needed):

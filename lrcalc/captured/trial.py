@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from lrcalc.captured.cell_list import by_kernels, by_torch, into_bins
 from lrcalc.captured.padding import (
     Change,
     Picked,
@@ -19,6 +21,9 @@ from lrcalc.captured.padding import (
 )
 from lrcalc.neighbors import FAR, Pairs, pair_vectors
 from lrcalc.system import System
+
+SEARCHES = ((True, 3.0), (True, 9.5), (False, 4.0))
+"""Whether all structures are periodic, and how far pairs are searched, Å."""
 
 ATOMS, SIDE, CUTOFF, NEAR, SKIN = 60, 9.0, 4.0, 3.0, 0.5
 """Of the trial; Å."""
@@ -35,6 +40,36 @@ def tried(device: torch.device, dtype: torch.dtype) -> bool:
     if not good:
         warnings.warn(f"kernels for pairs are off on {device}: {problem}", stacklevel=2)
     return good
+
+
+@lru_cache
+def search_tried(device: torch.device) -> bool:
+    """Whether kernels find the pairs that torch finds; warns if they do not."""
+    problem = "they find other pairs than torch"
+    try:
+        good = all(_found_alike(device, closed, reach) for closed, reach in SEARCHES)
+    except Exception as error:
+        good, problem = False, f"{type(error).__name__}: {error}".splitlines()[0]
+    if not good:
+        warnings.warn(
+            f"kernels for the search of pairs are off on {device}: {problem}", stacklevel=2
+        )
+    return good
+
+
+def _found_alike(device: torch.device, closed: bool, reach: float) -> bool:
+    generator = torch.Generator().manual_seed(1)
+    cell = np.array([[[9.0, 0.0, 0.0], [1.4, 8.0, 0.0], [-0.9, 0.7, 7.0]]] * 2)
+    cell[1] *= 1.3
+    positions = 30.0 * torch.rand(2 * ATOMS, 3, dtype=torch.float64, generator=generator)
+    batch = torch.arange(2).repeat_interleave(ATOMS)
+    pbc = np.array([[True] * 3, [closed] * 3])
+    atoms = into_bins(positions.to(device), cell, pbc, batch.to(device), reach)
+    one, other = by_torch(atoms, reach), by_kernels(atoms, reach)
+    if len(one.pairs.i) != len(other.pairs.i):
+        return False
+    same = all(torch.equal(a, b) for a, b in zip(one.pairs, other.pairs, strict=True))
+    return same and torch.allclose(one.vectors, other.vectors)
 
 
 def _cases(device: torch.device, dtype: torch.dtype) -> list[tuple[Picked, Picked, Change]]:

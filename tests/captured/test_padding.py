@@ -19,8 +19,7 @@ def picked(atoms, cutoff, near_cutoff, room=with_room):
     """Candidates of a structure, picked when its atoms have moved."""
     system = from_ase(atoms)
     arrays = (system.cell.numpy(), system.pbc.numpy(), system.batch)
-    found = find_pairs(system.positions, *arrays, cutoff + 0.5)
-    vectors = pair_vectors(system, found)
+    found, vectors = find_pairs(system.positions, *arrays, cutoff + 0.5)
     square = (vectors * vectors).sum(1)
     sizes = room(measure(found, system.numbers, square, cutoff, near_cutoff))
     candidates = fill(found, vectors, len(system.numbers), sizes.candidates)
