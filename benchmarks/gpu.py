@@ -175,12 +175,13 @@ def floor(evaluator, flops, atoms, card):
         return None
     backbone = evaluator.potential.backbone
     pairs = 52 * atoms
-    points = 4.6 * atoms  # of the mesh at an accuracy of 1e-4: 0.74 Å apart in water
+    plan = evaluator.potential.ewald.remembered.groups.groups[0].plan
+    points, order = (np.prod(plan.sizes), plan.order) if hasattr(plan, "sizes") else (0, 0)
     moved = 4.0 * (
         pairs * 2 * 4  # neighbour and shift, in the forward and the backward pass
         + atoms * 16 * backbone.channels * 2 * 4  # densities and products, written and read twice
         + points * 10  # the mesh, four times through each of its transforms and the filter
-        + atoms * 6**3 * 2 * 2  # points that atoms touch, and back
+        + atoms * order**3 * 2 * 2  # points that atoms touch, and back
     )
     operations, bandwidth = known[0]
     return 1e3 * (flops / operations + moved / bandwidth)

@@ -102,7 +102,7 @@ def block_size(potential: Potential, n_atoms: int, device: torch.device) -> int 
 def signature(plan: Any) -> Any:
     """Numbers that the shapes of a sum follow from."""
     if isinstance(plan, MeshPlan):
-        return (plan.sizes, plan.order)
+        return (plan.order, plan.sizes)
     if isinstance(plan, DirectPlan):
         return (
             plan.limits,

@@ -12,6 +12,7 @@ from torch import Tensor
 from lrcalc.captured.launch import Launch, NotCaptured, Plain
 from lrcalc.captured.requests import Answer, Request, answer, block_size, refusal, signature
 from lrcalc.captured.stage import Stage
+from lrcalc.electrostatics.mesh import Mesh
 from lrcalc.electrostatics.sums import Geometry
 from lrcalc.frames import Frames
 from lrcalc.models.card import VOLUME_PER_ATOM
@@ -238,12 +239,18 @@ class Steps:
             return stage.cells.tobytes()
         if potential.ewald is None or self._kinds is None:
             return None
-        host = stage.host
+        host, ewald = stage.host, potential.ewald
+        known = ewald.remembered
+        if known is not None and len(known.groups.groups) == 1:
+            one = known.groups.groups[0].sum
+            if isinstance(one, Mesh):  # all else costs milliseconds
+                order = ewald.orders(self._kinds)[0]
+                return one.sizes(torch.from_numpy(stage.cells), len(host.numbers), order)
         cell = torch.from_numpy(stage.cells).to(potential.dtype).requires_grad_()
         geometry = Geometry(
             host.positions.to(potential.dtype), cell, host.batch, host.n_structures, host.pbc
         )
-        groups = potential.ewald.plan(geometry, self._kinds).groups.groups
+        groups = ewald.plan(geometry, self._kinds).groups.groups
         return tuple(signature(group.plan) for group in groups)
 
 

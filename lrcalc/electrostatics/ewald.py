@@ -283,15 +283,8 @@ class Ewald(nn.Module):
         with_field : bool
             As in the call.
         """
-        derivatives = response_derivatives(multipoles)
-        if with_field:
-            derivatives = 1 if multipoles.quadrupole is None else 2
-        induced_dipoles = multipoles.polarizability is not None and self.iterations != 0
-        dipoles = multipoles.dipole is not None or induced_dipoles
-        geometry = geometry._replace(
-            multipole=2 if multipoles.quadrupole is not None else int(dipoles),
-            derivatives=max(derivatives, 0),
-        )
+        multipole, derivatives = self.orders(multipoles, with_field=with_field)
+        geometry = geometry._replace(multipole=multipole, derivatives=max(derivatives, 0))
         known = self._remembered
         if known is not None and known.fits(geometry):
             return EwaldPlan(known.groups, derivatives, with_field)
@@ -304,6 +297,15 @@ class Ewald(nn.Module):
             groups = moved(groups, geometry.place)
         self._remembered = remember(geometry, groups)
         return EwaldPlan(groups, derivatives, with_field)
+
+    def orders(self, multipoles: Multipoles, *, with_field: bool = False) -> tuple[int, int]:
+        """Highest order of the sources, and of derivatives of the potential; -1: energy alone."""
+        derivatives = response_derivatives(multipoles)
+        if with_field:
+            derivatives = 1 if multipoles.quadrupole is None else 2
+        induced_dipoles = multipoles.polarizability is not None and self.iterations != 0
+        dipoles = multipoles.dipole is not None or induced_dipoles
+        return 2 if multipoles.quadrupole is not None else int(dipoles), derivatives
 
     def evaluate(
         self, plan: EwaldPlan, positions: Tensor, cell: Tensor | None, multipoles: Multipoles

@@ -155,14 +155,7 @@ class Mesh:
     def plan(self, geometry: Geometry) -> MeshPlan:
         """Mesh of one size for all structures; the filter if no gradient by the cell is wanted."""
         cell = geometry.cells.detach()
-        lengths = [float(x) for x in cell.norm(dim=-1).amax(0)]
-        volume = float(torch.linalg.det(cell).abs().max())
-        # two digits are enough to balance costs, and let the choice be remembered
-        density = float(f"{geometry.atoms / (len(cell) * volume):.1e}")
-        order, spacing = choose_mesh(
-            self.smearing, self.k_cutoff, self.accuracy, geometry.multipole, density
-        )
-        k1, k2, k3 = (fft_size(max(length / spacing, order)) for length in lengths)
+        order, (k1, k2, k3) = self.sizes(cell, geometry.atoms, geometry.multipole)
         points = torch.tensor([k1, k2, k3], device=cell.device)
         w1, w2, w3 = (
             spline_filter(_indices(size, half, cell.device), size, order).to(cell.dtype)
@@ -178,6 +171,18 @@ class Mesh:
         if geometry.cells.requires_grad:
             return plan
         return plan._replace(green=self._green(plan, cell, inverses(cell)))
+
+    def sizes(self, cell: Tensor, atoms: int, multipole: int) -> tuple[int, tuple[int, int, int]]:
+        """Order of the splines, and mesh points along the three vectors of ``cell`` (B, 3, 3)."""
+        lengths = cell.norm(dim=-1).amax(0).tolist()
+        volume = float(volumes(cell).max())
+        # two digits are enough to balance costs, and let the choice be remembered
+        density = float(f"{atoms / (len(cell) * volume):.1e}")
+        order, spacing = choose_mesh(
+            self.smearing, self.k_cutoff, self.accuracy, multipole, density
+        )
+        k1, k2, k3 = (fft_size(max(length / spacing, order)) for length in lengths)
+        return order, (k1, k2, k3)
 
     def still_holds(self, plan: MeshPlan, positions: Tensor) -> bool:
         """Say yes: positions have no part in the plan."""
