@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lrcalc.arrays import as_numpy, split
-from lrcalc.captured.requests import Answer, Request
+from lrcalc.captured.requests import Request
 from lrcalc.captured.steps import Steps
 from lrcalc.checkpoint import opened
 from lrcalc.door import Door
@@ -175,26 +175,22 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
             self.potential, frames, names, self._field, allow_net_charge=self.allow_net_charge
         )
         sizes = [len(part.numbers) for part in frames for _ in part.cells]
-        again = self._again(frames, names)
-        if again is not None:
+        request = Request(frozenset(names), self._field, self.screening, self.asr_projection)
+        again = self.steps(self.potential, frames, request) if self.capture else None
+        if again is not None and not self.steps.doubtful:
             self.charge_forces = again.charge_forces
             if again.residual is not None:
                 self.sum_rule_residual = again.residual
             return split(again.values, sizes)
         prediction = self._predict(from_frames(frames, device=self.device), names, velocities)
         values = prediction.results(names)
+        if again is not None:
+            self.steps.confirm(request, again.values, values)
         if "born_effective_charges" in names:
             self.sum_rule_residual = float(prediction.born_residual.abs().max())
         if names & {"forces", "stress"} and prediction.charge_forces is not None:
             self.charge_forces = as_numpy(prediction.charge_forces)
         return split(values, sizes)
-
-    def _again(self, frames: Sequence[Frames], names: set[str]) -> Answer | None:
-        """Results of a recorded step, if there is one or it is time to record it."""
-        if not self.capture:
-            return None
-        request = Request(frozenset(names), self._field, self.screening, self.asr_projection)
-        return self.steps(self.potential, frames, request)
 
     def _predict(
         self, system: System, names: set[str], velocities: np.ndarray | None

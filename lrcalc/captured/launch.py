@@ -11,6 +11,8 @@ from torch import Tensor
 
 from lrcalc.cuda_graph import record
 
+Check = Callable[[np.ndarray, np.ndarray], str | None]
+
 
 class NotCaptured(Exception):
     """A step cannot be one launch; says why."""
@@ -43,6 +45,9 @@ class Launch:
         look at a value.
     pool : object
         Memory shared with steps that never run at once; None: its own.
+    check : callable
+        Gets the results of the step as it was made before it was recorded, and of the first launch;
+        says what is wrong, or None.
 
     Attributes
     ----------
@@ -55,22 +60,27 @@ class Launch:
         With the reason.
     """
 
-    def __init__(self, compute: Callable[[], Tensor], pool: Any) -> None:
+    def __init__(self, compute: Callable[[], Tensor], pool: Any, check: Check) -> None:
         mode = torch.cuda.get_sync_debug_mode()
         try:
             compute()  # plans are made
             torch.cuda.set_sync_debug_mode("error")  # what waits now cannot be recorded
-            compute()
+            expected = compute()
             torch.cuda.set_sync_debug_mode(mode)
             torch.cuda.synchronize()
+            before = expected.cpu().numpy()
+            del expected
             self._recorded = record(compute, pool)
-        except RuntimeError as error:
+        except Exception as error:  # of torch, of Triton's compiler, of the driver
             raise NotCaptured(_first(error)) from error
         finally:
             torch.cuda.set_sync_debug_mode(mode)
         self._out = self._recorded.result
         self.pool = self._recorded.pool
         self._host = torch.empty(self._out.shape, dtype=self._out.dtype, pin_memory=True)
+        wrong = check(before, self())
+        if wrong is not None:
+            raise NotCaptured(f"the first launch gave something else than the step itself: {wrong}")
 
     def start(self) -> None:
         """Launch, and send the results to the host; waits for nothing."""

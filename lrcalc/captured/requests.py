@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,11 @@ BYTES_PER_CHANNEL = 6000
 
 BLOCK_SHARE, FREE_SHARE = 8, 0.4
 """Where all atoms would take more than that share of the free memory, blocks of an eighth of it."""
+
+
+LIMITS, SMALLEST = {torch.float32: 1e-4, torch.float64: 1e-8}, 1e-3
+"""Largest difference of what is computed in two ways, relative to the largest number of a property
+or to a thousandth of its unit."""
 
 
 class Answer(NamedTuple):
@@ -128,3 +134,22 @@ def answer(out: np.ndarray, layout: dict[str, tuple[int, ...]]) -> Answer:
         None if residual is None else float(residual),
         None if forces is None else forces.numpy().copy(),
     )
+
+
+def difference(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], dtype: torch.dtype
+) -> str | None:
+    """Name the property that differs most, beyond rounding in ``dtype``; None if none does."""
+    worst, name = 0.0, ""
+    for which, value in expected.items():
+        value, other = (x.detach().double().cpu() for x in (value, found[which]))
+        if not value.numel():
+            continue
+        wrong = float((other - value).abs().max()) / max(float(value.abs().max()), SMALLEST)
+        if math.isnan(wrong):
+            return f"{which} is no number"
+        if wrong > worst:
+            worst, name = wrong, which
+    if worst <= LIMITS[dtype]:
+        return None
+    return f"{name} differs by {worst:.1e} of its largest number"

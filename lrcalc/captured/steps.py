@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lrcalc.callers import users_line
 from lrcalc.captured.launch import Launch, NotCaptured, Plain
-from lrcalc.captured.requests import Answer, Request, answer, block_size, refusal, signature
+from lrcalc.captured.requests import (
+    Answer,
+    Request,
+    answer,
+    block_size,
+    difference,
+    refusal,
+    signature,
+)
 from lrcalc.captured.stage import Stage
 from lrcalc.electrostatics.mesh import Mesh
 from lrcalc.electrostatics.sums import Geometry
@@ -32,6 +43,9 @@ ALWAYS_HERE = 4096
 MOST_KEPT = 8
 """Recorded steps of a set of atoms (of different properties, cells, …) that are kept."""
 
+MOST_CONFIRMED = 20_000
+"""Atoms up to which a step that is new is compared with the ordinary path: one more evaluation."""
+
 TRIES = 4
 """Times a step is made until its arrays are large enough; one is enough but for odd structures."""
 
@@ -46,11 +60,14 @@ class Recorded(NamedTuple):
         Shapes of the results, in their order; the status comes last.
     plan : object
         Of the electrostatics: a launch reads its tensors where they were.
+    reason : str or None
+        Why it is not one launch.
     """
 
     run: Plain | Launch
     layout: dict[str, tuple[int, ...]]
     plan: Any
+    reason: str | None
 
 
 class Steps:
@@ -72,6 +89,9 @@ class Steps:
         How many steps were recorded.
     launches : bool
         Whether a step is one launch.
+    doubtful : bool
+        Whether the last answer is the first of a step that was recorded: to be compared with that
+        of the ordinary path (`confirm`).
     """
 
     def __init__(
@@ -82,7 +102,10 @@ class Steps:
         self._eager = eager
         self.reason: str | None = None
         self.recorded = 0
+        self.doubtful = False
         self._failed: dict[Any, str] = {}
+        self._wrong: dict[Any, str] = {}
+        self._broken: str | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -96,12 +119,15 @@ class Steps:
         self._pool: Any = None
         self._first = False
         self._block: int | None = None
+        self._confirmed: set[Any] = set()
 
     def __call__(
         self, potential: Potential, frames: Sequence[Frames], request: Request
     ) -> Answer | None:
         """Results, or None where the ordinary path has to give them (`reason`)."""
-        self.reason = refusal(potential, frames, request)
+        self.doubtful = False
+        self.reason = self._broken or refusal(potential, frames, request)
+        self.reason = self.reason or self._wrong.get(request.key)
         if self.reason is None:
             self._settle(potential, frames)
             self._first = request.key not in self._asked and not self._eager
@@ -111,7 +137,32 @@ class Steps:
                 self.reason = "asked for the first time"
         if self.reason is not None:
             return None
-        return self._evaluate(potential, frames, request)
+        try:
+            return self._evaluate(potential, frames, request)
+        except Exception as error:
+            if not self.launches:
+                raise
+            # whatever it is, the ordinary path may do without it
+            told = (str(error).splitlines() or [""])[0]
+            self._broken = self.reason = f"{type(error).__name__}: {told}"
+            self.forget()
+            _warn(self._broken)
+            return None
+
+    def confirm(
+        self, request: Request, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+    ) -> None:
+        """Compare what a recorded step gave with what the ordinary path gives, when it is new.
+
+        If they differ, the ordinary path has all further calls, and the reason.
+        """
+        assert self.stage is not None
+        wrong = difference(found, expected, self.stage.dtype)
+        self._confirmed.add(request.key)
+        if wrong is not None:
+            told = f"a recorded step gave something else than the ordinary path: {wrong}"
+            self._wrong[request.key] = self.reason = told
+            _warn(told)
 
     def _settle(self, potential: Potential, frames: Sequence[Frames]) -> None:
         """Make a new stage for other atoms, forget what was recorded of other weights."""
@@ -123,7 +174,7 @@ class Steps:
         version = (version_of(potential), *told, volume, potential.ewald, potential.surface)
         if own != self._atoms:
             self.forget()
-            self._failed = {}
+            self._failed, self._wrong = {}, {}
             self._atoms = own
             near = float(getattr(potential.readout, "transfer_cutoff", 0.0))
             host = from_frames(frames)
@@ -163,18 +214,17 @@ class Steps:
         assert stage is not None
         key = (request.key, stage.sizes, self._plan(potential))
         if key in self._kept:
+            self.reason = self._kept[key].reason
             return self._kept[key]
         if len(self._kept) >= MOST_KEPT or any(k[1] != stage.sizes for k in self._kept):
             self._kept.clear()
+            self._pool = None
         layout: dict[str, tuple[int, ...]] = {}
 
-        def compute() -> Tensor:
-            return self._compute(potential, request, layout)
-
         self._block = block_size(potential, len(stage.host.numbers), self.device)
-        run = self._run(compute, request)
+        run = self._run(potential, request, layout)
         ewald = potential.ewald
-        recorded = Recorded(run, layout, None if ewald is None else ewald.remembered)
+        recorded = Recorded(run, layout, None if ewald is None else ewald.remembered, self.reason)
         if self._first:
             self.reason = "asked for the first time"
             return recorded
@@ -184,8 +234,11 @@ class Steps:
         self.recorded += 1
         return recorded
 
-    def _run(self, compute: Callable[[], Tensor], request: Request) -> Plain | Launch:
+    def _run(
+        self, potential: Potential, request: Request, layout: dict[str, tuple[int, ...]]
+    ) -> Plain | Launch:
         """One launch, where that can be."""
+        compute = partial(self._compute, potential, request, layout)
         if not self.launches or self._first:
             return Plain(compute)
         if self._block is not None:
@@ -193,8 +246,10 @@ class Steps:
             return Plain(compute)
         if request.key not in self._failed:
             try:
-                launch = Launch(compute, self._pool)
+                launch = Launch(compute, self._pool, partial(_check, layout, potential.dtype))
                 self._pool = launch.pool
+                few = len(self.stage.host.numbers) <= MOST_CONFIRMED if self.stage else False
+                self.doubtful = few and request.key not in self._confirmed
                 return launch
             except NotCaptured as error:
                 self._failed[request.key] = str(error)
@@ -252,6 +307,21 @@ class Steps:
         )
         groups = ewald.plan(geometry, self._kinds).groups.groups
         return tuple(signature(group.plan) for group in groups)
+
+
+def _check(
+    layout: dict[str, tuple[int, ...]], dtype: torch.dtype, before: np.ndarray, after: np.ndarray
+) -> str | None:
+    """Say what of a launch is another than what the step gave before it was recorded."""
+    return difference(answer(after, layout).values, answer(before, layout).values, dtype)
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(
+        f"steps are not recorded, and slower for it ({reason}); results are those of the ordinary "
+        "path. LRCALC_CAPTURE=0 in the environment silences this",
+        stacklevel=users_line(),
+    )
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -6,6 +6,7 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from lrcalc import Evaluator
+from lrcalc.captured.launch import NotCaptured
 from lrcalc.captured.stage import Stage
 from lrcalc.captured.steps import Steps
 from lrcalc.electrostatics import Ewald
@@ -202,3 +203,83 @@ def test_a_step_looks_at_no_value(level, moving, monkeypatch):
     compare(one, other, structures, names)
     assert one.steps.recorded == before
     assert isinstance(one.steps.stage, Stage)
+
+
+class Faked:
+    """A launch without a GPU: what was recorded, with an error if asked for."""
+
+    def __init__(self, compute, pool, check, change=None):
+        self.pool, self._compute, self._change = pool, compute, change
+        wrong = check(compute().numpy(), self())
+        if wrong is not None:
+            raise NotCaptured(wrong)
+
+    def __call__(self):
+        out = self._compute().numpy().copy()
+        if self._change is not None:
+            self._change(out)
+        return out
+
+
+def with_launches(monkeypatch, make):
+    """Evaluators as of `pair_of_evaluators`, the first with launches that are faked."""
+    monkeypatch.setattr("lrcalc.captured.steps.Launch", make)
+    one, other = pair_of_evaluators(potential_of("u"))
+    one.steps = Steps(torch.device("cpu"), launch=True)
+    return one, other
+
+
+def twice(evaluator, names=("energy", "forces")):
+    atoms = [water_box(seed=2)]
+    return [evaluator(atoms, names)[0] for _ in range(3)][-1]
+
+
+def test_a_launch_is_compared_with_the_step_and_the_ordinary_path(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Steps, "confirm", lambda self, *what: asked.append(what))
+    one, other = with_launches(monkeypatch, Faked)
+    found, expected = twice(one), twice(other)
+    np.testing.assert_allclose(found["forces"], expected["forces"], atol=1e-10)
+    ((request, values, ordinary),) = asked
+    assert request.names == {"energy", "forces"}
+    torch.testing.assert_close(values["forces"], ordinary["forces"])
+    assert one.steps.reason is None
+
+
+def test_a_launch_that_gives_something_else_is_not_used(monkeypatch):
+    def wrong(out):
+        out[4] += 0.01  # a force
+
+    one, other = with_launches(monkeypatch, lambda *x: Faked(*x, change=wrong))
+    found, expected = twice(one), twice(other)
+    np.testing.assert_allclose(found["forces"], expected["forces"], atol=1e-10)
+    assert "forces differs" in one.steps.reason
+
+
+@pytest.mark.filterwarnings("ignore:steps are not recorded")
+def test_a_recorded_step_that_is_another_than_the_ordinary_path_is_not_used(monkeypatch):
+    one, other = with_launches(monkeypatch, Faked)
+    compute = Steps._compute
+
+    def wrong(self, *what):
+        out = compute(self, *what)
+        out[4] += 0.01
+        return out
+
+    monkeypatch.setattr(Steps, "_compute", wrong)
+    found, expected = twice(one), twice(other)
+    np.testing.assert_allclose(found["forces"], expected["forces"], atol=1e-10)
+    assert "ordinary path: forces differs" in one.steps.reason
+
+
+def test_whatever_breaks_is_left_to_the_ordinary_path_and_told_once(monkeypatch):
+    def broken(self):
+        raise OSError("no compiler")
+
+    one, other = with_launches(monkeypatch, Faked)
+    monkeypatch.setattr(Stage, "search", broken)
+    with pytest.warns(UserWarning, match="OSError: no compiler") as told:
+        found = twice(one)
+    assert len(told) == 1
+    np.testing.assert_allclose(found["forces"], twice(other)["forces"], atol=1e-10)
+    assert one.steps.reason == "OSError: no compiler"
