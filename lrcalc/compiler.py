@@ -58,15 +58,17 @@ def find_compiler(asked: str | None = None) -> str:
     )
 
 
-def shared_library(name: str, folder: Path, defines: Mapping[str, str | int]) -> ctypes.CDLL | None:
-    """Load the library that is made of the sources in ``folder``; compile it if need be.
+def shared_library(
+    name: str, sources: Sequence[Path], defines: Mapping[str, str | int]
+) -> ctypes.CDLL | None:
+    """Load the library that is made of ``sources``; compile it if need be.
 
     Parameters
     ----------
     name : str
         Of its file.
-    folder : Path
-        Whose ``*.cpp`` are compiled together.
+    sources : sequence of Path
+        Compiled together; headers are beside the first.
     defines : mapping
         Names that the sources know as constants.
 
@@ -77,17 +79,18 @@ def shared_library(name: str, folder: Path, defines: Mapping[str, str | int]) ->
         Why is logged (logger "lrcalc", level DEBUG).
     """
     macros = [f"-D{key}={value}" for key, value in defines.items()]
-    path = cache_folder() / f"lrcalc-{name}-{_key(folder, macros)}.so"
+    path = cache_folder() / f"lrcalc-{name}-{_key(sources, macros)}.so"
     try:
-        return _kept(path) or _made(path, sorted(folder.glob("*.cpp")), macros)
+        return _kept(path) or _made(path, sources, macros)
     except (OSError, ValueError) as error:
         LOG.debug("%s: not compiled: %s", name, error)
         return None
 
 
-def _key(folder: Path, macros: Sequence[str]) -> str:
+def _key(sources: Sequence[Path], macros: Sequence[str]) -> str:
     """Differs where another file is needed: other sources, options, processor or C library."""
-    content = [path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()]
+    headers = sorted(sources[0].parent.glob("*.h"))
+    content = [path.read_bytes() for path in [*sources, *headers]]
     return hash_of(*content, *FLAGS, *macros, _machine(), *platform.libc_ver(), sys.platform)
 
 

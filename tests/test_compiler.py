@@ -20,17 +20,16 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def sources(tmp_path, monkeypatch):
-    """Folder of a source; libraries are kept in a folder beside it."""
+def source(tmp_path, monkeypatch):
+    """A source; libraries are kept in a folder beside it."""
     monkeypatch.setenv("LRCALC_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "sources"
-    folder.mkdir()
-    (folder / "number.cpp").write_text('extern "C" int number() { return NUMBER; }\n')
-    return folder
+    source = tmp_path / "number.cpp"
+    source.write_text('extern "C" int number() { return NUMBER; }\n')
+    return source
 
 
-def number(folder, value=7):
-    library = shared_library("number", folder, {"NUMBER": value})
+def number(source, value=7):
+    library = shared_library("number", [source], {"NUMBER": value})
     return None if library is None else library.number()
 
 
@@ -41,33 +40,33 @@ def forbid(monkeypatch):
     monkeypatch.setattr(subprocess, "run", fail)
 
 
-def test_a_library_is_compiled_once(sources, monkeypatch):
-    assert number(sources) == 7
-    assert number(sources, 8) == 8
+def test_a_library_is_compiled_once(source, monkeypatch):
+    assert number(source) == 7
+    assert number(source, 8) == 8
     assert len(list(cache_folder().glob("lrcalc-number-*.so"))) == 2
     forbid(monkeypatch)
-    assert number(sources) == 7
+    assert number(source) == 7
 
 
 @pytest.mark.parametrize("change", ["source", "options", "processor"])
-def test_what_differs_is_another_library(sources, monkeypatch, change):
-    assert number(sources) == 7
+def test_what_differs_is_another_library(source, monkeypatch, change):
+    assert number(source) == 7
     if change == "source":
-        (sources / "number.cpp").write_text('extern "C" int number() { return 1 + NUMBER; }\n')
+        source.write_text('extern "C" int number() { return 1 + NUMBER; }\n')
     elif change == "options":
         monkeypatch.setattr(compiler, "FLAGS", ("-O0", *compiler.FLAGS[1:]))
     else:
         monkeypatch.setattr(compiler, "_machine", lambda: "another")
-    assert number(sources) == (8 if change == "source" else 7)
+    assert number(source) == (8 if change == "source" else 7)
     assert len(list(cache_folder().iterdir())) == 2
 
 
 @pytest.mark.parametrize("how", ["cut", "changed", "empty", "text"])
-def test_a_broken_library_is_made_again(sources, how):
+def test_a_broken_library_is_made_again(source, how):
     """In a process of its own: loading half of a library may end it."""
     code = (
         "from pathlib import Path; from lrcalc.compiler import shared_library; "
-        f"print(shared_library('number', Path({str(sources)!r}), {{'NUMBER': 7}}).number())"
+        f"print(shared_library('number', Path({str(source)!r}), {{'NUMBER': 7}}).number())"
     )
     run = [sys.executable, "-c", code]
     assert subprocess.run(run, cwd=ROOT, capture_output=True, text=True).stdout == "7\n"
@@ -86,10 +85,10 @@ def test_a_broken_library_is_made_again(sources, how):
     assert path.read_bytes()[-20:] == whole[-20:] or len(path.read_bytes()) == len(whole)
 
 
-def test_processes_that_compile_at_once(sources):
+def test_processes_that_compile_at_once(source):
     code = (
         "from pathlib import Path; from lrcalc.compiler import shared_library; "
-        f"print(shared_library('number', Path({str(sources)!r}), {{'NUMBER': 7}}).number())"
+        f"print(shared_library('number', Path({str(source)!r}), {{'NUMBER': 7}}).number())"
     )
     started = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -99,53 +98,53 @@ def test_processes_that_compile_at_once(sources):
     assert len(list(cache_folder().iterdir())) == 1
 
 
-def test_a_folder_that_cannot_be_written(sources, monkeypatch, caplog):
+def test_a_folder_that_cannot_be_written(source, monkeypatch, caplog):
     """A file is in the way: permissions do not stop root."""
     cache_folder().write_text("in the way")
     with caplog.at_level(logging.DEBUG, "lrcalc"):
-        assert number(sources) == 7
+        assert number(source) == 7
     assert "for this process alone" in caplog.text
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission(sources):
+def test_a_folder_without_permission(source):
     cache_folder().mkdir()
     cache_folder().chmod(stat.S_IRUSR | stat.S_IXUSR)
-    assert number(sources) == 7
+    assert number(source) == 7
     assert not list(cache_folder().iterdir())
 
 
-def test_without_a_compiler(sources, monkeypatch, tmp_path, caplog, capfd):
+def test_without_a_compiler(source, monkeypatch, tmp_path, caplog, capfd):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with caplog.at_level(logging.DEBUG, "lrcalc"):
-        assert number(sources) is None
+        assert number(source) is None
     assert "no C++ compiler" in caplog.text
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_does_not_compile(sources, caplog, capfd):
-    (sources / "number.cpp").write_text("this is no C++\n")
+def test_what_does_not_compile(source, caplog, capfd):
+    source.write_text("this is no C++\n")
     with caplog.at_level(logging.DEBUG, "lrcalc"):
-        assert number(sources) is None
+        assert number(source) is None
     assert "failed" in caplog.text
     assert capfd.readouterr() == ("", "")
     assert not list(cache_folder().iterdir())
 
 
-def test_a_compiler_that_does_not_know_this_processor(sources, monkeypatch):
+def test_a_compiler_that_does_not_know_this_processor(source, monkeypatch):
     monkeypatch.setattr(compiler, "FOR_THIS_PROCESSOR", (["-march=nonsense"], []))
-    assert number(sources) == 7
+    assert number(source) == 7
 
 
-def test_a_compiler_that_never_ends(sources, monkeypatch, tmp_path):
+def test_a_compiler_that_never_ends(source, monkeypatch, tmp_path):
     script = tmp_path / "waits"
     script.write_text("#!/bin/sh\nexec sleep 60\n")
     script.chmod(0o755)
     monkeypatch.setenv("CXX", str(script))
     monkeypatch.setattr(compiler, "LONGEST", 0.1)
-    assert number(sources) is None
+    assert number(source) is None
 
 
-def test_the_library_is_a_library(sources):
-    assert isinstance(shared_library("number", sources, {"NUMBER": 1}), ctypes.CDLL)
+def test_the_library_is_a_library(source):
+    assert isinstance(shared_library("number", [source], {"NUMBER": 1}), ctypes.CDLL)

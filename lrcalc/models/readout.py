@@ -13,6 +13,7 @@ from lrcalc.domain import settled, shared
 from lrcalc.kernels.choice import available
 from lrcalc.models.backbone import Backbone, Features
 from lrcalc.models.blocks import padded
+from lrcalc.models.compiled_transfers import compiled_weights
 from lrcalc.models.fused_transfers import Reach, fused_weights
 from lrcalc.models.options import LEVELS
 from lrcalc.models.radial import envelope
@@ -301,10 +302,15 @@ class Readout(nn.Module):
         rows = rows_within(pairs, vectors, self.transfer_cutoff)
         i, j = pairs.i[rows], pairs.j[rows]
         decay = self.transfer_decay.to(vectors.dtype)
-        if system.once and available(vectors):
+        weight = None
+        if system.once:
             known = (rows, pairs.i, pairs.j, species, self.transfer_weight, decay)
-            weight = fused_weights(vectors, Reach(*known, self.transfer_cutoff))
-        else:
+            reach = Reach(*known, self.transfer_cutoff)
+            if available(vectors):
+                weight = fused_weights(vectors, reach)
+            elif system.compiled:
+                weight = compiled_weights(vectors, reach)
+        if weight is None:
             distance = torch.linalg.vector_norm(vectors.index_select(0, rows), dim=1)
             couple = species[i] * len(self.species_charge) + species[j]
             learned = self.transfer_weight.flatten(0, 1).index_select(0, couple)

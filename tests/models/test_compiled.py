@@ -11,6 +11,7 @@ import lrcalc
 from lrcalc import Evaluator, Potential, from_ase, predict
 from lrcalc.compiler import COMPILERS
 from lrcalc.fields import FIELD, Field
+from lrcalc.models import compiled
 from lrcalc.models.blocks import features_of
 from lrcalc.models.native import cpu
 from lrcalc.neighbors import Pairs, build_pairs, pair_vectors
@@ -27,9 +28,9 @@ def kept(tmp_path_factory):
     """Compile once for all tests here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRCALC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        cpu._compiled.cache_clear()
+        compiled.library.cache_clear()
         yield
-        cpu._compiled.cache_clear()
+        compiled.library.cache_clear()
 
 
 @pytest.fixture
@@ -253,11 +254,11 @@ def test_without_a_compiler(monkeypatch, tmp_path, calls):
     monkeypatch.setenv("LRCALC_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    cpu._compiled.cache_clear()
+    compiled.library.cache_clear()
     try:
         atoms = read_structure("water64")
         one, other = (Evaluator("water", compile=c)([atoms], ["energy"])[0] for c in (False, True))
         assert one == other
         assert not calls
     finally:
-        cpu._compiled.cache_clear()
+        compiled.library.cache_clear()

@@ -1,7 +1,7 @@
 """The native backbone's densities and products in C++, with their first derivatives, on a CPU.
 
-The sources in ``cpp`` do what `local.py` and `products.py` do, compiled for the sizes of a model.
-They know gradients with respect to pair vectors and densities, not by weights.
+Sources in ``lrcalc/models/cpp`` do what `local.py` and `products.py` do, compiled for the sizes of
+a model. They know gradients with respect to pair vectors and densities, not by weights.
 """
 
 from __future__ import annotations
@@ -9,38 +9,36 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from lrcalc.compiler import shared_library
 from lrcalc.kernels.choice import refuse_second_derivatives
+from lrcalc.models.compiled import INTEGER, POINTER, at, library, threads
 from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
 from lrcalc.models.native.products import Products, Round, SpeciesOrder
 from lrcalc.neighbors import Pairs
 
-SOURCES = Path(__file__).parent / "cpp"
-TYPES = {torch.float32: "float", torch.float64: "double"}
+FILES = ("densities.cpp", "products.cpp")
 LARGEST = 512
 """Channels, or width of the perceptron, up to which a block of atoms fits into a cache."""
 
 
 def compiled(part: Products, n_species: int, dtype: torch.dtype) -> Compiled | None:
     """Functions for the sizes of ``part``; None where they cannot be compiled."""
-    hidden = part.layer2.shape[-1]
-    if dtype not in TYPES or max(part.channels, hidden) > LARGEST:
+    hidden = int(part.layer2.shape[-1])
+    if max(part.channels, hidden) > LARGEST:
         return None
-    return _compiled(TYPES[dtype], n_species, part.channels, part.n_basis, hidden)
+    sizes = {"SPECIES": n_species, "CHANNELS": part.channels, "BASIS": part.n_basis}
+    found = library("native", FILES, dtype, **sizes, HIDDEN=hidden)
+    return None if found is None else _functions(found)
 
 
 @cache
-def _compiled(real: str, species: int, channels: int, basis: int, hidden: int) -> Compiled | None:
-    sizes = {"SPECIES": species, "CHANNELS": channels, "BASIS": basis, "HIDDEN": hidden}
-    library = shared_library("native", SOURCES, {"REAL": real, **sizes})
-    return None if library is None else Compiled(library)
+def _functions(found: ctypes.CDLL) -> Compiled:
+    return Compiled(found)
 
 
 class Compiled:
@@ -129,25 +127,22 @@ class _Where(NamedTuple):
     channels: int
 
 
-_POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
-
-
 class _Pairs(ctypes.Structure):
-    """``struct Pairs`` of ``cpp/densities.cpp``."""
+    """``struct Pairs`` of ``lrcalc/models/cpp/densities.cpp``."""
 
     _fields_ = [
-        ("vectors", _POINTER), ("centre", _POINTER), ("neighbour", _POINTER),
-        ("n_pairs", _INTEGER), ("species", _POINTER), ("order", _POINTER), ("counts", _POINTER),
-        ("n", _INTEGER), ("cutoff", ctypes.c_double), ("threads", _INTEGER),
+        ("vectors", POINTER), ("centre", POINTER), ("neighbour", POINTER),
+        ("n_pairs", INTEGER), ("species", POINTER), ("order", POINTER), ("counts", POINTER),
+        ("n", INTEGER), ("cutoff", ctypes.c_double), ("threads", INTEGER),
     ]  # fmt: skip
 
 
 class _Weights(ctypes.Structure):
-    """``struct Weights`` of ``cpp/products.cpp``."""
+    """``struct Weights`` of ``lrcalc/models/cpp/products.cpp``."""
 
     _fields_ = [
-        ("row", _POINTER), ("first", _POINTER), ("second", _POINTER), ("coefficient", _POINTER),
-        ("n_coefficients", _INTEGER), ("mix", _POINTER), ("layer1", _POINTER), ("layer2", _POINTER),
+        ("row", POINTER), ("first", POINTER), ("second", POINTER), ("coefficient", POINTER),
+        ("n_coefficients", INTEGER), ("mix", POINTER), ("layer1", POINTER), ("layer2", POINTER),
     ]  # fmt: skip
     held: list[Tensor]  # which the pointers point into
 
@@ -164,13 +159,9 @@ def _pairs(where: _Where, vectors: Tensor) -> Any:
     return ctypes.byref(
         _Pairs(
             vectors.data_ptr(), centre, neighbour, len(where.centre), species, order, counts,
-            len(where.order), where.cutoff, torch.get_num_threads(),
+            len(where.order), where.cutoff, threads(),
         )
     )  # fmt: skip
-
-
-def _at(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 class _Densities(torch.autograd.Function):
@@ -184,7 +175,7 @@ class _Densities(torch.autograd.Function):
         ctx.save_for_backward(vectors)
         ctx.rest = library, where, weights[1]
         density = vectors.new_empty(N_LM, len(where.order), where.channels)
-        found = library.densities(_pairs(where, vectors), _at(weights[0]), _at(density))
+        found = library.densities(_pairs(where, vectors), at(weights[0]), at(density))
         if found != len(vectors):
             raise ValueError("`pairs` are not sorted by their first atom, see lrcalc.neighbors")
         return density
@@ -195,7 +186,7 @@ class _Densities(torch.autograd.Function):
         library, where, weight = ctx.rest
         (vectors,) = ctx.saved_tensors
         gradient, given = torch.empty_like(vectors), given.contiguous()
-        library.densities_backward(_pairs(where, vectors), _at(weight), _at(given), _at(gradient))
+        library.densities_backward(_pairs(where, vectors), at(weight), at(given), at(gradient))
         return gradient, None, None, None
 
 
@@ -210,8 +201,8 @@ class _Described(torch.autograd.Function):
         n, width = density.shape[1], weights[0].held[-1].shape[-1]
         product = torch.empty_like(density)
         hidden, arguments = density.new_empty(n, width), density.new_empty(n, 2 * width)
-        sizes = _at(counts), ctypes.c_int64(n), ctypes.c_int64(torch.get_num_threads())
-        tensors = (_at(x) for x in (density, product, hidden, arguments))
+        sizes = at(counts), INTEGER(n), INTEGER(threads())
+        tensors = (at(x) for x in (density, product, hidden, arguments))
         library.describe(ctypes.byref(weights[0]), *sizes, *tensors)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(density, product, arguments)
@@ -226,10 +217,10 @@ class _Described(torch.autograd.Function):
         given = [None if x is None else x.contiguous() for x in (by_product, by_hidden)]
         gradient = torch.empty_like(density)
         sizes = (
-            _at(counts),
-            ctypes.c_int64(density.shape[1]),
-            ctypes.c_int64(torch.get_num_threads()),
+            at(counts),
+            INTEGER(density.shape[1]),
+            INTEGER(threads()),
         )
-        tensors = (_at(x) for x in (density, product, arguments, *given, gradient))
+        tensors = (at(x) for x in (density, product, arguments, *given, gradient))
         library.describe_backward(ctypes.byref(weights), *sizes, *tensors)
         return gradient, None, None, None

@@ -1,6 +1,6 @@
 // The native backbone on a CPU: what densities.cpp and products.cpp share.
 //
-// The same mathematics as lrcalc/models/native/{local,products}.py, which is the reference. Sizes
+// The same mathematics as lrcalc/models/native/local.py and products.py, which is the reference. Sizes
 // are constants of the compilation (REAL, SPECIES, CHANNELS, BASIS, HIDDEN), so that inner loops
 // have known lengths. Blocks of eight atoms of one species are worked on at a time: their
 // densities, products and gradients stay in the cache, and the weights are read once for eight
@@ -9,9 +9,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <system_error>
-#include <thread>
 #include <vector>
+
+#include "threads.h"
 
 namespace {
 
@@ -69,25 +69,14 @@ inline std::vector<Block> blocks_of(const int64_t *counts) {
     return blocks;
 }
 
-// Each of `threads` works on blocks of its own, in memory that `work` brings along.
+// Threads share the blocks; each works in memory of its own that `work` brings along.
 template <class Work>
 void shared_out(const int64_t *counts, int64_t threads, Work work) {
     const std::vector<Block> blocks = blocks_of(counts);
-    const int64_t n = std::max<int64_t>(1, std::min<int64_t>(threads, blocks.size()));
-    const auto part = [&](int64_t t) {
+    in_parts(blocks.size(), threads, [&](int64_t part, int64_t parts) {
         Work own = work;
-        for (size_t b = t; b < blocks.size(); b += n) own(blocks[b]);
-    };
-    std::vector<std::thread> others;
-    for (int64_t t = 1; t < n; ++t) {
-        try {
-            others.emplace_back(part, t);
-        } catch (const std::system_error &) {  // no more threads to be had
-            part(t);
-        }
-    }
-    part(0);
-    for (std::thread &other : others) other.join();
+        for (size_t b = part; b < blocks.size(); b += parts) own(blocks[b]);
+    });
 }
 
 // Components of a block, (lm, 8, channels), from and to (lm, N, channels).

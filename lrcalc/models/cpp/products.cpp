@@ -1,7 +1,7 @@
 // Products of densities, their invariants and the perceptron on these, and the gradient.
 #include <cmath>
 
-#include "local.h"
+#include "blocks.h"
 
 namespace {
 

@@ -2,26 +2,12 @@
 #include <atomic>
 #include <cmath>
 
-#include "local.h"
+#include "blocks.h"
+#include "waves.h"
 
 namespace {
 
 constexpr int SHELLS = SPECIES * BASIS;
-constexpr int LANES = 64 / int(sizeof(REAL));
-
-// sin and cos of pi x, 0 <= x <= 1: Taylor series about the middle.
-inline void turned(double x, double &sine, double &cosine) {
-    const double y = (x - 0.5) * 3.14159265358979323846, y2 = y * y;
-    constexpr int terms = sizeof(REAL) == 8 ? 11 : 8;
-    double s = 1, c = 1;
-#pragma GCC unroll 16
-    for (int k = terms; k > 0; --k) {
-        c = 1 - c * y2 * (1.0 / ((2 * k - 1) * (2 * k)));
-        s = 1 - s * y2 * (1.0 / ((2 * k) * (2 * k + 1)));
-    }
-    sine = c;
-    cosine = -s * y;
-}
 
 // Neighbours of one atom, a register full of them at a time.
 struct Neighbours {
@@ -59,7 +45,7 @@ struct Neighbours {
                 const REAL order = b + 1;
                 radial[b][l] = height[l] * s * (1 / order);
                 slope[b][l] = change[l] * s * (1 / order)
-                              + height[l] * c * REAL(3.14159265358979323846) * per;
+                              + height[l] * c * REAL(PI) * per;
                 const double next = s * cosine[l] + c * sine[l];
                 c = c * cosine[l] - s * sine[l];
                 s = next;

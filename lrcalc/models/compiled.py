@@ -1,0 +1,37 @@
+"""What the functions in C++ (``cpp``) share: libraries for a type and sizes, and pointers."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lrcalc.compiler import shared_library
+
+SOURCES = Path(__file__).parent / "cpp"
+TYPES = {torch.float32: "float", torch.float64: "double"}
+INTEGER, POINTER = ctypes.c_int64, ctypes.c_void_p
+
+
+@cache
+def library(
+    name: str, files: tuple[str, ...], dtype: torch.dtype, **sizes: int
+) -> ctypes.CDLL | None:
+    """Load what is made of ``files`` for these sizes; None where it cannot be had."""
+    if dtype not in TYPES:
+        return None
+    sources = [SOURCES / file for file in files]
+    return shared_library(name, sources, {"REAL": TYPES[dtype], **sizes})
+
+
+def at(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Where a tensor is; null for None. Contiguous, and kept by the caller."""
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def threads() -> int:
+    """Return how many may work: torch's own."""
+    return torch.get_num_threads()
