@@ -1,4 +1,4 @@
-"""Densities and products in C++ against those in torch, and the properties made of them."""
+"""Densities, products and transfers in C++ against torch, and the properties made of them."""
 
 import shutil
 from functools import partial
@@ -11,9 +11,12 @@ import lrcalc
 from lrcalc import Evaluator, Potential, from_ase, predict
 from lrcalc.compiler import COMPILERS
 from lrcalc.fields import FIELD, Field
-from lrcalc.models import compiled
+from lrcalc.models import compiled, compiled_transfers
 from lrcalc.models.blocks import features_of
+from lrcalc.models.compiled_transfers import compiled_weights
+from lrcalc.models.fused_transfers import Reach
 from lrcalc.models.native import cpu
+from lrcalc.models.transfers import transfer_weights
 from lrcalc.neighbors import Pairs, build_pairs, pair_vectors
 from lrcalc.structures import read_structure
 from lrcalc.testing import cases, check_model, identities, model
@@ -37,8 +40,8 @@ def kept(tmp_path_factory):
 def calls(monkeypatch):
     """Names of the compiled functions that were called."""
     found = []
-    for name in ("_Densities", "_Described"):
-        owner = getattr(cpu, name)
+    for owner in (cpu._Densities, cpu._Described, compiled_transfers._Weights):
+        name = owner.__name__
 
         def apply(*args, owner=owner, name=name, known=owner.apply):
             found.append(name)
@@ -117,6 +120,38 @@ def test_blocks_of_centres(calls):
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_weights_of_handing_charge_on(dtype):
+    """Of some pairs, near and beyond the cutoff; their gradient, and that by differences."""
+    make = torch.Generator().manual_seed(2)
+    vectors = (1.7 * torch.randn(40, 3, dtype=dtype, generator=make)).requires_grad_()
+    i, j = torch.randint(0, 5, (2, 40), generator=make)
+    known = {
+        "rows": torch.randperm(40, generator=make)[:33], "i": i, "j": j,
+        "species": torch.tensor([0, 2, 1, 0, 2]),
+        "learned": torch.randn(3, 3, 7, 4, dtype=dtype, generator=make),
+        "decay": torch.linspace(0.25, 0.8, 4, dtype=dtype),
+    }  # fmt: skip
+    reach = Reach(**known, cutoff=2.5)
+    near = vectors[reach.rows]
+    couple = reach.species[i[reach.rows]] * 3 + reach.species[j[reach.rows]]
+    distance = torch.linalg.vector_norm(near, dim=1)
+    assert 5 < int((distance > reach.cutoff).sum()) < 28
+    weights = reach.learned.flatten(0, 1)[couple]
+    expected = transfer_weights(distance, weights, reach.decay, reach.cutoff)
+    found = compiled_weights(vectors, reach)
+    way = torch.randn(expected.shape, dtype=dtype, generator=make)
+    slopes = [torch.autograd.grad((x * way).sum(), vectors)[0] for x in (found, expected)]
+    limit = 1e-12 if dtype == torch.float64 else 1e-5
+    for a, b in ((found, expected), slopes):
+        assert float((a - b).abs().max()) < limit * float(b.abs().max())
+    if dtype == torch.float64:
+        along, step = torch.randn_like(vectors), 1e-6
+        ends = [(compiled_weights(vectors + s * along, reach) * way).sum() for s in (step, -step)]
+        slope = float(ends[0] - ends[1]) / (2 * step)
+        assert float((slopes[0] * along).sum()) == pytest.approx(slope, rel=1e-7)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -242,12 +277,12 @@ def test_models_that_have_no_such_functions():
     atoms = water_box(n=1)
     for potential in (
         Potential((1, 8), backbone=Radial((1, 8), cutoff=4.0, width=8), level="q"),
-        random_potential(atoms, hidden=520, channels=2),
+        random_potential(atoms, hidden=520, channels=2, charges="atomic"),
     ):
         one, other = (
             Evaluator(potential, compile=c)([atoms], ["energy"])[0] for c in (False, True)
         )
-        assert one == other
+        assert one["energy"] == pytest.approx(other["energy"], abs=1e-12)
 
 
 def test_without_a_compiler(monkeypatch, tmp_path, calls):

@@ -37,19 +37,35 @@ void multiply(REAL *rows, const REAL *density, const Weights *w) {
     }
 }
 
+// Add (channels, 2 l + 1) to the components of l of an atom of a block.
+template <int L>
+inline void add_turned(REAL *block, const REAL *given) {
+    for (int m = 0; m < WIDTH[L]; ++m)
+        for (int c = 0; c < CHANNELS; ++c)
+            block[(FIRST[L] + m) * FLOATS + c] += given[c * WIDTH[L] + m];
+}
+
 inline REAL sigmoid(REAL x) { return 1 / (1 + std::exp(-x)); }
 
 }  // namespace
 
 extern "C" {
 
+// Which atoms there are: sorted by species, and where each was before.
+struct Atoms {
+    const int64_t *counts, *order;
+    int64_t n, threads;
+};
+
 // Products (lm, n, channels), hidden (n, HIDDEN), and what the gradient needs of the perceptron:
-// its arguments (n, 2 HIDDEN).
-void describe(const Weights *w, const int64_t *counts, int64_t n, int64_t threads,
-              const REAL *density, REAL *product, REAL *hidden, REAL *arguments) {
+// its arguments (n, 2 HIDDEN). In the order of before: vectors (n, 3, 2 channels) and tensors
+// (n, 5, 2 channels) of density and product.
+void describe(const Weights *w, const Atoms *atoms, const REAL *density, REAL *product,
+              REAL *hidden, REAL *arguments, REAL *vectors, REAL *tensors) {
+    const int64_t n = atoms->n;
     std::vector<REAL> own(LMS * FLOATS), rows(ROWS * FLOATS), made(LMS * FLOATS);
     std::vector<REAL> invariants(ATOMS * INVARIANTS), one(ATOMS * HIDDEN), two(ATOMS * HIDDEN);
-    shared_out(counts, threads, [=](const Block &b) mutable {
+    shared_out(atoms->counts, atoms->threads, [=](const Block &b) mutable {
         take(own.data(), density, b, n);
         multiply(rows.data(), own.data(), w);
         std::fill(made.begin(), made.end(), REAL(0));
@@ -64,6 +80,18 @@ void describe(const Weights *w, const int64_t *counts, int64_t n, int64_t thread
                                           CHANNELS, mix, CHANNELS);
                 }
         put(product, made.data(), b, n);
+        for (int a = 0; a < b.count; ++a) {
+            const int64_t atom = atoms->order[b.first + a];
+            for (const REAL *from : {own.data(), made.data()}) {
+                const int shift = from == own.data() ? 0 : CHANNELS;
+                for (int lm = 1; lm < 9; ++lm) {
+                    REAL *to = lm < 4 ? vectors + (atom * 3 + lm - 1) * 2 * CHANNELS
+                                      : tensors + (atom * 5 + lm - 4) * 2 * CHANNELS;
+                    const REAL *row = from + lm * FLOATS + a * CHANNELS;
+                    std::copy(row, row + CHANNELS, to + shift);
+                }
+            }
+        }
         for (int a = 0; a < ATOMS; ++a) {
             REAL *to = &invariants[a * INVARIANTS];
             std::copy(&own[a * CHANNELS], &own[a * CHANNELS] + CHANNELS, to);
@@ -108,20 +136,35 @@ void describe(const Weights *w, const int64_t *counts, int64_t n, int64_t thread
     });
 }
 
-// Gradient with respect to the density, of those with respect to products and hidden (or null).
+// Gradient with respect to the density, of those with respect to what `describe` makes (or null);
+// of vectors and tensors they are (n, 2 channels, 3) and (n, 2 channels, 5).
 // The weights are transposed: mix[out][in] of each path, layers (out, in).
-void describe_backward(const Weights *w, const int64_t *counts, int64_t n, int64_t threads,
-                       const REAL *density, const REAL *product, const REAL *arguments,
-                       const REAL *by_product, const REAL *by_hidden, REAL *out) {
+void describe_backward(const Weights *w, const Atoms *atoms, const REAL *density,
+                       const REAL *product, const REAL *arguments, const REAL *by_product,
+                       const REAL *by_hidden, const REAL *by_vectors, const REAL *by_tensors,
+                       REAL *out) {
+    const int64_t n = atoms->n;
     std::vector<REAL> own(LMS * FLOATS), rows(ROWS * FLOATS), made(LMS * FLOATS);
     std::vector<REAL> by_own(LMS * FLOATS), by_made(LMS * FLOATS);
     std::vector<REAL> invariants(ATOMS * INVARIANTS), one(ATOMS * HIDDEN), two(ATOMS * HIDDEN);
-    shared_out(counts, threads, [=](const Block &b) mutable {
+    shared_out(atoms->counts, atoms->threads, [=](const Block &b) mutable {
         take(own.data(), density, b, n);
         std::fill(by_own.begin(), by_own.end(), REAL(0));
         std::fill(rows.begin(), rows.end(), REAL(0));
         if (by_product) take(by_made.data(), by_product, b, n);
         else std::fill(by_made.begin(), by_made.end(), REAL(0));
+        for (int a = 0; a < b.count; ++a) {
+            const int64_t atom = atoms->order[b.first + a] * 2 * CHANNELS;
+            REAL *one = &by_own[a * CHANNELS], *two = &by_made[a * CHANNELS];
+            if (by_vectors) {
+                add_turned<1>(one, by_vectors + atom * 3);
+                add_turned<1>(two, by_vectors + (atom + CHANNELS) * 3);
+            }
+            if (by_tensors) {
+                add_turned<2>(one, by_tensors + atom * 5);
+                add_turned<2>(two, by_tensors + (atom + CHANNELS) * 5);
+            }
+        }
         if (by_hidden) {
             take(made.data(), product, b, n);
             std::fill(one.begin(), one.end(), REAL(0));

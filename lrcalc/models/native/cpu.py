@@ -54,12 +54,8 @@ class Compiled:
         self, part: Any, atoms: SpeciesOrder, species: Tensor, pairs: Pairs, vectors: Tensor
     ) -> Tensor:
         """Mixed neighbour densities of sorted atoms."""
-        order = torch.empty_like(atoms.place)
-        order[atoms.place] = torch.arange(len(order))
-        where = _Where(
-            pairs.i.contiguous(), pairs.j.contiguous(), species.contiguous(), order,
-            torch.tensor(atoms.counts), part.cutoff, part.channels,
-        )  # fmt: skip
+        i, j, known = (x.contiguous() for x in (pairs.i, pairs.j, species))
+        where = _Where(i, j, known, _who(atoms), part.cutoff, part.channels)
         weights = self._density_weights(part, [part.density_mix, part.density_scale])
         density: Tensor = _Densities.apply(vectors, self._library, where, weights)
         return density
@@ -70,9 +66,9 @@ class Compiled:
             *part.product_mix, part.product_scale, part.layer1, part.invariant_scale, part.layer2
         ]  # fmt: skip
         weights = self._product_weights(part, tensors)
-        counts = torch.tensor(atoms.counts)
-        product, hidden = _Described.apply(density, self._library, counts, weights)
-        return Round(hidden, density, product)
+        found = _Described.apply(density, self._library, _who(atoms), weights)
+        product, hidden, vectors, tensors = found
+        return Round(hidden, density, product, (vectors, tensors))
 
 
 class _Remembered:
@@ -121,10 +117,22 @@ class _Where(NamedTuple):
     centre: Tensor
     neighbour: Tensor
     species: Tensor
-    order: Tensor
-    counts: Tensor
+    who: _Who
     cutoff: float
     channels: int
+
+
+class _Who(NamedTuple):
+    """Atoms of each species, and of the sorted ones which they were."""
+
+    counts: Tensor
+    order: Tensor
+
+
+def _who(atoms: SpeciesOrder) -> _Who:
+    order = torch.empty_like(atoms.place)
+    order[atoms.place] = torch.arange(len(order))
+    return _Who(torch.tensor(atoms.counts), order)
 
 
 class _Pairs(ctypes.Structure):
@@ -155,13 +163,23 @@ def _weights(tables: list[Tensor], group: list[Tensor]) -> _Weights:
 
 
 def _pairs(where: _Where, vectors: Tensor) -> Any:
-    centre, neighbour, species, order, counts = (x.data_ptr() for x in where[:5])
+    counts, order = where.who
     return ctypes.byref(
         _Pairs(
-            vectors.data_ptr(), centre, neighbour, len(where.centre), species, order, counts,
-            len(where.order), where.cutoff, threads(),
+            at(vectors), at(where.centre), at(where.neighbour), len(where.centre),
+            at(where.species), at(order), at(counts), len(order), where.cutoff, threads(),
         )
     )  # fmt: skip
+
+
+class _Atoms(ctypes.Structure):
+    """``struct Atoms`` of ``lrcalc/models/cpp/products.cpp``."""
+
+    _fields_ = [("counts", POINTER), ("order", POINTER), ("n", INTEGER), ("threads", INTEGER)]
+
+
+def _atoms(who: _Who) -> Any:
+    return ctypes.byref(_Atoms(at(who.counts), at(who.order), len(who.order), threads()))
 
 
 class _Densities(torch.autograd.Function):
@@ -174,7 +192,7 @@ class _Densities(torch.autograd.Function):
         vectors = vectors.contiguous()
         ctx.save_for_backward(vectors)
         ctx.rest = library, where, weights[1]
-        density = vectors.new_empty(N_LM, len(where.order), where.channels)
+        density = vectors.new_empty(N_LM, len(where.who.order), where.channels)
         found = library.densities(_pairs(where, vectors), at(weights[0]), at(density))
         if found != len(vectors):
             raise ValueError("`pairs` are not sorted by their first atom, see lrcalc.neighbors")
@@ -191,36 +209,31 @@ class _Densities(torch.autograd.Function):
 
 
 class _Described(torch.autograd.Function):
-    """Densities (lm, N, channels) to products (lm, N, channels) and hidden (N, width)."""
+    """Densities (lm, N, channels) to products, hidden (N, width), vectors and tensors."""
 
     @staticmethod
     def forward(
-        ctx: Any, density: Tensor, library: Any, counts: Tensor, weights: tuple[_Weights, _Weights]
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, density: Tensor, functions: Any, who: _Who, weights: tuple[_Weights, _Weights]
+    ) -> tuple[Tensor, ...]:
         density = density.contiguous()
-        n, width = density.shape[1], weights[0].held[-1].shape[-1]
-        product = torch.empty_like(density)
-        hidden, arguments = density.new_empty(n, width), density.new_empty(n, 2 * width)
-        sizes = at(counts), INTEGER(n), INTEGER(threads())
-        tensors = (at(x) for x in (density, product, hidden, arguments))
-        library.describe(ctypes.byref(weights[0]), *sizes, *tensors)
+        _, n, channels = density.shape
+        width = weights[0].held[-1].shape[-1]
+        sizes = (density.shape, (n, width), (n, 2 * width), (n, 3, 2 * channels))
+        made = [density.new_empty(size) for size in (*sizes, (n, 5, 2 * channels))]
+        functions.describe(ctypes.byref(weights[0]), _atoms(who), at(density), *map(at, made))
+        product, hidden, arguments, *features = made
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(density, product, arguments)
-        ctx.rest = library, counts, weights[1]
-        return product, hidden
+        ctx.rest = functions, who, weights[1]
+        return product, hidden, *(x.transpose(1, 2) for x in features)
 
     @staticmethod
-    def backward(ctx: Any, by_product: Tensor | None, by_hidden: Tensor | None) -> Any:
+    def backward(ctx: Any, *by: Tensor | None) -> Any:
         refuse_second_derivatives()
-        library, counts, weights = ctx.rest
-        density, product, arguments = ctx.saved_tensors
-        given = [None if x is None else x.contiguous() for x in (by_product, by_hidden)]
-        gradient = torch.empty_like(density)
-        sizes = (
-            at(counts),
-            INTEGER(density.shape[1]),
-            INTEGER(threads()),
-        )
-        tensors = (at(x) for x in (density, product, arguments, *given, gradient))
-        library.describe_backward(ctypes.byref(weights), *sizes, *tensors)
+        functions, who, weights = ctx.rest
+        given = [None if x is None else x.contiguous() for x in by]
+        kept = ctx.saved_tensors  # once: a checkpoint computes them again
+        gradient = torch.empty_like(kept[0])
+        tensors = map(at, (*kept, *given, gradient))
+        functions.describe_backward(ctypes.byref(weights), _atoms(who), *tensors)
         return gradient, None, None, None
