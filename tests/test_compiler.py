@@ -66,7 +66,7 @@ def test_a_broken_library_is_made_again(source, how):
     """In a process of its own: loading half of a library may end it."""
     code = (
         "from pathlib import Path; from lrcalc.compiler import shared_library; "
-        f"print(shared_library('number', Path({str(source)!r}), {{'NUMBER': 7}}).number())"
+        f"print(shared_library('number', [Path({str(source)!r})], {{'NUMBER': 7}}).number())"
     )
     run = [sys.executable, "-c", code]
     assert subprocess.run(run, cwd=ROOT, capture_output=True, text=True).stdout == "7\n"
@@ -88,7 +88,7 @@ def test_a_broken_library_is_made_again(source, how):
 def test_processes_that_compile_at_once(source):
     code = (
         "from pathlib import Path; from lrcalc.compiler import shared_library; "
-        f"print(shared_library('number', Path({str(source)!r}), {{'NUMBER': 7}}).number())"
+        f"print(shared_library('number', [Path({str(source)!r})], {{'NUMBER': 7}}).number())"
     )
     started = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
