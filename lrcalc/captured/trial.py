@@ -22,10 +22,13 @@ from lrcalc.captured.padding import (
 from lrcalc.neighbors import FAR, Pairs, pair_vectors
 from lrcalc.system import System
 
-SEARCHES = ((True, 3.0), (True, 9.5), (False, 4.0))
+SEARCHES = ((True, 3.0), (True, 7.2), (False, 4.0))
 """Whether all structures are periodic, and how far pairs are searched, Å."""
 
-ATOMS, SIDE, CUTOFF, NEAR, SKIN = 60, 9.0, 4.0, 3.0, 0.5
+FEW = 8
+"""Atoms of each of two structures in which pairs are searched."""
+
+ATOMS, SIDE, CUTOFF, NEAR, SKIN = 30, 7.0, 4.0, 3.0, 0.5
 """Of the trial; Å."""
 
 
@@ -61,8 +64,8 @@ def _found_alike(device: torch.device, closed: bool, reach: float) -> bool:
     generator = torch.Generator().manual_seed(1)
     cell = np.array([[[9.0, 0.0, 0.0], [1.4, 8.0, 0.0], [-0.9, 0.7, 7.0]]] * 2)
     cell[1] *= 1.3
-    positions = 30.0 * torch.rand(2 * ATOMS, 3, dtype=torch.float64, generator=generator)
-    batch = torch.arange(2).repeat_interleave(ATOMS)
+    positions = 20.0 * torch.rand(2 * FEW, 3, dtype=torch.float64, generator=generator)
+    batch = torch.arange(2).repeat_interleave(FEW)
     pbc = np.array([[True] * 3, [closed] * 3])
     atoms = into_bins(positions.to(device), cell, pbc, batch.to(device), reach)
     one, other = by_torch(atoms, reach), by_kernels(atoms, reach)
