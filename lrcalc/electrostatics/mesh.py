@@ -24,6 +24,7 @@ from lrcalc.electrostatics.mesh_size import choose_mesh, fft_size
 from lrcalc.electrostatics.splines import spline_filter, spline_matrix, spline_weights
 from lrcalc.electrostatics.sums import Geometry, Interaction
 from lrcalc.kernels.choice import available
+from lrcalc.kernels.trial import tried
 from lrcalc.system import inverses, volumes
 
 SORT_ABOVE = 2048
@@ -192,31 +193,12 @@ class Mesh:
         """Splines of the atoms, and the filter where the plan has none."""
         assert cell is not None
         inverse = inverses(cell)
-        batch, order = plan.batch, plan.order
         scaled = shared(plan.domain, inverse) * plan.points.to(cell.dtype)
         green = plan.green
         if green is None or cell.requires_grad:
             green = self._green(plan, cell, inverse)
-        if available(positions):
-            grid = Grid(plan.sizes, len(cell), batch, order, plan.matrix)
-            at = times_own(positions, scaled, batch)
-            return partial(_interact, FusedSpread(grid, at, scaled, green, plan.domain))
-        scaled = scaled[batch]
-        mesh_position = (positions[:, None] @ scaled).squeeze(1)
-        lowest = mesh_position.detach().floor()
-        sorting = back = None
-        if len(positions) > SORT_ABOVE:
-            k1, k2, k3 = plan.sizes
-            cells = (lowest.long() // order).remainder(plan.points)
-            key = ((batch * k1 + cells[:, 0]) * k2 + cells[:, 1]) * k3 + cells[:, 2]
-            sorting = torch.argsort(key)
-            back = torch.argsort(sorting)
-            lowest, batch = lowest[sorting], batch[sorting]
-            mesh_position, scaled = mesh_position[sorting], scaled[sorting]
-        weights = spline_weights(mesh_position - lowest - 0.5, plan.matrix, plan.derivatives)
-        touched = _touched(lowest.long(), batch, plan)
-        spread = Spread(plan.sizes, scaled, touched, weights, sorting, back, green, plan.domain)
-        return partial(_interact, spread)
+        make = by_kernels if _by_kernels(plan, positions) else by_torch
+        return partial(_interact, make(plan, positions, scaled, green))
 
     def _green(self, plan: MeshPlan, cell: Tensor, inverse: Tensor) -> Tensor:
         """v̂(k)|b₁b₂b₃|²/V on the half mesh of a real transform."""
@@ -236,6 +218,42 @@ class Mesh:
         b1, b2, b3 = plan.windows
         window = (b1[:, None] * b2)[:, :, None] * b3
         return reciprocal_weight(square, self.smearing, self.k_cutoff) * window / volume
+
+
+def _by_kernels(plan: MeshPlan, positions: Tensor) -> bool:
+    """Whether there are kernels where ``positions`` are, and they give what torch gives."""
+    if not available(positions):
+        return False
+    from lrcalc.electrostatics.mesh_trial import cases
+
+    key = (plan.order, plan.derivatives)
+    return tried("the mesh", positions, key, lambda: cases(plan, positions))
+
+
+def by_kernels(plan: MeshPlan, positions: Tensor, scaled: Tensor, green: Tensor) -> FusedSpread:
+    """Mesh coordinates of the atoms, of which kernels make the splines; arguments of `by_torch`."""
+    grid = Grid(plan.sizes, len(scaled), plan.batch, plan.order, plan.matrix)
+    at = times_own(positions, scaled, plan.batch)
+    return FusedSpread(grid, at, scaled, green, plan.domain)
+
+
+def by_torch(plan: MeshPlan, positions: Tensor, scaled: Tensor, green: Tensor) -> Spread:
+    """Splines of atoms at ``positions`` (N, 3), with `Spread.scaled` (B, 3, 3) of structures."""
+    batch, scaled = plan.batch, scaled[plan.batch]
+    mesh_position = (positions[:, None] @ scaled).squeeze(1)
+    lowest = mesh_position.detach().floor()
+    sorting = back = None
+    if len(positions) > SORT_ABOVE:
+        k1, k2, k3 = plan.sizes
+        cells = (lowest.long() // plan.order).remainder(plan.points)
+        key = ((batch * k1 + cells[:, 0]) * k2 + cells[:, 1]) * k3 + cells[:, 2]
+        sorting = torch.argsort(key)
+        back = torch.argsort(sorting)
+        lowest, batch = lowest[sorting], batch[sorting]
+        mesh_position, scaled = mesh_position[sorting], scaled[sorting]
+    weights = spline_weights(mesh_position - lowest - 0.5, plan.matrix, plan.derivatives)
+    touched = _touched(lowest.long(), batch, plan)
+    return Spread(plan.sizes, scaled, touched, weights, sorting, back, green, plan.domain)
 
 
 def _interact(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from functools import lru_cache
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+
+from lrcalc.kernels.trial import tried
 
 SWITCH = "LRCALC_KERNELS"
 """Variable of the environment: "0" leaves everything to torch."""
@@ -23,9 +24,9 @@ def available(like: Tensor) -> bool:
         return False
     if like.dtype not in (torch.float32, torch.float64):
         return False
-    if like.is_cuda:
-        return _works(like.device)
-    return os.environ.get(INTERPRETER) == "1" and like.device.type == "cpu"
+    if not like.is_cuda:
+        return os.environ.get(INTERPRETER) == "1" and like.device.type == "cpu"
+    return tried("Triton", like, None, lambda: _doubled(like.device))
 
 
 @lru_cache
@@ -33,21 +34,12 @@ def _installed() -> bool:
     return find_spec("triton") is not None
 
 
-@lru_cache
-def _works(device: torch.device) -> bool:
-    """Whether Triton compiles and computes on this device: it wants a C compiler at run time."""
-    try:
-        from lrcalc.kernels.programs.probe import check
+def _doubled(device: torch.device) -> list[tuple[str, Tensor, Tensor]]:
+    """Numbers doubled by a program: Triton wants a C compiler (gcc) at run time."""
+    from lrcalc.kernels.programs.probe import doubled
 
-        check(device)
-    except Exception as error:
-        warnings.warn(
-            f"fused kernels are off, and GPUs slower: Triton does not work on {device} ({error}). "
-            f"It needs a C compiler (gcc); {SWITCH}=0 in the environment silences this",
-            stacklevel=2,
-        )
-        return False
-    return True
+    numbers = torch.arange(16.0, device=device)
+    return [("twice a number", doubled(numbers), 2.0 * numbers)]
 
 
 def refuse_second_derivatives() -> None:

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lrcalc.domain import settled, shared
-from lrcalc.kernels.choice import available
 from lrcalc.models.backbone import Backbone, Features
 from lrcalc.models.blocks import padded
 from lrcalc.models.compiled_transfers import compiled_weights
-from lrcalc.models.fused_transfers import Reach, fused_weights
+from lrcalc.models.fused_transfers import Reach, fused_weights, usable
 from lrcalc.models.options import LEVELS
 from lrcalc.models.radial import envelope
 from lrcalc.models.transfers import handed_out, transfer_weights
@@ -306,7 +305,7 @@ class Readout(nn.Module):
         if system.once:
             known = (rows, pairs.i, pairs.j, species, self.transfer_weight, decay)
             reach = Reach(*known, self.transfer_cutoff)
-            if available(vectors):
+            if usable(vectors, reach):
                 weight = fused_weights(vectors, reach)
             elif system.compiled:
                 weight = compiled_weights(vectors, reach)

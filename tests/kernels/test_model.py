@@ -1,7 +1,5 @@
 """A whole model with kernels and without, and what decides between them."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -142,15 +140,6 @@ def test_switched_off(monkeypatch):
 def test_not_on_a_cpu(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert not choice.available(torch.zeros(1))
-
-
-def test_what_does_not_work_is_warned_of(monkeypatch):
-    monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "lrcalc.kernels.programs.probe", raising=False)
-    choice._works.cache_clear()
-    with pytest.warns(UserWarning, match="LRCALC_KERNELS=0"):
-        assert not choice._works(torch.device("cuda"))
-    choice._works.cache_clear()
 
 
 def test_second_derivatives_are_refused():

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 
 @triton.jit
-def _double(values, SIZE: tl.constexpr):
-    at = values + tl.arange(0, SIZE)
-    tl.store(at, 2.0 * tl.load(at))
+def _double(values, out, SIZE: tl.constexpr):
+    at = tl.arange(0, SIZE)
+    tl.store(out + at, 2.0 * tl.load(values + at))
 
 
-def check(device: torch.device) -> None:
-    """Double sixteen numbers; raises whatever Triton raises, or a RuntimeError for wrong ones."""
-    values = torch.arange(16.0, device=device)
-    _double[(1,)](values, SIZE=16, num_warps=1)
-    if values.tolist() != [2.0 * k for k in range(16)]:
-        raise RuntimeError(f"a program that doubles numbers made {values.tolist()} of 0 ... 15")
+def doubled(values: Tensor) -> Tensor:
+    """Twice sixteen numbers."""
+    out = torch.zeros_like(values)
+    _double[(1,)](values, out, SIZE=16, num_warps=1)
+    return out

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from lrcalc.kernels.choice import available
+from lrcalc.kernels.trial import tried
 from lrcalc.models.native.fused.density import MOST_COLUMNS, Neighbours, neighbour_rows
 from lrcalc.models.native.fused.products import described, mixed, mixed_rows
 from lrcalc.models.native.products import Products, Round, SpeciesOrder
+from lrcalc.models.native.trial import cases
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
 
@@ -74,7 +76,9 @@ def fast_functions(part: Products, n_species: int, system: System, vectors: Tens
     if not system.once:
         return None
     if n_species * part.n_basis <= MOST_COLUMNS and available(vectors):
-        return Kernels()
+        kernels, key = Kernels(), (n_species, part.n_basis, part.channels)
+        if tried("the backbone", vectors, key, lambda: cases(part, kernels, vectors)):
+            return kernels
     if system.compiled and vectors.device.type == "cpu":
         from lrcalc.models.native.cpu import compiled
 
