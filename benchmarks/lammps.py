@@ -1,6 +1,6 @@
-"""Speed and memory of LAMMPS with lrcalc: one rank against ASE, two ranks against one.
+"""Speed and memory of LAMMPS with lrcalc: one rank against ASE, compiled, two ranks against one.
 
-    python benchmarks/lammps.py [--rounds 5] [--only ase|ranks|memory]
+    python benchmarks/lammps.py [--rounds 5] [--only ase|compile|ranks|memory] [--compile]
 
 Water, NVE, 0.5 fs, float32. What is compared runs a few steps each in turn, in the same processes,
 so that a machine that grows slower does so for both; a ratio is the median over rounds. Two ranks
@@ -26,6 +26,9 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__)
 AGAINST_ASE, RANKS, MEMORY = 2, 3, 4
 """Repetitions of `water64` (192 atoms) along each axis: 1536, 5184, 12288 atoms."""
 
+PARTS = ["ase", "compile", "ranks", "memory"]
+WORD = {False: "", True: "compile"}
+
 INPUT = """units metal
 atom_style atomic
 region box block 0 {a:.16g} 0 {a:.16g} 0 {a:.16g}
@@ -43,22 +46,25 @@ timestep 0.0005
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["ase", "ranks", "memory"])
+    parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--compile", action="store_true", help="compiled functions throughout")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         serve(args)
         return
     mpirun = Path(sys.executable).parent / "mpirun"
-    for part in ["ase", "ranks", "memory"] if args.only is None else [args.only]:
-        ranks = "1" if part == "ase" else "2"
+    for part in PARTS if args.only is None else [args.only]:
+        ranks = "1" if part in ("ase", "compile") else "2"
         words = ["--worker", "--only", part, "--rounds", str(args.rounds)]
+        words += ["--compile"] if args.compile else []
         command = [str(mpirun), "-n", ranks, sys.executable, "-m", "mpi4py", __file__, *words]
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def serve(args) -> None:
-    {"ase": against_ase, "ranks": one_and_two, "memory": memory}[args.only](args.rounds)
+    part = {"ase": against_ase, "compile": compiled, "ranks": one_and_two, "memory": memory}
+    part[args.only](args.rounds, args.compile)
 
 
 def water(repetitions: int):
@@ -108,7 +114,7 @@ def report(name: str, one, other, steps: int) -> None:
         )
 
 
-def against_ase(rounds: int, steps: int = 5) -> None:
+def against_ase(rounds: int, compile: bool, steps: int = 5) -> None:
     from ase import units
     from ase.md.velocitydistribution import thermalize_momenta
     from ase.md.verlet import VelocityVerlet
@@ -116,8 +122,8 @@ def against_ase(rounds: int, steps: int = 5) -> None:
     from lrcalc import LRCalculator
 
     atoms = water(AGAINST_ASE)
-    lmp = started(atoms)
-    atoms.calc = LRCalculator("water")
+    lmp = started(atoms, WORD[compile])
+    atoms.calc = LRCalculator("water", compile=compile)
     thermalize_momenta(atoms, 300.0, rng=np.random.default_rng(0))
     dynamics = VelocityVerlet(atoms, 0.5 * units.fs)
     dynamics.run(1)
@@ -127,12 +133,19 @@ def against_ase(rounds: int, steps: int = 5) -> None:
     report(f"{len(atoms)} atoms: LAMMPS, ASE (ms/step)", *zip(*pairs, strict=True), steps)
 
 
-def one_and_two(rounds: int, steps: int = 4) -> None:
+def compiled(rounds: int, _: bool, steps: int = 5) -> None:
+    atoms = water(AGAINST_ASE)
+    plain, fast = (started(atoms, words) for words in WORD.values())
+    pairs = [(timed(stepping(fast, steps)), timed(stepping(plain, steps))) for _ in range(rounds)]
+    report(f"{len(atoms)} atoms: compiled, not (ms/step)", *zip(*pairs, strict=True), steps)
+
+
+def one_and_two(rounds: int, compile: bool, steps: int = 4) -> None:
     from mpi4py import MPI
 
     world, atoms = MPI.COMM_WORLD, water(RANKS)
-    both = started(atoms)
-    alone = started(atoms, communicator=MPI.COMM_SELF) if world.rank == 0 else None
+    both = started(atoms, WORD[compile])
+    alone = started(atoms, WORD[compile], communicator=MPI.COMM_SELF) if world.rank == 0 else None
     pairs = []
     for _ in range(rounds):
         one = timed(stepping(alone, steps)) if alone is not None else (0.0, 0.0)
@@ -149,11 +162,11 @@ def quiet_barrier(world) -> None:
         time.sleep(0.05)
 
 
-def memory(_: int) -> None:
+def memory(_: int, compile: bool) -> None:
     from mpi4py import MPI
 
     world, atoms = MPI.COMM_WORLD, water(MEMORY)
-    lmp = started(atoms, "block 1024")
+    lmp = started(atoms, f"block 1024 {WORD[compile]}")
     lmp.command("run 2 post no")
     peaks = world.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     if world.rank == 0:

@@ -15,7 +15,7 @@ WHAT = {
     "units": "constants", "zoo": "bundled models", "memory": "freed memory is kept",
     "run_conditions": "how a run was made", "hashing": "one hash", "files": "one atomic write",
     "optional": "what is missing, named", "progress": "bars and log lines",
-    "compiler": "C++ for this machine",
+    "compiler": "C++ for this machine", "compiled": "its functions",
     "courses": "what is held, in time", "fields": "what is held: E, D, voltage",
     "arrays": "a batch cut into arrays", "callers": "whose line it is", "door": "checked once",
     "electronic": "permittivities", "seen": "what results are of",

@@ -12,7 +12,7 @@ LEVEL = {
     "units": 0, "zoo": 0, "memory": 0, "hashing": 0, "files": 0, "optional": 0, "progress": 0,
     "properties": 0, "frames": 0, "callers": 0, "domain": 0, "cuda_graph": 0, "kernels": 0,
     "compiler": 1, "courses": 1, "structures": 1, "arrays": 1,
-    "fields": 2,
+    "fields": 2, "compiled": 2,
     "run_conditions": 3, "field_views": 3, "system": 3,
     "neighbors": 4, "multipoles": 4,
     "electrostatics": 5,

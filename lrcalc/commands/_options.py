@@ -43,8 +43,8 @@ MEANING = {
 
 
 COMPILE = (
-    "native models on a CPU: compile their inner loops on this machine, once, for about twice the "
-    "speed; without a C++ compiler nothing changes"
+    "native models on a CPU: compile their inner loops on this machine, once, for two to four "
+    "times the speed; without a C++ compiler nothing changes"
 )
 """Help of ``--compile``."""
 

@@ -185,6 +185,7 @@ class Ewald(nn.Module):
         with_field: bool = False,
         check: bool = True,
         host: Geometry | None = None,
+        compiled: bool = False,
     ) -> ElectrostaticsResult:
         """Energy of a batch of structures.
 
@@ -217,6 +218,8 @@ class Ewald(nn.Module):
             Look for types, shapes, values and cells that make no sense (a few reductions).
         host : Geometry or None
             The same structures in the host's memory, to plan by without waiting for a GPU.
+        compiled : bool
+            Compiled functions may be used, on a CPU (`lrcalc.compiled`).
 
         Returns
         -------
@@ -235,6 +238,7 @@ class Ewald(nn.Module):
             result = self(
                 positions[rows], cell, multipoles,
                 batch=batch, pbc=pbc, domain=domain, with_field=with_field, check=check,
+                compiled=compiled,
             )  # fmt: skip
             atomic: dict[str, Any] = {
                 name: spread(getattr(result, name), rows, len(positions)) for name in PER_ATOM
@@ -253,6 +257,7 @@ class Ewald(nn.Module):
             structures,
             None if pbc is None else as_boundaries(pbc, structures, positions.device),
             domain=domain,
+            compiled=compiled,
         )
         if check:
             check_geometry(geometry)

@@ -7,6 +7,7 @@ the other one with one derivative more, so both can be differentiated as often a
 
 from __future__ import annotations
 
+import ctypes
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.domain import Domain
+from lrcalc.electrostatics import compiled_mesh
 from lrcalc.electrostatics.kernels import Sites, Source
 
 
@@ -32,6 +34,8 @@ class Grid(NamedTuple):
         Of the splines, p.
     matrix : Tensor, shape (p, (p + 5) p)
         Powers to weights and their derivatives, see `splines`.
+    functions : CDLL or None
+        Of `compiled_mesh`, on a CPU; None: kernels.
     """
 
     sizes: tuple[int, int, int]
@@ -39,6 +43,7 @@ class Grid(NamedTuple):
     batch: Tensor
     order: int
     matrix: Tensor
+    functions: ctypes.CDLL | None = None
 
 
 class FusedSpread(NamedTuple):
@@ -190,14 +195,23 @@ def _slopes(found: Tensor, moments: Tensor) -> Tensor:
 @lru_cache
 def _one_more(count: int, device: str) -> Tensor:
     """Which component is the derivative of each by x, of each by y, of each by z."""
-    from lrcalc.electrostatics.programs import mesh as programs
+    known = [
+        (n - rest, rest - z, z) for n in range(7) for rest in range(n + 1) for z in range(rest + 1)
+    ][:count]
+    up = [[a + int(axis == k) for k, a in enumerate(c)] for axis in range(3) for c in known]
+    return torch.tensor([_place(*c) for c in up], device=device)
 
-    ups = (programs.UP_X, programs.UP_Y, programs.UP_Z)
-    return torch.tensor([k for up in ups for k in up.value[:count]], device=device)
+
+def _place(x: int, y: int, z: int) -> int:
+    """Place of a derivative among 1; x, y, z; xx, xy, xz, yy, yz, zz; ..."""
+    n, rest = x + y + z, y + z
+    return n * (n + 1) * (n + 2) // 6 + rest * (rest + 1) // 2 + z
 
 
 def _put(at: Tensor, moments: Tensor, grid: Grid, order: int) -> Tensor:
-    """Run `programs.mesh.spread`."""
+    """Run `programs.mesh.spread`, or what does so on a CPU."""
+    if grid.functions is not None:
+        return compiled_mesh.put(at, moments, grid, order)
     from lrcalc.electrostatics.programs import mesh as programs
 
     k1, k2, k3 = grid.sizes
@@ -211,7 +225,9 @@ def _put(at: Tensor, moments: Tensor, grid: Grid, order: int) -> Tensor:
 def _take(
     at: Tensor, mesh: Tensor, grid: Grid, order: int, moments: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Run `programs.mesh.gather`: values, and slopes if there are ``moments``."""
+    """Run `programs.mesh.gather`, or its like: values, and slopes if there are ``moments``."""
+    if grid.functions is not None:
+        return compiled_mesh.take(at, mesh, grid, components(order), order, moments)
     from lrcalc.electrostatics.programs import mesh as programs
 
     at = at.contiguous()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.domain import Domain, shared, total
+from lrcalc.electrostatics.compiled_mesh import compiled_functions
 from lrcalc.electrostatics.fused_mesh import FusedSpread, Grid, times_own
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.mesh_filter import filtered
@@ -85,6 +86,8 @@ class MeshPlan(NamedTuple):
         gradient.
     domain : Domain or None
         Processes whose densities are added.
+    compiled : bool
+        By functions that are compiled, where there are some (`lrcalc.compiled`).
     """
 
     batch: Tensor
@@ -96,6 +99,7 @@ class MeshPlan(NamedTuple):
     windows: tuple[Tensor, Tensor, Tensor]
     green: Tensor | None = None
     domain: Domain | None = None
+    compiled: bool = False
 
 
 class Spread(NamedTuple):
@@ -167,7 +171,7 @@ class Mesh:
         windows = (w1, w2, w3)
         plan = MeshPlan(
             geometry.batch, (k1, k2, k3), points, order, derivatives, matrix, windows,
-            domain=geometry.domain,
+            domain=geometry.domain, compiled=geometry.compiled,
         )  # fmt: skip
         if geometry.cells.requires_grad:
             return plan
@@ -197,6 +201,11 @@ class Mesh:
         green = plan.green
         if green is None or cell.requires_grad:
             green = self._green(plan, cell, inverse)
+        functions = compiled_functions(positions, plan.order) if plan.compiled else None
+        if functions is not None:
+            known = by_kernels(plan, positions, scaled, green)
+            known = known._replace(grid=known.grid._replace(functions=functions))
+            return partial(_interact, known)
         make = by_kernels if _by_kernels(plan, positions) else by_torch
         return partial(_interact, make(plan, positions, scaled, green))
 

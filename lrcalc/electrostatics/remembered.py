@@ -49,6 +49,7 @@ def _key(geometry: Geometry) -> tuple[Any, ...]:
         geometry.atoms,
         geometry.multipole,
         geometry.derivatives,
+        geometry.compiled,
         # weights are part of the plan only of cells that want no gradient
         cell is not None and cell.requires_grad,
         # tensors made in inference mode are of no use outside

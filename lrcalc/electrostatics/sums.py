@@ -46,6 +46,8 @@ class Geometry(NamedTuple):
         Where the plan will be used; None: where these tensors are.
     domain : Domain or None
         Whose own atoms these are, of a structure that several processes hold.
+    compiled : bool
+        Compiled functions may be used (`lrcalc.compiled`).
     """
 
     positions: Tensor
@@ -57,6 +59,7 @@ class Geometry(NamedTuple):
     derivatives: int = 0
     device: torch.device | None = None
     domain: Domain | None = None
+    compiled: bool = False
 
     @property
     def place(self) -> torch.device:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrcalc.compiled import INTEGER, POINTER, at, library, threads
 from lrcalc.kernels.choice import refuse_second_derivatives
-from lrcalc.models.compiled import INTEGER, POINTER, at, library, threads
 from lrcalc.models.fused_transfers import Reach
 
 

@@ -278,6 +278,7 @@ class Potential(Picklable):
             # them is not the user's input, and rounding in it is no error
             check=False,
             host=None if system.host is None else _geometry(system.host),
+            compiled=system.compiled,
         )
         alpha = None
         if surface and self.surface is not None:

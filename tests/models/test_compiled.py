@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import lrcalc
-from lrcalc import Evaluator, Potential, from_ase, predict
+from lrcalc import Evaluator, Potential, compiled, from_ase, predict
 from lrcalc.compiler import COMPILERS
 from lrcalc.fields import FIELD, Field
-from lrcalc.models import compiled, compiled_transfers
+from lrcalc.models import compiled_transfers
 from lrcalc.models.blocks import features_of
 from lrcalc.models.compiled_transfers import compiled_weights
 from lrcalc.models.fused_transfers import Reach

@@ -1,6 +1,6 @@
 """The native backbone's densities and products in C++, with their first derivatives, on a CPU.
 
-Sources in ``lrcalc/models/cpp`` do what `local.py` and `products.py` do, compiled for the sizes of
+Sources in ``lrcalc/cpp`` do what `local.py` and `products.py` do, compiled for the sizes of
 a model. They know gradients with respect to pair vectors and densities, not by weights.
 """
 
@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from lrcalc.compiled import INTEGER, POINTER, at, library, threads
 from lrcalc.kernels.choice import refuse_second_derivatives
-from lrcalc.models.compiled import INTEGER, POINTER, at, library, threads
 from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
 from lrcalc.models.native.products import Products, Round, SpeciesOrder
 from lrcalc.neighbors import Pairs
@@ -136,7 +136,7 @@ def _who(atoms: SpeciesOrder) -> _Who:
 
 
 class _Pairs(ctypes.Structure):
-    """``struct Pairs`` of ``lrcalc/models/cpp/densities.cpp``."""
+    """``struct Pairs`` of ``lrcalc/cpp/densities.cpp``."""
 
     _fields_ = [
         ("vectors", POINTER), ("centre", POINTER), ("neighbour", POINTER),
@@ -146,7 +146,7 @@ class _Pairs(ctypes.Structure):
 
 
 class _Weights(ctypes.Structure):
-    """``struct Weights`` of ``lrcalc/models/cpp/products.cpp``."""
+    """``struct Weights`` of ``lrcalc/cpp/products.cpp``."""
 
     _fields_ = [
         ("row", POINTER), ("first", POINTER), ("second", POINTER), ("coefficient", POINTER),
@@ -173,7 +173,7 @@ def _pairs(where: _Where, vectors: Tensor) -> Any:
 
 
 class _Atoms(ctypes.Structure):
-    """``struct Atoms`` of ``lrcalc/models/cpp/products.cpp``."""
+    """``struct Atoms`` of ``lrcalc/cpp/products.cpp``."""
 
     _fields_ = [("counts", POINTER), ("order", POINTER), ("n", INTEGER), ("threads", INTEGER)]
 
