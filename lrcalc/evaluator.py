@@ -49,9 +49,9 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
     epsilon_infinity, asr_projection, allow_net_charge, trust_pickle
         As for `lrcalc.predict` and `lrcalc.load`.
     compile : bool, optional
-        Native models, and the mesh, on a CPU: use C++ that is compiled on this machine at the first call (some
-        seconds) and kept for later ones (`lrcalc.compiler`). Numbers agree to rounding. Without a
-        compiler, or where there is nothing to compile, everything is as without it.
+        On a CPU use C++ for native models and the mesh, compiled on this machine at the first call
+        (some seconds) and kept for later ones (`lrcalc.compiler`). Numbers agree to rounding.
+        Without a compiler, or where there is nothing to compile, everything is as without it.
 
     Attributes
     ----------

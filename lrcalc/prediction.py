@@ -87,7 +87,7 @@ def predict(
         Results can be differentiated further, as in training; otherwise they are detached.
         Polarizability derivatives always are.
     compile : bool, optional
-        As for `lrcalc.Evaluator`; without effect with ``create_graph``.
+        As for `lrcalc.Evaluator`; with ``create_graph`` of the mesh alone.
     check : bool, optional
         Refuse what model and structures cannot have. It reads boundaries and charges back from
         the device; callers who know them leave it out.
