@@ -11,14 +11,15 @@ from lrcalc.commands._options import flag
 from lrcalc.commands._phases_part import Part
 
 MEANING = {
-    "steps": "batches; the learning rate falls to zero at the last",
-    "max_minutes": "end earlier, the learning rate falling to zero then; 0: no limit",
-    "batch_atoms": "atoms of a batch",
+    "label_steps": "batches of the labels; the learning rate falls to zero at the last",
+    "steps": "batches of the score, likewise",
+    "max_minutes": "end earlier, the learning rates falling to zero then; 0: no limit",
+    "label_share": "part of these minutes that the labels get",
+    "batch_atoms": "atoms of a batch of the score",
     "learning_rate": "peak",
     "weight_decay": "decoupled weight decay of AdamW",
     "ema": "decay a step of the averaged weights, which are saved",
     "strain": "standard deviation of a random strain of the crystals",
-    "score_weight": "weight of the score's error beside the cross entropy",
     "seed": "of weights, crystals and noise",
     "device": "torch device: cpu, cuda, …",
 }
@@ -26,10 +27,10 @@ MEANING = {
 
 MODEL = {
     "cutoff": "of what an atom hears in a round",
-    "lmax": "largest ℓ of densities; 0: the backbone of potentials",
-    "channels": "of densities",
-    "hidden": "features of a round",
-    "layers": "rounds",
+    "lmax": "largest ℓ of densities",
+    "rounds": "how often densities are averaged over atom and neighbours",
+    "smooth": "how often logits are averaged so; 0: not at all",
+    "width": "of the readout's hidden layers",
 }
 """Setting of a model → its help."""
 
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     phases = list(dict.fromkeys(str(atoms.info.get("phase")) for atoms in frames))
     species = sorted({int(z) for atoms in frames for z in atoms.numbers}) if args.species else ()
     chosen = {
-        name: value for name in ("cutoff", "channels", "hidden", "layers")
+        name: value for name in MODEL
         if (value := getattr(args, name)) is not None
     }  # fmt: skip
     torch.manual_seed(args.seed)
@@ -114,8 +115,9 @@ def run(args: argparse.Namespace) -> int:
     model, curve = train(frames, model, settings, weights=weights, state_file=state)
     minutes = (time.perf_counter() - started) / 60
     curve_file(curve, output.with_suffix(".csv"))
+    done = {name: rows[-1][0] if rows else 0 for name, rows in curve.items()}
     model.metadata = {
-        "phases": phases, "licence": args.licence, "steps": curve[-1][0], "minutes": curve[-1][1],
+        "phases": phases, "licence": args.licence, "steps": done, "minutes": minutes,
         "structures": [Path(name).name for name in args.structures],
         "training": {k: v for k, v in settings._asdict().items() if k != "device"},
     }  # fmt: skip
@@ -123,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     crystals = stack(frames, model.requires_grad_(False), device=args.device)
     found = validate(model, crystals, steps=2, copies=args.validate_copies)
     files = report(found, model, output)
-    print(f"{output} ({output.stat().st_size / 1e3:.0f} kB): step {curve[-1][0]} after "
+    print(f"{output} ({output.stat().st_size / 1e3:.0f} kB): {done} steps in "
           f"{minutes:.1f} min; {', '.join(map(str, files))}")  # fmt: skip
     return 0
 
@@ -135,14 +137,17 @@ def checked(args: argparse.Namespace) -> Path:
         raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"no folder {output.parent} for `--out`; make it first")
-    for name in ("steps", "batch_atoms", "learning_rate", "validate_copies", *MODEL):
+    for name in ("steps", "label_steps", "batch_atoms", "learning_rate", "validate_copies", *MODEL):
         value = getattr(args, name)
-        if value is not None and not (value > 0 or (name == "lmax" and value == 0)):
+        if value is not None and not (value > 0 or (name in MAY_BE_ZERO and value == 0)):
             raise ValueError(f"`{flag(name)}` is {value} but must be positive")
     low, high = args.noise
     if not 0 < low < high < 1:
         raise ValueError(f"`--noise` is {low:g} {high:g} but must be 0 < LOW < HIGH < 1")
     return output
+
+
+MAY_BE_ZERO = ("smooth", "rounds", "lmax", "steps")
 
 
 def favoured(words: list[str], phases: list[str]) -> dict[str, float]:

@@ -1,15 +1,18 @@
 """The backbone of models of phases: densities averaged over the neighbourhood before they multiply.
 
-Around an atom the neighbours' density is expanded in radial functions and spherical harmonics,
+Around an atom the neighbours' density is expanded in radial functions and spherical harmonics, and
+then averaged over atom and neighbours, order by order and without turning it, once or more:
 
-    c_i,nlm = Σ_j R_n(r_ij) Y_lm(r̂_ij) ,
+    c_i,nlm = Σ_j R_n(r_ij) Y_lm(r̂_ij) ,      c_i ← (c_i + Σ_j w(r_ij) c_j) / (1 + n̄) ,
 
-and in each round atoms hear the densities of their neighbours and add them to their own, order by
-order and without turning them, ``c_i ← c_i + Σ_j w(r_ij) c_j``. Only then are invariants made,
-``Σ_m u_lm v_lm`` of mixed channels. Noise of the single atoms is averaged out before it is squared,
-which is what tells crystals apart at high temperature (Lechner and Dellago, J. Chem. Phys. 129,
-114707 (2008)). fcc, bcc and sc have nothing between ℓ = 0 and 4 at their sites, so ℓ goes beyond
-the 3 of `lrcalc.models.native`.
+``w = (1 - r²/r_c²)³`` and ``n̄`` the mean of its sum. After each round invariants are made, the
+``l = 0`` parts and ``Σ_m u_lm v_lm`` of mixed radial functions. So noise of single atoms is
+averaged out before it is squared, which is what tells crystals apart at high temperature (Lechner
+and Dellago, J. Chem. Phys. 129, 114707 (2008)). At the sites of fcc, bcc and sc there is nothing
+between ℓ = 0 and 4, so ℓ goes beyond the 3 of `lrcalc.models.native`.
+
+Nothing in it is learned: mixes are drawn once and kept in the file, so that features of many noisy
+crystals can be made once and labels learned from them in minutes.
 """
 
 from __future__ import annotations
@@ -20,18 +23,31 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lrcalc.models.backbone import Features, species_table
+from lrcalc.models.backbone import species_table
 from lrcalc.models.native.e3nn_import import o3
 from lrcalc.models.native.products import sum_outer
 from lrcalc.models.radial import radial_basis
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
 
-WEIGHTS = 3
-"""Functions of the distance with which a round averages."""
 
-SMALLEST = 1e-4
-"""Mean square of a feature, of that of all, below which it is not made larger by its scale."""
+class Square(NamedTuple):
+    """Where pairs of a batch of small crystals are in dense matrices, one for each crystal.
+
+    Attributes
+    ----------
+    slot : Tensor, shape (E,), int64
+        Of each pair in the matrices (B M M), flattened.
+    place : Tensor, shape (N,), int64
+        Of each atom in the dense batch (B M); B M: nobody.
+    rows, most : int
+        B and M.
+    """
+
+    slot: Tensor
+    place: Tensor
+    rows: int
+    most: int
 
 
 class Edges(NamedTuple):
@@ -42,18 +58,24 @@ class Edges(NamedTuple):
     i, j : Tensor, shape (E,), int64
     radial : Tensor, shape (E, n_basis)
     angular : Tensor, shape (E, lm)
+        Of the first round.
+    weight : Tensor, shape (E,)
+        ``w``.
     most : int or None
         At least as many as an atom has neighbours, where that is known.
     full : bool
         Each atom has so many, and pairs are in the order of their centres.
+    square : Square or None
     """
 
     i: Tensor
     j: Tensor
     radial: Tensor
     angular: Tensor
-    most: int | None
-    full: bool
+    weight: Tensor
+    most: int | None = None
+    full: bool = False
+    square: Square | None = None
 
     def sum(self, one: Tensor, two: Tensor, n_atoms: int) -> Tensor:
         """Sum of ``one ⊗ two`` over the pairs of each atom: (E, a), (E, b) → (N, a, b)."""
@@ -62,190 +84,150 @@ class Edges(NamedTuple):
         one, two = (x.view(n_atoms, self.most, x.shape[1]) for x in (one, two))
         return torch.bmm(one.transpose(1, 2), two)
 
+    def average(self, values: Tensor, n_atoms: int) -> Tensor:
+        """Sum over neighbours of ``w`` times their ``values`` (…, P): (N, P)."""
+        if self.square is None:
+            near = values.index_select(0, self.j)
+            return self.sum(self.weight[:, None], near, n_atoms)[:, 0]
+        slot, place, rows, most = self.square
+        matrix = values.new_zeros(rows * most * most).index_add(0, slot, self.weight)
+        dense = values.new_zeros(rows * most + 1, values.shape[1]).index_copy(0, place, values)
+        heard = torch.bmm(matrix.view(rows, most, most), dense[:-1].view(rows, most, -1))
+        return heard.flatten(0, 1).index_select(0, place.clamp(max=rows * most - 1))
+
 
 class AveragedDensities(nn.Module):
-    """Densities, their averages over neighbours, and a perceptron on the invariants of each round.
+    """Invariants of densities that are averaged over atoms and their neighbours.
 
     Parameters
     ----------
     species : tuple of int
-        Atomic numbers, ascending.
+        Atomic numbers, ascending; the density of each is one of its own.
     cutoff : float
     lmax : int
         Largest ℓ.
-    channels, n_basis, hidden, layers : int
-        Channels of densities, radial functions, width of the perceptron, rounds.
+    n_basis : int
+        Radial functions.
+    products : int
+        Pairs of mixed radial functions that are multiplied.
+    rounds : int
+        Averages.
     """
 
+    left: Tensor
+    right: Tensor
+    mean: Tensor
+    scale: Tensor
     density_scale: Tensor
-    invariant_scale: Tensor
-    message_scale: Tensor
-    hidden_scale: Tensor
+    neighbours: Tensor
     species_of_number: Tensor
     ell: Tensor
 
     def __init__(
-        self, species: tuple[int, ...], *, cutoff: float, lmax: int, channels: int, n_basis: int,
-        hidden: int, layers: int,
+        self, species: tuple[int, ...], *, cutoff: float, lmax: int, n_basis: int, products: int,
+        rounds: int,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.species, self.cutoff, self.lmax, self.layers = species, float(cutoff), lmax, layers
-        self.channels, self.n_basis, self.hidden = channels, n_basis, hidden
-        self.sent = max(1, channels // 2)
-        self.n_scalars, self.n_channels = hidden * layers, 0
-        self.register_buffer("species_of_number", species_table(species), persistent=False)
-        widths = torch.arange(lmax + 1) * 2 + 1
-        ell = torch.repeat_interleave(torch.arange(lmax + 1), widths)
-        self.register_buffer("ell", ell, persistent=False)
-        n_ell, n_density, n_inv = lmax + 1, len(species) * n_basis, (lmax + 2) * channels
+        self.species, self.cutoff, self.lmax, self.rounds = species, float(cutoff), lmax, rounds
+        self.n_basis = n_basis
+        n_ell, n_density = lmax + 1, len(species) * n_basis
         extra = len(species) if len(species) > 1 else 0
-
-        def normal(*shape: int, fan: int) -> nn.Parameter:
-            return nn.Parameter(torch.randn(shape) / math.sqrt(fan))
-
-        self.density_mix = normal(n_ell, n_density, channels, fan=n_density)
-        self.left = normal(layers, n_ell, channels, channels, fan=channels)
-        self.right = normal(layers, n_ell, channels, channels, fan=channels)
-        self.inner = nn.ModuleList(
-            nn.Linear(n_inv + extra + (WEIGHTS * self.sent if t else 0), hidden)
-            for t in range(layers)
-        )
-        self.outer = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers))
-        rounds = layers - 1
-        self.send = normal(rounds, n_ell, channels, self.sent, fan=channels)
-        self.gate = nn.ModuleList(nn.Linear(hidden, n_ell * self.sent) for _ in range(rounds))
-        self.send_hidden = normal(rounds, hidden, self.sent, fan=hidden)
-        weights = torch.randn(rounds, n_basis, WEIGHTS) / math.sqrt(n_basis)
-        weights[:, 0] += 1.0  # the wave without nodes: an average at first
-        self.weights = nn.Parameter(weights)
-        self.hear = normal(rounds, n_ell, WEIGHTS * self.sent, channels, fan=WEIGHTS * self.sent)
-        self.register_buffer("density_scale", torch.ones(n_ell))
-        self.register_buffer("invariant_scale", torch.ones(layers, n_inv))
-        self.register_buffer("message_scale", torch.ones(rounds, n_ell))
-        self.register_buffer("hidden_scale", torch.ones(rounds, WEIGHTS * self.sent))
-
-    def forward(self, system: System, pairs: Pairs, vectors: Tensor) -> Features:
-        """Scalars of all atoms."""
-        return self._features(system, pairs, vectors, calibrate=False)
+        self.n_each = n_density + n_ell * products
+        self.n_scalars = (rounds + 1) * self.n_each + extra
+        self.register_buffer("species_of_number", species_table(species), persistent=False)
+        ell = torch.repeat_interleave(torch.arange(n_ell), 2 * torch.arange(n_ell) + 1)
+        self.register_buffer("ell", ell, persistent=False)
+        for name in ("left", "right"):
+            mix = torch.randn(n_ell, n_density, products) / math.sqrt(n_density)
+            self.register_buffer(name, mix)
+        self.register_buffer("density_scale", torch.ones(n_ell, n_density))
+        self.register_buffer("neighbours", torch.ones(()))
+        self.register_buffer("mean", torch.zeros((rounds + 1) * self.n_each))
+        self.register_buffer("scale", torch.ones((rounds + 1) * self.n_each))
 
     @torch.no_grad()
-    def calibrate(self, system: System, pairs: Pairs, vectors: Tensor) -> None:
-        """Set the scales so that densities and invariants of this batch are near 1."""
-        for name, scale in self.named_buffers():
-            if name.endswith("_scale"):
-                scale.fill_(1.0)
-        self._features(system, pairs, vectors, calibrate=True)
+    def calibrate(self, system: System, edges: Edges, real: Tensor) -> None:
+        """Bring densities and invariants of the ``real`` (N,) atoms of a batch near 1."""
+        n = len(system.numbers)
+        self.density_scale.fill_(1.0)
+        weight = edges.weight.new_zeros(n).index_add(0, edges.i, edges.weight)
+        self.neighbours.copy_(weight[real].mean())
+        density = self.densities(edges, self.species_of_number[system.numbers], n)
+        square = density[:, real].square().mean(1)  # (lm, K)
+        by_ell = square.new_zeros(self.density_scale.shape).index_add(0, self.ell, square)
+        by_ell = by_ell / (2 * torch.arange(self.lmax + 1) + 1).to(by_ell)[:, None]
+        self.density_scale.copy_(by_ell.maximum(1e-3 * by_ell.mean()).rsqrt())
+        self.mean.fill_(0.0)
+        self.scale.fill_(1.0)
+        found = self(system, edges)[real, : len(self.mean)]
+        self.mean.copy_(found.mean(0))
+        self.scale.copy_(1 / found.std(0).clamp(min=1e-3))
 
-    def edges(self, pairs: Pairs, vectors: Tensor, n_atoms: int, *, angular: bool = True) -> Edges:
-        """Radial functions of pairs, and their harmonics, which the first round alone needs."""
+    def edges(
+        self, pairs: Pairs, vectors: Tensor, n_atoms: int, *, angular: bool = True,
+        square: Square | None = None,
+    ) -> Edges:  # fmt: skip
+        """Functions of pairs from their vectors (E, 3); harmonics for the first round alone."""
         distance = torch.linalg.vector_norm(vectors, dim=1)
-        order = torch.arange(1, self.n_basis + 1, dtype=distance.dtype, device=distance.device)
-        radial = radial_basis(distance, self.cutoff, self.n_basis) / order
-        harmonics = vectors[:, :0]
+        x = (distance / self.cutoff).clamp(max=1.0)
+        radial, harmonics = vectors[:, :0], vectors[:, :0]
         if angular:
+            radial = radial_basis(distance, self.cutoff, self.n_basis)
             harmonics = o3.spherical_harmonics(
                 list(range(self.lmax + 1)), vectors / distance[:, None], normalize=False,
                 normalization="component",
             )  # fmt: skip
         most = None if pairs.known is None else pairs.known.most
         full = most is not None and len(distance) == most * n_atoms
-        return Edges(pairs.i, pairs.j, radial, harmonics, most, full)
-
-    def kinds(self, species: Tensor, dtype: torch.dtype) -> Tensor:
-        """One for the species that an atom is of, else zero: (N, species)."""
-        return (species[:, None] == torch.arange(len(self.species), device=species.device)).to(
-            dtype
-        )
+        return Edges(
+            pairs.i, pairs.j, radial, harmonics, (1 - x * x) ** 3, most, full, square
+        )  # fmt: skip
 
     def densities(self, edges: Edges, species: Tensor, n_atoms: int) -> Tensor:
-        """Neighbour densities (lm, N, channels)."""
+        """Neighbour densities (lm, N, species n_basis)."""
         radial = edges.radial
         if len(self.species) > 1:
             kind = self.kinds(species[edges.j], radial.dtype)
             radial = (kind[:, :, None] * radial[:, None]).flatten(1)
-        rows = edges.sum(edges.angular, radial, n_atoms)
-        weight = self.density_mix * self.density_scale[:, None, None]
-        return torch.bmm(rows.transpose(0, 1), weight[self.ell])
+        rows = edges.sum(edges.angular, radial, n_atoms).transpose(0, 1)
+        return rows * self.density_scale[self.ell][:, None]
 
-    def invariants(self, t: int, density: Tensor) -> Tensor:
-        """Scalars and products of round ``t`` (N, (lmax + 2) channels)."""
-        left = torch.bmm(density, self.left[t][self.ell])
-        right = torch.bmm(density, self.right[t][self.ell])
+    def kinds(self, species: Tensor, dtype: torch.dtype) -> Tensor:
+        """One for the species that an atom is of, else zero: (N, species)."""
+        known = torch.arange(len(self.species), device=species.device)
+        return (species[:, None] == known).to(dtype)
+
+    def averaged(self, edges: Edges, spoken: Tensor, own: Tensor) -> Tensor:
+        """Densities ``own`` (lm, N, K) and those that neighbours speak of (…, lm K), averaged."""
+        n = own.shape[1]
+        heard = edges.average(spoken, n).view(n, own.shape[0], -1).transpose(0, 1)
+        return (own + heard) / (1 + self.neighbours)
+
+    def invariants(self, density: Tensor) -> Tensor:
+        """Scalars and products (N, n_each)."""
+        left = torch.bmm(density, self.left[self.ell])
+        right = torch.bmm(density, self.right[self.ell])
         sizes = [2 * ell + 1 for ell in range(self.lmax + 1)]
         parts = [density[0]]
         for ell, product in enumerate((left * right).split(sizes)):
-            parts.append(product.sum(0) / math.sqrt(2 * ell + 1))
+            parts.append(product.sum(0) / (2 * ell + 1))
         return torch.cat(parts, dim=1)
 
-    def describe(self, t: int, invariants: Tensor, species: Tensor, heard: Tensor | None) -> Tensor:
-        """Perceptron of round ``t``: (N, hidden)."""
-        parts = [invariants * self.invariant_scale[t]]
+    def finished(self, parts: list[Tensor], species: Tensor) -> Tensor:
+        """Features (N, F) from the invariants of all rounds."""
+        found = (torch.cat(parts, dim=1) - self.mean) * self.scale
         if len(self.species) > 1:
-            parts.append(self.kinds(species, invariants.dtype))
-        if heard is not None:
-            parts.append(heard)
-        silu = torch.nn.functional.silu
-        hidden = silu(self.inner[t](torch.cat(parts, dim=1)))
-        return hidden + silu(self.outer[t](hidden))
+            found = torch.cat([found, self.kinds(species, found.dtype)], dim=1)
+        return found
 
-    def said(self, t: int, density: Tensor, hidden: Tensor) -> Tensor:
-        """Return what atoms say after round ``t``: (N, (lm + 1) sent)."""
-        gate = 1 + self.gate[t](hidden).view(len(hidden), self.lmax + 1, self.sent)
-        spoken = torch.bmm(density, self.send[t][self.ell]).transpose(0, 1)
-        spoken = spoken * gate.index_select(1, self.ell)
-        return torch.cat([spoken.flatten(1), hidden @ self.send_hidden[t]], dim=1)
-
-    def heard(self, t: int, edges: Edges, spoken: Tensor, n_atoms: int) -> tuple[Tensor, Tensor]:
-        """Averages over neighbours of ``spoken`` (E, …): density (lm, N, channels), hidden."""
-        weight = edges.radial @ self.weights[t]
-        rows = edges.sum(weight, spoken, n_atoms)
-        split = len(self.ell) * self.sent
-        density = rows[..., :split].reshape(n_atoms, WEIGHTS, len(self.ell), self.sent)
-        density = density.permute(2, 0, 1, 3).flatten(2)
-        mix = self.hear[t] * self.message_scale[t][:, None, None]
-        hidden = rows[..., split:].flatten(1) * self.hidden_scale[t]
-        return torch.bmm(density, mix[self.ell]), hidden
-
-    def _features(
-        self, system: System, pairs: Pairs, vectors: Tensor, *, calibrate: bool
-    ) -> Features:
+    def forward(self, system: System, edges: Edges) -> Tensor:
+        """Features of all atoms, (N, F)."""
         n = len(system.numbers)
         species = self.species_of_number[system.numbers]
-        edges = self.edges(pairs, vectors, n)
         density = self.densities(edges, species, n)
-        if calibrate:
-            density = density * self._set_by_ell(self.density_scale, density)
-        hidden: list[Tensor] = []
-        heard = None
-        for t in range(self.layers):
-            invariants = self.invariants(t, density)
-            if calibrate:
-                self.invariant_scale[t].copy_(inverse_scale(invariants))
-            hidden.append(self.describe(t, invariants, species, heard))
-            if t == self.layers - 1:
-                break
-            spoken = self.said(t, density, hidden[-1])
-            passed, heard = self.heard(t, edges, spoken.index_select(0, edges.j), n)
-            if calibrate:
-                passed = passed * self._set_by_ell(self.message_scale[t], passed)
-                scale = inverse_scale(heard)
-                self.hidden_scale[t].copy_(scale)
-                heard = heard * scale
-            density = math.sqrt(0.5) * (density + passed)
-        scalars = torch.cat(hidden, dim=1)
-        nothing = scalars.new_zeros(n, 0, 3), scalars.new_zeros(n, 0, 5)
-        return Features(scalars, *nothing)
-
-    def _set_by_ell(self, scale: Tensor, values: Tensor) -> Tensor:
-        """Set a scale (ℓ) by values (lm, N, channels); return it for each component."""
-        square = values.square().mean((1, 2))
-        own = square.new_zeros(self.lmax + 1).index_add(0, self.ell, square)
-        own = own / (2 * torch.arange(self.lmax + 1, device=own.device) + 1)
-        scale.copy_(own.maximum(1e-2 * own.mean()).clamp(min=1e-20).rsqrt())
-        return scale[self.ell][:, None, None]
-
-
-def inverse_scale(values: Tensor) -> Tensor:
-    """One over the rms of each column (N, F)."""
-    square = values.square().mean(0)
-    return square.maximum(SMALLEST * square.mean()).clamp(min=1e-20).rsqrt()
+        parts = [self.invariants(density)]
+        for _ in range(self.rounds):
+            spoken = density.transpose(0, 1).flatten(1)
+            density = self.averaged(edges, spoken, density)
+            parts.append(self.invariants(density))
+        return self.finished(parts, species)

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrcalc.information.phase_backbone import AveragedDensities
-from lrcalc.information.phase_blocks import scalars_in_blocks
+from lrcalc.information.phase_blocks import logits_in_blocks
 from lrcalc.information.phase_lengths import length_of
-from lrcalc.information.phases import ANY, Logits, PhaseModel, score
+from lrcalc.information.phases import ANY, Logits, PhaseModel
 from lrcalc.neighbors import NeighborList, Pairs
 from lrcalc.system import System, from_ase, validate_atoms
 
@@ -127,13 +126,21 @@ def pairs_of(model: PhaseModel, system: System) -> tuple[Pairs, Tensor]:
 
 
 def evaluate(model: PhaseModel, system: System) -> Logits:
-    """Logits of a structure, a block of atoms at a time."""
+    """Logits of a structure."""
     pairs, offset = pairs_of(model, system)
     with torch.no_grad():
-        if isinstance(model.backbone, AveragedDensities):
-            return model.read(scalars_in_blocks(model.backbone, system, pairs, offset))
-        vectors = system.positions[pairs.j] - system.positions[pairs.i] + offset
-        return model(system, pairs, vectors)
+        return logits_in_blocks(model, system, pairs, offset)
+
+
+def score_in_blocks(model: PhaseModel, system: System) -> tuple[Logits, Tensor]:
+    """`lrcalc.information.phases.score` of a structure, with little memory."""
+    pairs, offset = pairs_of(model, system)
+    with torch.enable_grad():
+        positions = system.positions.detach().requires_grad_(True)
+        moved = system._replace(positions=positions)
+        found = logits_in_blocks(model, moved, pairs, offset)
+        (gradient,) = torch.autograd.grad(found.energy.sum(), positions)
+    return Logits(found.energy.detach(), found.chances.detach()), gradient
 
 
 def label(
@@ -181,8 +188,7 @@ def _descend(
     model: PhaseModel, system: System, steps: int
 ) -> Iterator[tuple[Tensor, float, float, float]]:
     """Positions, log P̂, factor and rms length after 0, 1, … steps, in the model's unit."""
-    pairs, offset = pairs_of(model, system)
-    found, gradient = score(model, system, pairs, offset)
+    found, gradient = score_in_blocks(model, system)
     value = float(found.energy.double().sum())
     yield system.positions, value, 0.0, 0.0
     for _ in range(steps):
@@ -190,8 +196,7 @@ def _descend(
         while factor >= SHORTEST:
             move = factor * model.sigma**2 * gradient
             tried = system._replace(positions=system.positions + move)
-            pairs, offset = pairs_of(model, tried)
-            found, new = score(model, tried, pairs, offset)
+            found, new = score_in_blocks(model, tried)
             there = float(found.energy.double().sum())
             if there > value:
                 break

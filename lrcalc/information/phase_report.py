@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,17 @@ from lrcalc.files import replacing
 from lrcalc.information.phase_validation import Validation
 from lrcalc.information.phases import PhaseModel
 
-COLUMNS = ("step", "minutes", "loss", "cross_entropy", "score_error", "right")
+COLUMNS = ("part", "step", "minutes", "error", "right")
 
 
-def curve_file(curve: Sequence[Sequence[float]], path: Path) -> Path:
-    """Write the learning curve."""
+def curve_file(curves: Mapping[str, Sequence[Sequence[float]]], path: Path) -> Path:
+    """Write the learning curves: cross entropy and part that is right, or the score's error."""
     with replacing(path) as temporary, temporary.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
-        writer.writerows([[f"{x:.6g}" for x in row] for row in curve])
+        for part, rows in curves.items():
+            shown = 4 if part == "labels" else 3
+            writer.writerows([[part, *(f"{x:.6g}" for x in row[:shown])] for row in rows])
     return path
 
 

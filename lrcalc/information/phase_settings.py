@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 DEFAULTS: dict[str, Any] = {
-    "cutoff": 2.0, "lmax": 4, "channels": 16, "n_basis": 8, "hidden": 48, "layers": 3, "width": 64,
+    "cutoff": 2.6, "lmax": 4, "n_basis": 8, "products": 16, "rounds": 2, "smooth": 1, "width": 96,
     "sigma": 0.1,
 }  # fmt: skip
 """Settings of a model without species; lengths in units of `lrcalc.information.phase_lengths`."""
@@ -15,17 +15,21 @@ DEFAULTS_SPECIES: dict[str, Any] = {**DEFAULTS, "cutoff": 4.2}
 
 
 class Settings(NamedTuple):
-    """How a model is trained.
+    """How a model is trained: labels first, then the score.
 
     Attributes
     ----------
-    steps : int
-        Batches. The learning rate falls along a cosine to zero at the last, or when
-        ``max_minutes`` have passed, whichever is nearer.
+    label_steps, steps : int
+        Batches of the two parts. The learning rate of each falls along a cosine to zero at the
+        last, or when its share of ``max_minutes`` has passed, whichever is nearer.
     max_minutes : float
         0: no limit.
+    label_share : float
+        Part of ``max_minutes`` that the labels get.
+    label_crystals, pool : int
+        Crystals of a batch of labels, and those that are kept to draw them from.
     batch_atoms : int
-        Of a batch.
+        Of a batch of the score.
     learning_rate, weight_decay, clip : float
         Peak, AdamW's decoupled decay, largest norm of a gradient.
     ema : float
@@ -37,17 +41,19 @@ class Settings(NamedTuple):
         ``σ_0``, in the same unit.
     strain, jitter : float
         Standard deviations of a random strain of the crystals, and of the unit of length.
-    score_weight : float
-        ``w``.
     seed : int
     device : str
     graph : bool
-        Record the step (CUDA).
+        Record the steps of the score (CUDA).
     """
 
+    label_steps: int = 20000
     steps: int = 20000
     max_minutes: float = 0.0
-    batch_atoms: int = 3000
+    label_share: float = 0.35
+    label_crystals: int = 12
+    pool: int = 600
+    batch_atoms: int = 1000
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
     clip: float = 2.0
@@ -56,11 +62,10 @@ class Settings(NamedTuple):
     floor: float = 0.03
     strain: float = 0.01
     jitter: float = 0.01
-    score_weight: float = 1.0
     seed: int = 0
     device: str = "cpu"
     graph: bool = True
 
 
-FREE = ("steps", "max_minutes", "device", "graph")
+FREE = ("steps", "label_steps", "max_minutes", "label_share", "device", "graph")
 """Settings that may change when a training goes on."""

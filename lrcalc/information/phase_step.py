@@ -1,11 +1,8 @@
-"""One step of the training of phases: a function of tensors on the device, so that CUDA records it.
+"""Errors of a score on noisy crystals: a function of tensors on the device, which CUDA can record.
 
-With ``r = r0 + σξ`` the loss of an atom is
-
-    w |σ_s² s + (r - r0)|² / 3(σ² + σ_0²)  -  log softmax_c l_ac ,   c the crystal's phase,
-
-the first term over the noise, so that small noise counts as much as large (physics §8). The
-network is not told σ.
+With ``r = r0 + σξ`` the loss of an atom is ``|σ_s² s + (r - r0)|² / 3(σ² + σ_0²)``: denoising score
+matching, over the noise, so that small noise counts as much as large (physics §8). The network is
+not told σ.
 """
 
 from __future__ import annotations
@@ -15,8 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lrcalc.information.phase_crystals import Crystals, Plan, disorder, prepare
-from lrcalc.information.phases import PhaseModel, score
+from lrcalc.information.phase_batch import disorder, prepare
+from lrcalc.information.phase_crystals import Crystals, Plan
+from lrcalc.information.phase_settings import Settings
+from lrcalc.information.phases import PhaseModel
 
 
 class Chance(NamedTuple):
@@ -40,16 +39,6 @@ class Chance(NamedTuple):
     level: Tensor
 
 
-class Weighed(NamedTuple):
-    """What of a loss may be chosen: see `lrcalc.information.phase_training.Settings`."""
-
-    noise: tuple[float, float]
-    floor: float
-    strain: float
-    jitter: float
-    score_weight: float
-
-
 def new_chance(rows: int, most: int, like: Tensor) -> Chance:
     """Room for the random numbers of a step."""
     return Chance(
@@ -71,26 +60,26 @@ def noise_levels(chance: Chance, low: float, high: float) -> Tensor:
     return torch.where(which < 0.5, low + (high - low) * u, low * (high / low) ** u)
 
 
-def losses(
-    model: PhaseModel, crystals: Crystals, at: Plan, numbers: Tensor, chance: Chance, w: Weighed
+def score_loss(
+    model: PhaseModel, crystals: Crystals, at: Plan, numbers: Tensor, chance: Chance, w: Settings
 ) -> tuple[Tensor, Tensor]:
-    """Loss, and what is told of it: loss, cross entropy, score, part that is right, crowded."""
+    """Mean loss of the atoms of a batch; and that, with the part of crowded atoms, to be told."""
     noise = noise_levels(chance, *w.noise)
     noisy = disorder(crystals, at, noise, chance.xi, w.strain * chance.strain)
     jitter = 1 + w.jitter * chance.jitter
     found = prepare(model, at, numbers, noisy.positions, noisy.cell, jitter=jitter)
-    logits, gradient = score(model, found.system, found.pairs, found.offset, train=True)
+    positions = found.system.positions.requires_grad_(True)
+    there, here = (positions.index_select(0, atoms) for atoms in (found.pairs.j, found.pairs.i))
+    edges = model.backbone.edges(
+        found.pairs, there - here + found.offset, len(positions), square=found.square
+    )
+    energy = model.energies(model.backbone(found.system._replace(positions=positions), edges))
+    real = found.real.to(positions.dtype)
+    (gradient,) = torch.autograd.grad((energy * real).sum(), positions, create_graph=True)
     place = at.place.clamp(max=chance.xi.shape[0] * chance.xi.shape[1] - 1)
     moved = (noisy.clean - noisy.positions).reshape(-1, 3).index_select(0, place)
     step = model.sigma**2 * gradient * found.length.index_select(0, found.owner)[:, None]  # Å
     floor = w.floor * crystals.nearest[at.rows]
     scale = 3 * (noisy.sigma**2 + floor**2).index_select(0, found.owner)
-    real = found.real.to(gradient.dtype)
-    share = real / real.sum()
-    matching = ((step - moved).square().sum(1) / scale * share).sum()
-    phase = crystals.phase[at.rows].index_select(0, found.owner)
-    entropy = -(logits.chances.gather(1, phase[:, None])[:, 0] * share).sum()
-    loss = entropy + w.score_weight * matching
-    right = ((logits.chances.argmax(1) == phase) * share).sum()
-    told = torch.stack([loss, entropy, matching, right, found.crowded.to(loss.dtype)])
-    return loss, told.detach()
+    loss = ((step - moved).square().sum(1) / scale * real).sum() / real.sum()
+    return loss, torch.stack([loss, found.crowded.to(loss.dtype)]).detach()

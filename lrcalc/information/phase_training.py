@@ -1,44 +1,30 @@
-"""Training of a model of phases: denoising score matching and cross entropy on noisy crystals.
+"""Training of a model of phases on noisy crystals: its labels first, then its score.
 
-Crystals, noise and neighbours are made on the device at each step (`phase_step`); on CUDA the step
-is recorded once and launched as one graph.
+Features of the backbone are not learned. Labels come from crystals whose features are kept
+(`phase_pool`), by cross entropy; the score by denoising score matching (`phase_step`), on crystals
+made at each step on the device. On CUDA that step is recorded once and launched as one graph.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lrcalc.checkpoint import read_tensors, write_tensors
 from lrcalc.cuda_graph import record
-from lrcalc.information.phase_crystals import (
-    Crystals,
-    Plan,
-    disorder,
-    plan,
-    prepare,
-    room_numbers,
-    stack,
-)
-from lrcalc.information.phase_settings import FREE, Settings
-from lrcalc.information.phase_step import (
-    Chance,
-    Weighed,
-    draw_chance,
-    losses,
-    new_chance,
-    noise_levels,
-)
+from lrcalc.information.phase_crystals import Crystals, Plan, plan, room_numbers, stack
+from lrcalc.information.phase_pool import Pool, label_loss
+from lrcalc.information.phase_settings import Settings
+from lrcalc.information.phase_state import PARTS, Part, State, resume, save_state, start
+from lrcalc.information.phase_step import draw_chance, new_chance, score_loss
 from lrcalc.information.phases import PhaseModel
 from lrcalc.progress import progress_bar
 
@@ -60,32 +46,8 @@ CROWDED = 0.05
 SAVE = 60.0
 """Seconds between states."""
 
-
-class State(NamedTuple):
-    """What goes on from step to step.
-
-    Attributes
-    ----------
-    model, averaged : PhaseModel
-    optimizer : torch.optim.Optimizer
-    rate, share : Tensor, shape ()
-        Learning rate, and share of the new weights in the average, on the device.
-    rng : torch.Generator
-        Of noise.
-    choice : numpy.random.Generator
-        Of crystals.
-    told : dict
-        ``step``, ``minutes``, and ``curve``, its rows.
-    """
-
-    model: PhaseModel
-    averaged: PhaseModel
-    optimizer: torch.optim.Optimizer
-    rate: Tensor
-    share: Tensor
-    rng: torch.Generator
-    choice: np.random.Generator
-    told: dict[str, Any]
+RENEWED = 1
+"""Crystals of the pool that are made anew at each step of the labels."""
 
 
 def train(
@@ -95,8 +57,8 @@ def train(
     *,
     weights: Sequence[float] | None = None,
     state_file: str | os.PathLike[str] | None = None,
-) -> tuple[PhaseModel, list[list[float]]]:
-    """Train; return the averaged model and the learning curve.
+) -> tuple[PhaseModel, dict[str, list[list[float]]]]:
+    """Train; return the averaged model and the learning curves.
 
     Parameters
     ----------
@@ -112,9 +74,9 @@ def train(
     Returns
     -------
     PhaseModel
-    list
-        Rows: step, minutes, loss, cross entropy, error of the score over noise, part of the atoms
-        whose label was right.
+    dict
+        Of each part, rows: step, minutes, and of ``labels`` cross entropy and part of the atoms
+        whose label was right, of ``score`` its error over the noise.
 
     Raises
     ------
@@ -123,78 +85,154 @@ def train(
     """
     crystals = stack(frames, model, device=settings.device)
     p = np.ones(len(frames)) if weights is None else np.asarray(weights, dtype=float)
-    state = _start(model, settings, crystals)
+    state = start(model, settings, crystals)
     if state_file is not None and Path(state_file).exists():
-        _resume(state, settings, state_file)
-    stepper = Stepper(state, settings, crystals)
-    begun = time.monotonic() - 60 * state.told["minutes"]
-    saved = time.monotonic()
-    title, count = "phases", 1
-    with progress_bar(settings.steps, unit="step", title=title, initial=state.told["step"]) as bar:
-        while state.told["step"] < settings.steps and not _late(state.told, settings):
-            count = min(count, settings.steps - state.told["step"])
+        resume(state, settings, state_file)
+    saving = _Saving(state, settings, state_file)
+    for name in PARTS:
+        steps, minutes = limits(name, settings)
+        if not _over(state.parts[name].told, steps, minutes):
+            made = Labels if name == "labels" else Scores
+            _run(name, made(state, settings, crystals, p / p.sum()), state, steps, minutes, saving)
+    saving(now=True)
+    return state.averaged.eval(), {name: part.told["curve"] for name, part in state.parts.items()}
+
+
+def limits(name: str, settings: Settings) -> tuple[int, float]:
+    """Return steps and minutes of a part; 0 minutes: no limit."""
+    if name == "labels":
+        return settings.label_steps, settings.label_share * settings.max_minutes
+    return settings.steps, (1 - settings.label_share) * settings.max_minutes
+
+
+def _over(told: dict[str, Any], steps: int, minutes: float) -> bool:
+    return told["step"] >= steps or bool(minutes and told["minutes"] >= minutes)
+
+
+class _Saving:
+    """Writes the state now and then."""
+
+    def __init__(
+        self, state: State, settings: Settings, path: str | os.PathLike[str] | None
+    ) -> None:
+        self.state, self.settings, self.path = state, settings, path
+        self.last = time.monotonic()
+
+    def __call__(self, *, now: bool = False) -> None:
+        if self.path is not None and (now or time.monotonic() - self.last > SAVE):
+            save_state(self.state, self.settings, self.path)
+            self.last = time.monotonic()
+
+
+def _run(
+    name: str, stepper: Labels | Scores, state: State, steps: int, minutes: float, saving: _Saving
+) -> None:
+    """Take steps of a part until it is over."""
+    told = state.parts[name].told
+    begun = time.monotonic() - 60 * told["minutes"]
+    count = 1
+    with progress_bar(steps, unit="step", title=name, initial=told["step"]) as bar:
+        while not _over(told, steps, minutes):
+            count = min(count, steps - told["step"])
             looked = time.monotonic()
-            row = stepper(count, p / p.sum())  # the host waits here
+            row = stepper(count, steps, minutes)  # the host waits here
             spent = max(time.monotonic() - looked, 1e-3)
-            state.told["minutes"] = (time.monotonic() - begun) / 60
-            state.told["curve"].append([state.told["step"], state.told["minutes"], *row[:4]])
-            _refuse_divergence(row, state.told["step"])
-            bar.update(state.told["step"] - bar.n)
+            told["minutes"] = (time.monotonic() - begun) / 60
+            told["curve"].append([told["step"], told["minutes"], *row[:2]])
+            if not math.isfinite(row[0]):
+                raise ValueError(
+                    f"the training diverged at step {told['step']} of {name}: take a smaller "
+                    "`learning_rate`"
+                )
+            bar.update(told["step"] - bar.n)
+            bar.set_postfix_str(" ".join(f"{x:.3f}" for x in row))
             count = max(1, min(MOST, 2 * count, round(LOOKS * count / spent)))
-            bar.set_postfix_str(f"CE {row[1]:.3f}, score {row[2]:.3f}, right {row[3]:.3f}")
-            if state_file is not None and time.monotonic() - saved > SAVE:
-                _save_state(state, settings, state_file)
-                saved = time.monotonic()
-    if state_file is not None:
-        _save_state(state, settings, state_file)
-    return state.averaged.eval(), state.told["curve"]
+            saving()
 
 
-def _late(told: dict[str, Any], settings: Settings) -> bool:
-    return bool(settings.max_minutes and told["minutes"] >= settings.max_minutes)
+def anneal(told: dict[str, Any], steps: int, minutes: float) -> float:
+    """Factor of the learning rate: it rises at first, then falls along a cosine."""
+    done = told["step"] / steps
+    if minutes:
+        done = max(done, told["minutes"] / minutes)
+    warm = min(WARM, max(1.0, steps / 10))
+    return min(1.0, (told["step"] + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _refuse_divergence(row: list[float], step: int) -> None:
-    if not math.isfinite(row[0]):
-        raise ValueError(f"the training diverged at step {step}: take a smaller `learning_rate`")
-    if row[4] > CROWDED:
-        raise ValueError(
-            f"{100 * row[4]:.0f} % of the atoms have more neighbours than there are seats: these "
-            "structures are denser than others of their kind; take a smaller `cutoff`"
-        )
+def set_rates(part: Part, settings: Settings, steps: int, minutes: float) -> None:
+    """Set learning rate and share in the average for the next step."""
+    step = part.told["step"]
+    rate = settings.learning_rate * anneal(part.told, steps, minutes)
+    part.rate.fill_(rate)
+    part.share.fill_(1 - min(settings.ema, (1 + step) / (10 + step)))
+    if not part.rate.is_cuda:
+        part.optimizer.param_groups[0]["lr"] = rate
 
 
-class Stepper:
-    """Steps with batches of one shape: crystals drawn by the host, everything else on the device.
+def update(part: Part, loss: Tensor, clip: float) -> None:
+    """Change weights and their average by the gradient of a loss."""
+    parameters = list(part.new.parameters())
+    # a constant of the energy has no gradient
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, found, strict=True):
+        parameter.grad = gradient
+    torch.nn.utils.clip_grad_norm_(parameters, clip)
+    part.optimizer.step()
+    with torch.no_grad():
+        old: list[Tensor] = list(part.old.parameters())
+        new: list[Tensor] = list(parameters)
+        change = list(torch._foreach_sub(new, old))
+        torch._foreach_mul_(change, part.share)
+        torch._foreach_add_(old, change)
 
-    Parameters
-    ----------
-    state : State
-    settings : Settings
-    crystals : Crystals
+
+class Labels:
+    """Steps of the labels, with crystals of a pool."""
+
+    def __init__(self, state: State, settings: Settings, crystals: Crystals, p: np.ndarray) -> None:
+        self.state, self.settings, self.part = state, settings, state.parts["labels"]
+        self.pool = Pool(state.model, crystals, settings, p, state.rng, state.choice)
+        self.pool.renew(4 * settings.label_crystals)
+
+    def __call__(self, count: int, steps: int, minutes: float) -> list[float]:
+        """Take ``count`` steps; return mean cross entropy and part of right labels."""
+        sums = torch.zeros(2, device=self.settings.device)
+        for _ in range(count):
+            set_rates(self.part, self.settings, steps, minutes)
+            self.pool.renew(RENEWED)
+            batch = self.pool.draw(self.settings.label_crystals)
+            loss, told = label_loss(self.state.model, batch)
+            update(self.part, loss, self.settings.clip)
+            self.part.told["step"] += 1
+            sums += told
+        return (sums / count).tolist()
+
+
+class Scores:
+    """Steps of the score: crystals drawn by the host, everything else on the device.
+
+    Batches have one shape, so that a step can be recorded.
     """
 
-    def __init__(self, state: State, settings: Settings, crystals: Crystals) -> None:
-        self.state, self.settings, self.crystals = state, settings, crystals
+    def __init__(self, state: State, settings: Settings, crystals: Crystals, p: np.ndarray) -> None:
+        self.state, self.settings, self.crystals, self.p = state, settings, crystals, p
+        self.part = state.parts["score"]
         mean = crystals.counts.mean(0)
         parts = settings.batch_atoms * mean / mean.sum()
         self.sizes = np.maximum(parts, crystals.counts.max(0)).astype(int)
         self.n_rows = max(1, int(self.sizes.sum() / crystals.counts.sum(1).min()))
         self.numbers = room_numbers(state.model, self.sizes)
         like = crystals.positions
-        self.chance: Chance = new_chance(self.n_rows, like.shape[1], like)
+        self.chance = new_chance(self.n_rows, like.shape[1], like)
         index = torch.zeros(0, dtype=torch.int64, device=like.device)
         self.at = Plan(index.new_zeros(self.n_rows), index.new_zeros(int(self.sizes.sum())))
-        self.told = like.new_zeros(5)
-        self.weighed = Weighed(
-            settings.noise, settings.floor, settings.strain, settings.jitter, settings.score_weight
-        )
+        self.told = like.new_zeros(2)
         self._go: Callable[[], object] | None = None
         self._kept: Any = None
 
-    def __call__(self, count: int, p: np.ndarray) -> list[float]:
-        """Take ``count`` steps; return the means of loss and so on."""
-        plans = [self._drawn(p) for _ in range(count)]
+    def __call__(self, count: int, steps: int, minutes: float) -> list[float]:
+        """Take ``count`` steps; return the mean error, and the part of crowded atoms."""
+        plans = [self.drawn() for _ in range(count)]
         rows, place = (
             torch.from_numpy(np.stack(x)).to(self.told.device) for x in zip(*plans, strict=True)
         )
@@ -203,20 +241,23 @@ class Stepper:
             self.at.rows.copy_(rows[k])
             self.at.place.copy_(place[k])
             draw_chance(self.chance, self.state.rng)
-            step = self.state.told["step"]
-            self.state.rate.fill_(
-                self.settings.learning_rate * anneal(self.state.told, self.settings)
-            )
-            self.state.share.fill_(1 - min(self.settings.ema, (1 + step) / (10 + step)))
+            set_rates(self.part, self.settings, steps, minutes)
             self._launch()
-            self.state.told["step"] += 1
-        return (self.told / count).tolist()
+            self.part.told["step"] += 1
+        row: list[float] = (self.told / count).tolist()
+        if row[1] > CROWDED:
+            raise ValueError(
+                f"{100 * row[1]:.0f} % of the atoms have more neighbours than there are seats: "
+                "these structures are denser than others of their kind; take a smaller `cutoff`"
+            )
+        return row
 
-    def _drawn(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def drawn(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and places of a batch."""
         room = self.sizes.copy()
         rows: list[int] = []
         while len(rows) < self.n_rows:
-            row = int(self.state.choice.choice(len(p), p=p))
+            row = int(self.state.choice.choice(len(self.p), p=self.p))
             if (self.crystals.counts[row] > room).any():
                 break
             rows.append(row)
@@ -226,7 +267,7 @@ class Stepper:
 
     def _launch(self) -> None:
         """Take one step, recorded where that works."""
-        ready = self.told.is_cuda and self.settings.graph and self.state.told["step"] >= 5
+        ready = self.told.is_cuda and self.settings.graph and self.part.told["step"] >= 5
         if self._go is None and ready:
             try:
                 self._kept = record(self._work)
@@ -239,112 +280,8 @@ class Stepper:
         (self._go or self._work)()
 
     def _work(self) -> None:
-        """Change the weights, and their average, by one batch."""
-        model, optimizer = self.state.model, self.state.optimizer
-        loss, told = losses(model, self.crystals, self.at, self.numbers, self.chance, self.weighed)
-        parameters = list(model.parameters())
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, found, strict=True):
-            parameter.grad = gradient
-        torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
-        if not self.told.is_cuda:
-            optimizer.param_groups[0]["lr"] = float(self.state.rate)
-        optimizer.step()
-        with torch.no_grad():
-            old: list[Tensor] = list(self.state.averaged.parameters())
-            new: list[Tensor] = list(parameters)
-            change = list(torch._foreach_sub(new, old))
-            torch._foreach_mul_(change, self.state.share)
-            torch._foreach_add_(old, change)
-            self.told += told
-
-
-def anneal(told: dict[str, Any], settings: Settings) -> float:
-    """Factor of the learning rate: it rises at first, then falls along a cosine."""
-    done = told["step"] / settings.steps
-    if settings.max_minutes:
-        done = max(done, told["minutes"] / settings.max_minutes)
-    warm = min(WARM, settings.steps / 10)
-    return min(1.0, (told["step"] + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-
-def _start(model: PhaseModel, settings: Settings, crystals: Crystals) -> State:
-    device = settings.device
-    model = model.to(device).train().requires_grad_(True)
-    rng = torch.Generator(device).manual_seed(settings.seed)
-    choice = np.random.default_rng(settings.seed)
-    _calibrate(model, settings, crystals, rng, choice)
-    averaged = copy.deepcopy(model).requires_grad_(False)
-    cuda = torch.device(device).type == "cuda"
-    rate = torch.tensor(settings.learning_rate, device=device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=rate if cuda else settings.learning_rate, betas=(0.9, 0.99),
-        weight_decay=settings.weight_decay, fused=cuda, capturable=cuda,
-    )  # fmt: skip
-    if cuda:  # it may have been copied
-        rate = optimizer.param_groups[0]["lr"]
-    told = {"step": 0, "minutes": 0.0, "curve": []}
-    share = torch.tensor(1.0, device=device)
-    return State(model, averaged, optimizer, rate, share, rng, choice, told)
-
-
-@torch.no_grad()
-def _calibrate(
-    model: PhaseModel, settings: Settings, crystals: Crystals, rng: torch.Generator,
-    choice: np.random.Generator,
-) -> None:  # fmt: skip
-    """Bring features near 1 by crystals of all noise levels."""
-    rows = choice.permutation(len(crystals.phases))[:24].tolist()
-    at = Plan(*(torch.from_numpy(x).to(settings.device) for x in plan(crystals, rows)))
-    chance = new_chance(len(rows), crystals.positions.shape[1], crystals.positions)
-    draw_chance(chance, rng)
-    noisy = disorder(crystals, at, noise_levels(chance, *settings.noise), chance.xi)
-    numbers = room_numbers(model, crystals.counts[rows].sum(0))
-    found = prepare(model, at, numbers, noisy.positions, noisy.cell)
-    positions = found.system.positions
-    vectors = positions[found.pairs.j] - positions[found.pairs.i] + found.offset
-    model.calibrate(found.system, found.pairs, vectors)
-
-
-def _plain(model: PhaseModel, settings: Settings) -> dict[str, Any]:
-    kept = {k: v for k, v in settings._asdict().items() if k not in FREE}
-    kept["noise"] = list(settings.noise)
-    return {**kept, "phases": list(model.phases), "species": list(model.species), **model.settings}
-
-
-def _save_state(state: State, settings: Settings, path: str | os.PathLike[str]) -> None:
-    where = state.choice.bit_generator.state["state"]
-    write_tensors(
-        {
-            "model": state.model.state_dict(),
-            "averaged": state.averaged.state_dict(),
-            "optimizer": state.optimizer.state_dict()["state"],
-            "choice": [str(where["state"]), str(where["inc"])],
-            "told": dict(state.told),
-            "settings": _plain(state.model, settings),
-        },
-        path,
-    )
-
-
-def _resume(state: State, settings: Settings, path: str | os.PathLike[str]) -> None:
-    content = read_tensors(path)
-    known = _plain(state.model, settings)
-    other = [k for k, v in known.items() if content.get("settings", {}).get(k) != v]
-    if other:
-        raise ValueError(
-            f"{path} is the state of a training with other {', '.join(other)}: remove it to start "
-            "anew, or write to another model file"
+        loss, told = score_loss(
+            self.state.model, self.crystals, self.at, self.numbers, self.chance, self.settings
         )
-    state.model.load_state_dict(content["model"])
-    state.averaged.load_state_dict(content["averaged"])
-    groups = state.optimizer.state_dict()["param_groups"]
-    state.optimizer.load_state_dict({"state": content["optimizer"], "param_groups": groups})
-    if isinstance(groups[0]["lr"], Tensor):
-        state.optimizer.param_groups[0]["lr"] = state.rate  # the one that is set at each step
-    generator = dict(state.choice.bit_generator.state)
-    where, inc = content["choice"]
-    generator["state"] = {"state": int(where), "inc": int(inc)}
-    state.choice.bit_generator.state = generator
-    state.told.update(content["told"])
-    state.rng.manual_seed(settings.seed + 1 + state.told["step"])  # other noise than at the start
+        update(self.part, loss, self.settings.clip)
+        self.told += told

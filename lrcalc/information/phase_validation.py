@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lrcalc.information.phase_crystals import Crystals, Plan, disorder, plan, prepare, room_numbers
+from lrcalc.information.phase_batch import disorder, prepare
+from lrcalc.information.phase_crystals import Crystals, Plan, plan, room_numbers
 from lrcalc.information.phases import PhaseModel, score
 
 LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2)

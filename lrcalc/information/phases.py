@@ -24,10 +24,9 @@ from torch import Tensor, nn
 
 from lrcalc import zoo
 from lrcalc.checkpoint import read_tensors, write_tensors
-from lrcalc.information.phase_backbone import AveragedDensities
+from lrcalc.information.phase_backbone import AveragedDensities, Edges, Square
 from lrcalc.information.phase_settings import DEFAULTS, DEFAULTS_SPECIES
 from lrcalc.models.backbone import refuse_broken
-from lrcalc.models.native.local import LocalBackbone
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
 
@@ -58,7 +57,7 @@ class Logits(NamedTuple):
 
 
 class PhaseModel(nn.Module):
-    """Our own backbone with a readout of logits.
+    """Averaged densities with a readout of logits.
 
     Parameters
     ----------
@@ -68,11 +67,14 @@ class PhaseModel(nn.Module):
         Atomic numbers, ascending; empty: all atoms are of one species, and lengths are in units of
         the structure's own (`lrcalc.information.phase_lengths`).
     cutoff, sigma : float
-        Of messages, and of the score ``σ_s``; in units of the length, or Å where species are known.
-    lmax, channels, n_basis, hidden, layers : int
-        Of `AveragedDensities`; of `LocalBackbone` where ``lmax`` is 0.
+        Of the neighbourhood, and of the score ``σ_s``; in units of the length, or Å where species
+        are known.
+    lmax, n_basis, products, rounds : int
+        Of `AveragedDensities`.
+    smooth : int
+        How often ``z_ac`` are averaged over atom and neighbours before they become chances.
     width : int
-        Of the readout's hidden layer.
+        Of the readout's hidden layers.
     """
 
     def __init__(self, phases: Sequence[str], species: Sequence[int] = (), **settings: Any) -> None:
@@ -87,42 +89,51 @@ class PhaseModel(nn.Module):
         self.settings = known | settings
         self.metadata: dict[str, Any] = {}
         self.cutoff, self.sigma = float(self.settings["cutoff"]), float(self.settings["sigma"])
-        parts = {k: self.settings[k] for k in ("channels", "n_basis", "hidden", "layers")}
-        lmax = self.settings["lmax"]
-        self.backbone: LocalBackbone | AveragedDensities
-        if lmax:
-            self.backbone = AveragedDensities(
-                self.species or ANY, cutoff=self.cutoff, lmax=lmax, **parts
-            )
-        else:
-            self.backbone = LocalBackbone(self.species or ANY, cutoff=self.cutoff, **parts)
+        self.smooth = int(self.settings["smooth"])
+        parts = {k: self.settings[k] for k in ("lmax", "n_basis", "products", "rounds")}
+        self.backbone = AveragedDensities(self.species or ANY, cutoff=self.cutoff, **parts)
         features, width = self.backbone.n_scalars, self.settings["width"]
-        self.inner = nn.Linear(features, width)
-        self.classes = nn.Linear(width, len(self.phases))
-        self.energy_inner = nn.Linear(features, width)
-        self.energy = nn.Linear(width, 1)
+        self.classes = perceptron(features, width, len(self.phases))
+        self.energy = perceptron(features, width, 1)
         # no score at first: that of an untrained network is many times the largest that is right
-        nn.init.zeros_(self.energy.weight)
+        nn.init.zeros_(self.energy[-1].weight)  # type: ignore[arg-type]
 
     @property
     def scaled(self) -> bool:
         """Whether structures are measured in units of their own length."""
         return not self.species
 
-    def forward(self, system: System, pairs: Pairs, vectors: Tensor) -> Logits:
+    def forward(
+        self, system: System, pairs: Pairs, vectors: Tensor, square: Square | None = None
+    ) -> Logits:
         """Logits of all atoms, from the pair vectors (E, 3)."""
-        return self.read(self.backbone(system, pairs, vectors).scalars)
+        edges = self.backbone.edges(pairs, vectors, len(system.numbers), square=square)
+        features = self.backbone(system, edges)
+        return Logits(self.energies(features), self.chances(self.classes(features), edges))
 
-    def read(self, scalars: Tensor) -> Logits:
-        """Logits from invariant features (N, F)."""
-        silu = torch.nn.functional.silu
-        energy = self.energy(silu(self.energy_inner(scalars)))[:, 0]
-        chances = torch.log_softmax(self.classes(silu(self.inner(scalars))), dim=1)
-        return Logits(energy, chances)
+    def energies(self, features: Tensor) -> Tensor:
+        """``e_a`` from features (N, F)."""
+        return self.energy(features)[:, 0]
 
-    def calibrate(self, system: System, pairs: Pairs, vectors: Tensor) -> None:
-        """Bring features of the backbone near 1 with one batch, before training."""
-        self.backbone.calibrate(system, pairs, vectors)
+    def chances(self, z: Tensor, edges: Edges) -> Tensor:
+        """``log softmax_c`` of ``z_ac`` (N, C), averaged over neighbours."""
+        for _ in range(self.smooth):
+            z = (z + edges.average(z, len(z))) / self.around(edges, len(z))
+        return torch.log_softmax(z, dim=1)
+
+    @staticmethod
+    def around(edges: Edges, n_atoms: int) -> Tensor:
+        """Sum of the weights of an atom and its neighbours, (N, 1)."""
+        weight = edges.weight
+        return 1 + weight.new_zeros(n_atoms).index_add(0, edges.i, weight)[:, None]
+
+
+def perceptron(n_in: int, width: int, n_out: int) -> nn.Sequential:
+    """Two hidden layers."""
+    return nn.Sequential(
+        nn.Linear(n_in, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
+        nn.Linear(width, n_out),
+    )  # fmt: skip
 
 
 def save(model: PhaseModel, path: str | os.PathLike[str]) -> None:
@@ -181,9 +192,7 @@ def model_path(name: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
-def score(
-    model: PhaseModel, system: System, pairs: Pairs, offset: Tensor, *, train: bool = False
-) -> tuple[Logits, Tensor]:
+def score(model: PhaseModel, system: System, pairs: Pairs, offset: Tensor) -> tuple[Logits, Tensor]:
     """Logits, and the gradient of log P̂ with respect to the positions, by one backward pass.
 
     Parameters
@@ -195,8 +204,6 @@ def score(
         ``i`` and ``j`` are used.
     offset : Tensor, shape (E, 3)
         ``shift @ cell`` of the pairs, in the same unit.
-    train : bool, optional
-        Keep the graph, for the gradient of a loss.
 
     Returns
     -------
@@ -207,8 +214,6 @@ def score(
     with torch.enable_grad():
         positions = system.positions.detach().requires_grad_(True)
         there, here = (positions.index_select(0, atoms) for atoms in (pairs.j, pairs.i))
-        found = model(system._replace(positions=positions), pairs, there - here + offset)
-        (gradient,) = torch.autograd.grad(found.energy.sum(), positions, create_graph=train)
-    if train:
-        return found, gradient
+        found = model(system, pairs, there - here + offset)
+        (gradient,) = torch.autograd.grad(found.energy.sum(), positions)
     return Logits(found.energy.detach(), found.chances.detach()), gradient

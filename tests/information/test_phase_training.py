@@ -7,18 +7,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import bulk
 from ase.io import read, write
 from ase.neighborlist import neighbor_list
 
 from lrcalc.cli import main
 from lrcalc.information.phase_backbone import Edges
-from lrcalc.information.phase_crystals import Plan, disorder, plan, prepare, room_numbers, stack
-from lrcalc.information.phase_labels import measure
+from lrcalc.information.phase_batch import disorder, prepare
+from lrcalc.information.phase_crystals import Plan, plan, room_numbers, stack
+from lrcalc.information.phase_labels import label, measure
+from lrcalc.information.phase_pool import chances_of, make_kept
 from lrcalc.information.phase_settings import Settings
-from lrcalc.information.phase_step import Weighed, draw_chance, losses, new_chance
-from lrcalc.information.phase_training import Stepper, train
-from lrcalc.information.phases import Logits, PhaseModel
+from lrcalc.information.phase_step import draw_chance, new_chance, score_loss
+from lrcalc.information.phase_training import Scores, train
+from lrcalc.information.phases import PhaseModel
 
 
 def named(atoms, phase):
@@ -37,7 +40,7 @@ def crystals():
 
 def made(species=(), **settings):
     torch.manual_seed(0)
-    chosen = {"channels": 4, "hidden": 8, "layers": 2, "width": 8} | settings
+    chosen = {"products": 4, "rounds": 1, "width": 8, "cutoff": 4.0 if species else 2.0} | settings
     return PhaseModel(["hcp", "bcc", "salt"], species, **chosen).double()
 
 
@@ -104,98 +107,121 @@ def test_noise_has_its_size_and_moves_no_crystal_as_a_whole():
     np.testing.assert_allclose(stacked.nearest.numpy(), [3.19, 2.511, 2.05], atol=0.01)
 
 
+def test_dense_matrices_average_as_pairs_do():
+    model = made()
+    _, at, numbers, noisy, _ = batch(model, crystals(), [1, 0, -1, 2], room=9)
+    found = prepare(model, at, numbers, noisy.positions, noisy.cell)
+    x, n = found.system.positions, len(found.system.positions)
+    vectors = x[found.pairs.j] - x[found.pairs.i] + found.offset
+    edges = model.backbone.edges(found.pairs, vectors, n, square=found.square)
+    values = torch.rand(n, 5).double()
+    plain = edges._replace(square=None).average(values, n)
+    assert plain.abs().mean() > 0.1
+    real = found.real
+    torch.testing.assert_close(edges.average(values, n)[real], plain[real])
+
+
 def test_room_to_spare_changes_no_loss():
     model = made()
-    torch.nn.init.normal_(model.energy.weight)
-    w = Weighed((0.01, 0.2), 0.03, 0.01, 0.01, 1.0)
+    torch.nn.init.normal_(model.energy[-1].weight)
     told = []
     for room in (0, 23):
         stacked, at, numbers, _, chance = batch(model, crystals(), [0, 1, 2], room=room)
-        told.append(losses(model, stacked, at, numbers, chance, w))
-    torch.testing.assert_close(told[0][1][:4], told[1][1][:4], rtol=1e-9, atol=1e-12)
+        told.append(score_loss(model, stacked, at, numbers, chance, Settings())[0])
+    torch.testing.assert_close(told[0], told[1], rtol=1e-9, atol=1e-12)
 
 
-class Harmonic:
+class Harmonic(PhaseModel):
     """log P̂ = -κ |r - r0|² / 2σ_s², of which everything is known."""
 
-    scaled, cutoff, sigma, species, phases = True, 1.5, 0.1, (), ("a", "b", "c")
+    kappa, clean = 0.0, None
 
-    def __init__(self, kappa, clean):
-        self.kappa, self.clean = kappa, clean
-
-    def __call__(self, system, pairs, vectors):
-        away = (system.positions - self.clean).square().sum(1)
-        energy = -0.5 * self.kappa * away / self.sigma**2
-        return Logits(energy, torch.log_softmax(torch.zeros(len(energy), 3), 1).double())
+    def energies(self, features):
+        return -0.5 * self.kappa * (features - self.clean).square().sum(1) / self.sigma**2
 
 
 @pytest.mark.parametrize("kappa", [0.0, 0.7, 1.0, 1.3])
-def test_the_loss_of_a_harmonic_score_is_known(kappa):
-    """(1-κ)² σ²/(σ² + σ_0²), without the part of a motion as a whole; cross entropy ln 3."""
-    frames, sigma, floor = [crystals()[1]] * 3, 0.1, 0.05
-    rows = [0, 1, 2, 0, 1, 2, 0]
-    stacked, at, numbers, _, chance = batch(made(cutoff=1.5), frames, rows)
-    w = Weighed((sigma, sigma * (1 + 1e-12)), floor, 0.0, 0.0, 1.0)
+def test_the_loss_of_a_harmonic_score_is_known(kappa, monkeypatch):
+    """(1-κ)² σ²/(σ² + σ_0²), with the σ of this sample."""
+    sigma, floor, rows = 0.1, 0.05, [0, 1, 2, 0, 1, 2, 0]
+    toy = Harmonic(["hcp", "bcc", "salt"], cutoff=1.5, products=2, width=4).double()
+    stacked, at, numbers, _, chance = batch(toy, [crystals()[1]] * 3, rows)
     noise = torch.full((len(rows),), sigma, dtype=torch.float64)
     noisy = disorder(stacked, at, noise, chance.xi, 0.0 * chance.strain)
-    found = prepare(made(cutoff=1.5), at, numbers, noisy.positions, noisy.cell)
-    clean = noisy.clean.reshape(-1, 3)[at.place] / found.length[found.owner][:, None]
-    _, told = losses(Harmonic(kappa, clean), stacked, at, numbers, chance, w)
+    found = prepare(toy, at, numbers, noisy.positions, noisy.cell)
+    toy.kappa = kappa
+    toy.clean = noisy.clean.reshape(-1, 3)[at.place] / found.length[found.owner][:, None]
+    monkeypatch.setattr(toy.backbone, "forward", lambda system, edges: system.positions)
+    w = Settings(noise=(sigma, sigma * (1 + 1e-12)), floor=floor, strain=0.0, jitter=0.0)
+    loss, _ = score_loss(toy, stacked, at, numbers, chance, w)
     moved = (noisy.positions - noisy.clean).reshape(-1, 3)[at.place]
-    size = float(moved.square().mean()) / float(stacked.nearest[0]) ** 2  # of this sample
+    size = float(moved.square().mean()) / float(stacked.nearest[0]) ** 2
     assert size == pytest.approx(sigma**2, rel=0.1)
     expected = (1 - kappa) ** 2 * size / (sigma**2 + floor**2)
-    assert float(told[2]) == pytest.approx(expected, rel=1e-6, abs=1e-12)
-    assert float(told[1]) == pytest.approx(np.log(3), rel=1e-6)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
 def test_full_seats_give_the_sums_of_any():
     one, two = torch.rand(12, 3), torch.rand(12, 2)
     i = torch.arange(4).repeat_interleave(3)
-    edges = Edges(i, i, one, two, 3, True)
+    edges = Edges(i, i, one, two, one[:, 0], 3, True)
     torch.testing.assert_close(edges.sum(one, two, 4), edges._replace(full=False).sum(one, two, 4))
 
 
-SMALL = Settings(steps=6, batch_atoms=300)
+def test_kept_crystals_have_the_chances_of_the_model():
+    model = made().requires_grad_(False)
+    stacked = stack(crystals(), model)
+    settings = Settings(noise=(0.1, 0.1 * (1 + 1e-12)), strain=0.0, jitter=0.0)
+    rng = torch.Generator().manual_seed(1)
+    kept = make_kept(model, stacked, [0, 2], settings, rng)
+    chance = new_chance(2, stacked.positions.shape[1], stacked.positions)
+    draw_chance(chance, torch.Generator().manual_seed(1))
+    at = Plan(*map(torch.from_numpy, plan(stacked, [0, 2])))
+    noisy = disorder(stacked, at, torch.full((2,), 0.1).double(), chance.xi)
+    for b, row in enumerate([0, 2]):
+        n = int(stacked.counts[row].sum())
+        atoms = Atoms(["X"] * n, noisy.positions[b, :n].numpy(), cell=noisy.cell[b].numpy())
+        atoms.pbc, atoms.numbers[:] = True, 1
+        found = label(model, atoms)
+        np.testing.assert_allclose(
+            chances_of(model, kept[b]).exp().amax(1).numpy(), found.probability, rtol=1e-6
+        )
+
+
+SMALL = Settings(steps=4, label_steps=6, batch_atoms=300, pool=8, label_crystals=3)
 
 
 def test_a_training_learns_and_is_the_same_again():
     curves = []
     for _ in range(2):
-        model = made(layers=1).float()
-        settings = SMALL._replace(steps=30, learning_rate=0.02)
-        _, curve = train(crystals(), model, settings)
-        curves.append(curve[-1][2:])
-        assert curve[-1][3] < 0.97 * np.log(3)
-        assert curve[-1][4] < 0.8
+        settings = SMALL._replace(steps=20, label_steps=100, learning_rate=0.01, noise=(0.01, 0.1))
+        _, curve = train(crystals(), made(width=16).float(), settings)
+        curves.append([curve["labels"][-1][2:], curve["score"][-1][2]])
+        assert curve["labels"][-1][2] < 0.5 * np.log(3)
+        assert curve["score"][-1][2] < 0.9 * curve["score"][0][2]
     assert curves[0] == curves[1]
 
 
 def test_a_training_goes_on_where_it_stopped(tmp_path):
     state = tmp_path / "s.pt"
-    train(crystals(), made(layers=1).float(), SMALL, state_file=state)
-    model, curve = train(
-        crystals(), made(layers=1).float(), SMALL._replace(steps=9), state_file=state
-    )
-    assert curve[-1][0] == 9
-    assert len({row[0] for row in curve}) == len(curve)
-    again, curve = train(
-        crystals(), made(layers=1).float(), SMALL._replace(steps=9), state_file=state
-    )
+    train(crystals(), made().float(), SMALL, state_file=state)
+    longer = SMALL._replace(steps=7)
+    model, curve = train(crystals(), made().float(), longer, state_file=state)
+    assert curve["labels"][-1][0] == 6
+    assert curve["score"][-1][0] == 7
+    again, _ = train(crystals(), made().float(), longer, state_file=state)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(a, b)
     with pytest.raises(ValueError, match="other learning_rate"):
-        train(
-            crystals(), made(layers=1).float(), SMALL._replace(learning_rate=0.1), state_file=state
-        )
+        train(crystals(), made().float(), SMALL._replace(learning_rate=0.1), state_file=state)
 
 
-def test_batches_are_filled(monkeypatch):
+def test_batches_are_filled():
     model = made().float()
     stacked = stack(crystals(), model)
-    state = SimpleNamespace(model=model, choice=np.random.default_rng(0))
-    stepper = Stepper(state, Settings(batch_atoms=1500), stacked)
-    places = [stepper._drawn(np.ones(3) / 3)[1] for _ in range(20)]
+    state = SimpleNamespace(model=model, choice=np.random.default_rng(0), parts={"score": None})
+    stepper = Scores(state, Settings(batch_atoms=1500), stacked, np.ones(3) / 3)
+    places = [stepper.drawn()[1] for _ in range(20)]
     most = stepper.n_rows * stacked.positions.shape[1]
     assert {len(p) for p in places} == {1500}
     assert np.mean([(p < most).mean() for p in places]) > 0.85
@@ -204,8 +230,11 @@ def test_batches_are_filled(monkeypatch):
 def test_the_command_trains_and_what_it_writes_labels(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write("crystals.xyz", crystals()[:2])
-    common = "phases train --structures crystals.xyz --out m.pt --channels 2 --layers 1 --hidden 4"
-    assert main(f"{common} --steps 3 --batch-atoms 300 --validate-copies 1".split()) == 0
+    common = "phases train --structures crystals.xyz --out m.pt --rounds 1 --width 4"
+    assert (
+        main(f"{common} --steps 3 --label-steps 3 --batch-atoms 300 --validate-copies 1".split())
+        == 0
+    )
     assert "2 crystals of 2 phases" in capsys.readouterr().out
     assert {"m.pt", "m.csv", "m-validation.csv", "m-validation.png"} <= {
         p.name for p in tmp_path.iterdir()
@@ -267,7 +296,7 @@ def test_the_command_trains_and_what_it_writes_labels(tmp_path, capsys, monkeypa
     [
         ("train --structures c.xyz --out m.pth", "`--out` is 'm.pth' but must end in .pt"),
         ("train --structures c.xyz --out m.pt --noise 0.3 0.1", "must be 0 < LOW < HIGH < 1"),
-        ("train --structures c.xyz --out m.pt --layers 0", "`--layers` is 0"),
+        ("train --structures c.xyz --out m.pt --width 0", "`--width` is 0"),
         ("train --structures c.xyz --out m.pt --favour fcc=2", "`--favour` has 'fcc=2'"),
         ("train --structures open.xyz --out m.pt", "is not periodic in all directions"),
         ("train --structures unnamed.xyz --out m.pt", "has the phase None"),

@@ -7,8 +7,15 @@ from ase import Atoms
 from ase.build import bulk
 from ase.geometry import cellpar_to_cell
 
-from lrcalc.information.phase_blocks import scalars_in_blocks
-from lrcalc.information.phase_labels import denoise, label, measure, pairs_of
+from lrcalc.information.phase_blocks import logits_in_blocks
+from lrcalc.information.phase_labels import (
+    denoise,
+    evaluate,
+    label,
+    measure,
+    pairs_of,
+    score_in_blocks,
+)
 from lrcalc.information.phase_lengths import length_of
 from lrcalc.information.phases import PhaseModel, load, save, score
 from lrcalc.system import from_ase
@@ -25,13 +32,15 @@ def triclinic(n=40, seed=0, species=(8, 1)):
 def made(species=(), seed=0, **settings):
     """A model with random weights in float64, calibrated."""
     torch.manual_seed(seed)
-    chosen = {"channels": 6, "hidden": 12, "layers": 2, "width": 10} | settings
+    chosen = {"products": 5, "rounds": 2, "width": 10, "cutoff": 4.0 if species else 2.0} | settings
     model = PhaseModel(["one", "two", "three"], species, **chosen).double()
-    torch.nn.init.normal_(model.energy.weight)
+    torch.nn.init.normal_(model.energy[-1].weight)
     model.requires_grad_(False)
     system = measure(model, triclinic()).system
     pairs, offset = pairs_of(model, system)
-    model.calibrate(system, pairs, system.positions[pairs.j] - system.positions[pairs.i] + offset)
+    vectors = system.positions[pairs.j] - system.positions[pairs.i] + offset
+    edges = model.backbone.edges(pairs, vectors, len(system.numbers))
+    model.backbone.calibrate(system, edges, torch.ones(len(system.numbers), dtype=torch.bool))
     return model
 
 
@@ -124,16 +133,36 @@ def test_a_surface_has_the_length_of_the_bulk():
 
 
 @pytest.mark.parametrize("species", [(), (1, 8)])
-@pytest.mark.parametrize("layers", [1, 3])
-def test_blocks_of_atoms_give_the_features_of_all(species, layers):
-    model = made(species, layers=layers)
+@pytest.mark.parametrize(("rounds", "smooth"), [(0, 0), (2, 1), (1, 2)])
+def test_blocks_of_atoms_give_the_logits_of_all(species, rounds, smooth, monkeypatch):
+    model = made(species, rounds=rounds, smooth=smooth)
     system = measure(model, triclinic()).system
     pairs, offset = pairs_of(model, system)
-    vectors = system.positions[pairs.j] - system.positions[pairs.i] + offset
-    whole = model.backbone(system, pairs, vectors).scalars
-    parts = scalars_in_blocks(model.backbone, system, pairs, offset, size=7)
-    assert whole.abs().mean() > 0.01
+    whole, gradient = score(model, system, pairs, offset)
+    monkeypatch.setattr(logits_in_blocks, "__defaults__", (7,))
+    parts, other = score_in_blocks(model, system)
     torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(other, gradient, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(evaluate(model, system), whole, rtol=1e-10, atol=1e-12)
+
+
+def test_averages_over_neighbours_are_those_of_the_definition():
+    model = made(rounds=1, cutoff=2.0)
+    backbone, system = model.backbone, measure(model, triclinic()).system
+    pairs, offset = pairs_of(model, system)
+    n = len(system.numbers)
+    vectors = system.positions[pairs.j] - system.positions[pairs.i] + offset
+    edges = backbone.edges(pairs, vectors, n)
+    weight = (1 - (vectors.norm(dim=1) / 2.0) ** 2) ** 3
+    z = torch.rand(n, 3).double()
+    expected = z.clone()
+    total = torch.ones(n, 1).double()
+    for k, (i, j) in enumerate(zip(pairs.i.tolist(), pairs.j.tolist(), strict=True)):
+        expected[i] += weight[k] * z[j]
+        total[i] += weight[k]
+    torch.testing.assert_close(edges.average(z, n) + z, expected)
+    torch.testing.assert_close(model.around(edges, n), total)
+    torch.testing.assert_close(model.chances(z, edges), torch.log_softmax(expected / total, dim=1))
 
 
 def test_denoising_never_lowers_the_log_probability():
