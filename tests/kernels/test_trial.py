@@ -117,7 +117,7 @@ def test_an_objection_is_warned_of_once_and_kept(monkeypatch):
         calls.append(1)
         return [("it", torch.ones(1), 2 * torch.ones(1))]
 
-    with pytest.warns(UserWarning, match=r"it differs by 1.0e\+00 of 2.0e\+00.*LRCALC_KERNELS=0"):
+    with pytest.warns(UserWarning, match=r"it differs by 1.0e\+00 of 2.0e\+00.*LRCALC_KERNELS=1"):
         assert not trial.tried("a kernel", OnGpu, 1, cases)
     assert not trial.tried("a kernel", OnGpu, 1, cases)
     assert len(calls) == 1
@@ -134,6 +134,16 @@ def test_triton_that_does_not_work_is_an_objection(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(trial, "VERDICTS", {})
     monkeypatch.setattr(choice, "_installed", lambda: True)
-    monkeypatch.delenv("LRCALC_KERNELS", raising=False)
     with pytest.warns(UserWarning, match="kernels are not used on cuda"):
         assert not choice.available(OnGpu)
+
+
+@pytest.mark.parametrize("chosen", [None, "0", "yes"])
+def test_kernels_that_are_not_asked_for_are_not_tried(monkeypatch, chosen):
+    monkeypatch.setattr(choice, "_installed", lambda: True)
+    monkeypatch.setattr(choice, "tried", lambda *_: True)
+    assert choice.available(OnGpu)
+    monkeypatch.delenv("LRCALC_KERNELS")
+    if chosen is not None:
+        monkeypatch.setenv("LRCALC_KERNELS", chosen)
+    assert not choice.available(OnGpu)
