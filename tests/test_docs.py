@@ -149,7 +149,7 @@ SHORTER = 0.175
 
 def shortened(words):
     """A command whose runs are of few steps and small models."""
-    few = {"--epochs": 2, "--beads": 2}
+    few = {"--epochs": 2, "--beads": 2, "--max-minutes": 1}
     for place, word in enumerate(words[:-1]):
         if word == "--steps":
             # steps of ring polymers are half as long; of a loop there is no spectrum
@@ -218,6 +218,16 @@ def other_peoples_files(folder, phonons):
     shutil.copy(published, folder / "mace.model")
     crystal_with_born_charges(folder / "crystal.xyz")
     write(folder / "Cu.vasp", bulk("Cu", cubic=True))
+    hot = bulk("Cu", cubic=True).repeat(3)
+    hot.rattle(0.2, seed=1)
+    for name in ("run.xyz", "hot.xyz"):
+        write(folder / name, hot)
+    crystals = [bulk("Cu"), bulk("Fe"), bulk("Mg")]
+    ices = [water.copy(), water.copy()]
+    for number, atoms in enumerate([*crystals, *ices]):
+        atoms.calc, atoms.info = None, {"phase": f"phase{number}"}
+    write(folder / "crystals.xyz", crystals)
+    write(folder / "ices.xyz", ices)
     ions = [(0, 0, 0), (0.5, 0.5, 0.51), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
     perovskite = crystal(["Ba", "Ti", "O", "O", "O"], ions, cellpar=[4, 4, 4.02, 90, 90, 90])
     write(folder / "batio3.cif", perovskite.repeat((2, 2, 2)))

@@ -56,6 +56,6 @@ def test_the_wheel_leaves_it_out(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     inside = {Path(name).stem for name in names if name.endswith(".pt")}
-    assert inside == set(bundled())
+    assert inside == {*bundled(), *zoo.phase_models()}
     assert not [name for name in names if any(one in name for one in zoo.UNLICENSED)]
     assert "lrcalc/zoo/water64.xyz" in names
