@@ -39,8 +39,9 @@ bench-phases: $(INSTALLED) $(PHASES)/.installed
 	mkdir -p runs/phases
 	test -f runs/phases/interface.xyz || $(BIN)/python benchmarks/phase_water.py interface \
 	  --ice lrcalc/zoo/phases/ice.xyz.gz -o runs/phases/interface.xyz
+	test -f runs/phases/hot.xyz || $(BIN)/python benchmarks/phase_hot.py -o runs/phases/hot.xyz
 	$(BIN)/python benchmarks/phases.py --metals metals --ice ice --baselines $(PHASES)/bin/python \
-	  --interface runs/phases/interface.xyz --shared ../shared --out runs/phases/phases.json --pictures runs/phases
+	  --hot runs/phases/hot.xyz --interface runs/phases/interface.xyz --shared ../shared --out runs/phases/phases.json --pictures runs/phases
 
 # every warning is an error, and so is a name that is not found; no network once the packages are there
 docs: $(DOCS)

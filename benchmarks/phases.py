@@ -6,7 +6,7 @@ r"""Labels of `lrcalc.information.phases` beside PTM, CNA and Steinhardt's order
 
 Metals: noise of 5 to 20 % of the nearest-neighbour distance on each Cartesian component of fcc,
 bcc and hcp (about 2000 atoms, several seeds), the other classes at 0 to 10 %, defects, denoising,
-speed. Ice: noisy ices, the liquid beside Ih of `phase_water.py`, and frames of revPBE0-D3 where
+speed. Thermal motion instead of noise: `phase_hot.py`. Ice: noisy ices, the liquid beside Ih of `phase_water.py`, and frames of revPBE0-D3 where
 `--shared` has them. Labels of the baselines come from `phase_baselines.py` on the same frames.
 """
 
@@ -164,6 +164,32 @@ def defects(model: PhaseModel, python: Path | None) -> tuple[dict[str, Any], dic
     return table, shown
 
 
+def hot(model: PhaseModel, python: Path | None, path: Path) -> dict[str, Any]:
+    """Labels of crystals near melting (`phase_hot.py`), and their log P beside that of the liquid."""
+    frames = {f"{a.info['phase']}+:0:{k}": a for k, a in enumerate(read(path, ":"))}
+    found = others(frames, python)
+    right: dict[str, dict[str, list[float]]] = {}
+    density: dict[str, list[np.ndarray]] = {}
+    for name, atoms in frames.items():
+        phase = atoms.info["phase"]
+        judged = Judged(model, atoms)
+        density.setdefault(phase, []).append(judged.density)
+        for method, words in {"lrcalc": judged.phase, **found[name]}.items():
+            row = right.setdefault(phase, {}).setdefault(method, [])
+            row.append(float((words == phase).mean()))
+    table: dict[str, Any] = {}
+    print("\nLennard-Jones at 0.87 of its melting point, labels right, %")
+    liquid = np.concatenate(density["liquid"])
+    for phase in ("fcc", "hcp"):
+        table[phase] = {method: float(np.mean(row)) for method, row in right[phase].items()}
+        crystal = np.concatenate(density[phase])
+        both = np.concatenate([liquid, crystal])
+        is_liquid = np.arange(len(both)) < len(liquid)
+        table[phase]["log P tells it from the liquid"] = area(both, is_liquid, ~is_liquid)
+        print(f"  {phase}: " + ", ".join(f"{k} {100 * v:.2f}" for k, v in table[phase].items()))
+    return table
+
+
 def denoising(model: PhaseModel, level: float = 0.1) -> dict[str, Any]:
     """Rms displacement from the ideal lattice after steps of denoising, and the first labels."""
     table: dict[str, Any] = {}
@@ -207,6 +233,7 @@ def main() -> None:
     parser.add_argument("--ice", help="a model of ices, by name or path")
     parser.add_argument("--steps", type=int, default=0, help="judge labels after denoising as well")
     parser.add_argument("--baselines", type=Path, help="python with ovito and freud")
+    parser.add_argument("--hot", type=Path, help="frames of phase_hot.py")
     parser.add_argument("--interface", type=Path, help="frames of phase_water.py interface")
     parser.add_argument("--shared", type=Path, help="folder with data/water")
     parser.add_argument("--only", nargs="+", default=[], help="noise classes defects ...")
@@ -226,6 +253,8 @@ def main() -> None:
             result["defects"], shown = defects(model, given.baselines)
             if given.pictures:
                 phase_pictures.defects(shown, given.pictures / "phases_defects.png")
+        if given.hot:
+            result["hot"] = hot(model, given.baselines, given.hot)
         if "denoising" in wanted:
             result["denoising"] = denoising(model)
         if "speed" in wanted:
