@@ -6,8 +6,8 @@ r"""Labels of `lrcalc.information.phases` beside PTM, CNA and Steinhardt's order
 
 Metals: noise of 5 to 20 % of the nearest-neighbour distance on each Cartesian component of fcc,
 bcc and hcp (about 2000 atoms, several seeds), the other classes at 0 to 10 %, defects, denoising,
-speed. Thermal motion instead of noise: `phase_hot.py`. Ice: noisy ices, the liquid beside Ih of `phase_water.py`, and frames of revPBE0-D3 where
-`--shared` has them. Labels of the baselines come from `phase_baselines.py` on the same frames.
+speed, and thermal motion instead of noise (`phase_hot.py`). Ice: noisy ices, the liquid beside Ih
+of `phase_water.py`, and frames of revPBE0-D3 where `--shared` has them. Labels of the baselines come from `phase_baselines.py` on the same frames.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def defects(model: PhaseModel, python: Path | None) -> tuple[dict[str, Any], dic
 
 
 def hot(model: PhaseModel, python: Path | None, path: Path) -> dict[str, Any]:
-    """Labels of crystals near melting (`phase_hot.py`), and their log P beside that of the liquid."""
+    """Judge crystals near melting (`phase_hot.py`), and their log P beside that of the liquid."""
     frames = {f"{a.info['phase']}+:0:{k}": a for k, a in enumerate(read(path, ":"))}
     found = others(frames, python)
     right: dict[str, dict[str, list[float]]] = {}
