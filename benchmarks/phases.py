@@ -7,7 +7,8 @@ r"""Labels of `lrcalc.information.phases` beside PTM, CNA and Steinhardt's order
 Metals: noise of 5 to 20 % of the nearest-neighbour distance on each Cartesian component of fcc,
 bcc and hcp (about 2000 atoms, several seeds), the other classes at 0 to 10 %, defects, denoising,
 speed, and thermal motion instead of noise (`phase_hot.py`). Ice: noisy ices, the liquid beside Ih
-of `phase_water.py`, and frames of revPBE0-D3 where `--shared` has them. Labels of the baselines come from `phase_baselines.py` on the same frames.
+of `phase_water.py`, and frames of revPBE0-D3 where `--shared` has them. Labels of the baselines
+come from `phase_baselines.py` on the same frames.
 """
 
 from __future__ import annotations
