@@ -24,6 +24,9 @@ from lrcalc.information.phases import PhaseModel
 NOISES = (0.0, 0.05, 0.1, 0.15)
 """Å."""
 
+BULK = 0.1
+"""Half of what is taken for bulk around the middle of ice and of liquid, of the cell's length."""
+
 LAYER = 2.0
 """Thickness of a layer, Å."""
 
@@ -60,7 +63,7 @@ def noisy_ices(model: PhaseModel) -> dict[str, dict[str, float]]:
 
 def interface(model: PhaseModel, path: Path, python: Path | None,
               pictures: Path | None) -> dict[str, Any]:  # fmt: skip
-    """Ih in the lower half, liquid in the upper: right in the middle halves of both."""
+    """Ih in the lower half, liquid in the upper: right in the middle fifths."""
     frames = read(path, ":")
     edges = None
     shares: dict[str, list[np.ndarray]] = {}
@@ -80,7 +83,7 @@ def interface(model: PhaseModel, path: Path, python: Path | None,
                 share /= np.maximum(np.bincount(layer, minlength=len(edges) - 1), 1)
                 shares.setdefault(f"{who}: {phase}", []).append(share)
             for phase, middle in (("Ih", 0.25), ("liquid", 0.75)):
-                inside = np.abs(z - middle) < 0.125
+                inside = np.abs(z - middle) < BULK
                 right = same(words, phase)[inside].mean()
                 bulk.setdefault(f"{who}: {phase}", []).append(float(right))
     means = {name: float(np.mean(values)) for name, values in bulk.items()}
@@ -91,7 +94,8 @@ def interface(model: PhaseModel, path: Path, python: Path | None,
     assert edges is not None
     centres = (edges[1:] + edges[:-1]) / 2 * length
     if pictures:
-        phase_pictures.layers(centres, profile, pictures / "phases_ice_liquid.png", [length / 2])
+        bulk_at = [((m - BULK) * length, (m + BULK) * length) for m in (0.25, 0.75)]
+        phase_pictures.layers(centres, profile, pictures / "phases_ice_liquid.png", bulk_at)
     lists = {name: values.tolist() for name, values in profile.items()}
     return {"bulk": means, "z": centres.tolist(), "profile": lists}
 

@@ -77,14 +77,17 @@ def defects(shown: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def layers(z: np.ndarray, shares: dict[str, np.ndarray], path: Path, marks: list[float]) -> None:
-    """Shares of phases in layers across an interface."""
+def layers(z: np.ndarray, shares: dict[str, np.ndarray], path: Path,
+           bulk: list[tuple[float, float]]) -> None:  # fmt: skip
+    """Shares of phases in layers across an interface; what is taken for bulk is shaded."""
     plt = _pyplot()
     figure, axis = plt.subplots(figsize=(6.4, 3))
     for name, values in shares.items():
-        axis.plot(z, 100 * values, "--" if "Chill" in name else "-", label=name)
-    for mark in marks:
-        axis.axvline(mark, color="k", lw=0.6, ls=":")
+        if values.max() > 0.05:
+            color = "C0" if "Ih" in name else "C1"
+            axis.plot(z, 100 * values, "--" if "CHILL" in name else "-", color=color, label=name)
+    for low, high in bulk:
+        axis.axvspan(low, high, color="k", alpha=0.06)
     axis.set_xlabel("z, Å")
     axis.set_ylabel("molecules, %")
     axis.legend(fontsize=7)
