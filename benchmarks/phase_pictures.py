@@ -64,14 +64,10 @@ def defects(shown: dict[str, Any], path: Path) -> None:
         figure.colorbar(seen, ax=axes[0, k], shrink=0.7, label="log P of the atom")
         axes[0, k].set_aspect("equal")
         axes[0, k].set_title(name, fontsize=9)
-        axes[1, k].plot(away, judged.density, ".", ms=2, alpha=0.5, label="log P")
-        if defect.matrix:
-            column = judged.names.index(defect.matrix)
-            axes[1, k].plot(away, judged.logits[:, column], ".", ms=2, alpha=0.5,
-                            label=f"logit of {defect.matrix}")  # fmt: skip
+        axes[1, k].plot(away, judged.density, ".", ms=2, alpha=0.5)
+        axes[1, k].set_ylabel("log P of the atom")
         axes[1, k].set_xlim(0, 6)
         axes[1, k].set_xlabel("distance from the defect")
-        axes[1, k].legend(fontsize=7, markerscale=4)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
