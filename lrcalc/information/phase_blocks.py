@@ -15,27 +15,53 @@ from torch.utils.checkpoint import checkpoint
 
 from lrcalc.information.phase_backbone import AveragedDensities, Edges
 from lrcalc.information.phases import Logits, PhaseModel
-from lrcalc.neighbors import Pairs
+from lrcalc.neighbors import FamiliarPairs, Known, Pairs
 from lrcalc.system import System
 
-BLOCK = 256
+BLOCK = 128
 """Atoms of a block: what they need fits into caches."""
 
 
 class Block(NamedTuple):
-    """Atoms ``start … stop``, and their pairs ``first … last``."""
+    """Atoms ``start … stop``, each with as many seats for neighbours as any of them needs.
+
+    Attributes
+    ----------
+    start, stop : int
+    pairs : FamiliarPairs
+        ``i`` counted from ``start``; in an empty seat is the atom itself.
+    here : Tensor, shape (E,), int64
+        ``i`` as others count.
+    offset : Tensor, shape (E, 3)
+        ``shift @ cell``; in an empty seat beyond the cutoff.
+    """
 
     start: int
     stop: int
-    first: int
-    last: int
+    pairs: FamiliarPairs
+    here: Tensor
+    offset: Tensor
 
 
-def blocks_of(pairs: Pairs, n_atoms: int, size: int) -> list[Block]:
-    """Cut atoms, and pairs sorted by ``i``, into blocks."""
-    bounds = [*range(0, n_atoms, size), n_atoms]
-    cuts = torch.searchsorted(pairs.i, torch.tensor(bounds)).tolist()
-    return [Block(*ends) for ends in zip(bounds, bounds[1:], cuts, cuts[1:], strict=False)]
+def blocks_of(pairs: Pairs, offset: Tensor, n_atoms: int, size: int, cutoff: float) -> list[Block]:
+    """Cut atoms, and pairs sorted by ``i``, into blocks of ``size`` atoms."""
+    counts = torch.bincount(pairs.i, minlength=n_atoms)
+    starts = torch.cumsum(counts, 0) - counts
+    rank = torch.arange(len(pairs.i)) - starts.index_select(0, pairs.i)
+    blocks = []
+    for start in range(0, n_atoms, size):
+        stop = min(start + size, n_atoms)
+        own = counts[start:stop]
+        most, first = max(1, int(own.max())), int(starts[start])
+        rows = slice(first, first + int(own.sum()))
+        slot = (pairs.i[rows] - start) * most + rank[rows]
+        i = torch.arange(stop - start).repeat_interleave(most)
+        there = (i + start).index_copy(0, slot, pairs.j[rows])
+        far = offset.new_full((len(i), 3), 2.0 * cutoff).index_copy(0, slot, offset[rows])
+        known = Known(most, cutoff, i[:0])
+        made = FamiliarPairs(i, there, pairs.shift[:0], known)
+        blocks.append(Block(start, stop, made, i + start, far))
+    return blocks
 
 
 def logits_in_blocks(
@@ -52,9 +78,9 @@ def logits_in_blocks(
     """
     backbone = model.backbone
     species = backbone.species_of_number[system.numbers]
-    blocks = blocks_of(pairs, len(system.numbers), size)
+    blocks = blocks_of(pairs, offset, len(system.numbers), size, backbone.cutoff)
     run = _again if torch.is_grad_enabled() and len(blocks) > 1 else _once
-    given = (backbone, system.positions, species, pairs, offset)
+    given = (backbone, system.positions, species)
     found = [run(_first_round, *given, block) for block in blocks]
     densities = [density for density, _ in found]
     parts = [[invariants] for _, invariants in found]
@@ -79,44 +105,41 @@ def _once(work: Callable[..., Any], *given: Any) -> Any:
 
 
 def _again(work: Callable[..., Any], *given: Any) -> Any:
-    return checkpoint(work, *given, use_reentrant=False, preserve_rng_state=False)
+    # without arguments: a checkpoint takes named tuples apart and does not know how to join them
+    return checkpoint(lambda: work(*given), use_reentrant=False, preserve_rng_state=False)
 
 
 def _edges(
-    backbone: AveragedDensities, positions: Tensor, pairs: Pairs, offset: Tensor, block: Block,
-    *, angular: bool = False,
-) -> Edges:  # fmt: skip
+    backbone: AveragedDensities, positions: Tensor, block: Block, *, angular: bool = False
+) -> Edges:
     """Pairs of a block, whose atoms are counted from zero."""
-    rows = slice(block.first, block.last)
-    here, there = pairs.i[rows], pairs.j[rows]
-    vectors = positions.index_select(0, there) - positions.index_select(0, here) + offset[rows]
-    own = Pairs(here - block.start, there, pairs.shift[rows])
-    return backbone.edges(own, vectors, block.stop - block.start, angular=angular)
+    here = positions.index_select(0, block.here)
+    vectors = positions.index_select(0, block.pairs.j) - here + block.offset
+    return backbone.edges(block.pairs, vectors, block.stop - block.start, angular=angular)
 
 
 def _first_round(
-    backbone: AveragedDensities, positions: Tensor, species: Tensor, pairs: Pairs, offset: Tensor,
-    block: Block,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    edges = _edges(backbone, positions, pairs, offset, block, angular=True)
+    backbone: AveragedDensities, positions: Tensor, species: Tensor, block: Block
+) -> tuple[Tensor, Tensor]:
+    edges = _edges(backbone, positions, block, angular=True)
     density = backbone.densities(edges, species, block.stop - block.start)
     return density, backbone.invariants(density)
 
 
 def _next_round(
-    backbone: AveragedDensities, positions: Tensor, species: Tensor, pairs: Pairs, offset: Tensor,
-    block: Block, spoken: Tensor, density: Tensor,
+    backbone: AveragedDensities, positions: Tensor, species: Tensor, block: Block,
+    spoken: Tensor, density: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    edges = _edges(backbone, positions, pairs, offset, block)
+    edges = _edges(backbone, positions, block)
     density = backbone.averaged(edges, spoken, density)
     return density, backbone.invariants(density)
 
 
 def _smoothed(
     model: PhaseModel, backbone: AveragedDensities, positions: Tensor, species: Tensor,
-    pairs: Pairs, offset: Tensor, block: Block, z: Tensor,
+    block: Block, z: Tensor,
 ) -> Tensor:  # fmt: skip
-    edges = _edges(backbone, positions, pairs, offset, block)
+    edges = _edges(backbone, positions, block)
     n = block.stop - block.start
     heard = edges.average(z, n)
     return (z[block.start : block.stop] + heard) / model.around(edges, n)

@@ -49,8 +49,10 @@ def summary(found: Validation, phases: Sequence[str], named: int = 8) -> str:
     at = min(2, len(found.levels) - 1)
     wrong = found.confusion[at] * (1 - np.eye(len(phases)))
     worst = np.dstack(np.unravel_index(np.argsort(-wrong, axis=None)[:5], wrong.shape))[0]
-    told = [f"{phases[a]} as {phases[b]} {100 * wrong[a, b]:.0f} %" for a, b in worst]
-    lines.append(f"confused most at {100 * found.levels[at]:g} %: {', '.join(told)}")
+    told = [
+        f"{phases[a]} as {phases[b]} {100 * wrong[a, b]:.0f} %" for a, b in worst if wrong[a, b] > 0
+    ]
+    lines.append(f"confused most at {100 * found.levels[at]:g} %: {', '.join(told) or 'none'}")
     return "\n".join(lines)
 
 
