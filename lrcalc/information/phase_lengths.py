@@ -18,13 +18,16 @@ import math
 import numpy as np
 
 from lrcalc.neighbors import NeighborList
-from lrcalc.system import System
+from lrcalc.system import System, volumes
 
 FIRST, LAST = 8, 24
 """Neighbours that are counted."""
 
+START = 2.2
+"""Å; the first radius in which these are looked for, or twice that where the volume asks for it."""
+
 GROWTH = 1.3
-"""Factor of the radius in which these are looked for, until half of the atoms have all."""
+"""Factor of the radius, until half of the atoms have all."""
 
 
 def length_of(system: System, name: str = "atoms") -> float:
@@ -42,10 +45,12 @@ def length_of(system: System, name: str = "atoms") -> float:
             f"{LAST} neighbours of an atom; give more atoms, or `length` (Å), the cube root of "
             "the volume per atom"
         )
-    radius = 2.0
+    radius = START
+    if bool(system.pbc.all()):
+        radius = min(1.9 * (float(volumes(system.cell)[0]) / n) ** (1 / 3), 2 * START)
     while True:
-        volumes = _volumes(system, radius)
-        found = np.partition(volumes, (n - 1) // 2, axis=0)[(n - 1) // 2]
+        each = _volumes(system, radius)
+        found = np.partition(each, (n - 1) // 2, axis=0)[(n - 1) // 2]
         if np.isfinite(found).all():  # those that are farther than the radius are above the median
             return float(found.mean() ** (1 / 3))
         radius *= GROWTH
@@ -58,11 +63,11 @@ def _volumes(system: System, radius: float) -> np.ndarray:
     positions, cell = system.positions.double().numpy(), system.cell.double().numpy()[0]
     vectors = positions[pairs.j.numpy()] - positions[i] + pairs.shift.numpy() @ cell
     distance = np.linalg.norm(vectors, axis=1)
-    order = np.lexsort((distance, i))
     counts = np.bincount(i, minlength=len(positions))
-    rank = np.arange(len(i)) - (np.cumsum(counts) - counts)[i[order]]
-    kept = order[rank < LAST]
-    ordered = np.full((len(positions), LAST), np.inf)
-    ordered[i[kept], rank[rank < LAST]] = distance[kept]
+    rank = np.arange(len(i)) - (np.cumsum(counts) - counts)[i]
+    ordered = np.full((len(positions), max(int(counts.max()), LAST)), np.inf)
+    ordered[i, rank] = distance
+    ordered.sort(axis=1)
+    ordered = ordered[:, :LAST]
     k = np.arange(FIRST, LAST + 1)
     return 4 * math.pi / 3 * ordered[:, FIRST - 1 :] ** 3 / (k + 0.5)
