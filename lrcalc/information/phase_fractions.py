@@ -84,7 +84,7 @@ class PhaseFractions(_Fractions, AnalysisResult):
         top.set_title(title, fontsize=10)
         top.legend(frameon=False, fontsize=8, ncols=4, loc="lower left", bbox_to_anchor=(0, 1.05))
         bottom.plot(x, self.probability, lw=1.3, marker=marker)
-        bottom.set_ylim(min(0.5, float(self.probability.min())), 1.02)
+        bottom.set_ylim(min(0.5, float(self.probability.min()) - 0.02), 1.02)
         bottom.set_ylabel("mean probability\nof the labels")
         bottom.set_xlabel("time (ps)" if timed else "frame")
         figure.align_ylabels([top, bottom])
