@@ -104,6 +104,12 @@ def denoise(args: argparse.Namespace) -> int:
     from lrcalc.trajectory import write_extxyz
 
     check_target(args.output, "--output")
+    if not args.output.endswith((".xyz", ".extxyz")):
+        raise ValueError(
+            f"`--output` is {args.output!r} but must end in .xyz: extended xyz is written"
+        )
+    if args.steps < 1:
+        raise ValueError(f"`--steps` is {args.steps} but must be at least 1")
     model = load(args.model)
     _check_output(args.output, args.input)
     written = 0

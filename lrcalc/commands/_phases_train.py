@@ -96,6 +96,12 @@ def run(args: argparse.Namespace) -> int:
     output = checked(args)
     check_device(args.device)
     frames = [atoms for name in args.structures for atoms in read_structures(name)]
+    for number, atoms in enumerate(frames):
+        if "phase" not in atoms.info:
+            raise ValueError(
+                f"structure {number} of {', '.join(args.structures)} does not say its phase: give "
+                'each the info key `phase`, in extended xyz phase="fcc" in the second line'
+            )
     phases = list(dict.fromkeys(str(atoms.info.get("phase")) for atoms in frames))
     species = sorted({int(z) for atoms in frames for z in atoms.numbers}) if args.species else ()
     chosen = {
@@ -141,6 +147,11 @@ def checked(args: argparse.Namespace) -> Path:
         value = getattr(args, name)
         if value is not None and not (value > 0 or (name in MAY_BE_ZERO and value == 0)):
             raise ValueError(f"`{flag(name)}` is {value} but must be positive")
+    for name in ("max_minutes", "seed"):
+        if not getattr(args, name) >= 0:
+            raise ValueError(f"`{flag(name)}` is {getattr(args, name)} but must be 0 or more")
+    if not 0 < args.label_share < 1:  # a part without minutes would be one without a limit
+        raise ValueError(f"`--label-share` is {args.label_share:g} but must be above 0, below 1")
     low, high = args.noise
     if not 0 < low < high < 1:
         raise ValueError(f"`--noise` is {low:g} {high:g} but must be 0 < LOW < HIGH < 1")

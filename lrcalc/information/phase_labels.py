@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.information.phase_blocks import logits_in_blocks
-from lrcalc.information.phase_lengths import length_of
+from lrcalc.information.phase_lengths import LAST, length_of
 from lrcalc.information.phases import ANY, Logits, PhaseModel
 from lrcalc.neighbors import NeighborList, Pairs
 from lrcalc.system import System, from_ase, validate_atoms
@@ -102,12 +103,29 @@ def measure(
             raise ValueError("`length` is for models without species; this one is in Å")
         unit = 1.0
     else:
-        if length is not None and not length > 0:
-            raise ValueError(f"`length` is {length} Å but must be positive")
-        unit = length_of(system, name) if length is None else float(length)
+        unit = length_of(system, name) if length is None else _given(length, system, name)
         system = system._replace(numbers=torch.full_like(system.numbers, ANY[0]))
     positions, cell = system.positions / unit, system.cell / unit
     return Measured(system._replace(positions=positions, cell=cell).to("cpu", like.dtype), unit)
+
+
+LONGEST = 3
+"""Times a structure's own length above which a given one is a mistake of units; neighbours grow
+with its third power, and memory with them."""
+
+
+def _given(length: float, system: System, name: str) -> float:
+    """Return a length that was given, if it can be one of this structure."""
+    if not 0 < length < math.inf:
+        raise ValueError(f"`length` is {length} Å but must be positive and finite")
+    if len(system.positions) > LAST or bool(system.pbc.any()):
+        own = length_of(system, name)
+        if length > LONGEST * own:
+            raise ValueError(
+                f"`length` is {length:g} Å, but `{name}` has one atom in about ({own:.3g} Å)³: "
+                "give the cube root of the volume per atom in Å, or leave it out"
+            )
+    return float(length)
 
 
 def _symbols(species: tuple[int, ...]) -> list[str]:
@@ -122,6 +140,12 @@ def pairs_of(model: PhaseModel, system: System) -> tuple[Pairs, Tensor]:
         pairs = NeighborList(model.cutoff, closest=CLOSEST)(system)
     except ValueError as error:
         raise ValueError(f"two atoms are at the same place: {error}") from error
+    if not len(pairs.i):
+        unit = "Å" if model.species else "times the length (cube root of the volume per atom)"
+        raise ValueError(
+            f"no atom has a neighbour within {model.cutoff:g} {unit}, so there is nothing to tell "
+            "a phase by: check the units of positions, cell and `length`"
+        )
     return pairs, pairs.shift.to(system.cell.dtype) @ system.cell[0]
 
 

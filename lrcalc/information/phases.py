@@ -160,6 +160,10 @@ def load(name: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> P
         The file is something else, is damaged, or does not fit its own configuration.
     """
     path = model_path(name)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no model file {path}; bundled models of phases: {', '.join(zoo.phase_models())}"
+        )
     content = read_tensors(path)
     if content.get("format") != FORMAT:
         raise ValueError(

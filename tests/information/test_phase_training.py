@@ -299,7 +299,7 @@ def test_the_command_trains_and_what_it_writes_labels(tmp_path, capsys, monkeypa
         ("train --structures c.xyz --out m.pt --width 0", "`--width` is 0"),
         ("train --structures c.xyz --out m.pt --favour fcc=2", "`--favour` has 'fcc=2'"),
         ("train --structures open.xyz --out m.pt", "is not periodic in all directions"),
-        ("train --structures unnamed.xyz --out m.pt", "has the phase None"),
+        ("train --structures unnamed.xyz --out m.pt", "does not say its phase"),
         ("train --structures none.xyz --out m.pt", "does not exist"),
         ("label c.xyz --model nonsense", "no bundled model of phases 'nonsense'"),
         ("label c.xyz --model none.pt", "no model file none.pt"),

@@ -6,7 +6,9 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.geometry import cellpar_to_cell
+from ase.io import write
 
+from lrcalc.cli import main
 from lrcalc.information.phase_blocks import logits_in_blocks
 from lrcalc.information.phase_labels import (
     denoise,
@@ -254,3 +256,46 @@ def test_structures_that_are_wrong():
     twice.positions[1] = twice.positions[0]
     with pytest.raises(ValueError, match="two atoms are at the same place"):
         label(made(), twice)
+
+
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [
+        (np.inf, "`length` is inf Å but must be positive and finite"),
+        (23.0, r"`length` is 23 Å, but `hot` has one atom in about \(2.3 Å\)³"),
+        (0.23, "no atom has a neighbour within 2 times the length"),
+    ],
+)
+def test_a_length_in_wrong_units_is_refused_before_memory_is_taken(length, message):
+    with pytest.raises(ValueError, match=message):
+        label(made(), bulk("Cu", cubic=True).repeat(3), length=length, name="hot")
+
+
+def test_a_lone_atom_has_no_phase():
+    with pytest.raises(ValueError, match="no atom has a neighbour within 4 Å"):
+        label(made((1, 8)), Atoms("O"))
+
+
+def test_a_model_that_is_not_there_names_those_of_phases():
+    with pytest.raises(FileNotFoundError, match="bundled models of phases: ice, metals"):
+        load("nope.pt")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("denoise cu.xyz --model metals -o d.traj", "must end in .xyz"),
+        ("denoise cu.xyz --model metals --steps 0", "`--steps` is 0 but"),
+        ("train --structures cu.xyz --out t.pt", "does not say its phase"),
+        ("train --structures cu.xyz --out t.pt --max-minutes -1", "`--max-minutes` is -1"),
+        ("train --structures cu.xyz --out t.pt --seed -1", "`--seed` is -1"),
+        ("train --structures cu.xyz --out t.pt --label-share 1", "`--label-share` is 1 but"),
+    ],
+)
+def test_commands_refuse_before_they_begin(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write("cu.xyz", bulk("Cu", cubic=True))
+    assert main(["phases", *words.split()]) == 2
+    told = capsys.readouterr()
+    assert message in told.err
+    assert not told.out
