@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrcalc.callers import users_line
 from lrcalc.information.phase_blocks import logits_in_blocks
-from lrcalc.information.phase_lengths import LAST, length_of
+from lrcalc.information.phase_lengths import LAST, length_of, lengths_of
 from lrcalc.information.phases import ANY, Logits, PhaseModel
 from lrcalc.neighbors import NeighborList, Pairs
 from lrcalc.system import System, from_ase, validate_atoms
@@ -103,10 +105,28 @@ def measure(
             raise ValueError("`length` is for models without species; this one is in Å")
         unit = 1.0
     else:
-        unit = length_of(system, name) if length is None else _given(length, system, name)
+        unit = _own(system, name) if length is None else _given(length, system, name)
         system = system._replace(numbers=torch.full_like(system.numbers, ANY[0]))
     positions, cell = system.positions / unit, system.cell / unit
     return Measured(system._replace(positions=positions, cell=cell).to("cpu", like.dtype), unit)
+
+
+UNEVEN = 1.08
+"""Ratio of the length to that inside above which it is one of surfaces: 48 crystals under noise of
+20 % stay below 1.06, three layers and clusters of 200 to 400 atoms have 1.12 and more."""
+
+
+def _own(system: System, name: str) -> float:
+    """Return the length that a structure says itself; warn if half of it is surface."""
+    length, inner = lengths_of(system, name)
+    if length > UNEVEN * inner:
+        warnings.warn(
+            "half of the atoms are near a surface or a void, so the length (cube root of the "
+            f"volume per atom) is too large and labels may be wrong: give `length`, about "
+            f"{inner:.1f} Å",
+            stacklevel=users_line(),
+        )
+    return length
 
 
 LONGEST = 3

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.cluster import Octahedron
 from ase.io import read
 
 from lrcalc import zoo
@@ -69,3 +70,10 @@ def test_liquid_water_is_liquid():
     water = read(zoo.structure_file("water64"))
     found = label(load("ice"), water)
     assert np.mean([name == "liquid" for name in found.phase]) > 0.95
+
+
+def test_a_cluster_that_is_half_surface_is_told_of_and_right_with_a_length():
+    cluster = Octahedron("Cu", 7, 2)
+    with pytest.warns(UserWarning, match=r"near a surface or a void.*give `length`, about 2\.3 Å"):
+        label(load("metals"), cluster)
+    assert set(label(load("metals"), cluster, length=2.3).phase) == {"fcc"}
