@@ -89,7 +89,8 @@ def collect(
     evaluator : Evaluator
     structures : sequence of Atoms
         With energy, forces, stress in their calculator, Born charges in `BORN_KEYS`, moments
-        where `reference_moments` finds them.
+        where `reference_moments` finds them. What is electrical is left out of a model without
+        charges, if there are other labels.
     progress : callable, optional
         Called after each structure.
     polarizability : callable, optional
@@ -110,13 +111,14 @@ def collect(
 
     for atoms in structures:
         labels = {} if atoms.calc is None else dict(atoms.calc.results)
-        born = reference_born(atoms)
+        electrical = has_charges(evaluator) or not labels  # what is asked alone is refused
+        born = reference_born(atoms) if electrical else None
         wanted = {"energy"} | ({"forces"} if "forces" in labels else set())
         wanted |= {"stress"} if "stress" in labels and atoms.pbc.all() else set()
         wanted |= {"born_effective_charges"} if born is not None else set()
         alpha = polarizability(atoms)
         wanted |= {"polarizability"} if alpha is not None else set()
-        moments = reference_moments(atoms)
+        moments = reference_moments(atoms) if electrical else {}
         wanted |= set(moments)
         (result,) = evaluator([atoms], wanted)
         if "energy" in labels:
@@ -136,6 +138,11 @@ def collect(
     return {
         name: (np.concatenate(model), np.concatenate(data)) for name, (model, data) in found.items()
     }
+
+
+def has_charges(evaluator: Evaluator) -> bool:
+    """Whether the model has charges, and so anything electrical."""
+    return bool(evaluator.potential.readout.level != "sr")
 
 
 def polarizability_errors(

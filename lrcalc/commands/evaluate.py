@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print a table for each of the `GROUPS`, write JSON."""
     from lrcalc.evaluator import Evaluator
+    from lrcalc.model_errors import has_charges
     from lrcalc.models.card import electric_notes
     from lrcalc.training.data import read_structures
     from lrcalc.training.remarks import describe_labels
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     for k, atoms in chosen.items():
         check_reference(atoms, args.data, k)
     alphas = polarizabilities(chosen, args)
-    left_out = unread(chosen, args)
+    left_out = unread(chosen, args) + without_charges(chosen, evaluator)
     if left_out:
         print(f"note: left out: {', '.join(left_out)}")
     for line in [
@@ -107,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         *unlike_permittivity(chosen, args, evaluator.epsilon_infinity),
         *electric_notes(
             card, args.epsilon_infinity, matter=any(a.pbc.all() for a in chosen.values())
-        ),
+        )[: None if has_charges(evaluator) else 0],
     ]:
         print(f"note: {line}")
     found, misfits = compared(evaluator, chosen, alphas)
@@ -240,6 +241,18 @@ def unread(chosen: Mapping[int, Atoms], args: argparse.Namespace) -> list[str]:
     if not args.polarizability_unit:
         found += [f"{key} (--polarizability-unit says its unit)" for key in alphas]
     return found
+
+
+def without_charges(chosen: Mapping[int, Atoms], evaluator: Evaluator) -> list[str]:
+    """Name electrical labels that a model without charges cannot be compared with."""
+    from lrcalc.model_errors import has_charges, reference_born, reference_moments
+
+    if has_charges(evaluator):
+        return []
+    found = {name for atoms in chosen.values() for name in reference_moments(atoms)}
+    if any(reference_born(atoms) is not None for atoms in chosen.values()):
+        found.add("Born charges")
+    return [f"{name} (the model is short-ranged, without charges)" for name in sorted(found)]
 
 
 def unlike_permittivity(

@@ -392,3 +392,28 @@ def test_evaluate_points_out_labels_that_it_does_not_read(model, tmp_path, capsy
     text = capsys.readouterr().out
     assert "note: left out: REF_energy (--energy-key REF_energy)" in text
     assert "REF_polarizability (--polarizability-unit" in text
+
+
+def test_electrical_labels_of_a_model_without_charges_are_left_out(data, tmp_path, capsys):
+    """An error about Born charges stood where errors of energies and forces were wanted."""
+    model = str(tmp_path / "sr.pt")
+    short = [*SMALL[:-1], "sr", "--epochs", "1", "--out", model]
+    assert main(["train", "--train", str(data), *short]) == 0
+    structures = labelled(2)
+    for atoms in structures:
+        atoms.arrays["REF_born"] = np.ones((len(atoms), 9))
+        atoms.info["REF_dipole"] = np.zeros(3)
+    path = tmp_path / "born.xyz"
+    write(path, structures, format="extxyz")
+    capsys.readouterr()
+    assert main(["evaluate", model, str(path), "--json", str(tmp_path / "e.json")]) == 0
+    text = capsys.readouterr().out
+    assert "left out: Born charges (the model is short-ranged, without charges)" in text
+    assert "ε_∞" not in text
+    (group,) = (x for x in json.loads((tmp_path / "e.json").read_text()).values() if "forces" in x)
+    assert not {"born", "dipole"} & set(group)
+    for atoms in structures:
+        atoms.calc = None
+    write(path, structures, format="extxyz")
+    assert main(["evaluate", model, str(path)]) != 0
+    assert "has no charges" in capsys.readouterr().err
