@@ -73,10 +73,19 @@ class Step(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A structure in the unit of a model."""
+    """A structure in the unit of a model, around its middle, as single precision wants it.
+
+    Attributes
+    ----------
+    system : System
+    length : float
+        That unit, Å.
+    origin : ndarray, shape (3,), Å
+    """
 
     system: System
     length: float
+    origin: np.ndarray
 
 
 def measure(
@@ -107,8 +116,10 @@ def measure(
     else:
         unit = _own(system, name) if length is None else _given(length, system, name)
         system = system._replace(numbers=torch.full_like(system.numbers, ANY[0]))
-    positions, cell = system.positions / unit, system.cell / unit
-    return Measured(system._replace(positions=positions, cell=cell).to("cpu", like.dtype), unit)
+    origin = system.positions.mean(0)
+    positions, cell = (system.positions - origin) / unit, system.cell / unit
+    system = system._replace(positions=positions, cell=cell).to("cpu", like.dtype)
+    return Measured(system, unit, origin.numpy())
 
 
 UNEVEN = 1.08
@@ -273,4 +284,5 @@ def denoise(
     measured = measure(model, atoms, length=length, name=name)
     unit = measured.length
     for positions, value, factor, moved in _descend(model, measured.system, steps):
-        yield Step(positions.double().numpy() * unit, value, factor, moved * unit)
+        here = positions.double().numpy() * unit + measured.origin
+        yield Step(here, value, factor, moved * unit)

@@ -299,3 +299,16 @@ def test_commands_refuse_before_they_begin(words, message, tmp_path, monkeypatch
     told = capsys.readouterr()
     assert message in told.err
     assert not told.out
+
+
+def test_far_from_the_origin():
+    """Positions were rounded to single precision 1e5 Å away, not around their middle."""
+    metals = load("metals")
+    atoms = bulk("Cu", cubic=True).repeat(3)
+    atoms.rattle(0.2, seed=4)
+    far = atoms.copy()
+    far.positions += 1e5
+    here, there = (label(metals, one).logits for one in (atoms, far))
+    np.testing.assert_allclose(here, there, atol=5e-3)
+    (*_, one), (*_, two) = (denoise(metals, x, steps=2) for x in (atoms, far))
+    np.testing.assert_allclose(two.positions - 1e5, one.positions, atol=1e-3)
