@@ -272,7 +272,7 @@ def test_weights_that_change_are_noticed():
 
 
 def test_models_that_have_no_such_functions():
-    """Other backbones, and sizes beyond a cache, are as without."""
+    """Other backbones, and sizes beyond a cache, take the code in torch."""
     from tests.models.test_backbone import Radial
 
     atoms = water_box(n=1)
@@ -280,11 +280,11 @@ def test_models_that_have_no_such_functions():
         Potential((1, 8), backbone=Radial((1, 8), cutoff=4.0, width=8), level="q"),
         random_potential(atoms, hidden=520, channels=2, charges="atomic"),
     ):
+        potential.double()  # what is compiled beside the backbone rounds otherwise
         one, other = (
-            Evaluator(potential, dtype="float64", compile=c)([atoms], ["energy"])[0]
-            for c in (False, True)
+            Evaluator(potential, compile=c)([atoms], ["energy"])[0] for c in (False, True)
         )
-        assert one["energy"] == pytest.approx(other["energy"], abs=1e-12)
+        assert one["energy"] == pytest.approx(other["energy"], abs=1e-11)
 
 
 def test_without_a_compiler(monkeypatch, tmp_path, calls):
