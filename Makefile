@@ -10,6 +10,8 @@ TRITON := .venv-triton
 PHASES := .venv-phases
 CODE := lrcalc drivers tools tests examples benchmarks docs/conf.py
 
+SHARED = $(or $(LRCALC_SHARED),../shared)
+
 .PHONY: demo test test-long test-mace test-nequip test-triton bench-phases docs lint types clean
 
 demo: $(INSTALLED)
@@ -41,7 +43,7 @@ bench-phases: $(INSTALLED) $(PHASES)/.installed
 	  --ice lrcalc/zoo/phases/ice.xyz.gz -o runs/phases/interface.xyz
 	test -f runs/phases/hot.xyz || $(BIN)/python benchmarks/phase_hot.py -o runs/phases/hot.xyz
 	$(BIN)/python benchmarks/phases.py --metals metals --ice ice --baselines $(PHASES)/bin/python \
-	  --hot runs/phases/hot.xyz --interface runs/phases/interface.xyz --shared ../shared --out runs/phases/phases.json --pictures runs/phases
+	  --hot runs/phases/hot.xyz --interface runs/phases/interface.xyz $(if $(wildcard $(SHARED)/data),--shared $(SHARED)) --out runs/phases/phases.json --pictures runs/phases
 
 # every warning is an error, and so is a name that is not found; no network once the packages are there
 docs: $(DOCS)
