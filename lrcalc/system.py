@@ -56,6 +56,9 @@ class System(NamedTuple):
         (`lrcalc.kernels`).
     compiled : bool
         Where ``once`` holds, what is compiled on this machine may be used (`lrcalc.compiler`).
+    alone : bool
+        Each structure's electrostatics is summed as it would be by itself, whatever the others of
+        the batch are (`lrcalc.electrostatics.alone`).
     """
 
     positions: Tensor
@@ -72,6 +75,7 @@ class System(NamedTuple):
     block: int | None = None
     once: bool = False
     compiled: bool = False
+    alone: bool = False
 
     @property
     def n_structures(self) -> int:
@@ -95,6 +99,7 @@ class System(NamedTuple):
             self.block,
             self.once,
             self.compiled,
+            self.alone,
         )
 
 

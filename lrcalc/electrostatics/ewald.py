@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcalc.domain import Domain
+from lrcalc.electrostatics.alone import Choice
 from lrcalc.electrostatics.choice import choose_sum
 from lrcalc.electrostatics.direct import Direct
 from lrcalc.electrostatics.ghosts import owned_rows, spread
@@ -186,6 +187,7 @@ class Ewald(nn.Module):
         check: bool = True,
         host: Geometry | None = None,
         compiled: bool = False,
+        alone: bool = False,
     ) -> ElectrostaticsResult:
         """Energy of a batch of structures.
 
@@ -220,6 +222,9 @@ class Ewald(nn.Module):
             The same structures in the host's memory, to plan by without waiting for a GPU.
         compiled : bool
             Compiled functions may be used, on a CPU (`lrcalc.compiled`).
+        alone : bool
+            Sum each structure as it would be by itself: its numbers do not depend on the others of
+            the batch, beyond rounding (`lrcalc.electrostatics.alone`).
 
         Returns
         -------
@@ -238,7 +243,7 @@ class Ewald(nn.Module):
             result = self(
                 positions[rows], cell, multipoles,
                 batch=batch, pbc=pbc, domain=domain, with_field=with_field, check=check,
-                compiled=compiled,
+                compiled=compiled, alone=alone,
             )  # fmt: skip
             atomic: dict[str, Any] = {
                 name: spread(getattr(result, name), rows, len(positions)) for name in PER_ATOM
@@ -258,6 +263,7 @@ class Ewald(nn.Module):
             None if pbc is None else as_boundaries(pbc, structures, positions.device),
             domain=domain,
             compiled=compiled,
+            alone=alone,
         )
         if check:
             check_geometry(geometry)
@@ -296,7 +302,7 @@ class Ewald(nn.Module):
         self._remembered = None
         groups = plan_groups(
             geometry, self.method, self._choose, self.smearing, not self.remove_self_interaction,
-            self.strength,
+            self.strength, self._choose_alone if geometry.alone else None,
         )  # fmt: skip
         if geometry.place != geometry.positions.device:
             groups = moved(groups, geometry.place)
@@ -368,3 +374,11 @@ class Ewald(nn.Module):
             return Slab(*settings, self.accuracy)
         kind = choose_sum(kind, geometry, *settings, self.accuracy)
         return Mesh(*settings, self.accuracy) if kind == "mesh" else Direct(*settings)
+
+    def _choose_alone(self, kind: str, geometry: Geometry) -> Choice:
+        """Tell what a structure of three periodic directions chooses, see `alone.split`."""
+        chosen = self._choose(kind, geometry)
+        if not isinstance(chosen, Mesh):
+            return Choice("direct")
+        order, sizes = chosen.sizes(geometry.cells, geometry.atoms, geometry.multipole)
+        return Choice("mesh", (geometry.atoms, order, sizes))

@@ -20,7 +20,8 @@ def stand_in(host: Geometry, geometry: Geometry) -> Geometry:
         cell = host.cell.detach().to(dtype, copy=True)
         cell.requires_grad_(geometry.cell.requires_grad)
     positions = host.positions.detach().to(dtype)
-    return host._replace(positions=positions, cell=cell, device=geometry.positions.device)
+    device = geometry.positions.device
+    return host._replace(positions=positions, cell=cell, device=device, alone=geometry.alone)
 
 
 def moved(plan: Any, device: torch.device) -> Any:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.domain import Domain, total
+from lrcalc.electrostatics.alone import Choice, split
 from lrcalc.electrostatics.kernels import Sites, Source, interaction_energy, self_coefficients
 from lrcalc.electrostatics.layout import sum_structures
 from lrcalc.electrostatics.sums import Geometry, Interaction, Sum
@@ -83,6 +84,7 @@ def plan_groups(
     smearing: float,
     with_self: bool,
     strength: float = 1.0,
+    choose_alone: Callable[[str, Geometry], Choice] | None = None,
 ) -> Groups:
     """Sort structures by boundary and let a sum plan for each kind.
 
@@ -98,9 +100,14 @@ def plan_groups(
     smearing : float, Å
     with_self : bool
     strength : float
+    choose_alone : callable or None
+        What a structure chooses by itself, where structures are to be summed so (`alone.split`).
     """
     groups = []
-    for kind, members in _boundaries(geometry, method):
+    kinds = _boundaries(geometry, method)
+    if choose_alone is not None and geometry.structures > 1:
+        kinds = split(kinds, geometry, choose_alone)
+    for kind, members in kinds:
         atoms, part = None, geometry
         if members is not None:
             number = geometry.batch.new_full((geometry.structures,), -1)

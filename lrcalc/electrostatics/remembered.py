@@ -50,6 +50,7 @@ def _key(geometry: Geometry) -> tuple[Any, ...]:
         geometry.multipole,
         geometry.derivatives,
         geometry.compiled,
+        geometry.alone,
         # weights are part of the plan only of cells that want no gradient
         cell is not None and cell.requires_grad,
         # tensors made in inference mode are of no use outside

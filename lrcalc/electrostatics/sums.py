@@ -48,6 +48,8 @@ class Geometry(NamedTuple):
         Whose own atoms these are, of a structure that several processes hold.
     compiled : bool
         Compiled functions may be used (`lrcalc.compiled`).
+    alone : bool
+        Each structure is summed as it would be by itself (`lrcalc.electrostatics.alone`).
     """
 
     positions: Tensor
@@ -60,6 +62,7 @@ class Geometry(NamedTuple):
     device: torch.device | None = None
     domain: Domain | None = None
     compiled: bool = False
+    alone: bool = False
 
     @property
     def place(self) -> torch.device:

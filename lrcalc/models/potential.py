@@ -279,6 +279,7 @@ class Potential(Picklable):
             check=False,
             host=None if system.host is None else _geometry(system.host),
             compiled=system.compiled,
+            alone=system.alone,
         )
         alpha = None
         if surface and self.surface is not None:
