@@ -7,12 +7,15 @@ DOCS := $(VENV)/.docs
 MACE := .venv-mace
 NEQUIP := .venv-nequip
 TRITON := .venv-triton
+TORCHSIM := .venv-torchsim
+# torch-sim 0.6 and later want Python 3.12; with an older one pip takes 0.3
+TORCHSIM_PYTHON ?= $(shell command -v python3.12 || echo $(PYTHON))
 PHASES := .venv-phases
 CODE := lrcalc drivers tools tests examples benchmarks docs/conf.py
 
 SHARED = $(or $(LRCALC_SHARED),../shared)
 
-.PHONY: demo test test-long test-mace test-nequip test-triton bench-phases docs lint types clean
+.PHONY: demo test test-long test-mace test-nequip test-triton test-torchsim bench-phases docs lint types clean
 
 demo: $(INSTALLED)
 	$(BIN)/lrcalc demo --output demo-output
@@ -35,6 +38,10 @@ test-nequip: $(NEQUIP)/.installed
 # fused kernels for a GPU, by Triton's interpreter; on a GPU, with torch's own Triton, run these tests as they are
 test-triton: $(TRITON)/.installed
 	TRITON_INTERPRET=1 $(TRITON)/bin/python -m pytest -n 2 tests/kernels
+
+# torch-sim's own conformance tests of our model, and ours of it
+test-torchsim: $(TORCHSIM)/.installed
+	$(TORCHSIM)/bin/python -m pytest -n 2 -p no:cacheprovider tests/torchsim "tests/test_docs.py::test_python[docs/howto/torchsim.md]"
 
 # ovito and freud, beside which labels of phases are judged, have an environment of their own
 bench-phases: $(INSTALLED) $(PHASES)/.installed
@@ -86,6 +93,13 @@ $(TRITON)/.installed: pyproject.toml constraints.txt
 	$(TRITON)/bin/pip install -q -c $(TRITON)/constraints.txt -e ".[dev]" "numpy<2.4" "triton==3.6.*"
 	touch $@
 
+$(TORCHSIM)/.installed: pyproject.toml constraints.txt
+	test -x $(TORCHSIM)/bin/python || $(TORCHSIM_PYTHON) -m venv $(TORCHSIM)
+	$(TORCHSIM)/bin/pip install -q $(shell grep '^torch==' constraints.txt)
+	grep -v '^tqdm==' constraints.txt > $(TORCHSIM)/constraints.txt
+	$(TORCHSIM)/bin/pip install -q -c $(TORCHSIM)/constraints.txt -e ".[dev,torchsim]"
+	touch $@
+
 # what makes the crystals (pymatgen, genice2) and what judges beside us (ovito, freud)
 $(PHASES)/.installed: Makefile
 	test -x $(PHASES)/bin/python || $(PYTHON) -m venv $(PHASES)
@@ -97,4 +111,4 @@ $(DOCS): $(INSTALLED)
 	touch $(DOCS)
 
 clean:
-	rm -rf $(VENV) $(MACE) $(NEQUIP) $(TRITON) $(PHASES) demo-output docs/_build docs/api build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(MACE) $(NEQUIP) $(TRITON) $(TORCHSIM) $(PHASES) demo-output docs/_build docs/api build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -36,6 +36,7 @@ WHAT = {
     "domain": "own and common values", "cuda_graph": "kernels launched as one",
     "kernels": "fused kernels: when",
     "lammps": "pair_style, host, plugin",
+    "resident": "tensors that stay on a device", "torchsim": "model for torch-sim",
     "ipi": "driver, client, inputs, runs", "commands": "one module a command",
     "cli": "lrcalc COMMAND", "__main__": "python -m lrcalc", "derivatives": "autograd helpers",
     "information": "left the data? which frames?",

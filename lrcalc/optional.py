@@ -15,6 +15,7 @@ PACKAGES = {
     "phonopy": ("phonons", "phonopy symfc"),
     "scipy": ("analysis and training", "scipy"),
     "symfc": ("force constants", "symfc"),
+    "torch_sim": ("`TorchSimModel`s", "'lrcalc[torchsim]'"),
     "tqdm": ("progress bars", "tqdm"),
     "vesin": ("neighbour lists", "vesin"),
 }

@@ -3,7 +3,8 @@
 Blocks of ``python`` on one page share their names. After ``<!-- long -->`` a block is only compiled
 here and runs with `make test-long`, and so do the commands, with few steps; those after
 ``<!-- mace -->``, which want mace-torch, are parsed only, where it is missing, and those after
-``<!-- nequip -->``, which want a file that nequip makes in its own tests.
+``<!-- nequip -->``, which want a file that nequip makes in its own tests. Python after
+``<!-- torchsim -->`` is only compiled where torch-sim is missing.
 """
 
 import argparse
@@ -80,9 +81,11 @@ def with_blocks(language):
 def run_blocks(page, folder, *, long):
     names = {"__name__": "page"}
     with contextlib.chdir(folder):
-        for costs_time, code in blocks(page, "python"):
+        for mark, code in blocks(page, "python"):
             compiled = compile(code, str(page), "exec")
-            if long or not costs_time:
+            if mark == "torchsim" and find_spec("torch_sim") is None:
+                continue
+            if long or mark in ("", "torchsim"):
                 exec(compiled, names)
 
 
