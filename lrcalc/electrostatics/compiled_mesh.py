@@ -32,7 +32,7 @@ class _Grid(ctypes.Structure):
 
 
 def put(where: Tensor, moments: Tensor, grid: Grid, order: int) -> Tensor:
-    """As `fused_mesh.spread`, without a gradient."""
+    """As `spreading.spread`, without a gradient."""
     k1, k2, k3 = grid.sizes
     mesh = moments.new_zeros(grid.structures * k1 * k2 * k3)
     kept = [x.contiguous() for x in (where, grid.batch, grid.matrix, moments)]
@@ -43,7 +43,7 @@ def put(where: Tensor, moments: Tensor, grid: Grid, order: int) -> Tensor:
 def take(
     where: Tensor, mesh: Tensor, grid: Grid, count: int, order: int, moments: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """As `fused_mesh.gather`, without a gradient: ``count`` values, and slopes with ``moments``."""
+    """As `spreading.gather`, without a gradient: ``count`` values, and slopes with ``moments``."""
     kept = [x.contiguous() for x in (where, grid.batch, grid.matrix, mesh)]
     moments = None if moments is None else moments.contiguous()
     values = where.new_empty((len(where), count))

@@ -19,6 +19,12 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lrcalc.domain import Domain, shared, total
+from lrcalc.electrostatics.compiled_direct import (
+    WaveGrid,
+    filled_up,
+    interaction,
+    wave_grid,
+)
 from lrcalc.electrostatics.folding import Phases, fold, unfold
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.layout import Layout, make_layout, pack
@@ -59,6 +65,9 @@ class DirectPlan(NamedTuple):
         the cells want a gradient.
     domain : Domain or None
         Processes whose structure factors are added.
+    grid : WaveGrid or None
+        The waves as compiled functions want them, where there are some; ``weights`` is then one
+        tensor, of `compiled_direct.filled_up`.
     """
 
     layout: Layout
@@ -70,6 +79,7 @@ class DirectPlan(NamedTuple):
     kept: bool
     weights: tuple[Tensor, ...] = ()
     domain: Domain | None = None
+    grid: WaveGrid | None = None
 
 
 class Waves(NamedTuple):
@@ -142,9 +152,17 @@ class Direct:
             layout, first, second, limits, height, max(1, block // each), kept,
             domain=geometry.domain,
         )  # fmt: skip
-        if not kept or geometry.cells.requires_grad:
+        if not kept:
+            return plan
+        if geometry.compiled:
+            plan = plan._replace(
+                grid=wave_grid(geometry.batch, first, second, limits, layout.structures, cell.dtype)
+            )
+        if geometry.cells.requires_grad:
             return plan
         inverse = 2.0 * pi * inverses(cell)
+        if plan.grid is not None:
+            return plan._replace(weights=(self._filled_up(plan, plan.grid, cell, inverse),))
         weights = tuple(self._weight(plan, cell, inverse, *ends) for ends in _blocks(plan))
         return plan._replace(weights=weights)
 
@@ -156,6 +174,12 @@ class Direct:
         """Phases of the atoms, and the waves if they are kept."""
         assert cell is not None
         inverse = inverses(cell)
+        if plan.grid is not None:
+            if plan.weights and not cell.requires_grad:
+                weight = plan.weights[0]
+            else:
+                weight = self._filled_up(plan, plan.grid, cell, 2.0 * pi * inverse)
+            return interaction(plan.grid, weight, positions, inverse, plan.domain)
         own = shared(plan.domain, inverse)
         fractional = pack(plan.layout, positions) @ own
         # the sum is periodic: wrapping keeps phases small, which single precision needs
@@ -215,6 +239,10 @@ class Direct:
         n1, n2 = first.to(weight.dtype), second.to(weight.dtype)
         powers = torch.stack([torch.ones_like(n1), n1, n2, n1 * n1, n1 * n2, n2 * n2])
         return Waves(plane, weight, powers)
+
+    def _filled_up(self, plan: DirectPlan, grid: WaveGrid, cell: Tensor, inverse: Tensor) -> Tensor:
+        """All weights, for compiled functions."""
+        return filled_up(self._weight(plan, cell, inverse, 0, len(plan.first)), grid)
 
     def _weight(
         self, plan: DirectPlan, cell: Tensor, inverse: Tensor, start: int, stop: int

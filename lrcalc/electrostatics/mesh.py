@@ -18,11 +18,12 @@ from torch import Tensor
 
 from lrcalc.domain import Domain, shared, total
 from lrcalc.electrostatics.compiled_mesh import compiled_functions
-from lrcalc.electrostatics.fused_mesh import FusedSpread, Grid, times_own
+from lrcalc.electrostatics.fused_mesh import FusedSpread, Grid
 from lrcalc.electrostatics.kernels import Sites, Source, reciprocal_weight
 from lrcalc.electrostatics.mesh_filter import filtered
 from lrcalc.electrostatics.mesh_size import choose_mesh, fft_size
 from lrcalc.electrostatics.splines import spline_filter, spline_matrix, spline_weights
+from lrcalc.electrostatics.spreading import times_own
 from lrcalc.electrostatics.sums import Geometry, Interaction
 from lrcalc.kernels.choice import available
 from lrcalc.kernels.trial import tried

@@ -171,7 +171,7 @@ def test_sio2_cut_open_answers_the_field_outside(shared):
     """α_zz/(ε0 V) = χ/(1 + χ), 0.6 as 1 - 1/ε_∞ and not χ; Z/2.38 along the normal.
 
     χ of the crystal is DFT's (2.545 along c) to 3 %; that of one cell cut open is less well known
-    (1.59 and 1.81 by two surfaces that were fitted to the same crystals), so only its order is asked.
+    (1.59 and 1.81 by two surfaces fitted to the same crystals), so only its order is asked.
     """
     whole = read(shared / "data/phonons/quartz/POSCAR")
     slab = whole.copy()

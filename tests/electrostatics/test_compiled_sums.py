@@ -1,4 +1,4 @@
-"""Spreading and gathering in C++ against torch: values, and derivatives up to the second."""
+"""Mesh and direct sum in C++ against torch: values, and derivatives up to the second."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import torch
 
 from lrcalc import Ewald, Multipoles
 from lrcalc.compiler import COMPILERS
-from lrcalc.electrostatics.compiled_mesh import compiled_functions
+from lrcalc.electrostatics import compiled_direct, compiled_mesh
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
 
@@ -38,11 +38,11 @@ def case(structures, level, dtype):
     return 4.0 * random(5, 3), torch.tensor(CELLS[:structures], dtype=dtype), multipoles, batch
 
 
-def looked_at(positions, cell, multipoles, batch, *, compiled):
+def looked_at(positions, cell, multipoles, batch, *, method, compiled):
     """Energy, sites, first derivatives, and their own along some direction."""
     leaves = [x.detach().clone().requires_grad_() for x in (positions, cell, multipoles.charge)]
     multipoles = multipoles._replace(charge=leaves[2])
-    found = Ewald(1.0, None, 1e-4, "mesh")(
+    found = Ewald(1.0, None, 1e-4, method)(
         leaves[0], leaves[1], multipoles, batch=batch, with_field=True, compiled=compiled
     )
     value = found.energy.sum() + (torch.linspace(0.3, 1, 5).to(positions) * found.potential).sum()
@@ -53,6 +53,22 @@ def looked_at(positions, cell, multipoles, batch, *, compiled):
     return [x.detach() for x in (found.energy, found.potential, found.field, *first, *second)]
 
 
+@pytest.fixture(params=["mesh", "direct"])
+def method(request, monkeypatch):
+    """A sum, whose functions in C++ must have been called where they were to be."""
+    which = {"mesh": (compiled_mesh, "put"), "direct": (compiled_direct.WaveGrid, "put")}
+    owner, name = which[request.param]
+    calls, put = [], getattr(owner, name)
+
+    def counted(*args):
+        calls.append(1)
+        return put(*args)
+
+    monkeypatch.setattr(owner, name, counted)
+    yield request.param
+    assert calls
+
+
 @pytest.mark.parametrize("structures", [1, 2])
 @pytest.mark.parametrize(
     ("level", "dtype"),
@@ -60,23 +76,24 @@ def looked_at(positions, cell, multipoles, batch, *, compiled):
      (2, torch.float32)],
     ids=["charges", "dipoles", "quadrupoles", "response", "single"],
 )  # fmt: skip
-def test_energy_and_derivatives_are_those_of_torch(structures, level, dtype):
+def test_energy_and_derivatives_are_those_of_torch(structures, level, dtype, method):
     given = case(structures, level, dtype)
-    assert compiled_functions(given[0], 8) is not None
     limit = 1e-11 if dtype == torch.float64 else 2e-4
-    expected, found = (looked_at(*given, compiled=compiled) for compiled in (False, True))
+    expected, found = (
+        looked_at(*given, method=method, compiled=compiled) for compiled in (False, True)
+    )
     for one, other in zip(expected, found, strict=True):
         assert float((one - other).abs().max()) < limit * float(one.abs().max())
 
 
-def test_threads_have_planes_of_their_own():
+def test_threads_do_not_change_a_number(method):
     given = case(2, 2, torch.float64)
     before = torch.get_num_threads()
     results = []
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            results.append(looked_at(*given, compiled=True)[0])
+            results.append(looked_at(*given, method=method, compiled=True)[0])
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
