@@ -37,6 +37,7 @@ WHAT = {
     "kernels": "fused kernels: when",
     "lammps": "pair_style, host, plugin",
     "resident": "tensors that stay on a device", "torchsim": "model for torch-sim",
+    "replicas": "many runs at once",
     "ipi": "driver, client, inputs, runs", "commands": "one module a command",
     "cli": "lrcalc COMMAND", "__main__": "python -m lrcalc", "derivatives": "autograd helpers",
     "information": "left the data? which frames?",

@@ -120,16 +120,9 @@ class Simulation:
         **known
             Entries of `RunConditions` that a calculator does not know: the model's name.
         """
-        calculator, settings = self.calculator, self.settings
-        held = calculator.field
-        self.conditions = RunConditions(
-            ensemble=settings.ensemble, thermostat=THERMOSTATS[settings.ensemble],
-            temperature=self.temperature if settings.ensemble == "nve" else settings.temperature,
-            timestep=settings.timestep, held="" if held is None else held.kind,
-            value=None if held is None else held.amplitude, varies=calculator.varies,
-            epsilon_infinity=calculator.evaluator.mean_permittivity(self.atoms),
-            model=fingerprint(calculator.evaluator.potential),
-        )._replace(**known)  # fmt: skip
+        self.conditions = conditions_of(
+            self.calculator, self.settings, self.atoms, self.temperature
+        )._replace(**known)
         self.atoms.info |= to_info(self.conditions)
 
     @property
@@ -211,6 +204,21 @@ class Simulation:
             self.atoms, self.settings, self.rng, self.degrees_of_freedom
         )
         restore_integrator(self.integrator, state)
+
+
+def conditions_of(
+    calculator: LRCalculator, settings: RunSettings, atoms: Atoms, temperature: float
+) -> RunConditions:
+    """Conditions of a run that has this temperature (K) at its start."""
+    held = calculator.field
+    return RunConditions(
+        ensemble=settings.ensemble, thermostat=THERMOSTATS[settings.ensemble],
+        temperature=temperature if settings.ensemble == "nve" else settings.temperature,
+        timestep=settings.timestep, held="" if held is None else held.kind,
+        value=None if held is None else held.amplitude, varies=calculator.varies,
+        epsilon_infinity=calculator.evaluator.mean_permittivity(atoms),
+        model=fingerprint(calculator.evaluator.potential),
+    )  # fmt: skip
 
 
 def check_start(atoms: Atoms) -> np.ndarray:

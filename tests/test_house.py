@@ -24,9 +24,10 @@ LEVEL = {
     "velocities": 10, "integrators": 10,
     "testing": 11, "run_state": 11, "levels": 11,
     "dynamics": 12, "ipi": 12, "lammps": 12, "torchsim": 12,
-    "commands": 13,
-    "cli": 14,
-    "__main__": 15,
+    "replicas": 13,
+    "commands": 14,
+    "cli": 15,
+    "__main__": 16,
 }  # fmt: skip
 ONLY = {
     "derivatives": {"system", "units", "domain"}, "ipi_files": {"units", "properties", "callers"},
