@@ -1,9 +1,10 @@
-"""Steps a second of a batch of replicas in torch-sim, and of the same replicas one by one in ASE.
+"""Time of a step of a batch of replicas: torch-sim, `lrcalc md --engine torch`, and ASE one by one.
 
 python benchmarks/torchsim.py [--device cuda] [--rounds 5] [--json FILE]
 
-Velocity Verlet at constant energy, in both; the two take turns, and medians are printed with the
-smallest and largest of the rounds. Wants torch-sim (`pip install 'lrcalc[torchsim]'`).
+Velocity Verlet at constant energy, in all; they take turns, and medians are printed with the
+smallest and largest of the rounds. Without torch-sim (`pip install 'lrcalc[torchsim]'`) the other
+two are measured.
 """
 
 import argparse
@@ -13,16 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch_sim as ts
 from ase import units
 from ase.build import molecule
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
 from lrcalc import LRCalculator, load
+from lrcalc.integrators import RunSettings
+from lrcalc.replicas.run import Replicas
 from lrcalc.structures import read_structure
 from lrcalc.structures.formats import find
-from lrcalc.torchsim import TorchSimModel
+from lrcalc.velocities import draw_velocities
+
+try:
+    import torch_sim as ts
+
+    from lrcalc.torchsim import TorchSimModel
+except ModuleNotFoundError:
+    ts = None
 
 CASES = (
     ("molecule", 1), ("molecule", 16), ("molecule", 64),
@@ -42,7 +50,7 @@ def replicas(name, count):
                 atoms.set_cell(np.diag([7.0, 7.5, 8.0]))
                 atoms.set_scaled_positions(lattice_of_molecules(atoms))
         rng = np.random.default_rng(seed)
-        MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=rng)
+        draw_velocities(atoms, 300.0, rng, np.zeros(len(atoms), dtype=bool))
         structures.append(atoms)
     return structures
 
@@ -78,6 +86,22 @@ def torch_sim_steps(model, structures):
     return advance
 
 
+def replica_steps(potential, structures, device):
+    """Take one step of all replicas by our own integrators."""
+    atoms = structures[0].copy()
+    atoms.set_momenta(np.zeros_like(atoms.positions))  # each draws its own
+    calculator = LRCalculator(potential, device=device, watch=False)
+    run = Replicas(atoms, calculator, RunSettings("nve"), len(structures))
+    run.look()
+
+    def advance():
+        run.step()
+        if run.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return advance
+
+
 def ase_steps(potential, structures, device):
     """Take one step of each replica, each with a calculator of its own."""
     runs = []
@@ -108,27 +132,32 @@ def main():
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     dtype = getattr(torch, args.dtype)
-    print(f"torch-sim {'0.6' if hasattr(ts, 'nve_step') else '0.3'}, torch {torch.__version__}, "
-          f"{args.device}, {torch.get_num_threads()} thread(s), {args.dtype}")  # fmt: skip
-    print("structure   atoms replicas | ms a step of all: torch-sim (range)   ASE (range) | ratio")
+    version = "none" if ts is None else "0.6" if hasattr(ts, "nve_step") else "0.3"
+    print(f"torch-sim {version}, torch {torch.__version__}, {args.device}, "
+          f"{torch.get_num_threads()} thread(s), {args.dtype}")  # fmt: skip
+    print("ms a step of all replicas, median (range); in brackets times as fast as ASE")
     rows = []
     for name, count in CASES:
         potential = load("water", dtype=dtype)
-        model = TorchSimModel(potential, device=args.device, compute_stress=False)
         structures = replicas(name, count)
-        both = [torch_sim_steps(model, structures), ase_steps(potential, structures, args.device)]
-        times = [[], []]
-        for advance in both:
+        ways = {"ase": ase_steps(potential, structures, args.device),
+                "engine torch": replica_steps(potential, structures, args.device)}  # fmt: skip
+        if ts is not None:
+            model = TorchSimModel(potential, device=args.device, compute_stress=False)
+            ways["torch-sim"] = torch_sim_steps(model, structures)
+        times = {way: [] for way in ways}
+        for advance in ways.values():
             seconds(advance, 3)  # warm
         for _ in range(args.rounds):
-            for found, advance in zip(times, both, strict=True):
-                found.append(1e3 * seconds(advance, args.steps))
-        (a, b), ratio = np.median(times, 1), np.median(times[1]) / np.median(times[0])
-        spread = [f"({min(x):.1f}-{max(x):.1f})" for x in times]
-        print(f"{name:10s} {len(structures[0]):6d} {count:8d} | {a:10.1f} {spread[0]:14s} "
-              f"{b:10.1f} {spread[1]:14s} | {ratio:.2f}", flush=True)  # fmt: skip
-        rows.append({"structure": name, "atoms": len(structures[0]), "replicas": count,
-                     "torchsim_ms": times[0], "ase_ms": times[1]})  # fmt: skip
+            for way, advance in ways.items():
+                times[way].append(1e3 * seconds(advance, args.steps))
+        told = [f"{name:10s} {len(structures[0]):4d} atoms x {count:3d}"]
+        for way, found in times.items():
+            ratio = np.median(times["ase"]) / np.median(found)
+            spread = f"({min(found):.1f}-{max(found):.1f})"
+            told.append(f"{way} {np.median(found):.1f} {spread} [{ratio:.2f}]")
+        print(" | ".join(told), flush=True)
+        rows.append({"structure": name, "atoms": len(structures[0]), "replicas": count, **times})
     if args.json:
         args.json.write_text(json.dumps({"device": args.device, "rows": rows}, indent=1))
 

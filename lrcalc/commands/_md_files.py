@@ -47,13 +47,34 @@ def has_more_frames(path: Path) -> bool:
         return True
 
 
-def run_files(out: str, *, traj: bool) -> dict[str, Path]:
-    """Name the files of a run by their endings."""
+def run_files(out: str, *, traj: bool, replicas: int = 1) -> dict[str, Path]:
+    """Name the files of a run by their endings.
+
+    Of several replicas, each has frames and a table of its own, ``NAME-1.xyz``, ``NAME-1.csv``, …;
+    the state and the picture are of all.
+    """
     output = Path(out)
     if output.name in ("", ".."):
         raise ValueError(f"`--out` is {out!r} but must end in a name, such as {output / 'md'}")
-    endings = [".xyz", ".csv", ".png", ".npz", *([".traj"] if traj else [])]
-    return {ending: output.with_name(output.name + ending) for ending in endings}
+    each = [".xyz", ".csv", *([".traj"] if traj else [])]
+    endings = [part + ending for part in parts(replicas) for ending in each]
+    return {end: output.with_name(output.name + end) for end in [*endings, ".png", ".npz"]}
+
+
+def parts(replicas: int) -> list[str]:
+    """Name what stands before the endings of each replica's files; nothing for a single one."""
+    width = len(str(replicas))
+    return [""] if replicas == 1 else [f"-{k:0{width}d}" for k in range(1, replicas + 1)]
+
+
+def growing(files: Mapping[str, Path]) -> list[str]:
+    """List the endings of the files that every frame is added to."""
+    return [ending for ending in files if ending.endswith(GROWING)]
+
+
+def tables(files: Mapping[str, Path]) -> list[Path]:
+    """List the tables of the replicas, in their order."""
+    return [path for ending, path in files.items() if ending.endswith(".csv")]
 
 
 def check_targets(files: Mapping[str, Path], structure: Path, *, restart: bool) -> None:
@@ -97,16 +118,20 @@ def clear(files: Mapping[str, Path]) -> IO[str]:
         files[".npz"].parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"`--out`: {error}; give another folder") from error
-    lock = hold(files[".csv"])
+    lock = hold(tables(files)[0])
     files[".npz"].unlink(missing_ok=True)
-    files[".xyz"].unlink(missing_ok=True)
-    os.truncate(files[".csv"], 0)
+    for ending in growing(files):
+        if ending.endswith(".csv"):
+            files[ending].touch()  # what is open stays the file
+            os.truncate(files[ending], 0)
+        else:
+            files[ending].unlink(missing_ok=True)
     return lock
 
 
 def sizes(files: Mapping[str, Path]) -> dict[str, np.ndarray]:
     """Bytes of the growing files, as entries of the state."""
-    return {"size" + ending: np.array(files[ending].stat().st_size) for ending in GROWING}
+    return {"size" + end: np.array(files[end].stat().st_size) for end in growing(files)}
 
 
 def cut(files: Mapping[str, Path], state: Mapping[str, np.ndarray]) -> IO[str]:
@@ -119,7 +144,7 @@ def cut(files: Mapping[str, Path], state: Mapping[str, np.ndarray]) -> IO[str]:
         Nothing is cut then.
     """
     way_out = "put the file back, or start anew (--restart)"
-    lengths = {files[ending]: int(state["size" + ending]) for ending in GROWING}
+    lengths = {files[ending]: int(state["size" + ending]) for ending in growing(files)}
     for path, length in lengths.items():
         if not path.is_file():
             raise ValueError(f"{path} is missing but the state is there; {way_out}")
@@ -129,7 +154,7 @@ def cut(files: Mapping[str, Path], state: Mapping[str, np.ndarray]) -> IO[str]:
                 f"{path} has {found} bytes but had {length} when the state was saved: it was "
                 f"shortened or replaced since; {way_out}"
             )
-    lock = hold(files[".csv"])
+    lock = hold(tables(files)[0])
     for path, length in lengths.items():
         os.truncate(path, length)
     return lock

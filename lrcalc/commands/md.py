@@ -8,25 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
-from lrcalc.commands._field_options import (
-    add_course_arguments,
-    add_field_arguments,
-    as_given,
-    given_field,
-)
-from lrcalc.commands._md_files import (
-    check_targets,
-    clear,
-    cut,
-    read_start,
-    run_files,
-    sizes,
-)
+from lrcalc.commands._field_options import add_course_arguments, add_field_arguments
+from lrcalc.commands._md_files import check_targets, clear, cut, run_files, sizes
 from lrcalc.commands._md_output import append_row, columns, due, has_dipole, plot, table_row, wanted
+from lrcalc.commands._md_start import SPACING, make, read, tell
 from lrcalc.commands._options import COMPILE
 from lrcalc.commands._watch import (
     STOPPED,
@@ -35,11 +23,10 @@ from lrcalc.commands._watch import (
     check_watch,
     watch_files,
 )
-from lrcalc.fields import Field
 from lrcalc.progress import progress_bar
 
-SPACING = ("every", "born_every", "polarizability_every", "current_every")
-"""Options of the output that a continued run must keep; it may change --steps and --traj."""
+ENGINES = ("ase", "torch", "torchsim")
+"""The last is refused, with the way out."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,47 +71,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"],
                         help="precision")  # fmt: skip
     parser.add_argument("--compile", action="store_true", help=COMPILE)
+    many = parser.add_argument_group("many runs at once")
+    many.add_argument(
+        "--engine", default="ase", choices=ENGINES, metavar="ase|torch",
+        help="what moves the atoms: ASE, or tensors that stay on the device",
+    )  # fmt: skip
+    many.add_argument("--replicas", type=int, default=1, metavar="N",
+                      help="run N at once, of seeds --seed, --seed + 1, … (--engine torch): "
+                      "NAME-1.xyz, NAME-1.csv, …")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Integrate, write trajectory, table, picture and state."""
-    from lrcalc.hashing import hash_of
-    from lrcalc.integrators import RunSettings
-    from lrcalc.models.card import dipole_warning, electric_notes, pressure_warning
+    from lrcalc.dynamics import Simulation
     from lrcalc.run_state import load_state
     from lrcalc.trajectory import extxyz_to_traj
 
     check_options(args)
-    field = given_field(args)
-    path, atoms, notes = read_start(args.structure)
+    if args.engine == "torch":
+        from lrcalc.commands._md_replicas import run_replicas
+
+        return run_replicas(args)
+    start = read(args)
     files = run_files(args.out, traj=args.traj)
-    check_targets({**files, **watch_files(args)}, path, restart=args.restart)
-    settings = RunSettings(
-        args.ensemble, args.timestep, args.temperature, args.pressure, args.thermostat_time,
-        args.barostat_time, args.seed,
+    check_targets({**files, **watch_files(args)}, start.path, restart=args.restart)
+    simulation = make(
+        start, args, lambda calculator: Simulation(start.atoms, calculator, start.settings),
+        watch=args.watch is None,
     )  # fmt: skip
-    start = hash_of(atoms.positions, atoms.cell[:], atoms.get_momenta())
-    simulation = make_simulation(atoms, settings, field, args)
     watched = None if args.watch is None else Watched(args, simulation)
-    simulation.identity |= {"held": as_given(args), "hash of the structure file": start}
-    # the spacing of frames is not ours to change half way: spectra need it even
-    spacing = {name: getattr(args, name) for name in SPACING}
-    if not args.current_every:  # runs from before there was this option go on
-        del spacing["current_every"]
-    simulation.identity |= spacing
-    card = simulation.calculator.evaluator.potential.metadata
-    warning = pressure_warning(args.model, card) if args.ensemble == "npt" else None
-    if warning:
-        print(warning, file=sys.stderr)
-    notes += electric_notes(card, args.epsilon_infinity, matter=bool(atoms.pbc.all()))
-    told = dipole_warning(simulation.calculator.evaluator.potential.config)
-    if told and atoms.pbc.any() and not args.current_every:  # else it is seen to
-        print(f"warning: {told}", file=sys.stderr)
-    if not has_dipole(simulation):
-        notes.append("no dipole is recorded: this structure, or this model, has none")
     resumed = files[".npz"].is_file() and not args.restart
-    for note in (*notes, *([] if resumed else simulation.notes)):  # of first velocities
-        print(note)
+    tell(start, args, simulation, dipole=has_dipole(simulation), resumed=resumed)
     if resumed:
         state = load_state(files[".npz"])
         simulation.restore(state)
@@ -138,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         if watched:
             watched.begin(simulation.steps if resumed else None)
         left = integrate(simulation, args, files, watched, resumed=resumed)
-    plot(files[".csv"], files[".png"], len(atoms))
+    plot([files[".csv"]], files[".png"], len(start.atoms))
     if args.traj:
         extxyz_to_traj(files[".xyz"], files[".traj"])
     made = [f for f in (files | watch_files(args)).values() if f.exists()]
@@ -149,30 +126,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def make_simulation(
-    atoms: Any, settings: Any, field: Field | None, args: argparse.Namespace
-) -> Any:
-    """Build the simulation; its warnings go to standard error, its conditions into the frames."""
-    from lrcalc.calculator import LRCalculator
-    from lrcalc.dynamics import Simulation
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)  # not what packages say to programmers
-        calculator = LRCalculator(
-            args.model, device=args.device, dtype=args.dtype,
-            epsilon_infinity=args.epsilon_infinity, field=field, watch=args.watch is None,
-            compile=args.compile,
-        )  # fmt: skip
-        simulation = Simulation(atoms, calculator, settings)
-    for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
-    simulation.set_conditions(model=args.model)
-    return simulation
-
-
 def check_options(args: argparse.Namespace) -> None:
     """Refuse options that make no sense before anything is read."""
     check_watch(args)
+    check_engine(args)
     if args.every < 1 or args.steps < 1:
         raise ValueError("`--steps` and `--every` must be at least 1")
     if args.pressure and args.ensemble != "npt":
@@ -184,6 +141,27 @@ def check_options(args: argparse.Namespace) -> None:
         if getattr(args, name) < 0:
             option = "--" + name.replace("_", "-")
             raise ValueError(f"`{option}` is {getattr(args, name)} but must be 0 (never) or more")
+
+
+def check_engine(args: argparse.Namespace) -> None:
+    """Refuse what an engine cannot do."""
+    if args.engine == "torchsim":
+        raise ValueError(
+            "`--engine` is torchsim, but torch-sim is used from Python: "
+            "lrcalc.torchsim.TorchSimModel. --engine torch moves replicas on the device, with the "
+            "files, thermostats and continued runs of this command"
+        )
+    if args.replicas < 1:
+        raise ValueError(f"`--replicas` is {args.replicas} but must be 1 or more")
+    if args.engine == "ase" and args.replicas > 1:
+        raise ValueError(
+            f"`--replicas` is {args.replicas}, but ASE moves one structure: say --engine torch"
+        )
+    if args.engine == "torch" and args.watch is not None:
+        raise ValueError(
+            "`--watch` looks at one structure after each step: it needs --engine ase. afterwards, "
+            "`lrcalc extrapolation` looks at the frames"
+        )
 
 
 def first_look(simulation: Any, args: argparse.Namespace) -> None:

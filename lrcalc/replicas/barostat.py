@@ -132,9 +132,7 @@ class Barostat:
         positions = at.positions * self.matter.each(rate.exp())
         drift = at.momenta * self.dt / self.matter.masses
         positions = positions + drift * self.matter.each(exprel(rate))
-        at = evaluate(
-            at._replace(positions=positions, cell=at.cell * rate.exp()[:, None, None])
-        )
+        at = evaluate(at._replace(positions=positions, cell=at.cell * rate.exp()[:, None, None]))
         at = self._push_volume(self._push(at, half), half)
         at = self._scale(at, half)
         self._scale_momentum(half)

@@ -25,10 +25,7 @@ class Integrator(Protocol):
         """Advance by one time step."""
 
     def bath(self, at: Moving) -> Tensor:
-        """What the conserved quantity of each structure has beside energy and kinetic energy, eV.
-
-        (S,)
-        """
+        """Return what the conserved quantity has beside energy and kinetic energy, (S,), eV."""
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that a continued run needs beside positions, momenta and cells."""
@@ -106,7 +103,7 @@ class Bussi(Verlet):
         )
 
     def _noise(self) -> Tensor:
-        """Normal numbers, and sums of squares of as many as the other degrees of freedom; (2, S).
+        """Draw a normal number and a sum of squares of all others but one, for each structure; (2, S).
 
         Drawn on the host, in the order of ASE, and sent without waiting.
         """

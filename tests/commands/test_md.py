@@ -16,7 +16,8 @@ from lrcalc.analysis.currents import OF_DIPOLE, read_current
 from lrcalc.analysis.intake import Reading
 from lrcalc.commands._cards import remarks_of_dipoles, remarks_of_transport
 from lrcalc.commands._md_files import hold
-from lrcalc.commands.md import make_simulation
+from lrcalc.commands._md_start import Start
+from lrcalc.commands._md_start import make as make_run
 from lrcalc.dynamics import Simulation
 from lrcalc.trajectory import read_extxyz
 from tests.test_dynamics import barium_titanate
@@ -369,12 +370,12 @@ def test_what_packages_say_to_programmers_is_not_a_warning_of_ours(monkeypatch, 
         warnings.warn("for users", UserWarning, stacklevel=1)
 
     monkeypatch.setattr("lrcalc.calculator.LRCalculator", make)
-    monkeypatch.setattr("lrcalc.dynamics.Simulation", MagicMock())
     options = Namespace(model="m", device="cpu", dtype="float32", epsilon_infinity=None, watch=None)
     options.compile = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # as in any program
-        make_simulation(None, None, None, options)
+        start = Start(None, None, None, [], None, {})
+        make_run(start, options, lambda calculator: MagicMock(), watch=True)
     assert capsys.readouterr().err == "warning: for users\n"
 
 

@@ -85,9 +85,7 @@ def test_each_replica_is_the_run_of_its_seed(potential, name):
         replicas.step(["dipole"])
     frames, conserved = replicas.frames(), replicas.conserved()
     for k in range(count):
-        alone = Simulation(
-            make(), calculator(potential, **held), settings(ensemble, seed=4 + k)
-        )
+        alone = Simulation(make(), calculator(potential, **held), settings(ensemble, seed=4 + k))
         first = alone.conserved()
         for _ in range(steps):
             alone.step()
@@ -117,9 +115,7 @@ def test_each_replica_is_the_run_of_its_seed(potential, name):
 def test_the_conserved_quantity_goes_with_the_square_of_the_time_step(potential, ensemble):
     swings = []
     for timestep, steps in ((0.5, 24), (0.25, 48)):
-        run = Replicas(
-            dimer(), calculator(potential), settings(ensemble, timestep=timestep), 2
-        )
+        run = Replicas(dimer(), calculator(potential), settings(ensemble, timestep=timestep), 2)
         run.look()
         first, worst = run.conserved(), np.zeros(2)
         for _ in range(steps):
