@@ -9,7 +9,7 @@ NEQUIP := .venv-nequip
 TRITON := .venv-triton
 TORCHSIM := .venv-torchsim
 # torch-sim 0.6 and later want Python 3.12; with an older one pip takes 0.3
-TORCHSIM_PYTHON ?= $(shell command -v python3.12 || echo $(PYTHON))
+TORCHSIM_PYTHON ?= $(shell python3.12 -c "" 2> /dev/null && echo python3.12 || echo $(PYTHON))
 PHASES := .venv-phases
 CODE := lrcalc drivers tools tests examples benchmarks docs/conf.py
 

@@ -103,7 +103,7 @@ class Bussi(Verlet):
         )
 
     def _noise(self) -> Tensor:
-        """Draw a normal number and a sum of squares of all others but one, for each structure; (2, S).
+        """Draw a normal number and a sum of squares of the others for each structure, (2, S).
 
         Drawn on the host, in the order of ASE, and sent without waiting.
         """
