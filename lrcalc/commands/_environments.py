@@ -24,8 +24,7 @@ def keep_environments(
     from ase import Atoms
 
     from lrcalc.checkpoint import save
-    from lrcalc.evaluator import Evaluator
-    from lrcalc.information.reference import make_reference, with_ranges
+    from lrcalc.information.carried import carried
 
     structures = [
         Atoms(
@@ -35,13 +34,13 @@ def keep_environments(
         for s in (frame.system for frame in frames)
     ]  # fmt: skip
     try:
-        reference = make_reference(structures, about={"data": [Path(d).name for d in data]})
-        evaluate = Evaluator(best, device=device, allow_net_charge=True)
-        charged = best.config["level"] != "sr" and not best.own_field
-        reference = with_ranges(reference, structures, evaluate, charged=charged)
+        found = carried(
+            best, structures, about={"data": [Path(d).name for d in data]}, device=device
+        )
     except ValueError as error:
         return f"no training environments are kept in the model: {error}"
-    best.environments = reference.content()
+    best.environments = found.content
     save(best, output)
-    kept = sum(map(len, reference.environments.values()))
-    return f"{kept} training environments are kept in the model (lrcalc md --watch)"
+    kept = sum(map(len, found.reference.environments.values()))
+    more = f"; {found.told}" if found.told else ""
+    return f"{kept} training environments are kept in the model (lrcalc md --watch){more}"

@@ -29,7 +29,8 @@ SPECIAL = {
 SAME = (
     "kind", "structure", "workdir", "steps", "beads", "temperature", "pressure", "timestep",
     "ensemble", "seed", "velocities", "transport", "model", "device", "dtype", "epsilon_infinity",
-    "extras", "atoms_per_call", "max_force", "watch", "watch_every", "watch_action", *KINDS,
+    "extras", "atoms_per_call", "max_force", "watch", "watch_every", "watch_action", "watch_score",
+    "watch_committee", "watch_limit", *KINDS,
 )  # fmt: skip
 """Arguments whose option is spelt like them."""
 

@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from lrcalc.commands._options import Group
-from lrcalc.information.actions import ACTIONS, EVERY
+from lrcalc.information.actions import ACTIONS, SCORES
 
 STOPPED = 3
 """Exit status of a run that was stopped because it left its data."""
 
-COLUMNS = ("step", "time_fs", "dH_max_nats", "dH_99_percent_nats", "dH_mean_nats",
-           "around_max_nats", "atoms_outside")  # fmt: skip
-
 FIELD_EVERY = 10
 """Looks from one at the forces of a field to the next: they take Born charges."""
 
-OPTIONS = ("watch_every", "watch_action", "watch_limit")
+OPTIONS = ("watch_every", "watch_action", "watch_limit", "score", "committee")
 
 
 def add_watch_arguments(group: Group) -> None:
@@ -29,15 +26,29 @@ def add_watch_arguments(group: Group) -> None:
         help="how far atoms are from these data files, or from what a model was trained on; alone: "
         "this run's model. NAME-watch.csv, NAME-outside.xyz",
     )  # fmt: skip
+    add_score_arguments(group, "models beside this run's")
     group.add_argument("--watch-every", type=int, metavar="K",
-                       help="steps from look to look (default 20)")  # fmt: skip
+                       help="steps from look to look (default 20; features 25, a "
+                       "committee 30 for each further member)")  # fmt: skip
     group.add_argument(
         "--watch-action", choices=ACTIONS,
         help=f"above a limit: a line; the end of the run (status {STOPPED}), with its frame; or "
         "frames to be computed (default warn)",
     )  # fmt: skip
-    group.add_argument("--watch-limit", type=float, metavar="NATS",
-                       help="δH instead of the limits of the reference")  # fmt: skip
+    group.add_argument("--watch-limit", type=float, metavar="X",
+                       help="of the score of an atom (nats; of a committee eV/Å) instead of the "
+                       "limits of the reference")  # fmt: skip
+
+
+def add_score_arguments(group: Group, members: str) -> None:
+    """Declare by what structures are judged."""
+    group.add_argument(
+        "--score", choices=SCORES,
+        help="δH of environments (default); distance of the model's own features; spread of the "
+        "forces and charges of a committee",
+    )  # fmt: skip
+    group.add_argument("--committee", nargs="+", metavar="MODEL",
+                       help=f"{members}, of the same data: --score committee")  # fmt: skip
 
 
 def check_watch(args: argparse.Namespace) -> None:
@@ -47,8 +58,12 @@ def check_watch(args: argparse.Namespace) -> None:
             if getattr(args, name) is not None:
                 option = "--" + name.replace("_", "-")
                 raise ValueError(f"`{option}` has no effect without `--watch`: leave it out")
-    elif args.watch_every is not None and args.watch_every < 1:
+        return
+    from lrcalc.information.choosing import check_score
+
+    if args.watch_every is not None and args.watch_every < 1:
         raise ValueError(f"`--watch-every` is {args.watch_every} but must be 1 or more")
+    check_score(args.score, args.committee)
 
 
 def watch_files(args: argparse.Namespace) -> dict[str, Path]:
@@ -70,20 +85,30 @@ class Watched:
     """
 
     def __init__(self, args: argparse.Namespace, simulation: Any) -> None:
-        from lrcalc.information.intake import kind_is_model, open_reference
+        from lrcalc.information.choosing import (
+            check_score,
+            open_judge,
+            told_whose,
+            usual_stride,
+        )
         from lrcalc.information.monitor import Monitor
 
         names = args.watch or [args.model]
         files = watch_files(args)
         self.table = files["-watch.csv"]
-        self.every = args.watch_every or EVERY
-        model = kind_is_model(names[0])
-        self.monitor = Monitor(
-            open_reference(names), f"the model {names[0]!r}" if model else ", ".join(names),
-            action=args.watch_action or "warn", limit=args.watch_limit,
-            frames=files["-outside.xyz"],
+        committee = args.committee or []
+        score = check_score(args.score, committee)
+        self.every = args.watch_every or usual_stride(score, committee)
+        judge = open_judge(
+            score, names, own=simulation.calculator.evaluator, own_name=args.model,
+            committee=committee, limit=args.watch_limit,
         )  # fmt: skip
-        self.monitor.reference.scores(simulation.atoms, "the structure")  # refused before the run
+        self.monitor = Monitor(
+            judge, told_whose(judge, names, score), action=args.watch_action or "warn",
+            limit=args.watch_limit, frames=files["-outside.xyz"],
+        )  # fmt: skip
+        self.columns = ("step", "time_fs", *judge.labels.columns, "atoms_outside")
+        judge.scores(simulation.atoms, "the structure")  # refused before the run
         self.looks = 0
 
     def begin(self, steps: int | None) -> None:
@@ -94,11 +119,16 @@ class Watched:
         assert frames is not None
         rows, kept = [], []
         if steps is not None and self.table.is_file():
-            lines = self.table.read_text().splitlines()[1:]
+            head, *lines = self.table.read_text().splitlines()
+            if head != ",".join(self.columns):
+                raise ValueError(
+                    f"{self.table} is of another score ({head}): go on with that, say --restart, "
+                    "or rename it"
+                )
             rows = [row for row in lines if float(row.split(",")[0]) <= steps]
         if steps is not None and frames.is_file():
             kept = [a for a in read_extxyz(frames) if a.info.get("step", 0) <= steps]
-        self.table.write_text("\n".join([",".join(COLUMNS), *rows]) + "\n")
+        self.table.write_text("\n".join([",".join(self.columns), *rows]) + "\n")
         frames.unlink(missing_ok=True)
         if kept:
             write_extxyz(frames, kept)

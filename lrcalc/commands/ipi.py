@@ -22,8 +22,11 @@ SETTINGS = {
     "atoms_per_call": "largest number of atoms in one model call; 0: no limit (CPU: 1000)",
     "watch": "look at how far structures are from data: model (what it was trained on), another "
     "model, or a file of data",
-    "watch_every": "calls from look to look (default 20)",
+    "watch_every": "calls from look to look (default 20; features 25; a committee 30 a member)",
     "watch_action": "above a limit: warn (default), stop, or save (outside.xyz)",
+    "watch_score": "delta-h (default), features (of the model's backbone), or committee",
+    "watch_committee": "models beside this one, of the same data, whose forces are compared",
+    "watch_limit": "of the score of an atom (nats; of a committee eV/Å), instead of the data's",
     "max_force": "refuse a first frame with a larger force, eV/Å (default 50); 0: never",
 }
 """Setting → help."""
@@ -31,6 +34,7 @@ SETTINGS = {
 METAVARS = {
     "template": "FILE", "epsilon_infinity": "X", "extras": "NAME", "atoms_per_call": "N",
     "max_force": "X", "watch": "WHAT", "watch_every": "K", "watch_action": "WHAT",
+    "watch_score": "WHAT", "watch_committee": "MODEL", "watch_limit": "X",
 }  # fmt: skip
 
 
@@ -45,7 +49,7 @@ def add_settings(parser: argparse.ArgumentParser, *, template: bool = True) -> N
     for name, text in SETTINGS.items():
         if name == "template" and not template:
             continue
-        several: Any = {"nargs": "*"} if name == "extras" else {}
+        several: Any = {"nargs": "*"} if name in ("extras", "watch_committee") else {}
         group.add_argument(flag(name), help=text, metavar=METAVARS.get(name), **several)
     add_field_arguments(group, " (constant, in i-PI's frame)")
 
@@ -61,6 +65,8 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     }
     if "watch" in given:
         given["watch"] = absolute(given["watch"])
+    if "watch_committee" in given:
+        given["watch_committee"] = [absolute(name) for name in given["watch_committee"]]
     return given
 
 

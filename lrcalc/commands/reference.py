@@ -29,9 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the reference, write the file."""
     from lrcalc.checkpoint import load, model_path, read_tensors, write_tensors
-    from lrcalc.evaluator import Evaluator
     from lrcalc.hashing import structure_hash
-    from lrcalc.information.reference import make_reference, with_ranges
+    from lrcalc.information.carried import carried
 
     form = form_of(args)
     path = model_path(args.model)
@@ -49,16 +48,14 @@ def run(args: argparse.Namespace) -> int:
             )
         print(f"{len(there)} of {len(frames)} frames are among the {len(known)} trained on")
         frames = there
-    reference = make_reference(
-        frames, form, about={"data": [Path(name).name for name in args.data]}
-    )
+    found = carried(load(path), frames, form, about={"data": [Path(n).name for n in args.data]})
+    reference = found.reference
     extra = set(content["species"]) - set(reference.species)
     if extra:
         print(f"warning: the data have no atoms of number {sorted(extra)}, which the model knows")
-    evaluate = Evaluator(load(path), allow_net_charge=True)
-    charged = evaluate.potential.config["level"] != "sr" and not evaluate.potential.own_field
-    reference = with_ranges(reference, frames, evaluate, charged=charged)
-    content["environments"] = reference.content()
+    if found.told:
+        print(f"warning: {found.told}")
+    content["environments"] = found.content
     write_tensors(content, args.out)
     kept = sum(map(len, reference.environments.values()))
     print(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lrcalc.analysis.result import AnalysisResult, Quantity
-from lrcalc.information.reference import Reference
+from lrcalc.information.judging import DELTA_H, Judge, Labels
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -40,10 +40,12 @@ class _Extrapolation(NamedTuple):
     limits: tuple[float, float]
     """Of ``own``, the largest over the species, and of ``around``, nats."""
     settings: dict[str, Any]
+    labels: Labels = DELTA_H
+    """Of the score; other scores may have other units than nats."""
 
 
 class Extrapolation(_Extrapolation, AnalysisResult):
-    """δH of a run with respect to a reference, against time.
+    """δH (or another score) of a run with respect to a reference, against time.
 
     Examples
     --------
@@ -65,21 +67,22 @@ class Extrapolation(_Extrapolation, AnalysisResult):
     def columns(self) -> dict[str, np.ndarray]:
         """Frame, time, scores, counts."""
         return {
-            "frame": self.frame, "time_fs": self.time, "dH_max_nats": self.largest,
-            "dH_99_percent_nats": self.high, "dH_mean_nats": self.mean,
-            "around_max_nats": self.around, "atoms_outside": self.outside,
-            "part_unusual": self.unusual,
+            "frame": self.frame, "time_fs": self.time,
+            **dict(zip(self.labels.columns, (self.largest, self.high, self.mean, self.around),
+                       strict=True)),
+            "atoms_outside": self.outside, "part_unusual": self.unusual,
         }  # fmt: skip
 
     @property
     def summary(self) -> dict[str, Quantity]:
         """Where it leaves, and how far it goes."""
-        gone = np.flatnonzero(self.outside)
+        gone, labels = np.flatnonzero(self.outside), self.labels
         found = {
-            "largest": Quantity(float(self.largest.max()), unit="nats", symbol="largest δH",
+            "largest": Quantity(float(self.largest.max()), unit=labels.units[0],
+                                symbol=f"largest {labels.own}",
                                 remark=f"limit {self.limits[0]:.3g}"),
-            "around": Quantity(float(self.around.max()), unit="nats",
-                               symbol="largest δH around an atom",
+            "around": Quantity(float(self.around.max()), unit=labels.units[1],
+                               symbol=f"largest {labels.around}",
                                remark=f"limit {self.limits[1]:.3g}"),
             "unusual": Quantity(float(self.unusual.mean()), symbol="part of unusual atoms",
                                 remark="of unseen frames of the data 0.01"),
@@ -98,7 +101,7 @@ class Extrapolation(_Extrapolation, AnalysisResult):
         return found
 
     def figure(self, *, title: str = "") -> Figure:
-        """Draw δH of the atoms, that of their surroundings, and how many are outside."""
+        """Draw the score of the atoms, that of their surroundings, how many are outside."""
         from lrcalc.analysis.plots import new_figure
 
         timed = bool(np.isfinite(self.time).all()) and len(self.time) > 1
@@ -108,13 +111,13 @@ class Extrapolation(_Extrapolation, AnalysisResult):
             top.plot(x, values, lw=1.2, label=name, marker="." if len(x) < 40 else "")
         top.axhline(self.limits[0], color="0.4", ls="--", lw=1, label="limit")
         _stretch(top, self.largest, self.limits[0])
-        top.set_ylabel("δH of atoms (nats)")
+        top.set_ylabel(f"{self.labels.own} of atoms\n({self.labels.units[0]})")
         top.set_title(title, fontsize=10)
         top.legend(frameon=False, ncols=4, fontsize=8)
         middle.plot(x, self.around, lw=1.2, marker="." if len(x) < 40 else "")
         middle.axhline(self.limits[1], color="0.4", ls="--", lw=1)
         _stretch(middle, self.around, self.limits[1])
-        middle.set_ylabel("largest δH\naround an atom (nats)")
+        middle.set_ylabel(f"largest {self.labels.around}\n({self.labels.units[1]})")
         bottom.plot(x, self.outside, lw=1.2, marker="." if len(x) < 40 else "")
         bottom.set_ylim(-0.02 * max(self.outside.max(), 1), 1.1 * max(self.outside.max(), 1))
         bottom.set_ylabel("atoms outside")
@@ -131,7 +134,7 @@ def _stretch(axis: Any, values: np.ndarray, limit: float) -> None:
 
 def extrapolation(
     frames: Iterable[Atoms],
-    reference: Reference,
+    reference: Judge,
     *,
     every: int = 1,
     told: Callable[[int], object] = lambda step: None,
@@ -142,7 +145,8 @@ def extrapolation(
     ----------
     frames : iterable of Atoms
         ``info["time_fs"]`` is their time, where they have it (`lrcalc md` writes it).
-    reference : Reference
+    reference : Judge
+        `Reference` (δH), `FeatureReference` or `Committee`.
     every : int, optional
         Look at each so many-th frame.
     told : callable, optional
@@ -174,9 +178,10 @@ def extrapolation(
     number, time, largest, high, mean, around, out, unusual = np.array(rows, dtype=float).T
     limits = max(reference.limit.values()), reference.limit_around
     settings = {
-        "bandwidth": reference.h, "k": reference.form.k, "cutoff": reference.form.cutoff,
-        "reference": str(reference.about), "frames": len(rows), "every": every, "notes": [],
+        "score": reference.labels.score, **reference.described, "frames": len(rows),
+        "every": every, "notes": [],
     }  # fmt: skip
     return Extrapolation(
-        number, time, largest, high, mean, around, out, unusual, first, limits, settings
-    )
+        number, time, largest, high, mean, around, out, unusual, first, limits, settings,
+        reference.labels,
+    )  # fmt: skip

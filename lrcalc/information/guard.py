@@ -15,7 +15,8 @@ import numpy as np
 
 from lrcalc.callers import users_line
 from lrcalc.information.intake import reference_of_model
-from lrcalc.information.reference import Reference, Scores
+from lrcalc.information.judging import Judge, Scores, each
+from lrcalc.information.reference import Reference
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -88,9 +89,7 @@ class Guard:
         return outside_told(scores, atoms.numbers, self._reference, f"the model {self.name!r}")
 
 
-def outside_told(
-    scores: Scores, numbers: np.ndarray, reference: Reference, whose: str
-) -> str | None:
+def outside_told(scores: Scores, numbers: np.ndarray, judge: Judge, whose: str) -> str | None:
     """Say which atoms lie outside and how far; None if none does."""
     gone = np.flatnonzero(scores.outside)
     if not len(gone):
@@ -98,11 +97,14 @@ def outside_told(
     far = gone[np.argsort(-scores.own[gone], kind="stable")][:MOST_ATOMS]
     named = ", ".join(map(str, sorted(int(k) for k in far)))
     more = f", … ({len(gone)} of {len(scores.own)})" if len(gone) > len(far) else ""
-    beyond = scores.own - np.array([reference.limit[int(z)] for z in numbers])
+    beyond = scores.own - each(numbers, judge.limit)
     atom = int(np.argmax(np.where(scores.outside, beyond, -np.inf)))
+    labels = judge.labels
+    what = labels.beyond.format(
+        atoms=f"atom{'s' * (len(gone) > 1)} {named}{more}", s="s" * (len(gone) == 1), whose=whose
+    )
     return (
-        f"atom{'s' * (len(gone) > 1)} {named}{more} lie{'s' * (len(gone) == 1)} outside of what "
-        f"{whose} was trained on: δH up to {scores.own[atom]:.3g} nats (limit "
-        f"{reference.limit[int(numbers[atom])]:.3g}), {scores.around.max():.3g} around an atom "
-        f"(limit {reference.limit_around:.3g}); energies and forces are extrapolated there"
+        f"{what}: {labels.own} up to {scores.own[atom]:.3g} {labels.units[0]} (limit "
+        f"{judge.limit[int(numbers[atom])]:.3g}), {scores.around.max():.3g} {labels.aside} "
+        f"(limit {judge.limit_around:.3g}); {labels.then}"
     )

@@ -10,12 +10,8 @@ import numpy as np
 from lrcalc.analysis.result import AnalysisResult, Quantity
 from lrcalc.information.descriptors import PUBLISHED, Form
 from lrcalc.information.entropy import entropy
-from lrcalc.information.reference import (
-    Reference,
-    by_species,
-    check_species,
-    make_reference,
-)
+from lrcalc.information.judging import check_species
+from lrcalc.information.reference import Reference, by_species, make_reference
 from lrcalc.information.selection import select_frames
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lrcalc.information.actions import ACTIONS
 from lrcalc.information.guard import outside_told
-from lrcalc.information.reference import Reference
+from lrcalc.information.judging import Judge
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,7 +29,8 @@ class Look(NamedTuple):
     Attributes
     ----------
     largest, high, mean, around : float
-        Of δH over the atoms, and the largest around an atom, nats.
+        Of δH over the atoms, and the largest around an atom, nats; of another score, its two
+        numbers (`lrcalc.information.judging.Labels`).
     outside : int
         Atoms outside.
     told : str or None
@@ -45,16 +46,17 @@ class Look(NamedTuple):
 
 
 class Monitor:
-    """Judges structures of a run by a reference.
+    """Judges structures of a run by one of the scores.
 
     Parameters
     ----------
-    reference : Reference
+    reference : Judge
+        `Reference` (δH), `FeatureReference` or `Committee`.
     whose : str
         What the reference is of, for messages.
     action : {"warn", "stop", "save"}, optional
     limit : float, optional
-        Largest δH (nats) instead of the limits of the reference.
+        Of the score of an atom (nats; eV/Å of a committee) instead of the limits of the reference.
     frames : path-like, optional
         Where ``save`` and ``stop`` write frames (extended xyz, appended).
     most : int, optional
@@ -68,7 +70,7 @@ class Monitor:
 
     def __init__(
         self,
-        reference: Reference,
+        reference: Judge,
         whose: str,
         *,
         action: str = "warn",
@@ -79,10 +81,10 @@ class Monitor:
         if action not in ACTIONS:
             raise ValueError(f"`action` is {action!r} but must be one of {', '.join(ACTIONS)}")
         if limit is not None and not np.isfinite(limit):
-            raise ValueError(f"`limit` is {limit} but must be a number of nats")
+            unit = reference.labels.units[0]
+            raise ValueError(f"`limit` is {limit} but must be a number of {unit}")
         if limit is not None:
-            everywhere = dict.fromkeys(reference.limit, float(limit))
-            reference = reference._replace(limit=everywhere, limit_around=np.inf)
+            reference = reference.with_limit(limit)
         self.reference = reference
         self.whose = whose
         self.action = action
@@ -100,11 +102,12 @@ class Monitor:
         ----------
         atoms : Atoms
         results : mapping, optional
-            Of the model, where they are there: ``charges`` (N,), ``born_effective_charges``.
+            Of the model, where they are there: ``charges`` (N,), ``born_effective_charges``; a
+            committee takes ``forces`` and ``charges`` of the run's own model from them.
         field : array-like (3,), optional
             Macroscopic field, V/Å.
         """
-        scores = self.reference.scores(atoms, "the structure of the run")
+        scores = self.reference.scores(atoms, "the structure of the run", results)
         told = [
             outside_told(scores, atoms.numbers, self.reference, self.whose),
             *electric_told(self.reference, atoms.numbers, results or {}, field),
@@ -127,18 +130,19 @@ class Monitor:
             return
         frame = bare(atoms)
         frame.info |= {k: atoms.info[k] for k in ("step", "time_fs") if k in atoms.info}
-        frame.info |= {"dH_max": round(found.largest, 3), "dH_around": round(found.around, 3)}
+        own, around = self.reference.labels.saved
+        frame.info |= {own: round(found.largest, 3), around: round(found.around, 3)}
         write_extxyz(self.frames, frame, append=True)
         self.saved += 1
 
     @property
     def needs_charges(self) -> bool:
-        """Whether the reference knows latent charges of the model."""
-        return any(np.isfinite(low) for low, _, _ in self.reference.ranges.values())
+        """Whether latent charges of the model are compared with something."""
+        return self.reference.needs_charges
 
 
 def electric_told(
-    reference: Reference, numbers: np.ndarray, results: Mapping[str, Any], field: Any
+    reference: Judge, numbers: np.ndarray, results: Mapping[str, Any], field: Any
 ) -> list[str]:
     """Say of latent charges and forces of the field what training frames had nothing like."""
     from ase.data import chemical_symbols

@@ -20,7 +20,7 @@ says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -35,6 +35,8 @@ from lrcalc.information.descriptors import (
     surroundings,
 )
 from lrcalc.information.entropy import delta_entropy
+from lrcalc.information.judging import DELTA_H, Labels, Scores, check_species, each
+from lrcalc.information.parting import MOST_FRAMES, chosen_frames, parted, rows_of
 from lrcalc.information.selection import farthest
 
 if TYPE_CHECKING:
@@ -43,45 +45,15 @@ if TYPE_CHECKING:
 BYTES = 190_000
 """Of the environments of a reference."""
 
-HELD_OUT = 4
-"""Each so many-th frame calibrates and gives no environments."""
-
 RARE = 1e-6
 """Part of the atoms of unseen frames of the same run that lie beyond a limit."""
-
-MOST_FRAMES = 200
-"""Frames that are looked at, evenly chosen: more change a reference of this size little."""
 
 MARGIN = 1.0
 """Nats that a limit is beyond what unseen frames of the same run reach: those of another run of the
 same substance differ so, another functional's by 0.8, other frames of the same by 0.3."""
 
-SOME_FRAMES = 40
-"""Frames on which the model itself is asked."""
-
 _POOL = 20_000
 """Environments of a species among which are chosen those that are kept."""
-
-
-class Scores(NamedTuple):
-    """How far the atoms of a structure are from a reference.
-
-    Attributes
-    ----------
-    own : ndarray, shape (N,)
-        δH of each environment, nats.
-    around : ndarray, shape (N,)
-        Mean of δH beyond what is usual over the atom and its neighbours, nats.
-    outside : ndarray, shape (N,), bool
-        Whether one of the two is beyond its limit.
-    usual : ndarray, shape (N,), bool
-        Whether ``own`` is below what 99 % of unseen training environments have.
-    """
-
-    own: np.ndarray
-    around: np.ndarray
-    outside: np.ndarray
-    usual: np.ndarray
 
 
 class Reference(NamedTuple):
@@ -121,8 +93,33 @@ class Reference(NamedTuple):
         """Atomic numbers, ascending."""
         return tuple(sorted(self.environments))
 
-    def scores(self, atoms: Atoms, name: str = "atoms") -> Scores:
-        """Judge all atoms of a structure.
+    @property
+    def labels(self) -> Labels:
+        """Names of the score."""
+        return DELTA_H
+
+    @property
+    def needs_charges(self) -> bool:
+        """Whether it knows latent charges of the model on its training frames."""
+        return any(np.isfinite(low) for low, _, _ in self.ranges.values())
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Bandwidth and form."""
+        return {
+            "bandwidth": self.h, "k": self.form.k, "cutoff": self.form.cutoff,
+            "reference": str(self.about),
+        }  # fmt: skip
+
+    def with_limit(self, limit: float) -> Reference:
+        """Return the same with one limit of δH."""
+        everywhere = dict.fromkeys(self.limit, float(limit))
+        return self._replace(limit=everywhere, limit_around=np.inf)
+
+    def scores(
+        self, atoms: Atoms, name: str = "atoms", results: Mapping[str, Any] | None = None
+    ) -> Scores:
+        """Judge all atoms of a structure; what a model makes of it is not looked at.
 
         Raises
         ------
@@ -137,9 +134,9 @@ class Reference(NamedTuple):
         for z in np.unique(found.numbers):
             mine = found.numbers == z
             own[mine] = delta_entropy(made[mine], self.environments[int(z)], self.h)
-        around = found.mean_around(own - _each(atoms, self.typical))
-        outside = (own > _each(atoms, self.limit)) | (around > self.limit_around)
-        return Scores(own, around, outside, own <= _each(atoms, self.usual))
+        around = found.mean_around(own - each(atoms.numbers, self.typical))
+        outside = (own > each(atoms.numbers, self.limit)) | (around > self.limit_around)
+        return Scores(own, around, outside, own <= each(atoms.numbers, self.usual))
 
     def content(self) -> dict[str, Any]:
         """Tensors and plain values, for a file."""
@@ -195,19 +192,6 @@ class Reference(NamedTuple):
         return found
 
 
-def check_species(reference: Reference, numbers: np.ndarray, name: str) -> None:
-    """Refuse species of which the reference has no environments."""
-    from ase.data import chemical_symbols
-
-    unknown = sorted({int(z) for z in numbers} - set(reference.environments))
-    if unknown:
-        known = ", ".join(chemical_symbols[z] for z in reference.species)
-        raise ValueError(
-            f"{name} has {chemical_symbols[unknown[0]]}, of which the reference has no "
-            f"environments (it has {known}): give data of the same species"
-        )
-
-
 def by_species(
     atoms: Atoms, form: Form, species: Iterable[int], name: str = "atoms"
 ) -> dict[int, np.ndarray]:
@@ -249,36 +233,16 @@ def make_reference(
         For no frames, bad structures (the frame is named), or species with fewer than two atoms.
     """
     check_form(form)
-    if not len(frames):
-        raise ValueError("the reference has no frames: give data with at least one structure")
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MOST_FRAMES)).astype(int))
+    chosen = chosen_frames(frames)
     species = sorted({int(z) for k in chosen for z in frames[k].numbers})
     made = [by_species(frames[k], form, species, f"frame {k} of the reference") for k in chosen]
     rng = np.random.default_rng(seed)
-    if len(chosen) >= HELD_OUT:
-        held = np.arange(len(chosen)) % HELD_OUT == HELD_OUT // 2
-        apart = {z: _of(made, z, held) for z in species}
-        inside = {z: _of(made, z, ~held) for z in species}
-    else:
-        held = np.ones(len(chosen), dtype=bool)
-        inside, apart = {}, {}
-        for z in species:
-            x = _of(made, z, held)
-            x = x[rng.permutation(len(x))]
-            apart[z], inside[z] = x[: len(x) // HELD_OUT], x[len(x) // HELD_OUT :]
-    for z in species:  # a species that only some frames have
-        if not len(inside[z]) or not len(apart[z]):
-            both = np.concatenate([inside[z], apart[z]])
-            if len(both) < 2:
-                raise ValueError(
-                    f"the reference has one atom of number {z} in all its frames: give more frames"
-                )
-            inside[z], apart[z] = both[::2], both[1::2]
+    inside, apart, held = parted(made, rng)
     crystal = mean_structure([frames[k] for k in chosen])
     if crystal is not None:
         some = [frames[k] for k in chosen[~held]][: MOST_FRAMES // 4] if not held.all() else []
         cold = [by_species(a, form, species) for a in [crystal, *colder(some, crystal)]]
-        inside = {z: np.concatenate([inside[z], _of(cold, z, ...)]) for z in species}
+        inside = {z: np.concatenate([inside[z], rows_of(cold, z)]) for z in species}
     room = bytes_kept // (2 * form.columns(len(species)) * len(species))
     kept = {z: compressed(inside[z], max(room, 2), rng) for z in species}
     if crystal is not None:  # a few of thousands, and the ones that must be there
@@ -292,40 +256,11 @@ def make_reference(
     bare = Reference(
         form, h, kept, typical, {z: float(np.quantile(own, 0.99)) for z, own in levels.items()},
         {z: tail_limit(own) for z, own in levels.items()}, np.inf,
-        {"frames": len(frames), "environments": {z: len(_of(made, z, ...)) for z in species},
+        {"frames": len(frames), "environments": {z: len(rows_of(made, z)) for z in species},
          **(about or {})},
     )  # fmt: skip
     around = [bare.scores(frames[k]).around for k, out in zip(chosen, held, strict=True) if out]
     return bare._replace(limit_around=tail_limit(np.concatenate(around)))
-
-
-def with_ranges(
-    reference: Reference, frames: Sequence[Atoms], evaluate: Callable[..., Any], *, charged: bool
-) -> Reference:
-    """Add what the model itself makes of training frames: latent charges and forces.
-
-    Parameters
-    ----------
-    evaluate : callable
-        An `lrcalc.Evaluator` of the model; called for `SOME_FRAMES` frames, one at a time.
-    charged : bool
-        Whether the model has latent charges; the range is empty (nan) else.
-    """
-    found: dict[int, list[np.ndarray]] = {}
-    for atoms in frames[:: max(1, len(frames) // SOME_FRAMES)][:SOME_FRAMES]:
-        (result,) = evaluate([atoms], ["forces", *["charges"] * charged])
-        force = np.linalg.norm(result["forces"], axis=1)
-        charge = np.asarray(result.get("charges", np.full(len(atoms), np.nan)))
-        for z in np.unique(atoms.numbers):
-            mine = atoms.numbers == z
-            row = [charge[mine].min(), charge[mine].max(), force[mine].max()]
-            found.setdefault(int(z), []).append(np.array(row))
-    ranges = {}
-    for z, rows in found.items():
-        all_rows = np.array(rows)
-        low, high, force = all_rows[:, 0].min(), all_rows[:, 1].max(), all_rows[:, 2].max()
-        ranges[z] = (float(low), float(high), float(force))
-    return reference._replace(ranges=ranges)
 
 
 def compressed(x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -351,23 +286,13 @@ def calibrated(apart: Mapping[int, np.ndarray], kept: Mapping[int, np.ndarray]) 
     return h
 
 
-def tail_limit(scores: np.ndarray, rare: float = RARE) -> float:
+def tail_limit(scores: np.ndarray, rare: float = RARE, margin: float = MARGIN) -> float:
     """Where the upper tail of ``scores`` has fallen to ``rare``, if it goes on as an exponential.
 
     It is fitted to the part above the 99 % quantile (the mean excess is its decay length), and the
-    limit is never below the largest score. To this comes a `MARGIN`.
+    limit is never below the largest score. To this comes ``margin``.
     """
     start = float(np.quantile(scores, 0.99))
     excess = scores[scores > start] - start
     decay = float(excess.mean()) if len(excess) else 0.0
-    return max(start + decay * float(np.log(0.01 / rare)), float(scores.max())) + MARGIN
-
-
-def _of(made: Sequence[Mapping[int, np.ndarray]], z: int, rows: Any) -> np.ndarray:
-    chosen = list(made) if rows is ... else [m for m, one in zip(made, rows, strict=True) if one]
-    width = next(iter(made[0].values())).shape[1]
-    return np.concatenate([m[z] for m in chosen if z in m] or [np.empty((0, width))])
-
-
-def _each(atoms: Atoms, of_species: Mapping[int, float]) -> np.ndarray:
-    return np.array([of_species[int(z)] for z in atoms.numbers])
+    return max(start + decay * float(np.log(0.01 / rare)), float(scores.max())) + margin

@@ -65,7 +65,7 @@ class Engine:
         self.template = template.copy()
         self.evaluator = make_evaluator(settings) if evaluator is None else evaluator
         self._first = True
-        self._watch = Watch(settings)
+        self._watch = Watch(settings, self.evaluator)
 
     @property
     def _turned(self) -> bool:

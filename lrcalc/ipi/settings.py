@@ -10,7 +10,7 @@ from ase import Atoms
 
 from lrcalc import zoo
 from lrcalc.fields import KINDS, Field
-from lrcalc.information.actions import ACTIONS, EVERY
+from lrcalc.information.actions import ACTIONS, SCORES
 from lrcalc.properties import extras
 from lrcalc.structures import describe_intake, read_structure, total_charge
 
@@ -28,7 +28,10 @@ class DriverSettings(NamedTuple):
     `atoms_per_call` atoms; zero is no limit. None takes 1000 on a CPU, where larger batches leave
     the cache (192 atoms: 31 ms alone, 26 ms each by four, 58 ms by 32), and no limit elsewhere.
     With `watch` ("model", a model, or a file of data) every `watch_every`-th call looks at how far
-    a bead is from these data (`lrcalc.ipi.watch`); `watch_action` is warn, stop or save.
+    a bead is from these data (`lrcalc.ipi.watch`); `watch_action` is warn, stop or save;
+    `watch_score` is delta-h, features or committee, of the run's model and those that
+    `watch_committee` names; `watch_limit` takes the place of the limits of the data. A stride of
+    zero is the usual one of the score.
     `compile` is as for `lrcalc.Evaluator`.
     """
 
@@ -46,8 +49,11 @@ class DriverSettings(NamedTuple):
     max_force: float = 50.0
     atoms_per_call: int | None = None
     watch: str = ""
-    watch_every: int = EVERY
+    watch_every: int = 0
     watch_action: str = ACTIONS[0]
+    watch_score: str = SCORES[0]
+    watch_committee: tuple[str, ...] = ()
+    watch_limit: float | None = None
     compile: bool = False
 
     @property
@@ -158,23 +164,42 @@ def make_settings(values: Mapping[str, Any]) -> DriverSettings:
             given[name] = parse_number(name, given[name], least)
     if given.get("atoms_per_call") is not None:
         given["atoms_per_call"] = int(given["atoms_per_call"])
-    for name in ("model", "template", "device", "dtype", "exit_file", "watch", "watch_action"):
+    for name in ("model", "template", "device", "dtype", "exit_file", "watch", "watch_action",
+                 "watch_score"):  # fmt: skip
         if name in given:
             given[name] = str(given[name])
-    if "watch_every" in given:
-        given["watch_every"] = int(parse_number("watch_every", given["watch_every"], 1.0))
-    if given.get("watch_action", ACTIONS[0]) not in ACTIONS:
-        raise ValueError(
-            f"`watch_action` is {given['watch_action']!r}, but the choice is {', '.join(ACTIONS)}"
-        )
-    usual = given.get("watch_every", EVERY), given.get("watch_action", ACTIONS[0])
-    if usual != (EVERY, ACTIONS[0]) and not given.get("watch"):
-        raise ValueError("`watch_every` and `watch_action` have no effect without `watch`")
+    _parse_watch(given)
     if given.get("dtype", "float32") not in DTYPES:
         raise ValueError(f"`dtype` is {given['dtype']!r}, but the choice is {' or '.join(DTYPES)}")
     settings = DriverSettings(**given)
     _ = settings.field  # refuses two kinds
     return settings
+
+
+def _parse_watch(given: dict[str, Any]) -> None:
+    """Check and convert what is said about watching, in place."""
+    if "watch_every" in given:
+        given["watch_every"] = int(parse_number("watch_every", given["watch_every"], 1.0))
+    if given.get("watch_limit") is not None:
+        given["watch_limit"] = parse_number("watch_limit", given["watch_limit"], -np.inf)
+    if "watch_committee" in given:
+        named = given["watch_committee"]
+        words = named.replace(";", " ").split() if isinstance(named, str) else named
+        given["watch_committee"] = tuple(map(str, words))
+        if given["watch_committee"]:
+            given.setdefault("watch_score", "committee")
+    for name, choice in (("watch_action", ACTIONS), ("watch_score", SCORES)):
+        if given.get(name, choice[0]) not in choice:
+            raise ValueError(f"`{name}` is {given[name]!r}, but the choice is {', '.join(choice)}")
+    if given.get("watch_committee") and given["watch_score"] != "committee":
+        raise ValueError(
+            f"`watch_committee` has no effect on the score {given['watch_score']!r}: leave one of "
+            "the two out"
+        )
+    usual = DriverSettings._field_defaults
+    names = [n for n in usual if n.startswith("watch_") and given.get(n, usual[n]) != usual[n]]
+    if names and not given.get("watch"):
+        raise ValueError(f"`{names[0]}` has no effect without `watch`")
 
 
 def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> DriverSettings:

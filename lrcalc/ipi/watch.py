@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcalc.information.guard import Guard
-from lrcalc.information.intake import kind_is_model, open_reference
+from lrcalc.information.intake import kind_is_model
 from lrcalc.information.monitor import Monitor
 
 if TYPE_CHECKING:
@@ -28,18 +28,33 @@ class Watch:
     Without `DriverSettings.watch` it is a `Guard`, which warns once.
     """
 
-    def __init__(self, settings: DriverSettings) -> None:
+    def __init__(self, settings: DriverSettings, evaluator: Any) -> None:
         self.every = settings.watch_every
         self.calls = -1
         self.looks = 0
         self.guard = Guard(settings.model)
         self.monitor: Monitor | None = None
         if settings.watch:
-            name = settings.model if settings.watch == OWN else settings.watch
-            whose = f"the model {name!r}" if kind_is_model(name) else name
+            from lrcalc.information.choosing import open_judge, told_whose, usual_stride
+
+            score, committee = settings.watch_score, settings.watch_committee
+            # the run's own model is asked again, for charges too
+            self.every = self.every or usual_stride(score, (settings.model, *committee))
+            names = [settings.model if settings.watch == OWN else settings.watch]
+            own = evaluator if hasattr(evaluator, "potential") else None
+            if own is None and score == "committee":
+                raise ValueError(
+                    "`watch_score` is committee, but the driver's own evaluator is no model of "
+                    "lrcalc: use delta-h"
+                )
+            judge = open_judge(
+                score, names, own=own, own_name=settings.model, committee=committee,
+                limit=settings.watch_limit,
+            )  # fmt: skip
             self.monitor = Monitor(
-                open_reference([name]), whose, action=settings.watch_action, frames=SAVED
-            )
+                judge, told_whose(judge, names, score), action=settings.watch_action,
+                limit=settings.watch_limit, frames=SAVED,
+            )  # fmt: skip
 
     def see(self, frames: Frames, evaluator: Any) -> None:
         """Look if it is time.

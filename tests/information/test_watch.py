@@ -10,7 +10,7 @@ from lrcalc.information.guard import outside_told
 from lrcalc.information.monitor import Monitor, electric_told
 from lrcalc.information.reference import make_reference
 from lrcalc.ipi.driver import Engine
-from lrcalc.ipi.settings import make_settings
+from lrcalc.ipi.settings import format_parameters, make_settings
 from lrcalc.structures import read_structure
 from lrcalc.trajectory import read_extxyz
 from lrcalc.units import BOHR
@@ -157,5 +157,105 @@ def test_driver_warns_once_by_itself(folder):
     ],
 )
 def test_settings_are_checked(values, message):
+    with pytest.raises(ValueError, match=message):
+        make_settings(values)
+
+
+def test_md_by_features_of_its_own_model(folder):
+    read_structure("water64").write("start.xyz")
+    options = ["--watch", "--score", "features", "--watch-every", "2", "--watch-action", "stop"]
+    assert md("--steps", "4", *options) == 0
+    table = rows("run-watch.csv")
+    assert table["step"].tolist() == [0, 2, 4]
+    assert not table["atoms_outside"].any()
+    assert (table["feature_max_nats"] > table["feature_99_percent_nats"]).all()
+
+
+def test_md_by_features_stops_where_the_structure_leaves(folder, capsys):
+    water = read_structure("water64")
+    water.positions[1] += 0.35 * (water.positions[1] - water.positions[0])
+    water.write("start.xyz")
+    options = ["--watch", "--score", "features", "--watch-action", "stop"]
+    assert md("--steps", "20", *options) == 3
+    assert "feature distance up to" in capsys.readouterr().err
+    (frame,) = read_extxyz("run-outside.xyz")
+    assert frame.info["feature_max"] > 20
+    assert "dH_max" not in frame.info
+
+
+def test_md_by_a_committee_takes_the_forces_of_the_run(folder, capsys, monkeypatch):
+    from lrcalc.evaluator import Evaluator
+
+    asked = []
+    call = Evaluator.__call__
+
+    def counted(self, structures, properties):
+        asked.append(self)
+        return call(self, structures, properties)
+
+    read_structure("water64").write("start.xyz")
+    monkeypatch.setattr(Evaluator, "__call__", counted)
+    options = ["--watch", "--committee", "water-large", "--watch-limit", "0.5"]
+    assert md("--steps", "4", *options, "--watch-every", "2") == 0
+    table = rows("run-watch.csv")
+    assert table["step"].tolist() == [0, 2, 4]
+    assert (table["force_spread_max_eV_per_A"] > 0.02).all()
+    assert (table["charge_spread_max_e"] > 0).all()
+    by = {}
+    for evaluator in asked:
+        by[evaluator] = by.get(evaluator, 0) + 1
+    # the other is asked before the run and at 3 looks; the run's own for 5 structures, before the
+    # run, and for charges at the first look
+    assert sorted(by.values()) == [4, 7]
+    assert md("--steps", "6", "--watch", "--watch-every", "2") == 2
+    assert "run-watch.csv is of another score" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--score", "features"], "`--score` has no effect without `--watch`"),
+        (["--watch", "--score", "committee", "--watch-limit", "1"], "has one model, 'water'"),
+        (["--watch", "--committee", "water", "--watch-limit", "1"], "has one model, 'water'"),
+        (["--watch", "--committee", "water-large"], "has no limits"),
+        (["--watch", "--committee", "SiO2", "--watch-limit", "1"], "'SiO2' of the committee knows"),
+        (["--watch", "SiO2", "--score", "features"], "has H, of which the reference"),
+        (["--watch", "--score", "features", "--committee", "water"], "no effect on the score"),
+    ],
+)
+def test_refusals_of_scores(folder, capsys, words, message):
+    read_structure("water64").write("start.xyz")
+    assert md("--steps", "2", *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (folder / "run.xyz").exists()
+
+
+def test_driver_by_features_and_by_a_committee(folder):
+    water = read_structure("water64")
+    bad = water.copy()
+    bad.positions[1] += 0.35 * (bad.positions[1] - bad.positions[0])
+    stop = {"watch": "model", "watch_action": "stop"}
+    engine = Engine(make_settings(stop | {"watch_score": "features", "watch_every": 1}), water)
+    sent(engine, water)
+    with pytest.raises(ValueError, match="feature distance up to"):
+        sent(engine, bad)
+    members = stop | {"watch_committee": "water-large", "watch_limit": "0.02"}
+    settings = make_settings(members)
+    assert settings.watch_score == "committee"
+    assert "watch_committee: water-large" in format_parameters(settings)
+    with pytest.raises(ValueError, match="'water', 'water-large' do not agree on atoms"):
+        sent(Engine(settings, water), water)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"watch": "model", "watch_score": "luck"}, "`watch_score` is 'luck'"),
+        ({"watch_score": "features"}, "`watch_score` has no effect without `watch`"),
+        ({"watch": "model", "watch_score": "features", "watch_committee": "b"}, "has no effect on"),
+        ({"watch": "model", "watch_limit": "nan"}, "`watch_limit` is 'nan'"),
+    ],
+)
+def test_settings_of_scores_are_checked(values, message):
     with pytest.raises(ValueError, match=message):
         make_settings(values)
