@@ -9,6 +9,7 @@ processes on the machine disturb little.
 
 import argparse
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def main():
         results = dict(calculator.results)
         results["charges"] = calculator.get_property("charges", atoms)  # with forces in a run
         for name, judge in judges.items():
-            times[name].append(spent(lambda j=judge: j.scores(atoms, results=results)))
+            times[name].append(spent(partial(judge.scores, atoms, results=results)))
     best = {name: 1e3 * np.median(found[2:]) for name, found in times.items()}
     print(f"{len(atoms)} atoms, {args.model}{', compiled' * args.compile}: "
           f"a step {best['step']:.1f} ms of CPU time")  # fmt: skip

@@ -30,8 +30,8 @@ class DriverSettings(NamedTuple):
     With `watch` ("model", a model, or a file of data) every `watch_every`-th call looks at how far
     a bead is from these data (`lrcalc.ipi.watch`); `watch_action` is warn, stop or save;
     `watch_score` is delta-h, features or committee, of the run's model and those that
-    `watch_committee` names; `watch_limit` takes the place of the limits of the data. A stride of
-    zero is the usual one of the score.
+    `watch_committee` names; `watch_limit` takes the place of the limits of the data. Without a
+    stride it is the usual one of the score.
     `compile` is as for `lrcalc.Evaluator`.
     """
 
@@ -49,7 +49,7 @@ class DriverSettings(NamedTuple):
     max_force: float = 50.0
     atoms_per_call: int | None = None
     watch: str = ""
-    watch_every: int = 0
+    watch_every: int | None = None
     watch_action: str = ACTIONS[0]
     watch_score: str = SCORES[0]
     watch_committee: tuple[str, ...] = ()
@@ -178,7 +178,7 @@ def make_settings(values: Mapping[str, Any]) -> DriverSettings:
 
 def _parse_watch(given: dict[str, Any]) -> None:
     """Check and convert what is said about watching, in place."""
-    if "watch_every" in given:
+    if given.get("watch_every") is not None:
         given["watch_every"] = int(parse_number("watch_every", given["watch_every"], 1.0))
     if given.get("watch_limit") is not None:
         given["watch_limit"] = parse_number("watch_limit", given["watch_limit"], -np.inf)

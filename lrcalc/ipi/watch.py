@@ -29,7 +29,7 @@ class Watch:
     """
 
     def __init__(self, settings: DriverSettings, evaluator: Any) -> None:
-        self.every = settings.watch_every
+        self.every = settings.watch_every or 1
         self.calls = -1
         self.looks = 0
         self.guard = Guard(settings.model)
@@ -39,7 +39,8 @@ class Watch:
 
             score, committee = settings.watch_score, settings.watch_committee
             # the run's own model is asked again, for charges too
-            self.every = self.every or usual_stride(score, (settings.model, *committee))
+            usual = usual_stride(score, (settings.model, *committee))
+            self.every = settings.watch_every or usual
             names = [settings.model if settings.watch == OWN else settings.watch]
             own = evaluator if hasattr(evaluator, "potential") else None
             if own is None and score == "committee":

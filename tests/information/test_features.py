@@ -42,7 +42,9 @@ def test_scores_are_the_formula(copper):
         for atom in (0, 13, 31):
             away = x[atom] - space.mean
             along = np.array([away @ axis for axis in space.axes])
-            beside = np.linalg.norm(away - sum(a * e for a, e in zip(along, space.axes)))
+            beside = np.linalg.norm(
+                away - sum(a * e for a, e in zip(along, space.axes, strict=True))
+            )
             place = [*(along / space.widths), (beside - space.beside[0]) / space.beside[1]]
             square = ((space.rows - np.array(place)) ** 2).sum(axis=1)
             assert abs(got[atom] + np.log(np.exp(-square / (2 * h**2)).sum())) < 1e-9
@@ -197,7 +199,7 @@ def test_extrapolation_by_features_of_data_and_of_a_model(tmp_path, monkeypatch,
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["water", "water-large"])
-def test_classical_ice_and_beads_are_told_from_the_liquid(groups, name):  # noqa: F811
+def test_classical_ice_and_beads_are_told_from_the_liquid(groups, name):
     from lrcalc import load
 
     frames = groups["classical_liq"]
