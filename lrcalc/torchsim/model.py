@@ -12,19 +12,19 @@ from torch import Tensor
 from torch_sim.models.interface import ModelInterface
 
 from lrcalc.checkpoint import opened
-from lrcalc.electronic import ElectronicConstants
 from lrcalc.field_views import HoldsConstantField
 from lrcalc.fields import Field
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import check_device
+from lrcalc.models.screening import screening_factor
 from lrcalc.properties import PROPERTIES, as_names, needing
 from lrcalc.resident import Kind, Resident
 from lrcalc.torchsim.branch import Branch
 from lrcalc.torchsim.states import Kinds, Read, read
 
 
-class TorchSimModel(ModelInterface, HoldsConstantField, ElectronicConstants):
+class TorchSimModel(ModelInterface, HoldsConstantField):
     """Energies, forces, stresses and electrical properties of the structures of a state.
 
     What a structure gets does not depend on the others of its batch, and is what `LRCalculator`
@@ -62,6 +62,9 @@ class TorchSimModel(ModelInterface, HoldsConstantField, ElectronicConstants):
     properties : tuple of str
         Settable.
     potential : Potential
+    screening : float
+        Physical over latent multipoles (`lrcalc.models.screening`): latent charges are ``charges``
+        over it.
 
     Raises
     ------
@@ -102,7 +105,7 @@ class TorchSimModel(ModelInterface, HoldsConstantField, ElectronicConstants):
         self._device = torch.empty(0, device=check_device(str(device))).device
         self._dtype = torch.float64
         self.potential = opened(model, dtype=dtype, trust_pickle=trust_pickle).to(self._device)
-        self.epsilon_infinity = epsilon_infinity
+        self.screening = screening_factor(self.potential.metadata, epsilon_infinity)
         self.asr_projection, self.allow_net_charge = asr_projection, allow_net_charge
         self.compile_functions = compile
         self._compute_forces, self._compute_stress = bool(compute_forces), bool(compute_stress)
