@@ -46,7 +46,7 @@ mathjax_options = {"defer": "defer"}
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 4
 
-autodoc_mock_imports = ["torch_sim"]  # an extra that pages do not need
+autodoc_mock_imports = ["torch_sim", "triton"]  # extras that pages do not need
 autodoc_member_order = "bysource"
 # a package shows what it defines, not what it hands on from its modules
 autodoc_default_options = {"members": True, "ignore-module-all": True}
