@@ -1,94 +1,150 @@
-"""LO and TO at Γ of NaCl and MgO: DFT against models trained with and without Born charges.
+"""Force errors, Born charges, LO and TO of NaCl and MgO, trained with and without Born charges.
 
-    python benchmarks/undetermined_charges.py --shared ../shared --models FOLDER --out table.json
-    python benchmarks/undetermined_charges.py --out table.json --picture charges.png
+    python benchmarks/undetermined_charges.py ../shared/data/crystals --out charges
+    python benchmarks/undetermined_charges.py --out charges --picture charges.png
 
-Reference: force constants fitted (symfc) to the forces of the displaced supercells of phonopy's
-test data, with their Born charges and ε_∞. Models: FOLDER/{NaCl,MgO}-{plain,born-displaced,
-born-cell}*.pt, without labels, and with them at a displaced frame or at the perfect crystal; their
-force constants are fitted to their own forces on the same cells, so that both are treated alike.
-LO has the non-analytical term of the model's own Born charges at the card's ε_∞.
+It writes frames without labels, a perfect cell of eight atoms with the Born charges, and a folder
+of phonopy's for the reference, and then runs lrcalc's own commands on them: `train` (energies and
+forces), `train --born-weight` (the cell beside them), `fit-charges` (the first model, taught
+afterwards), and `evaluate` and `modes` of each. What is done already is not done again.
+
+Reference: force constants fitted (symfc) to the forces of all displaced cells, with the Born
+charges and ε_∞ of the data; of models by finite displacements in cells of the same size, with
+their own charges and ε_∞.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.io import read
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
 
-from lrcalc.evaluator import Evaluator
+METALS = {"NaCl": "Na", "MgO": "Mg"}
+KINDS = {"plain": ("o", "C0", "energies and forces"),
+         "fitted": ("^", "C1", "labelled cell, afterwards"),
+         "labelled": ("s", "C2", "labelled cell from the start")}  # fmt: skip
+SPLIT = ("--test-every", "10", "--valid-every", "9")
+KEPT_OUT = "5::10"
+"""Frames that --test-every 10 keeps out."""
 
-KEPT_OUT = [k for k in range(100) if k % 10 == 5]
-"""Frames that `lrcalc train --test-every 10` keeps out; forces are judged on these alone."""
 
-FRAMES = [k for k in range(100) if k % 10 != 5][::4]
-"""Displaced cells whose forces make the force constants, none of them kept out: 20 give those of
-all 100 to 0.1 cm⁻¹."""
+def lrcalc(folder: Path, *words: str) -> str:
+    """Run a command in a folder, and return what it prints."""
+    print("lrcalc " + " ".join(words), flush=True)
+    command = [sys.executable, "-m", "lrcalc", *words]
+    return subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def crystal(name: str, shared: Path) -> tuple[Any, list[Any], np.ndarray, np.ndarray]:
-    """Perfect supercell, all displaced cells, Born charges and ε_∞ of a data set."""
-    frames = read(shared / f"data/crystals/{name}_displaced_100.xyz.gz", ":")
+def prepare(data: Path, name: str, folder: Path) -> None:
+    """Write frames without labels, the perfect cell with them, and phonopy's file."""
+    frames = read(data / f"{name}_displaced_100.xyz.gz", ":")
     perfect = frames[0].copy()
-    edge = perfect.cell.lengths()[0] / 4
+    length = perfect.cell.lengths()[0]
     # ideal sites of rock salt: multiples of a quarter of the edge of the supercell
-    perfect.positions = np.rint(perfect.positions / edge) * edge
-    born = perfect.arrays["REF_born"].reshape(-1, 3, 3)
-    return perfect, frames, born, np.asarray(frames[0].info["epsilon_infinity"])
+    perfect.positions = np.rint(perfect.positions / (length / 4)) * (length / 4)
+    shifts = np.array([a.positions - perfect.positions for a in frames])
+    shifts -= np.rint(shifts / length) * length
+    forces = np.array([a.get_forces() for a in frames])
+    # harmonic: 0.002 and 0.009 meV/atom of scatter over the frames
+    energies = [a.get_potential_energy() for a in frames] + 0.5 * (shifts * forces).sum((1, 2))
+    cell = perfect[(perfect.get_scaled_positions() < 0.499).all(1)]
+    cell.cell = perfect.cell / 2
+    cell.calc = SinglePointCalculator(
+        cell, energy=float(np.mean(energies)) / 8, forces=np.zeros((8, 3))
+    )
+    write(folder / f"{name}-cell.xyz", cell)
+    write_phonopy(folder / f"{name}-dft", cell, perfect, shifts, forces)
+    for atoms in frames:
+        del atoms.arrays["REF_born"]
+    write(folder / f"{name}-frames.xyz", frames)
 
 
-def optical(perfect: Any, frames: list[Any], forces: np.ndarray, born: np.ndarray,
-            epsilon: np.ndarray) -> dict[str, float]:  # fmt: skip
-    """TO and LO at Γ, and LO at the zone boundary X, cm⁻¹."""
+def write_phonopy(
+    folder: Path, cell: Any, perfect: Any, shifts: np.ndarray, forces: np.ndarray
+) -> None:
+    """Displacements and forces as phonopy keeps them, in its order of atoms."""
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
-    cell = PhonopyAtoms(numbers=perfect.numbers, cell=perfect.cell.array,
-                        scaled_positions=perfect.get_scaled_positions())  # fmt: skip
-    primitive = [[0, 0.25, 0.25], [0.25, 0, 0.25], [0.25, 0.25, 0]]
-    phonon = Phonopy(cell, np.eye(3), primitive_matrix=primitive, log_level=0)
-    shifts = np.array([a.positions - perfect.positions for a in frames])
-    length = perfect.cell.lengths()[0]
-    shifts -= np.rint(shifts / length) * length
-    phonon.dataset = {"displacements": shifts, "forces": forces}
-    phonon.produce_force_constants(fc_calculator="symfc")
-    kinds = [int(np.flatnonzero(perfect.numbers == z)[0]) for z in phonon.primitive.numbers]
-    charges = np.array([np.eye(3) * born[perfect.numbers == perfect.numbers[k]].trace(
-        axis1=1, axis2=2).mean() / 3 for k in kinds])  # fmt: skip
-    phonon.nac_params = {"born": charges, "dielectric": epsilon, "factor": 14.399652}
-    result = {}
-    phonon.run_qpoints([[0, 0, 0]], nac_q_direction=[0.5, 0.0, 0.5])
-    waves = np.sort(phonon.qpoints.frequencies[0]) * 33.35641
-    result["TO"], result["LO"] = float(waves[3]), float(waves[-1])
-    phonon.run_qpoints([[0.5, 0.0, 0.5]])
-    result["LO at X"] = float(np.sort(phonon.qpoints.frequencies[0])[-1] * 33.35641)
-    return result
+    unit = PhonopyAtoms(numbers=cell.numbers, cell=cell.cell.array, positions=cell.positions)
+    phonon = Phonopy(unit, 2 * np.eye(3), primitive_matrix="F", log_level=0)
+    sites = perfect.get_scaled_positions()
+    away = phonon.supercell.scaled_positions[:, None] - sites
+    order = np.abs(away - np.rint(away)).sum(-1).argmin(1)
+    assert (perfect.numbers[order] == phonon.supercell.numbers).all()
+    phonon.dataset = {"displacements": shifts[:, order], "forces": forces[:, order]}
+    born = {z: cell.arrays["REF_born"].reshape(-1, 3, 3)[cell.numbers == z].mean(0)
+            for z in set(cell.numbers)}  # fmt: skip
+    phonon.nac_params = {"born": np.array([born[z] for z in phonon.primitive.numbers]),
+                         "dielectric": cell.info["epsilon_infinity"],
+                         "factor": 14.399652}  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    phonon.save(folder / "phonopy_params.yaml", settings={"force_constants": False})
 
 
-def of_model(path: Path, perfect: Any, frames: list[Any]) -> dict[str, Any]:
-    """Force error, Born charge and modes of a model."""
-    evaluator = Evaluator(path, dtype="float64")
-    forces, kept = (
-        np.array([evaluator([frames[k]], ["forces"])[0]["forces"] for k in chosen])
-        for chosen in (FRAMES, KEPT_OUT)
-    )
-    (rest,) = evaluator([perfect], ["forces", "born_effective_charges"])
-    born = rest["born_effective_charges"]
-    labels = np.array([frames[k].get_forces() for k in KEPT_OUT])
-    epsilon = evaluator.epsilon_infinity * np.eye(3)
-    metal = perfect.numbers == perfect.numbers.min() if 8 not in perfect.numbers else (
-        perfect.numbers != 8)  # fmt: skip
-    report = evaluator.potential.metadata.get("identifiability")
+def make(folder: Path, name: str, kind: str, seed: int, args: argparse.Namespace) -> str:
+    """Train a model, or teach one, unless it is there; return the name of its file."""
+    model = f"{name}-{kind}-{seed}"
+    frames, cell = f"{name}-frames.xyz", f"{name}-cell.xyz"
+    if (folder / f"{model}.txt").exists():
+        return model
+    if kind == "fitted":
+        said = lrcalc(folder, "fit-charges", f"{name}-plain-{seed}.pt", "--data", frames, cell,
+                      *SPLIT, "--born-weight", "1", "--epochs", str(args.fit_epochs),
+                      "--seed", str(seed), "-o", f"{model}.pt")  # fmt: skip
+    else:
+        more = {"labelled": [cell, "--born-weight", "1", "--allow-images"],
+                "plain": ["--ensemble", str(args.ensemble)]}[kind]  # fmt: skip
+        said = lrcalc(folder, "train", "--train", frames, *more, *SPLIT, "--channels", "12",
+                      "--hidden", "32", "--epochs", str(args.epochs), "--seed", str(seed),
+                      "--out", f"{model}.pt")  # fmt: skip
+    (folder / f"{model}.txt").write_text(said)
+    return model
+
+
+def measured(folder: Path, name: str, model: str) -> dict[str, Any]:
+    """Errors on kept-out frames, Born charge of the metal, TO and LO at Γ (cm⁻¹), the report."""
+    from lrcalc.checkpoint import load
+
+    errors, modes = folder / f"{model}-errors.json", folder / f"{model}-modes.json"
+    if not errors.exists():
+        lrcalc(folder, "evaluate", f"{model}.pt", f"{name}-frames.xyz", "--frames", KEPT_OUT,
+               "--json", errors.name)  # fmt: skip
+    if not modes.exists():
+        lrcalc(folder, "modes", f"{name}-cell.xyz", "--model", f"{model}.pt", "--supercell",
+               "2,2,2", "--primitive", "F", "--no-relax", "--json", modes.name, "-o",
+               model)  # fmt: skip
+    kept = json.loads(errors.read_text())["kept_out"]
+    report = load(folder / f"{model}.pt").metadata.get("identifiability", {})
     return {
-        "forces": float(np.sqrt(np.mean((kept - labels) ** 2))),
-        "Z": float(born[metal].trace(axis1=1, axis2=2).mean() / 3),
-        "report": report and report["verdict"],
-        **optical(perfect, [frames[k] for k in FRAMES], forces - rest["forces"], born, epsilon),
+        "forces": 1e3 * kept["forces"]["rmse"],
+        "energy": 1e3 * kept["energy_shifted"]["rmse"],
+        "Z": charge(folder / f"{model}-BORN"),
+        **optical(modes),
+        "report": report.get("verdict"),
+        "rest / error": report and report["rest"] and report["rest"] / report["error"],
+        "spread": report.get("relative_spread") if report.get("members") else None,
     }
+
+
+def optical(modes: Path) -> dict[str, float]:
+    """TO and LO at Γ, cm⁻¹, of a file of `lrcalc modes`."""
+    waves = json.loads(modes.read_text())["longitudinal"][0]["wavenumbers_cm1"]
+    return {"TO": min(waves), "LO": max(waves)}
+
+
+def charge(path: Path) -> float:
+    """Born charge of the first atom in a BORN file, which is a metal; e."""
+    rows = [line.split() for line in path.read_text().splitlines() if not line.startswith("#")]
+    return float(np.array(rows[1], float).reshape(3, 3).trace() / 3)
 
 
 def picture(table: dict[str, Any], path: Path) -> None:
@@ -96,19 +152,16 @@ def picture(table: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(8.0, 3.4), layout="constrained")
-    styles = {"-plain": ("o", "C0", "energies and forces"),
-              "-born-displaced": ("^", "C1", "label at a displaced frame"),
-              "-born-cell": ("s", "C2", "label at the perfect crystal")}  # fmt: skip
     for axis, (name, rows) in zip(axes, table.items(), strict=True):
         dft = rows["DFT"]
-        for kind, (marker, colour, text) in styles.items():
-            chosen = [row for model, row in rows.items() if kind in model]
+        for kind, (marker, colour, text) in KINDS.items():
+            chosen = [row for model, row in rows.items() if f"-{kind}-" in model]
             axis.plot([r["Z"] for r in chosen], [r["LO"] for r in chosen], marker, color=colour,
                       label=text, linestyle="none", markersize=9)  # fmt: skip
         axis.plot(dft["Z"], dft["LO"], "k*", markersize=8, label="DFT")
-        charge = np.linspace(0, 1.15 * max(r["Z"] for r in rows.values()), 100)
+        wide = np.linspace(0, 1.15 * max(r["Z"] for r in rows.values()), 100)
         slope = (dft["LO"] ** 2 - dft["TO"] ** 2) / dft["Z"] ** 2
-        axis.plot(charge, np.sqrt(dft["TO"] ** 2 + slope * charge**2), "k-", linewidth=0.7,
+        axis.plot(wide, np.sqrt(dft["TO"] ** 2 + slope * wide**2), "k-", linewidth=0.7,
                   label="DFT's TO, any Z")  # fmt: skip
         axis.axhline(dft["TO"], color="0.6", linewidth=0.7, linestyle="--")
         axis.set(title=name, xlabel="Born charge of the metal (e)", ylabel="LO at Γ (cm⁻¹)")
@@ -117,32 +170,36 @@ def picture(table: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure all models of the folder."""
+    """Make and measure all models, crystal by crystal."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--models", type=Path, help="folder; without it the table is drawn")
-    parser.add_argument("--out", type=Path, required=True, help="table, JSON")
+    parser.add_argument("data", type=Path, nargs="?", help="folder; without it a table is drawn")
+    parser.add_argument("--out", type=Path, required=True, help="folder")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--fit-epochs", type=int, default=8, help="of `fit-charges`")
+    parser.add_argument("--ensemble", type=int, default=2, help="readouts for the report")
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
+    path = args.out / "table.json"
+    if args.data:
+        args.out.mkdir(exist_ok=True)
+        table: dict[str, Any] = {}
+        for name in METALS:
+            modes = args.out / f"{name}-dft.json"
+            if not modes.exists():
+                prepare(args.data, name, args.out)
+                lrcalc(args.out, "modes", "--from", f"{name}-dft", "--json", modes.name)
+            cell = read(args.out / f"{name}-cell.xyz")
+            born = cell.arrays["REF_born"].reshape(-1, 3, 3)[cell.symbols == METALS[name]]
+            table[name] = {"DFT": {"Z": float(born.mean(0).trace() / 3), **optical(modes)}}
+        for seed, name, kind in itertools.product(range(args.seeds), METALS, KINDS):
+            model = make(args.out, name, kind, seed, args)
+            table[name][model] = row = measured(args.out, name, model)
+            print(model, {k: round(v, 4) if isinstance(v, float) else v
+                          for k, v in row.items()}, flush=True)  # fmt: skip
+            path.write_text(json.dumps(table, indent=1) + "\n")
     if args.picture:
-        picture(json.loads(args.out.read_text()), args.picture)
-    if not args.models:
-        return
-    table: dict[str, Any] = {}
-    for name in ("NaCl", "MgO"):
-        perfect, frames, born, epsilon = crystal(name, args.shared)
-        some = [frames[k] for k in FRAMES]
-        forces = np.array([a.get_forces() for a in some])
-        table[name] = {"DFT": {
-            "Z": float(abs(born[0].trace()) / 3), **optical(perfect, some, forces, born, epsilon)
-        }}  # fmt: skip
-        for path in sorted(args.models.glob(f"{name}-*.pt")):
-            if not path.name.endswith(".state.pt") and "-try" not in path.name:
-                table[name][path.stem] = of_model(path, perfect, frames)
-        for model, row in table[name].items():
-            print(name, model, {k: round(v, 4) if isinstance(v, float) else v
-                                for k, v in row.items()}, flush=True)  # fmt: skip
-    args.out.write_text(json.dumps(table, indent=1) + "\n")
+        picture(json.loads(path.read_text()), args.picture)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from lrcalc.checkpoint import load
 from lrcalc.cli import main
 from lrcalc.hashing import structure_hash
 from lrcalc.levels.report import describe
-from lrcalc.levels.trainings import Entrant, Measured, entrants, over_seeds
+from lrcalc.levels.trainings import Entrant, Measured, entrants, over_seeds, train_one
 from lrcalc.training.data import make_frames, read_structures
 from tests.training.known_answer import labelled_cluster
 
@@ -91,6 +91,23 @@ def test_run_again_it_trains_nothing_and_says_the_same(done, capsys):
         one.pop("call"), other.pop("call")
         assert one == other  # the minutes of the training too
     assert "uiu, atomic" in capsys.readouterr().out
+
+
+def test_stopped_halfway_it_leaves_one_seed_of_every_level(done, monkeypatch):
+    made = []
+
+    def train(entrant, *args, **kwargs):
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.append(entrant)
+        return train_one(entrant, *args, **kwargs)
+
+    monkeypatch.setattr("lrcalc.levels.trainings.train_one", train)
+    line = [*done[:-1], f"{done[-1]}-stopped"]
+    line[line.index("--epochs") + 1] = "1"
+    assert main(line) == 130
+    found = [(r["level"], r["seed"]) for r in rows(line)]
+    assert found == [("sr", "0"), ("q", "0"), ("uiu", "0")]
 
 
 def test_other_settings_are_another_benchmark(done, capsys):

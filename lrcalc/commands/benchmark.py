@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train all, measure them on frames kept out, print a table, write files and picture."""
-    from lrcalc.levels.report import describe, save
+    from lrcalc.levels.report import describe, describe_one, save
     from lrcalc.levels.trainings import Measured, entrants, measure, train_one
     from lrcalc.training.history import read_history
     from lrcalc.training.permittivity import permittivity_of
@@ -98,9 +98,13 @@ def run(args: argparse.Namespace) -> int:
         "data": [Path(f).name for f in args.train], "kept_out": _options.kept_out(args),
         "trained_on": split["hashes"],
     }  # fmt: skip
-    measured = []
+    told = {name: getattr(args, name) for name in ("test_every", "valid_every", *names)}
+    told |= {"files": metadata["data"], "frames": len(split["training"]), "tests": len(structures),
+             "epsilon_infinity": epsilon.value, **settings._asdict()}  # fmt: skip
+    measured: list[Measured] = []
     with progress_bar(len(line_up) * settings.epochs, unit="epoch") as bar:
-        for place, entrant in enumerate(line_up):
+        # a seed of all before the next seed: stopped halfway, there is something to compare
+        for place, entrant in enumerate(sorted(line_up, key=lambda one: one.seed)):
             bar.set_postfix_str(f"{entrant.name}, seed {entrant.seed}")
 
             def report(row: dict[str, float], place: int = place) -> None:
@@ -116,12 +120,12 @@ def run(args: argparse.Namespace) -> int:
             history = read_history(entrant.file(folder).with_suffix(".csv"))
             values["minutes"] = float(history["seconds"].sum()) / 60
             measured.append(Measured(entrant, values))
-    told = {name: getattr(args, name) for name in ("test_every", "valid_every", *names)}
-    told |= {"files": metadata["data"], "frames": len(split["training"]), "tests": len(structures),
-             "epsilon_infinity": epsilon.value, **settings._asdict()}  # fmt: skip
+            bar.write(describe_one(measured[-1]))
+            measured.sort(key=lambda one: line_up.index(one.entrant))
+            paths = save(measured, told, args.output)  # after each: a table of what there is
     print("\n" + describe(measured))
     print("means over seeds ± their standard error; errors of frames that nothing was chosen by")
-    print("wrote " + ", ".join(map(str, save(measured, told, args.output))))
+    print("wrote " + ", ".join(map(str, paths)))
     return 0
 
 

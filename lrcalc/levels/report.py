@@ -36,6 +36,16 @@ def describe(measured: Sequence[Measured]) -> str:
     )
 
 
+def describe_one(measured: Measured) -> str:
+    """One model in a line, as soon as it is measured."""
+    numbers = ", ".join(
+        f"{MEASURES[key].title} {measured.values[key]:.4g} {MEASURES[key].unit}".rstrip()
+        for key in MEASURES
+        if key in measured.values
+    )
+    return f"{measured.entrant.name}, seed {measured.entrant.seed}: {numbers}"
+
+
 def told(key: str, row: Mapping[str, tuple[float, float, int]]) -> str:
     """Mean ± standard error with as many digits as the error has two of."""
     if key not in row:
