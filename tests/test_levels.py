@@ -93,6 +93,21 @@ def test_run_again_it_trains_nothing_and_says_the_same(done, capsys):
     assert "uiu, atomic" in capsys.readouterr().out
 
 
+def test_of_some_frames_every_kth_is_kept_out(done, clusters):
+    line = [*done[:-1], f"{done[-1]}-some", "--frames", "::2"]
+    line[line.index("--epochs") + 1] = "1"
+    for option in ("--seeds", "--test-every", "--valid-every"):
+        line[line.index(option) + 1] = "1" if option == "--seeds" else "3"
+    line[line.index("sr") : line.index("--seeds")] = ["sr"]
+    assert main(line) == 0
+    card = load(Path(f"{done[-1]}-some-models/sr-seed0.pt")).metadata
+    used = [k for k, a in enumerate(read_structures(clusters))
+            if structure_hash(a) in card["trained_on"]]  # fmt: skip
+    assert used == [0, 4, 6, 10]  # of 0, 2, 4, …, 10 the second and fifth are kept out
+    settings = json.loads(Path(f"{done[-1]}-some.json").read_text())["settings"]
+    assert (settings["frames"], settings["tests"], settings["index"]) == (3, 2, "::2")
+
+
 def test_stopped_halfway_it_leaves_one_seed_of_every_level(done, monkeypatch):
     made = []
 

@@ -32,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--test", nargs="+", default=[], metavar="F",
         help="files to measure errors on (default: what --test-every keeps out)",
     )  # fmt: skip
+    data.add_argument(
+        "--frames", default=":", metavar="INDEX",
+        help="frames of each training file to use, as in ASE: :100, 3::7",
+    )  # fmt: skip
     _options.add_split_arguments(data, 20)
     _options.add_label_arguments(data)
     data.add_argument(
@@ -99,8 +103,9 @@ def run(args: argparse.Namespace) -> int:
         "trained_on": split["hashes"],
     }  # fmt: skip
     told = {name: getattr(args, name) for name in ("test_every", "valid_every", *names)}
-    told |= {"files": metadata["data"], "frames": len(split["training"]), "tests": len(structures),
-             "epsilon_infinity": epsilon.value, **settings._asdict()}  # fmt: skip
+    told |= {"files": metadata["data"], "index": args.frames, "frames": len(split["training"]),
+             "tests": len(structures), "epsilon_infinity": epsilon.value,
+             **settings._asdict()}  # fmt: skip
     measured: list[Measured] = []
     with progress_bar(len(line_up) * settings.epochs, unit="epoch") as bar:
         # a seed of all before the next seed: stopped halfway, there is something to compare
@@ -151,7 +156,7 @@ def read(args: argparse.Namespace) -> tuple[dict[str, Any], list[Atoms]]:
         raise ValueError("no frames to measure on: give --test FILES or --test-every K")
     split = read_split(
         args.train, [], args.cutoff, args.valid_every, args.test_every, keys=keys, complete=keep,
-        level=max(args.levels, key=len),
+        level=max(args.levels, key=len), frames=_options.frames_of(args.frames),
     )  # fmt: skip
     for path in args.test:
         structures = read_structures(path, keys)
