@@ -99,13 +99,13 @@ def make(folder: Path, name: str, kind: str, seed: int, args: argparse.Namespace
     if kind == "fitted":
         said = lrcalc(folder, "fit-charges", f"{name}-plain-{seed}.pt", "--data", frames, cell,
                       *SPLIT, "--born-weight", "1", "--epochs", str(args.fit_epochs),
-                      "--seed", str(seed), "-o", f"{model}.pt")  # fmt: skip
+                      "--step-memory", "20", "--seed", str(seed), "-o", f"{model}.pt")  # fmt: skip
     else:
         more = {"labelled": [cell, "--born-weight", "1", "--allow-images"],
                 "plain": ["--ensemble", str(args.ensemble)]}[kind]  # fmt: skip
         said = lrcalc(folder, "train", "--train", frames, *more, *SPLIT, "--channels", "12",
-                      "--hidden", "32", "--epochs", str(args.epochs), "--seed", str(seed),
-                      "--out", f"{model}.pt")  # fmt: skip
+                      "--hidden", "32", "--step-memory", "20", "--epochs", str(args.epochs),
+                      "--seed", str(seed),                      "--out", f"{model}.pt")  # fmt: skip
     (folder / f"{model}.txt").write_text(said)
     return model
 
@@ -174,10 +174,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, nargs="?", help="folder; without it a table is drawn")
     parser.add_argument("--out", type=Path, required=True, help="folder")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--fit-epochs", type=int, default=8, help="of `fit-charges`")
-    parser.add_argument("--ensemble", type=int, default=2, help="readouts for the report")
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--fit-epochs", type=int, default=6, help="of `fit-charges`")
+    parser.add_argument("--ensemble", type=int, default=0, help="readouts for the report")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
     path = args.out / "table.json"
@@ -192,7 +193,7 @@ def main() -> None:
             cell = read(args.out / f"{name}-cell.xyz")
             born = cell.arrays["REF_born"].reshape(-1, 3, 3)[cell.symbols == METALS[name]]
             table[name] = {"DFT": {"Z": float(born.mean(0).trace() / 3), **optical(modes)}}
-        for seed, name, kind in itertools.product(range(args.seeds), METALS, KINDS):
+        for seed, name, kind in itertools.product(range(args.seeds), METALS, args.kinds):
             model = make(args.out, name, kind, seed, args)
             table[name][model] = row = measured(args.out, name, model)
             print(model, {k: round(v, 4) if isinstance(v, float) else v

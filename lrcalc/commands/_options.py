@@ -20,6 +20,8 @@ MEANING = {
     "again are launched as one, several times faster",
     "max_minutes": "stop before the epoch that would end later, to be resumed; 0: no limit",
     "learning_rate": "peak, from which it falls along a cosine",
+    "step_memory": "steps whose gradients set the size of a step; 20 learns small forces several "
+    "times better in short trainings; 0: all, the largest count (AMSGrad)",
     "loss": "mse: squares of errors; huber: squares up to a scale, linear beyond, so that a few "
     "strange forces do not rule",
     "huber_scale": "eV/Å, of forces in the loss huber; of energies 2 %% of it (eV/atom), of "

@@ -14,7 +14,7 @@ from lrcalc.training.settings import POLARIZABILITY_UNITS, TrainingSettings, che
 if TYPE_CHECKING:
     from ase import Atoms
 
-FITTED = ("epochs", "batch_size", "learning_rate", "weight_decay", "device")
+FITTED = ("epochs", "batch_size", "learning_rate", "weight_decay", "step_memory", "device")
 """Settings of all trainings that are options."""
 
 USUAL = ("sr", "q", "u", "uiu")

@@ -30,7 +30,7 @@ SAME_ZERO = 0.01
 """eV/atom, by which energies of one method may differ."""
 
 OPTIONS = ("epochs", "batch_size", "learning_rate", "energy_weight", "forces_weight",
-           "stress_weight", *WEIGHTS, "weight_decay", "ema", "patience", "seed",
+           "stress_weight", *WEIGHTS, "weight_decay", "ema", "step_memory", "patience", "seed",
            "device")  # fmt: skip
 
 

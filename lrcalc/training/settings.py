@@ -61,6 +61,9 @@ class TrainingSettings(NamedTuple):
     huber_scale : float
         eV/Å; error of a force beyond which the loss "huber" rises linearly. That of energies and
         stresses is `lrcalc.training.loss.HUBER` times it.
+    step_memory : int
+        Steps whose gradients set the size of a step (`lrcalc.training.state.make_optimizer`); 0:
+        all of the training, of which the largest count.
     """
 
     epochs: int = 100
@@ -84,6 +87,7 @@ class TrainingSettings(NamedTuple):
     dielectric_weight: float = 0.0
     loss: str = "mse"
     huber_scale: float = 0.05
+    step_memory: int = 0
 
 
 LEARNING_RATES = {"mace": 0.01, "nequip": 0.01, "allegro": 0.01}
@@ -137,6 +141,9 @@ RULES = {
     "polarizability_weight": NOT_NEGATIVE, "dielectric_weight": NOT_NEGATIVE,
     "weight_decay": NOT_NEGATIVE, "batch_atoms": NOT_NEGATIVE, "max_minutes": NOT_NEGATIVE,
     "ensemble": NOT_NEGATIVE,
+    "step_memory": Rule(
+        lambda x: x == 0 or 2 <= x < math.inf, "0 (all steps, the largest count) or at least 2"
+    ),
     "loss": Rule(lambda x: x in LOSSES, " or ".join(LOSSES)),
     "ema": Rule(lambda x: 0 <= x < 1, "at least 0 and below 1"),
     "seed": Rule(lambda x: 0 <= x < 2**31, "from 0 to 2147483647"),
@@ -157,7 +164,8 @@ def describe_training(settings: TrainingSettings) -> str:
     if settings.loss == "huber":
         loss = f"errors squared up to {1e3 * settings.huber_scale:g} meV/Å, linear beyond (huber)"
     mean = f"averaged over steps with decay {settings.ema:g}" if settings.ema else "not averaged"
-    return f"{loss}; weights {mean}; seed {settings.seed}"
+    memory = f"; steps by the gradients of {settings.step_memory}" if settings.step_memory else ""
+    return f"{loss}; weights {mean}{memory}; seed {settings.seed}"
 
 
 def check_numbers(values: Mapping[str, Any], name: Callable[[str], str] = str) -> None:

@@ -20,7 +20,7 @@ FORMAT = "lrcalc-training-2"
 
 LATER = {
     "batch_atoms": 0, "born_weight": 0, "dipole_weight": 0, "polarizability_weight": 0,
-    "dielectric_weight": 0, "loss": "mse", "keep_batches": 1,
+    "dielectric_weight": 0, "loss": "mse", "keep_batches": 1, "step_memory": 0,
 }  # fmt: skip
 """Settings that older states do not have, and what was meant: part of a run where they are not."""
 
@@ -49,12 +49,21 @@ def average(averaged: Potential, potential: Potential, decay: float, step: int) 
 
 
 def make_optimizer(potential: Potential, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """AdamW with the settings of a training; on a GPU a single kernel."""
+    """AdamW with the settings of a training; on a GPU a single kernel.
+
+    Adam divides by the root of the mean square of past gradients. An untrained model of a crystal
+    whose atoms hardly move errs by 30 eV/Å where forces are 0.05: the squares of its first
+    gradients are 10⁶ times those that follow, and AMSGrad, which divides by the largest mean, never
+    forgets them, nor does a mean over a thousand steps within a short training. A mean over
+    ``step_memory`` steps, and no largest one, does.
+    """
+    memory = settings.step_memory
     return torch.optim.AdamW(
         [parameter for parameter in potential.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        amsgrad=True,
+        betas=(0.9, 1.0 - 1.0 / memory if memory else 0.999),
+        amsgrad=not memory,
         fused=torch.device(settings.device).type == "cuda",
     )
 
