@@ -109,6 +109,10 @@ def charges_lines(card: Mapping[str, Any]) -> list[str]:
             f", {1e3 * rest:.3g} meV/Å of it beyond a short-ranged model, where forces err by "
             f"{1e3 * found['error']:.3g}"
         )
+        if found["verdict"] in ("determined", "uncertain"):
+            # what long-range forces err by beyond a short-ranged model is 2δ times that rest
+            doubt = found["error"] / (2.0 * rest)
+            measured += f": charges off by {100 * doubt:.2g} % would hardly show"
     lines = [f"{said}; {measured}"]
     if found["members"]:
         each = ", ".join(

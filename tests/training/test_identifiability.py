@@ -29,7 +29,7 @@ from tests.training.sets import frames_of
 
 
 def report(**changes):
-    given = {"share": 0.1, "rest": 0.06, "error": 0.02, "born": {"Na": 1.0, "Cl": -1.0},
+    given = {"share": 0.1, "rest": 0.24, "error": 0.02, "born": {"Na": 1.0, "Cl": -1.0},
              "spread": {}, "members": 0, "labels": ("energy", "forces")}  # fmt: skip
     return Identifiability(**{**given, **changes})
 
@@ -58,6 +58,16 @@ def test_the_verdict(changes, verdict):
     assert ("charges are not determined by these data" in first) == (verdict == "not determined")
     told = bool(electric_notes(card))
     assert told == (verdict == "not determined" or found.members > 0)
+
+
+def test_it_says_how_far_off_charges_may_be():
+    """Error over twice the rest, since long-range forces go with the square of the charges."""
+    (line,) = charges_lines({"identifiability": report(rest=0.03).card()})
+    assert "charges off by 33 % would hardly show" in line
+    (line,) = charges_lines({"identifiability": report().card()})
+    assert "charges off by 4.2 % would hardly show" in line
+    (line,) = charges_lines({"identifiability": report(rest=0.01).card()})
+    assert "hardly show" not in line  # there they may be anything
 
 
 def test_an_ensemble_gives_intensities_an_error():
