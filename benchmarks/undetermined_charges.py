@@ -105,7 +105,7 @@ def make(folder: Path, name: str, kind: str, seed: int, args: argparse.Namespace
                 "plain": ["--ensemble", str(args.ensemble)]}[kind]  # fmt: skip
         said = lrcalc(folder, "train", "--train", frames, *more, *SPLIT, "--channels", "12",
                       "--hidden", "32", "--step-memory", "20", "--epochs", str(args.epochs),
-                      "--seed", str(seed),                      "--out", f"{model}.pt")  # fmt: skip
+                      "--seed", str(seed), "--out", f"{model}.pt")  # fmt: skip
     (folder / f"{model}.txt").write_text(said)
     return model
 
