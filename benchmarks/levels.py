@@ -68,7 +68,8 @@ def train(data: Path, name: str, folder: Path, seeds: int, levels: Sequence[str]
     words = ["benchmark", "levels", "--train", *prepared(data.absolute(), name, folder),
              "--test-every", "7", "--valid-every", "10", "--levels", *levels, "--seeds",
              str(seeds), "--epochs", str(SETS[name].epochs), "--batch-size", "1", "--channels",
-             "16", "--hidden", "32", "--step-memory", "20", *SETS[name].options, "-o", name]  # fmt: skip
+             "16", "--hidden", "32", "--step-memory", "20", *SETS[name].options,
+             "-o", name]  # fmt: skip
     print("lrcalc " + " ".join(words), flush=True)
     subprocess.run([sys.executable, "-m", "lrcalc", *words], cwd=folder, check=True)
 
