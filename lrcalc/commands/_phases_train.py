@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -145,11 +146,19 @@ def checked(args: argparse.Namespace) -> Path:
         raise FileNotFoundError(f"no folder {output.parent} for `--out`; make it first")
     for name in ("steps", "label_steps", "batch_atoms", "learning_rate", "validate_copies", *MODEL):
         value = getattr(args, name)
-        if value is not None and not (value > 0 or (name in MAY_BE_ZERO and value == 0)):
-            raise ValueError(f"`{flag(name)}` is {value} but must be positive")
+        allowed = value is None or 0 < value < math.inf or (name in MAY_BE_ZERO and value == 0)
+        if not allowed:
+            raise ValueError(f"`{flag(name)}` is {value} but must be positive and finite")
     for name in ("max_minutes", "seed"):
         if not getattr(args, name) >= 0:
             raise ValueError(f"`{flag(name)}` is {getattr(args, name)} but must be 0 or more")
+    for name in ("weight_decay", "strain"):
+        if not 0 <= getattr(args, name) < 1:
+            raise ValueError(
+                f"`{flag(name)}` is {getattr(args, name):g} but must be 0 or more, and below 1"
+            )
+    if not 0 <= args.ema < 1:
+        raise ValueError(f"`--ema` is {args.ema:g} but must be 0 (no average) or more, below 1")
     if not 0 < args.label_share < 1:  # a part without minutes would be one without a limit
         raise ValueError(f"`--label-share` is {args.label_share:g} but must be above 0, below 1")
     low, high = args.noise
@@ -170,7 +179,7 @@ def favoured(words: list[str], phases: list[str]) -> dict[str, float]:
             value = float(number)
         except ValueError:
             value = 0.0
-        if name not in found or not value > 0:
+        if name not in found or not 0 < value < math.inf:
             raise ValueError(
                 f"`--favour` has {word!r} but takes PHASE=N with N above 0 and a phase of the "
                 f"structures: {', '.join(phases)}"

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Iterator
+from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lrcalc.callers import users_line
 from lrcalc.information.phase_blocks import logits_in_blocks
-from lrcalc.information.phase_lengths import LAST, length_of, lengths_of
-from lrcalc.information.phases import ANY, Logits, PhaseModel
-from lrcalc.neighbors import NeighborList, Pairs
-from lrcalc.system import System, from_ase, validate_atoms
+from lrcalc.information.phase_intake import measure, pairs_of
+from lrcalc.information.phases import Logits, PhaseModel
+from lrcalc.system import System
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-CLOSEST = 1e-3
-"""Distance, in the model's unit, below which atoms are on top of one another and have no direction;
-noise may bring them closer than chemistry would."""
 
 
 class Labelled(NamedTuple):
@@ -72,114 +65,6 @@ class Step(NamedTuple):
     moved: float
 
 
-class Measured(NamedTuple):
-    """A structure in the unit of a model, around its middle, as single precision wants it.
-
-    Attributes
-    ----------
-    system : System
-    length : float
-        That unit, Å.
-    origin : ndarray, shape (3,), Å
-    """
-
-    system: System
-    length: float
-    origin: np.ndarray
-
-
-def measure(
-    model: PhaseModel, atoms: Atoms, *, length: float | None = None, name: str = "atoms"
-) -> Measured:
-    """Bring a structure into the unit of a model.
-
-    Raises
-    ------
-    ValueError
-        For what no model can take (`lrcalc.system.validate`), a species that this one does not
-        know, a length that is none.
-    """
-    like = next(model.parameters())
-    validate_atoms(atoms, name)
-    system = from_ase(atoms)
-    if not model.scaled:
-        strange = sorted(set(atoms.symbols) - set(_symbols(model.species)))
-        if strange:
-            raise ValueError(
-                f"`{name}` has atoms of {', '.join(strange)}, the model knows only "
-                f"{', '.join(_symbols(model.species))}: take them away, or use a model without "
-                "species, like metals"
-            )
-        if length is not None:
-            raise ValueError("`length` is for models without species; this one is in Å")
-        unit = 1.0
-    else:
-        unit = _own(system, name) if length is None else _given(length, system, name)
-        system = system._replace(numbers=torch.full_like(system.numbers, ANY[0]))
-    origin = system.positions.mean(0)
-    positions, cell = (system.positions - origin) / unit, system.cell / unit
-    system = system._replace(positions=positions, cell=cell).to("cpu", like.dtype)
-    return Measured(system, unit, origin.numpy())
-
-
-UNEVEN = 1.08
-"""Ratio of the length to that inside above which it is one of surfaces: 48 crystals under noise of
-20 % stay below 1.06, three layers and clusters of 200 to 400 atoms have 1.12 and more."""
-
-
-def _own(system: System, name: str) -> float:
-    """Return the length that a structure says itself; warn if half of it is surface."""
-    length, inner = lengths_of(system, name)
-    if length > UNEVEN * inner:
-        warnings.warn(
-            "half of the atoms are near a surface or a void, so the length (cube root of the "
-            f"volume per atom) is too large and labels may be wrong: give `length`, about "
-            f"{inner:.1f} Å",
-            stacklevel=users_line(),
-        )
-    return length
-
-
-LONGEST = 3
-"""Times a structure's own length above which a given one is a mistake of units; neighbours grow
-with its third power, and memory with them."""
-
-
-def _given(length: float, system: System, name: str) -> float:
-    """Return a length that was given, if it can be one of this structure."""
-    if not 0 < length < math.inf:
-        raise ValueError(f"`length` is {length} Å but must be positive and finite")
-    if len(system.positions) > LAST or bool(system.pbc.any()):
-        own = length_of(system, name)
-        if length > LONGEST * own:
-            raise ValueError(
-                f"`length` is {length:g} Å, but `{name}` has one atom in about ({own:.3g} Å)³: "
-                "give the cube root of the volume per atom in Å, or leave it out"
-            )
-    return float(length)
-
-
-def _symbols(species: tuple[int, ...]) -> list[str]:
-    from ase.data import chemical_symbols
-
-    return [chemical_symbols[z] for z in species]
-
-
-def pairs_of(model: PhaseModel, system: System) -> tuple[Pairs, Tensor]:
-    """Pairs within the model's cutoff and ``shift @ cell`` (E, 3), in the model's unit."""
-    try:
-        pairs = NeighborList(model.cutoff, closest=CLOSEST)(system)
-    except ValueError as error:
-        raise ValueError(f"two atoms are at the same place: {error}") from error
-    if not len(pairs.i):
-        unit = "Å" if model.species else "times the length (cube root of the volume per atom)"
-        raise ValueError(
-            f"no atom has a neighbour within {model.cutoff:g} {unit}, so there is nothing to tell "
-            "a phase by: check the units of positions, cell and `length`"
-        )
-    return pairs, pairs.shift.to(system.cell.dtype) @ system.cell[0]
-
-
 def evaluate(model: PhaseModel, system: System) -> Logits:
     """Logits of a structure."""
     pairs, offset = pairs_of(model, system)
@@ -216,6 +101,7 @@ def label(
     name : str, optional
         What the structure is called in errors.
     """
+    check_steps(steps, 0)
     measured = measure(model, atoms, length=length, name=name)
     system = measured.system
     if steps:
@@ -229,6 +115,12 @@ def label(
         float(found.energy.double().sum()), measured.length,
         system.positions.double().numpy() * measured.length,
     )  # fmt: skip
+
+
+def check_steps(steps: object, least: int) -> None:
+    """Refuse a number of steps that is none."""
+    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < least:
+        raise ValueError(f"`steps` is {steps!r} but must be a whole number, at least {least}")
 
 
 SHORTEST = 1 / 64
@@ -279,8 +171,7 @@ def denoise(
     Step
         The structure as it is, then each step.
     """
-    if steps < 1:
-        raise ValueError(f"`steps` is {steps} but must be at least 1")
+    check_steps(steps, 1)
     measured = measure(model, atoms, length=length, name=name)
     unit = measured.length
     for positions, value, factor, moved in _descend(model, measured.system, steps):

@@ -20,6 +20,12 @@ from lrcalc.information.phases import PhaseModel
 PARTS = ("labels", "score")
 """Their order."""
 
+ANEW = (
+    "to forget it and start anew take `--restart` (or remove the file); to keep it write to another "
+    "`--out`"
+)
+"""What to do about a state that this training cannot go on from."""
+
 
 class Part(NamedTuple):
     """One half of the training: what of the model it changes, and how far it is.
@@ -136,12 +142,13 @@ def save_state(state: State, settings: Settings, path: str | os.PathLike[str]) -
 def resume(state: State, settings: Settings, path: str | os.PathLike[str]) -> None:
     """Go on from what `save_state` wrote; refuse what another training wrote."""
     content = read_tensors(path)
-    known = _plain(state.model, settings)
-    other = [k for k, v in known.items() if content.get("settings", {}).get(k) != v]
+    if "told" not in content or "settings" not in content:
+        raise ValueError(f"{path} is not the state of a training of phases: {ANEW}")
+    known, there = _plain(state.model, settings), content["settings"]
+    other = [f"{k} ({there.get(k)}, now {v})" for k, v in known.items() if there.get(k) != v]
     if other:
         raise ValueError(
-            f"{path} is the state of a training with other {', '.join(other)}: remove it to start "
-            "anew, or write to another model file"
+            f"{path} is the state of a training with other {', '.join(other)}: {ANEW}"
         )
     state.model.load_state_dict(content["model"])
     state.averaged.load_state_dict(content["averaged"])

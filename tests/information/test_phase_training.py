@@ -16,12 +16,13 @@ from lrcalc.cli import main
 from lrcalc.information.phase_backbone import Edges
 from lrcalc.information.phase_batch import disorder, prepare
 from lrcalc.information.phase_crystals import Plan, plan, room_numbers, stack
-from lrcalc.information.phase_labels import label, measure
+from lrcalc.information.phase_intake import measure
+from lrcalc.information.phase_labels import label
 from lrcalc.information.phase_pool import chances_of, make_kept
 from lrcalc.information.phase_settings import Settings
 from lrcalc.information.phase_step import draw_chance, new_chance, score_loss
 from lrcalc.information.phase_training import Scores, train
-from lrcalc.information.phases import PhaseModel
+from lrcalc.information.phases import PhaseModel, save
 
 
 def named(atoms, phase):
@@ -212,8 +213,13 @@ def test_a_training_goes_on_where_it_stopped(tmp_path):
     again, _ = train(crystals(), made().float(), longer, state_file=state)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(a, b)
-    with pytest.raises(ValueError, match="other learning_rate"):
+    with pytest.raises(ValueError, match=r"other learning_rate \(0\.003, now 0\.1\).*`--restart`"):
         train(crystals(), made().float(), SMALL._replace(learning_rate=0.1), state_file=state)
+    with pytest.raises(ValueError, match=r"other lmax \(4, now 2\): .* take `--restart`"):
+        train(crystals(), made(lmax=2).float(), SMALL, state_file=state)
+    save(model, state)
+    with pytest.raises(ValueError, match="not the state of a training of phases: .*`--restart`"):
+        train(crystals(), made().float(), SMALL, state_file=state)
 
 
 def test_batches_are_filled():
@@ -298,6 +304,7 @@ def test_the_command_trains_and_what_it_writes_labels(tmp_path, capsys, monkeypa
         ("train --structures c.xyz --out m.pt --noise 0.3 0.1", "must be 0 < LOW < HIGH < 1"),
         ("train --structures c.xyz --out m.pt --width 0", "`--width` is 0"),
         ("train --structures c.xyz --out m.pt --favour fcc=2", "`--favour` has 'fcc=2'"),
+        ("train --structures c.xyz --out m.pt --favour bcc=inf", "`--favour` has 'bcc=inf'"),
         ("train --structures open.xyz --out m.pt", "is not periodic in all directions"),
         ("train --structures unnamed.xyz --out m.pt", "does not say its phase"),
         ("train --structures none.xyz --out m.pt", "does not exist"),

@@ -10,14 +10,8 @@ from ase.io import write
 
 from lrcalc.cli import main
 from lrcalc.information.phase_blocks import logits_in_blocks
-from lrcalc.information.phase_labels import (
-    denoise,
-    evaluate,
-    label,
-    measure,
-    pairs_of,
-    score_in_blocks,
-)
+from lrcalc.information.phase_intake import measure, pairs_of
+from lrcalc.information.phase_labels import denoise, evaluate, label, score_in_blocks
 from lrcalc.information.phase_lengths import length_of
 from lrcalc.information.phases import PhaseModel, load, save, score
 from lrcalc.system import from_ase
@@ -248,19 +242,25 @@ def test_structures_that_are_wrong():
         label(model, atoms)
     with pytest.raises(ValueError, match="`length` is for models without species"):
         label(model, triclinic(), length=2.0)
-    with pytest.raises(ValueError, match="`length` is -1"):
+    with pytest.raises(ValueError, match="`length` is -1 Å"):
         label(made(), triclinic(), length=-1.0)
     with pytest.raises(ValueError, match="`steps` is 0"):
         list(denoise(made(), triclinic(), steps=0))
     twice = triclinic()
     twice.positions[1] = twice.positions[0]
-    with pytest.raises(ValueError, match="two atoms are at the same place"):
+    told = r"`frame 3 of x`: two atoms are at the same place: atoms 0 and 1 are 0.000 Å apart"
+    with pytest.raises(ValueError, match=told):
+        label(made(), twice, name="frame 3 of x")
+    twice.positions[1] += [0.0015, 0, 0]  # nearer than a thousandth of 2.3 Å: the unit is Å
+    with pytest.raises(ValueError, match=r"are 0\.002 Å apart \(less than 0\.00231659 Å"):
         label(made(), twice)
 
 
 @pytest.mark.parametrize(
     ("length", "message"),
     [
+        ("2.3", r"`length` is '2\.3' but must be a number, in Å"),
+        (np.nan, "`length` is nan Å but must be positive and finite"),
         (np.inf, "`length` is inf Å but must be positive and finite"),
         (23.0, r"`length` is 23 Å, but `hot` has one atom in about \(2.3 Å\)³"),
         (0.23, "no atom has a neighbour within 2 times the length"),
@@ -269,6 +269,20 @@ def test_structures_that_are_wrong():
 def test_a_length_in_wrong_units_is_refused_before_memory_is_taken(length, message):
     with pytest.raises(ValueError, match=message):
         label(made(), bulk("Cu", cubic=True).repeat(3), length=length, name="hot")
+
+
+@pytest.mark.parametrize("steps", [-1, 1.5, "2", True, np.nan])
+def test_a_number_of_steps_that_is_none_is_refused(steps):
+    for work in (label, lambda *given, **more: list(denoise(*given, **more))):
+        with pytest.raises(ValueError, match=f"`steps` is {steps!r} but must be a whole number"):
+            work(made(), triclinic(), steps=steps)
+
+
+def test_a_name_or_a_trajectory_is_refused_by_name():
+    with pytest.raises(TypeError, match="`model` is 'metals' but must be a model of phases"):
+        label("metals", triclinic())
+    with pytest.raises(TypeError, match="`atoms` is a list but must be one structure"):
+        label(made(), [triclinic()])
 
 
 def test_a_lone_atom_has_no_phase():
@@ -289,6 +303,10 @@ def test_a_model_that_is_not_there_names_those_of_phases():
         ("train --structures cu.xyz --out t.pt", "does not say its phase"),
         ("train --structures cu.xyz --out t.pt --max-minutes -1", "`--max-minutes` is -1"),
         ("train --structures cu.xyz --out t.pt --seed -1", "`--seed` is -1"),
+        ("train --structures cu.xyz --out t.pt --ema 1", "`--ema` is 1 but"),
+        ("train --structures cu.xyz --out t.pt --strain -0.1", "`--strain` is -0.1 but"),
+        ("train --structures cu.xyz --out t.pt --weight-decay nan", "`--weight-decay` is nan but"),
+        ("train --structures cu.xyz --out t.pt --learning-rate inf", "`--learning-rate` is inf"),
         ("train --structures cu.xyz --out t.pt --label-share 1", "`--label-share` is 1 but"),
     ],
 )
