@@ -6,12 +6,16 @@ import argparse
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrcalc.commands._options import flag
 from lrcalc.commands._phases_part import Part
 
+if TYPE_CHECKING:
+    from lrcalc.information.phases import PhaseModel
+
 MEANING = {
+    "label_crystals": "crystals of a batch of the labels",
     "label_steps": "batches of the labels; the learning rate falls to zero at the last",
     "steps": "batches of the score, likewise",
     "max_minutes": "end earlier, the learning rates falling to zero then; 0: no limit",
@@ -73,6 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--favour", nargs="+", default=[], metavar="PHASE=N",
         help="phases that come N times as often as others, and are preferred in doubt",
     )  # fmt: skip
+    how.add_argument(
+        "--start", metavar="NAME|M.pt",
+        help="begin with the weights of this model; `--rounds` may be more than it has, and "
+        "`--steps 0` keeps its score",
+    )  # fmt: skip
     how.add_argument("--restart", action="store_true", help="forget a training that was broken off")
     how.add_argument("--licence", default="not stated", help="of the model; goes into the card")
     how.add_argument(
@@ -90,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.information.phase_settings import Settings
     from lrcalc.information.phase_training import train
     from lrcalc.information.phase_validation import validate
-    from lrcalc.information.phases import PhaseModel, save
+    from lrcalc.information.phases import save
     from lrcalc.models.requests import check_device
     from lrcalc.structures import read_structures
 
@@ -103,15 +112,13 @@ def run(args: argparse.Namespace) -> int:
                 f"structure {number} of {', '.join(args.structures)} does not say its phase: give "
                 'each the info key `phase`, in extended xyz phase="fcc" in the second line'
             )
-    phases = list(dict.fromkeys(str(atoms.info.get("phase")) for atoms in frames))
-    species = sorted({int(z) for atoms in frames for z in atoms.numbers}) if args.species else ()
-    chosen = {
-        name: value for name in MODEL
-        if (value := getattr(args, name)) is not None
-    }  # fmt: skip
     torch.manual_seed(args.seed)
-    model = PhaseModel(phases, tuple(species), **chosen)
-    settings = Settings(noise=tuple(args.noise), **{n: getattr(args, n) for n in MEANING})
+    model, known = _model_of(args, frames)
+    phases = list(model.phases)
+    settings = Settings(
+        noise=tuple(args.noise), start=args.start and Path(args.start).name,
+        **{n: getattr(args, n) for n in MEANING},
+    )  # fmt: skip
     state = output.with_suffix(".state.pt")
     if args.restart:
         state.unlink(missing_ok=True)
@@ -119,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{len(frames)} crystals of {len(phases)} phases, {count} parameters")
     started = time.perf_counter()
     weights = weights_of(frames, favoured(args.favour, phases))
-    model, curve = train(frames, model, settings, weights=weights, state_file=state)
+    model, curve = train(frames, model, settings, weights=weights, known=known, state_file=state)
     minutes = (time.perf_counter() - started) / 60
     curve_file(curve, output.with_suffix(".csv"))
     done = {name: rows[-1][0] if rows else 0 for name, rows in curve.items()}
@@ -165,6 +172,23 @@ def checked(args: argparse.Namespace) -> Path:
     if not 0 < low < high < 1:
         raise ValueError(f"`--noise` is {low:g} {high:g} but must be 0 < LOW < HIGH < 1")
     return output
+
+
+def _model_of(args: argparse.Namespace, frames: list[Any]) -> tuple[PhaseModel, int]:
+    """Return the model to train, and how many of its invariants are known."""
+    from lrcalc.information.phase_start import begun
+    from lrcalc.information.phases import PhaseModel, load
+
+    phases = list(dict.fromkeys(str(atoms.info.get("phase")) for atoms in frames))
+    species = sorted({int(z) for atoms in frames for z in atoms.numbers}) if args.species else ()
+    chosen = {
+        name: value for name in MODEL
+        if (value := getattr(args, name)) is not None
+    }  # fmt: skip
+    if args.start is None:
+        return PhaseModel(phases, tuple(species), **chosen), 0
+    old = load(args.start)
+    return begun(old, phases, tuple(species), **chosen), len(old.backbone.mean)
 
 
 MAY_BE_ZERO = ("smooth", "rounds", "lmax", "steps")

@@ -132,8 +132,8 @@ class AveragedDensities(nn.Module):
         self.n_basis = n_basis
         n_ell, n_density = lmax + 1, len(species) * n_basis
         extra = len(species) if len(species) > 1 else 0
-        self.n_each = n_density + n_ell * products
-        self.n_scalars = (rounds + 1) * self.n_each + extra
+        self.n_each, self.extra = n_density + n_ell * products, extra
+        self.n_scalars = self.size(rounds)
         self.register_buffer("species_of_number", species_table(species), persistent=False)
         ell = torch.repeat_interleave(torch.arange(n_ell), 2 * torch.arange(n_ell) + 1)
         self.register_buffer("ell", ell, persistent=False)
@@ -145,9 +145,32 @@ class AveragedDensities(nn.Module):
         self.register_buffer("mean", torch.zeros((rounds + 1) * self.n_each))
         self.register_buffer("scale", torch.ones((rounds + 1) * self.n_each))
 
+    def size(self, rounds: int) -> int:
+        """Features of an atom after so many averages."""
+        return (rounds + 1) * self.n_each + self.extra
+
+    def first(self, features: Tensor, rounds: int) -> Tensor:
+        """Of features (N, F) those of the first averages, (N, `size`)."""
+        if features.shape[1] == self.size(rounds):
+            return features
+        known = features[:, : (rounds + 1) * self.n_each]
+        return torch.cat([known, features[:, -self.extra :]], dim=1) if self.extra else known
+
     @torch.no_grad()
-    def calibrate(self, system: System, edges: Edges, real: Tensor) -> None:
-        """Bring densities and invariants of the ``real`` (N,) atoms of a batch near 1."""
+    def calibrate(self, system: System, edges: Edges, real: Tensor, known: int = 0) -> None:
+        """Bring densities and invariants of the ``real`` (N,) atoms of a batch near 1.
+
+        The first ``known`` invariants stay as they are, and so do densities if there are any.
+        """
+        if not known:
+            self._calibrate_densities(system, edges, real)
+        self.mean[known:] = 0.0
+        self.scale[known:] = 1.0
+        found = self(system, edges)[real, known : len(self.mean)]
+        self.mean[known:] = found.mean(0)
+        self.scale[known:] = 1 / found.std(0).clamp(min=1e-3)
+
+    def _calibrate_densities(self, system: System, edges: Edges, real: Tensor) -> None:
         n = len(system.numbers)
         self.density_scale.fill_(1.0)
         weight = edges.weight.new_zeros(n).index_add(0, edges.i, edges.weight)
@@ -157,11 +180,6 @@ class AveragedDensities(nn.Module):
         by_ell = square.new_zeros(self.density_scale.shape).index_add(0, self.ell, square)
         by_ell = by_ell / (2 * torch.arange(self.lmax + 1) + 1).to(by_ell)[:, None]
         self.density_scale.copy_(by_ell.maximum(1e-3 * by_ell.mean()).rsqrt())
-        self.mean.fill_(0.0)
-        self.scale.fill_(1.0)
-        found = self(system, edges)[real, : len(self.mean)]
-        self.mean.copy_(found.mean(0))
-        self.scale.copy_(1 / found.std(0).clamp(min=1e-3))
 
     def edges(
         self, pairs: Pairs, vectors: Tensor, n_atoms: int, *, angular: bool = True,
@@ -215,18 +233,19 @@ class AveragedDensities(nn.Module):
 
     def finished(self, parts: list[Tensor], species: Tensor) -> Tensor:
         """Features (N, F) from the invariants of all rounds."""
-        found = (torch.cat(parts, dim=1) - self.mean) * self.scale
+        found = torch.cat(parts, dim=1)
+        found = (found - self.mean[: found.shape[1]]) * self.scale[: found.shape[1]]
         if len(self.species) > 1:
             found = torch.cat([found, self.kinds(species, found.dtype)], dim=1)
         return found
 
-    def forward(self, system: System, edges: Edges) -> Tensor:
-        """Features of all atoms, (N, F)."""
+    def forward(self, system: System, edges: Edges, rounds: int | None = None) -> Tensor:
+        """Features of all atoms, (N, F), of all rounds or of the first."""
         n = len(system.numbers)
         species = self.species_of_number[system.numbers]
         density = self.densities(edges, species, n)
         parts = [self.invariants(density)]
-        for _ in range(self.rounds):
+        for _ in range(self.rounds if rounds is None else rounds):
             spoken = density.transpose(0, 1).flatten(1)
             density = self.averaged(edges, spoken, density)
             parts.append(self.invariants(density))

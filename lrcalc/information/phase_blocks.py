@@ -76,28 +76,53 @@ def logits_in_blocks(
     offset : Tensor, shape (E, 3)
         ``shift @ cell`` of the pairs.
     """
+    blocks = blocks_of(pairs, offset, len(system.numbers), size, model.backbone.cutoff)
+    features = features_in_blocks(model, system, blocks, model.backbone.rounds)
+    with torch.no_grad():
+        z = model.classes(features)
+        for _ in range(model.smooth):
+            z = smoothed_in_blocks(model, system, blocks, z)
+    return Logits(model.energies(features), torch.log_softmax(z, dim=1))
+
+
+def energies_in_blocks(
+    model: PhaseModel, system: System, pairs: Pairs, offset: Tensor, size: int = BLOCK
+) -> Tensor:
+    """``e_a`` of all atoms (N,) without their labels, which is what the score needs."""
+    blocks = blocks_of(pairs, offset, len(system.numbers), size, model.backbone.cutoff)
+    return model.energies(features_in_blocks(model, system, blocks, model.score_rounds))
+
+
+def features_in_blocks(
+    model: PhaseModel, system: System, blocks: list[Block], rounds: int
+) -> Tensor:
+    """Features after so many averages; what the score does not hear has no gradient."""
     backbone = model.backbone
     species = backbone.species_of_number[system.numbers]
-    blocks = blocks_of(pairs, offset, len(system.numbers), size, backbone.cutoff)
-    run = _again if torch.is_grad_enabled() and len(blocks) > 1 else _once
+    graph = torch.is_grad_enabled()
+    run = _again if graph and len(blocks) > 1 else _once
     given = (backbone, system.positions, species)
     found = [run(_first_round, *given, block) for block in blocks]
     densities = [density for density, _ in found]
     parts = [[invariants] for _, invariants in found]
-    for _ in range(backbone.rounds):
-        spoken = torch.cat([density.transpose(0, 1).flatten(1) for density in densities])
-        for b, block in enumerate(blocks):
-            densities[b], invariants = run(_next_round, *given, block, spoken, densities[b])
-            parts[b].append(invariants)
-    features = torch.cat([
+    for number in range(1, rounds + 1):
+        with torch.set_grad_enabled(graph and number <= model.score_rounds):
+            spoken = torch.cat([density.transpose(0, 1).flatten(1) for density in densities])
+            for b, block in enumerate(blocks):
+                densities[b], invariants = run(_next_round, *given, block, spoken, densities[b])
+                parts[b].append(invariants)
+    return torch.cat([
         backbone.finished(part, species[block.start : block.stop])
         for part, block in zip(parts, blocks, strict=True)
     ])  # fmt: skip
-    with torch.no_grad():
-        z = model.classes(features)
-        for _ in range(model.smooth):
-            z = torch.cat([_smoothed(model, *given, block, z) for block in blocks])
-    return Logits(model.energies(features), torch.log_softmax(z, dim=1))
+
+
+def smoothed_in_blocks(
+    model: PhaseModel, system: System, blocks: list[Block], values: Tensor
+) -> Tensor:
+    """Values (N, P) averaged over atom and neighbours, as `PhaseModel.chances` does."""
+    given = (model, model.backbone, system.positions)
+    return torch.cat([_smoothed(*given, block, values) for block in blocks])
 
 
 def _once(work: Callable[..., Any], *given: Any) -> Any:
@@ -136,9 +161,8 @@ def _next_round(
 
 
 def _smoothed(
-    model: PhaseModel, backbone: AveragedDensities, positions: Tensor, species: Tensor,
-    block: Block, z: Tensor,
-) -> Tensor:  # fmt: skip
+    model: PhaseModel, backbone: AveragedDensities, positions: Tensor, block: Block, z: Tensor
+) -> Tensor:
     edges = _edges(backbone, positions, block)
     n = block.stop - block.start
     heard = edges.average(z, n)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrcalc.information.phase_blocks import logits_in_blocks
+from lrcalc.information.phase_blocks import energies_in_blocks, logits_in_blocks
 from lrcalc.information.phase_intake import measure, pairs_of
 from lrcalc.information.phases import Logits, PhaseModel
 from lrcalc.system import System
@@ -72,15 +72,15 @@ def evaluate(model: PhaseModel, system: System) -> Logits:
         return logits_in_blocks(model, system, pairs, offset)
 
 
-def score_in_blocks(model: PhaseModel, system: System) -> tuple[Logits, Tensor]:
-    """`lrcalc.information.phases.score` of a structure, with little memory."""
+def score_in_blocks(model: PhaseModel, system: System) -> tuple[Tensor, Tensor]:
+    """``e_a`` (N,) and the score (N, 3) of a structure, with little memory."""
     pairs, offset = pairs_of(model, system)
     with torch.enable_grad():
         positions = system.positions.detach().requires_grad_(True)
         moved = system._replace(positions=positions)
-        found = logits_in_blocks(model, moved, pairs, offset)
-        (gradient,) = torch.autograd.grad(found.energy.sum(), positions)
-    return Logits(found.energy.detach(), found.chances.detach()), gradient
+        energies = energies_in_blocks(model, moved, pairs, offset)
+        (gradient,) = torch.autograd.grad(energies.sum(), positions)
+    return energies.detach(), gradient
 
 
 def label(
@@ -135,16 +135,16 @@ def _descend(
     model: PhaseModel, system: System, steps: int
 ) -> Iterator[tuple[Tensor, float, float, float]]:
     """Positions, log P̂, factor and rms length after 0, 1, … steps, in the model's unit."""
-    found, gradient = score_in_blocks(model, system)
-    value = float(found.energy.double().sum())
+    energies, gradient = score_in_blocks(model, system)
+    value = float(energies.double().sum())
     yield system.positions, value, 0.0, 0.0
     for _ in range(steps):
         factor = 1.0
         while factor >= SHORTEST:
             move = factor * model.sigma**2 * gradient
             tried = system._replace(positions=system.positions + move)
-            found, new = score_in_blocks(model, tried)
-            there = float(found.energy.double().sum())
+            energies, new = score_in_blocks(model, tried)
+            there = float(energies.double().sum())
             if there > value:
                 break
             factor /= 2

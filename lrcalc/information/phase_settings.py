@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 DEFAULTS: dict[str, Any] = {
-    "cutoff": 2.6, "lmax": 4, "n_basis": 8, "products": 16, "rounds": 2, "smooth": 1, "width": 96,
-    "sigma": 0.1,
+    "cutoff": 2.6, "lmax": 4, "n_basis": 8, "products": 16, "rounds": 2, "score_rounds": 2,
+    "smooth": 1, "width": 96, "sigma": 0.1,
 }  # fmt: skip
 """Settings of a model without species; lengths in units of `lrcalc.information.phase_lengths`."""
 
@@ -45,6 +45,8 @@ class Settings(NamedTuple):
     device : str
     graph : bool
         Record the steps of the score (CUDA).
+    start : str or None
+        Name of the model whose weights it began with (`lrcalc.information.phase_start`).
     """
 
     label_steps: int = 20000
@@ -65,6 +67,7 @@ class Settings(NamedTuple):
     seed: int = 0
     device: str = "cpu"
     graph: bool = True
+    start: str | None = None
 
 
 FREE = ("steps", "label_steps", "max_minutes", "label_share", "device", "graph")

@@ -21,7 +21,7 @@ PARTS = ("labels", "score")
 """Their order."""
 
 ANEW = (
-    "to forget it and start anew take `--restart` (or remove the file); to keep it write to another "
+    "to forget it and start anew take `--restart` (or remove the file), to keep it another "
     "`--out`"
 )
 """What to do about a state that this training cannot go on from."""
@@ -69,13 +69,14 @@ class State(NamedTuple):
     choice: np.random.Generator
 
 
-def start(model: PhaseModel, settings: Settings, crystals: Crystals) -> State:
-    """Begin a training of a model that was freshly made."""
+def start(model: PhaseModel, settings: Settings, crystals: Crystals, known: int = 0) -> State:
+    """Begin a training of a model that is new, or whose first invariants are ``known``."""
     device = settings.device
     model = model.to(device).train().requires_grad_(True)
     rng = torch.Generator(device).manual_seed(settings.seed)
     choice = np.random.default_rng(settings.seed)
-    _calibrate(model, settings, crystals, rng, choice)
+    if known < len(model.backbone.mean):
+        _calibrate(model, settings, crystals, rng, choice, known)
     averaged = copy.deepcopy(model).requires_grad_(False)
     parts = {
         "labels": _part(model.classes, averaged.classes, settings),
@@ -100,7 +101,7 @@ def _part(new: nn.Module, old: nn.Module, settings: Settings) -> Part:
 @torch.no_grad()
 def _calibrate(
     model: PhaseModel, settings: Settings, crystals: Crystals, rng: torch.Generator,
-    choice: np.random.Generator,
+    choice: np.random.Generator, known: int,
 ) -> None:  # fmt: skip
     """Bring features near 1 by crystals of all noise levels."""
     rows = choice.permutation(len(crystals.phases))[:24].tolist()
@@ -113,7 +114,7 @@ def _calibrate(
     x = found.system.positions
     vectors = x[found.pairs.j] - x[found.pairs.i] + found.offset
     edges = model.backbone.edges(found.pairs, vectors, len(x), square=found.square)
-    model.backbone.calibrate(found.system, edges, found.real)
+    model.backbone.calibrate(found.system, edges, found.real, known)
 
 
 def _plain(model: PhaseModel, settings: Settings) -> dict[str, Any]:
@@ -147,9 +148,7 @@ def resume(state: State, settings: Settings, path: str | os.PathLike[str]) -> No
     known, there = _plain(state.model, settings), content["settings"]
     other = [f"{k} ({there.get(k)}, now {v})" for k, v in known.items() if there.get(k) != v]
     if other:
-        raise ValueError(
-            f"{path} is the state of a training with other {', '.join(other)}: {ANEW}"
-        )
+        raise ValueError(f"{path} is the state of a training with other {', '.join(other)}: {ANEW}")
     state.model.load_state_dict(content["model"])
     state.averaged.load_state_dict(content["averaged"])
     for name, kept, told in zip(PARTS, content["optimizers"], content["told"], strict=True):

@@ -73,7 +73,9 @@ def score_loss(
     edges = model.backbone.edges(
         found.pairs, there - here + found.offset, len(positions), square=found.square
     )
-    energy = model.energies(model.backbone(found.system._replace(positions=positions), edges))
+    energy = model.energies(
+        model.backbone(found.system._replace(positions=positions), edges, model.score_rounds)
+    )
     real = found.real.to(positions.dtype)
     (gradient,) = torch.autograd.grad((energy * real).sum(), positions, create_graph=True)
     place = at.place.clamp(max=chance.xi.shape[0] * chance.xi.shape[1] - 1)

@@ -56,6 +56,7 @@ def train(
     settings: Settings,
     *,
     weights: Sequence[float] | None = None,
+    known: int = 0,
     state_file: str | os.PathLike[str] | None = None,
 ) -> tuple[PhaseModel, dict[str, list[list[float]]]]:
     """Train; return the averaged model and the learning curves.
@@ -68,6 +69,8 @@ def train(
         Freshly made; goes on from ``state_file`` if that is there.
     weights : sequence of float, optional
         How often each frame is drawn, relative to the others.
+    known : int, optional
+        Invariants of the backbone that are near 1 already (`lrcalc.information.phase_start`).
     state_file : path-like, optional
         Written now and then, and at the end.
 
@@ -85,7 +88,7 @@ def train(
     """
     crystals = stack(frames, model, device=settings.device)
     p = np.ones(len(frames)) if weights is None else np.asarray(weights, dtype=float)
-    state = start(model, settings, crystals)
+    state = start(model, settings, crystals, known)
     if state_file is not None and Path(state_file).exists():
         resume(state, settings, state_file)
     saving = _Saving(state, settings, state_file)

@@ -71,6 +71,8 @@ class PhaseModel(nn.Module):
         are known.
     lmax, n_basis, products, rounds : int
         Of `AveragedDensities`.
+    score_rounds : int
+        Rounds of averages that the score hears; labels hear all, as what has no gradient is cheap.
     smooth : int
         How often ``z_ac`` are averaged over atom and neighbours before they become chances.
     width : int
@@ -92,9 +94,10 @@ class PhaseModel(nn.Module):
         self.smooth = int(self.settings["smooth"])
         parts = {k: self.settings[k] for k in ("lmax", "n_basis", "products", "rounds")}
         self.backbone = AveragedDensities(self.species or ANY, cutoff=self.cutoff, **parts)
-        features, width = self.backbone.n_scalars, self.settings["width"]
-        self.classes = perceptron(features, width, len(self.phases))
-        self.energy = perceptron(features, width, 1)
+        self.score_rounds = min(int(self.settings["score_rounds"]), self.backbone.rounds)
+        width = self.settings["width"]
+        self.classes = perceptron(self.backbone.n_scalars, width, len(self.phases))
+        self.energy = perceptron(self.backbone.size(self.score_rounds), width, 1)
         # no score at first: that of an untrained network is many times the largest that is right
         nn.init.zeros_(self.energy[-1].weight)  # type: ignore[arg-type]
 
@@ -112,8 +115,8 @@ class PhaseModel(nn.Module):
         return Logits(self.energies(features), self.chances(self.classes(features), edges))
 
     def energies(self, features: Tensor) -> Tensor:
-        """``e_a`` from features (N, F)."""
-        return self.energy(features)[:, 0]
+        """``e_a`` from features (N, F) of all rounds, or of those that the score hears."""
+        return self.energy(self.backbone.first(features, self.score_rounds))[:, 0]
 
     def chances(self, z: Tensor, edges: Edges) -> Tensor:
         """``log softmax_c`` of ``z_ac`` (N, C), averaged over neighbours."""

@@ -9,7 +9,7 @@ from ase.geometry import cellpar_to_cell
 from ase.io import write
 
 from lrcalc.cli import main
-from lrcalc.information.phase_blocks import logits_in_blocks
+from lrcalc.information.phase_blocks import energies_in_blocks, logits_in_blocks
 from lrcalc.information.phase_intake import measure, pairs_of
 from lrcalc.information.phase_labels import denoise, evaluate, label, score_in_blocks
 from lrcalc.information.phase_lengths import length_of
@@ -129,15 +129,16 @@ def test_a_surface_has_the_length_of_the_bulk():
 
 
 @pytest.mark.parametrize("species", [(), (1, 8)])
-@pytest.mark.parametrize(("rounds", "smooth"), [(0, 0), (2, 1), (1, 2)])
+@pytest.mark.parametrize(("rounds", "smooth"), [(0, 0), (2, 1), (1, 2), (4, 1)])
 def test_blocks_of_atoms_give_the_logits_of_all(species, rounds, smooth, monkeypatch):
     model = made(species, rounds=rounds, smooth=smooth)
     system = measure(model, triclinic()).system
     pairs, offset = pairs_of(model, system)
     whole, gradient = score(model, system, pairs, offset)
-    monkeypatch.setattr(logits_in_blocks, "__defaults__", (7,))
+    for work in (logits_in_blocks, energies_in_blocks):
+        monkeypatch.setattr(work, "__defaults__", (7,))
     parts, other = score_in_blocks(model, system)
-    torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(parts, whole.energy, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(other, gradient, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(evaluate(model, system), whole, rtol=1e-10, atol=1e-12)
 
