@@ -35,9 +35,15 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
         "distance of neighbours; each takes about four times as long as the labels",
     )  # fmt: skip
     parser.add_argument(
+        "--no-unknown",
+        action="store_false",
+        dest="unknown",
+        help="name the best phase of atoms, too, that are in none of the crystals the model knows",
+    )
+    parser.add_argument(
         "-o", "--output", default="phases", metavar="PREFIX",
-        help="PREFIX.xyz with columns phase, phase_probability, logits, and PREFIX-phases.csv, "
-        ".png, .json; PREFIX may end in .xyz",
+        help="PREFIX.xyz with columns phase, phase_probability, phase_familiar, logits, and "
+        "PREFIX-phases.csv, .png, .json; PREFIX may end in .xyz",
     )  # fmt: skip
 
 
@@ -58,6 +64,7 @@ def label(args: argparse.Namespace) -> int:
     from lrcalc.analysis.output import check_prefix
     from lrcalc.files import replacing
     from lrcalc.information.phase_fractions import counted, of_rows
+    from lrcalc.information.phase_labels import UNKNOWN
     from lrcalc.information.phase_labels import label as labels_of
     from lrcalc.information.phases import load
     from lrcalc.trajectory import write_extxyz
@@ -68,6 +75,9 @@ def label(args: argparse.Namespace) -> int:
     check_prefix(prefix, [".xyz", "-phases.csv"], "--output")
     model = load(args.model)
     _check_output(f"{prefix}.xyz", args.input)
+    phases = model.phases
+    if args.unknown and model.familiar is not None:
+        phases = (*phases, UNKNOWN)
     rows = []
     with (
         progress_bar(unit="frame", leave=False) as bar,
@@ -75,19 +85,24 @@ def label(args: argparse.Namespace) -> int:
     ):
         for number, atoms in enumerate(frames_given(args.input, args.frames)):
             told = f"frame {number} of {args.input}"
-            found = labels_of(model, atoms, steps=args.denoise_steps, length=args.length, name=told)
+            found = labels_of(
+                model, atoms, steps=args.denoise_steps, length=args.length, unknown=args.unknown,
+                name=told,
+            )  # fmt: skip
             atoms.arrays |= {
                 "phase": np.array(found.phase), "phase_probability": found.probability,
                 "logits": found.logits,
             }  # fmt: skip
+            if found.familiar is not None:
+                atoms.arrays["phase_familiar"] = found.familiar
             write_extxyz(temporary, atoms, append=number > 0)
             time = float(atoms.info.get("time_fs", np.nan))
-            rows.append(counted(number, time, found, model.phases))
+            rows.append(counted(number, time, found, phases))
             bar.update()
         if not rows:
             raise ValueError(f"{args.input} has no such frames (`--frames` {args.frames})")
     result = of_rows(
-        rows, model.phases, input=args.input, model=args.model, denoise_steps=args.denoise_steps
+        rows, phases, input=args.input, model=args.model, denoise_steps=args.denoise_steps
     )
     files = result.save(prefix, title=f"{args.input}, model {args.model}")
     print(result.table())

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lrcalc.information.phases import PhaseModel
 
 MEANING = {
+    "crystal_atoms": "atoms of a crystal, at least; with more than two rounds 800",
     "label_crystals": "crystals of a batch of the labels",
     "label_steps": "batches of the labels; the learning rate falls to zero at the last",
     "steps": "batches of the score, likewise",
@@ -85,6 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--restart", action="store_true", help="forget a training that was broken off")
     how.add_argument("--licence", default="not stated", help="of the model; goes into the card")
     how.add_argument(
+        "--familiar-copies", type=int, default=8, metavar="N",
+        help="noisy copies of each crystal by which atoms are told that are in none of them, "
+        "see `lrcalc phases familiar`; 0: that is not learned",
+    )  # fmt: skip
+    how.add_argument(
         "--validate-copies", type=int, default=4, metavar="N",
         help="noisy copies of each crystal that validate, for each noise level",
     )  # fmt: skip
@@ -94,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, validate, write model, curve, tables and picture."""
     import torch
 
+    from lrcalc.commands._phases_familiar import learned
     from lrcalc.information.phase_crystals import stack
     from lrcalc.information.phase_report import curve_file, report
     from lrcalc.information.phase_settings import Settings
@@ -135,6 +142,8 @@ def run(args: argparse.Namespace) -> int:
         "structures": [Path(name).name for name in args.structures],
         "training": {k: v for k, v in settings._asdict().items() if k != "device"},
     }  # fmt: skip
+    if args.familiar_copies:
+        learned(model, frames, copies=args.familiar_copies, seed=args.seed)
     save(model, output)
     crystals = stack(frames, model.requires_grad_(False), device=args.device)
     found = validate(model, crystals, steps=2, copies=args.validate_copies)
@@ -151,12 +160,21 @@ def checked(args: argparse.Namespace) -> Path:
         raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"no folder {output.parent} for `--out`; make it first")
-    for name in ("steps", "label_steps", "batch_atoms", "learning_rate", "validate_copies", *MODEL):
+    for name in (
+        "steps",
+        "label_steps",
+        "batch_atoms",
+        "crystal_atoms",
+        "label_crystals",
+        "learning_rate",
+        "validate_copies",
+        *MODEL,
+    ):
         value = getattr(args, name)
         allowed = value is None or 0 < value < math.inf or (name in MAY_BE_ZERO and value == 0)
         if not allowed:
             raise ValueError(f"`{flag(name)}` is {value} but must be positive and finite")
-    for name in ("max_minutes", "seed"):
+    for name in ("max_minutes", "seed", "familiar_copies"):
         if not getattr(args, name) >= 0:
             raise ValueError(f"`{flag(name)}` is {getattr(args, name)} but must be 0 or more")
     for name in ("weight_decay", "strain"):
@@ -176,10 +194,16 @@ def checked(args: argparse.Namespace) -> Path:
 
 def _model_of(args: argparse.Namespace, frames: list[Any]) -> tuple[PhaseModel, int]:
     """Return the model to train, and how many of its invariants are known."""
+    from lrcalc.information.phase_labels import UNKNOWN
     from lrcalc.information.phase_start import begun
     from lrcalc.information.phases import PhaseModel, load
 
     phases = list(dict.fromkeys(str(atoms.info.get("phase")) for atoms in frames))
+    if UNKNOWN in phases:
+        raise ValueError(
+            f"a phase of the structures is called {UNKNOWN!r}, which is what atoms are called that "
+            "are in none of them; give it another name"
+        )
     species = sorted({int(z) for atoms in frames for z in atoms.numbers}) if args.species else ()
     chosen = {
         name: value for name in MODEL

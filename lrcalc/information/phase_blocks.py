@@ -79,10 +79,16 @@ def logits_in_blocks(
     blocks = blocks_of(pairs, offset, len(system.numbers), size, model.backbone.cutoff)
     features = features_in_blocks(model, system, blocks, model.backbone.rounds)
     with torch.no_grad():
+        n = len(model.phases)
         z = model.classes(features)
+        if model.familiar is not None:
+            heard = model.backbone.first(features, model.score_rounds)
+            z = torch.cat([z, model.familiar(heard)], dim=1)
         for _ in range(model.smooth):
             z = smoothed_in_blocks(model, system, blocks, z)
-    return Logits(model.energies(features), torch.log_softmax(z, dim=1))
+        familiar = None if model.familiar is None else torch.sigmoid(z[:, n])
+        chances = torch.log_softmax(z[:, :n], dim=1)
+    return Logits(model.energies(features), chances, familiar)
 
 
 def energies_in_blocks(

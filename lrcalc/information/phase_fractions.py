@@ -28,6 +28,8 @@ class _Fractions(NamedTuple):
     """(T,) mean over the atoms of the probability of their phase."""
     log_probability: np.ndarray
     """(T,) log P̂ per atom."""
+    familiar: np.ndarray
+    """(T,) mean over the atoms of how familiar they are, NaN where the model does not say."""
     length: np.ndarray
     """(T,) Å, unit of lengths."""
     phases: tuple[str, ...]
@@ -46,7 +48,8 @@ class PhaseFractions(_Fractions, AnalysisResult):
         parts = {f"part_{name}": self.fraction[:, c] for c, name in enumerate(self.phases)}
         return {
             "frame": self.frame, "time_fs": self.time, "mean_probability": self.probability,
-            "log_probability_per_atom": self.log_probability, "length_A": self.length, **parts,
+            "log_probability_per_atom": self.log_probability, "mean_familiar": self.familiar,
+            "length_A": self.length, **parts,
         }  # fmt: skip
 
     @property
@@ -119,15 +122,16 @@ def counted(frame: int, time: float, found: Labelled, phases: Sequence[str]) -> 
     n = len(names)
     parts = [float((names == name).sum()) / n for name in phases]
     mean = float(found.probability.mean())
-    return (frame, time, mean, found.log_probability / n, found.length, *parts)
+    known = float("nan") if found.familiar is None else float(found.familiar.mean())
+    return (frame, time, mean, found.log_probability / n, known, found.length, *parts)
 
 
 def of_rows(
     rows: Sequence[tuple[float, ...]], phases: Sequence[str], **settings: Any
 ) -> PhaseFractions:
     """Join the rows of `counted`."""
-    frame, time, probability, value, length, *parts = np.array(rows, dtype=float).T
+    frame, time, probability, value, familiar, length, *parts = np.array(rows, dtype=float).T
     return PhaseFractions(
-        frame, time, np.array(parts).T, probability, value, length, tuple(phases),
+        frame, time, np.array(parts).T, probability, value, familiar, length, tuple(phases),
         {**settings, "frames": len(rows)},
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrcalc.callers import users_line
 from lrcalc.information.phase_blocks import energies_in_blocks, logits_in_blocks
 from lrcalc.information.phase_intake import measure, pairs_of
 from lrcalc.information.phases import Logits, PhaseModel
@@ -19,15 +21,22 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+UNKNOWN = "unknown"
+"""Phase of an atom that is in none of those a model knows."""
+
+MANY = 0.5
+"""Part of the atoms that may be unknown without a warning."""
+
+
 class Labelled(NamedTuple):
     """What a model says of a structure of N atoms.
 
     Attributes
     ----------
     phase : list of str
-        The most probable phase of each atom.
+        The most probable phase of each atom, or `UNKNOWN`.
     probability : ndarray, shape (N,)
-        Of that phase.
+        Of the most probable phase, among those the model knows.
     logits : ndarray, shape (N, C)
         ``l_ac`` (`lrcalc.information.phases`).
     log_probability : float
@@ -36,6 +45,9 @@ class Labelled(NamedTuple):
         Å; the unit in which the structure was measured, 1 for a model with species.
     positions : ndarray, shape (N, 3), Å
         At which the labels were read: denoised, where that was asked for.
+    familiar : ndarray, shape (N,), or None
+        How much the atom, as the structure was given, is in any of the model's crystals (0 … 1;
+        `lrcalc.information.phase_familiar`); below one half it is unknown.
     """
 
     phase: list[str]
@@ -44,6 +56,7 @@ class Labelled(NamedTuple):
     log_probability: float
     length: float
     positions: np.ndarray
+    familiar: np.ndarray | None = None
 
 
 class Step(NamedTuple):
@@ -85,7 +98,7 @@ def score_in_blocks(model: PhaseModel, system: System) -> tuple[Tensor, Tensor]:
 
 def label(
     model: PhaseModel, atoms: Atoms, *, steps: int = 0, length: float | None = None,
-    name: str = "atoms",
+    unknown: bool = True, name: str = "atoms",
 ) -> Labelled:  # fmt: skip
     """Phase of each atom.
 
@@ -98,23 +111,43 @@ def label(
         Steps of denoising before the labels are read.
     length : float, optional
         Å, see `measure`; by default from the structure.
+    unknown : bool, optional
+        Call atoms unknown that are in none of the model's crystals; False: by the best phase.
     name : str, optional
         What the structure is called in errors.
     """
     check_steps(steps, 0)
     measured = measure(model, atoms, length=length, name=name)
     system = measured.system
+    found = evaluate(model, system)
+    familiar = None if found.familiar is None else found.familiar.double().numpy()
     if steps:
         *_, last = _descend(model, system, steps)
         system = system._replace(positions=last[0])
-    found = evaluate(model, system)
+        found = evaluate(model, system)
     best = found.chances.max(1)
     phase = [model.phases[c] for c in best.indices.tolist()]
+    if unknown and familiar is not None:
+        phase = named(phase, familiar)
     return Labelled(
         phase, best.values.exp().double().numpy(), found.logits.double().numpy(),
         float(found.energy.double().sum()), measured.length,
-        system.positions.double().numpy() * measured.length,
+        system.positions.double().numpy() * measured.length, familiar,
     )  # fmt: skip
+
+
+def named(phase: list[str], familiar: np.ndarray) -> list[str]:
+    """Phases, unknown ones named so; warn, once for all frames, if most of one are."""
+    outside = familiar < 0.5
+    if outside.mean() > MANY:
+        warnings.warn(
+            f"more than {100 * MANY:.0f} % of the atoms are in none of the crystals that the "
+            f"model knows, and are called {UNKNOWN}: a gas, a liquid or a glass, another "
+            "crystal, a thin film, or a wrong unit of length; `unknown=False` (`--no-unknown`) "
+            "names the best phase all the same",
+            stacklevel=users_line(),
+        )
+    return [UNKNOWN if bad else word for word, bad in zip(phase, outside, strict=True)]
 
 
 def check_steps(steps: object, least: int) -> None:

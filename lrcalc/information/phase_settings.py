@@ -26,6 +26,9 @@ class Settings(NamedTuple):
         0: no limit.
     label_share : float
         Part of ``max_minutes`` that the labels get.
+    crystal_atoms : int
+        Of a crystal, at least. With more than two rounds of averages 800 are needed: in smaller
+        cells averages go round the cell, and what is learned there does not hold in larger ones.
     label_crystals, pool : int
         Crystals of a batch of labels, and those that are kept to draw them from.
     batch_atoms : int
@@ -53,6 +56,7 @@ class Settings(NamedTuple):
     steps: int = 20000
     max_minutes: float = 0.0
     label_share: float = 0.35
+    crystal_atoms: int = 120
     label_crystals: int = 12
     pool: int = 600
     batch_atoms: int = 1000

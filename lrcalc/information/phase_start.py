@@ -6,6 +6,7 @@ model begins with the logits and the score that it had, where `smooth` is the sa
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -54,6 +55,7 @@ def begun(
         )
     settings = old.settings | {"score_rounds": old.score_rounds} | chosen
     model = PhaseModel(old.phases, old.species, **settings).to(next(old.parameters()).dtype)
+    model.familiar = copy.deepcopy(old.familiar)
     state = model.state_dict()
     for name, value in old.state_dict().items():
         state[name] = widened(value, state[name], old.backbone.extra)

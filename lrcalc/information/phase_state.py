@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lrcalc.checkpoint import read_tensors, write_tensors
 from lrcalc.information.phase_batch import disorder, prepare
 from lrcalc.information.phase_crystals import Crystals, Plan, plan, room_numbers
-from lrcalc.information.phase_settings import FREE, Settings
+from lrcalc.information.phase_settings import DEFAULTS, FREE, Settings
 from lrcalc.information.phase_step import draw_chance, new_chance, noise_levels
 from lrcalc.information.phases import PhaseModel
 
@@ -21,8 +21,7 @@ PARTS = ("labels", "score")
 """Their order."""
 
 ANEW = (
-    "to forget it and start anew take `--restart` (or remove the file), to keep it another "
-    "`--out`"
+    "to forget it and start anew take `--restart` (or remove the file), to keep it another `--out`"
 )
 """What to do about a state that this training cannot go on from."""
 
@@ -146,7 +145,9 @@ def resume(state: State, settings: Settings, path: str | os.PathLike[str]) -> No
     if "told" not in content or "settings" not in content:
         raise ValueError(f"{path} is not the state of a training of phases: {ANEW}")
     known, there = _plain(state.model, settings), content["settings"]
-    other = [f"{k} ({there.get(k)}, now {v})" for k, v in known.items() if there.get(k) != v]
+    usual = {**DEFAULTS, **Settings._field_defaults}  # what older states do not have
+    was = {k: there.get(k, usual.get(k)) for k in known}
+    other = [f"{k} ({was[k]}, now {v})" for k, v in known.items() if was[k] != v]
     if other:
         raise ValueError(f"{path} is the state of a training with other {', '.join(other)}: {ANEW}")
     state.model.load_state_dict(content["model"])

@@ -86,7 +86,7 @@ def train(
     ValueError
         For structures that cannot be learned from, a state of another training, or divergence.
     """
-    crystals = stack(frames, model, device=settings.device)
+    crystals = stack(frames, model, fewest=settings.crystal_atoms, device=settings.device)
     p = np.ones(len(frames)) if weights is None else np.asarray(weights, dtype=float)
     state = start(model, settings, crystals, known)
     if state_file is not None and Path(state_file).exists():

@@ -32,6 +32,9 @@ from lrcalc.system import System
 
 FORMAT = "lrcalc-phases-1"
 
+HIDDEN = 32
+"""Width of what says how familiar an atom is."""
+
 ANY = (1,)
 """The one species of a model that does not look at species."""
 
@@ -45,10 +48,13 @@ class Logits(NamedTuple):
         ``e_a = logsumexp_c l_ac``: the atom's part of log P̂.
     chances : Tensor, shape (N, C)
         ``log softmax_c l_ac``: logarithm of the probability of each phase.
+    familiar : Tensor, shape (N,), or None
+        Familiarity (`lrcalc.information.phase_familiar`); below one half is unknown.
     """
 
     energy: Tensor
     chances: Tensor
+    familiar: Tensor | None = None
 
     @property
     def logits(self) -> Tensor:
@@ -98,6 +104,7 @@ class PhaseModel(nn.Module):
         width = self.settings["width"]
         self.classes = perceptron(self.backbone.n_scalars, width, len(self.phases))
         self.energy = perceptron(self.backbone.size(self.score_rounds), width, 1)
+        self.familiar: nn.Sequential | None = None
         # no score at first: that of an untrained network is many times the largest that is right
         nn.init.zeros_(self.energy[-1].weight)  # type: ignore[arg-type]
 
@@ -112,17 +119,29 @@ class PhaseModel(nn.Module):
         """Logits of all atoms, from the pair vectors (E, 3)."""
         edges = self.backbone.edges(pairs, vectors, len(system.numbers), square=square)
         features = self.backbone(system, edges)
-        return Logits(self.energies(features), self.chances(self.classes(features), edges))
+        chances = self.chances(self.classes(features), edges)
+        return Logits(self.energies(features), chances, self.familiarity(features, edges))
 
     def energies(self, features: Tensor) -> Tensor:
         """``e_a`` from features (N, F) of all rounds, or of those that the score hears."""
         return self.energy(self.backbone.first(features, self.score_rounds))[:, 0]
 
+    def familiarity(self, features: Tensor, edges: Edges) -> Tensor | None:
+        """``q_a`` (N,) where the model has learned it."""
+        if self.familiar is None:
+            return None
+        u = self.familiar(self.backbone.first(features, self.score_rounds))
+        return torch.sigmoid(self.smoothed(u, edges)[:, 0])
+
     def chances(self, z: Tensor, edges: Edges) -> Tensor:
         """``log softmax_c`` of ``z_ac`` (N, C), averaged over neighbours."""
+        return torch.log_softmax(self.smoothed(z, edges), dim=1)
+
+    def smoothed(self, z: Tensor, edges: Edges) -> Tensor:
+        """Values (N, P) averaged over atom and neighbours, `smooth` times."""
         for _ in range(self.smooth):
             z = (z + edges.average(z, len(z))) / self.around(edges, len(z))
-        return torch.log_softmax(z, dim=1)
+        return z
 
     @staticmethod
     def around(edges: Edges, n_atoms: int) -> Tensor:
@@ -137,6 +156,11 @@ def perceptron(n_in: int, width: int, n_out: int) -> nn.Sequential:
         nn.Linear(n_in, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
         nn.Linear(width, n_out),
     )  # fmt: skip
+
+
+def familiar_head(n_in: int) -> nn.Sequential:
+    """One hidden layer: from features to ``u_a``."""
+    return nn.Sequential(nn.Linear(n_in, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 1))
 
 
 def save(model: PhaseModel, path: str | os.PathLike[str]) -> None:
@@ -176,6 +200,8 @@ def load(name: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> P
     try:
         settings = json.loads(content["settings"])
         model = PhaseModel(content["phases"], tuple(content["species"]), **settings)
+        if any(name.startswith("familiar.") for name in content["state"]):
+            model.familiar = familiar_head(model.backbone.size(model.score_rounds))
         model = model.to(dtype or next(iter(content["state"].values())).dtype)
         model.load_state_dict(content["state"])
         model.metadata = dict(json.loads(content["metadata"]))
@@ -223,4 +249,5 @@ def score(model: PhaseModel, system: System, pairs: Pairs, offset: Tensor) -> tu
         there, here = (positions.index_select(0, atoms) for atoms in (pairs.j, pairs.i))
         found = model(system, pairs, there - here + offset)
         (gradient,) = torch.autograd.grad(found.energy.sum(), positions)
-    return Logits(found.energy.detach(), found.chances.detach()), gradient
+    familiar = None if found.familiar is None else found.familiar.detach()
+    return Logits(found.energy.detach(), found.chances.detach(), familiar), gradient

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from ase.build import bulk
+from ase import Atoms
+from ase.build import bulk, fcc111, hcp0001
 from ase.cluster import Octahedron
 from ase.io import read
 
@@ -56,6 +57,45 @@ def test_noise_of_a_tenth_is_read_and_taken_away(phase):
     assert np.sqrt((away**2).mean()) / nearest < 0.015
 
 
+def gas():
+    positions = np.random.default_rng(4).random((600, 3)) * 19.0
+    return Atoms("Cu600", positions, cell=3 * [19.0], pbc=True)
+
+
+def film():
+    slab = hcp0001("Mg", (5, 5, 4), vacuum=9.0)
+    slab.rattle(0.1, seed=1)
+    return slab
+
+
+def water():
+    return read(zoo.structure_file("water64"))
+
+
+STRANGE = {"gas": (gas, None), "film": (film, 2.86), "water": (water, None)}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_what_is_no_crystal_is_unknown_to_metals(name):
+    make, length = STRANGE[name]
+    with pytest.warns(UserWarning, match="are in none of the crystals that the model knows"):
+        found = label(load("metals"), make(), length=length)
+    assert found.phase.count("unknown") > 0.98 * len(found.phase)
+
+
+def test_a_vacancy_and_the_inside_of_a_thick_film_are_known():
+    copper = bulk("Cu", cubic=True).repeat(5)
+    copper.rattle(0.12, seed=1)
+    del copper[100]
+    assert set(label(load("metals"), copper).phase) == {"fcc"}
+    slab = fcc111("Cu", (5, 5, 16), vacuum=9.0)
+    slab.rattle(0.1, seed=1)
+    height = slab.positions[:, 2] - slab.positions[:, 2].mean()
+    words = np.array(label(load("metals"), slab, length=2.28).phase)
+    assert set(words[np.abs(height) < height.max() / 2]) == {"fcc"}
+    assert set(words[np.abs(height) > height.max() - 0.7]) == {"unknown"}
+
+
 def test_all_species_are_one_to_metals():
     alloy = bulk("NaCl", "cesiumchloride", a=3.0).repeat(2)
     assert set(label(load("metals"), alloy).phase) == {"bcc"}
@@ -75,5 +115,5 @@ def test_liquid_water_is_liquid():
 def test_a_cluster_that_is_half_surface_is_told_of_and_right_with_a_length():
     cluster = Octahedron("Cu", 7, 2)
     with pytest.warns(UserWarning, match=r"near a surface or a void.*give `length`, about 2\.3 Å"):
-        label(load("metals"), cluster)
-    assert set(label(load("metals"), cluster, length=2.3).phase) == {"fcc"}
+        label(load("metals"), cluster, unknown=False)
+    assert set(label(load("metals"), cluster, length=2.3, unknown=False).phase) == {"fcc"}

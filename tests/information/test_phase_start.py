@@ -58,7 +58,8 @@ def test_a_command_begins_with_a_model_and_keeps_its_score(tmp_path, monkeypatch
     old, _ = train(crystals(), made(width=4).float(), SMALL)
     save(old, "old.pt")
     line = "phases train --structures c.xyz --start old.pt --rounds 2 --steps 0 --label-steps 4"
-    assert main(f"{line} --label-crystals 3 --validate-copies 1 --out new.pt".split()) == 0
+    line += " --label-crystals 3 --validate-copies 1 --familiar-copies 0 --out new.pt"
+    assert main(line.split()) == 0
     old, new = load("old.pt"), load("new.pt")
     assert new.metadata["training"]["start"] == "old.pt"
     assert (new.classes[0].weight[:, old.backbone.n_scalars :] != 0).any()
