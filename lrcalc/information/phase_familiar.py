@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from lrcalc.information.phase_blocks import BLOCK, blocks_of, features_in_blocks
-from lrcalc.information.phase_crystals import repeated
+from lrcalc.information.phase_crystals import check_crystal, repeated
 from lrcalc.information.phase_intake import measure, pairs_of
 from lrcalc.information.phase_lengths import length_of
 from lrcalc.information.phase_pool import Kept
@@ -93,9 +93,18 @@ def learn(model: PhaseModel, crystals: Sequence[Atoms], *, copies: int = 8, seed
         Noisy copies of each crystal that are learned from; strangers are as many. A quarter as
         many at each of `LEVELS` find the limit, and one judges it.
     seed : int
+
+    Raises
+    ------
+    ValueError
+        For no crystals or copies, or crystals that the model does not know.
     """
     if copies < 1:
         raise ValueError(f"`copies` is {copies} but must be at least 1")
+    if not crystals:
+        raise ValueError("there are no crystals; give those that the model was trained on")
+    for number, atoms in enumerate(crystals):
+        check_crystal(atoms, model, f"structure {number}")
     rng = np.random.default_rng(seed)
     big = []
     for atoms in crystals:

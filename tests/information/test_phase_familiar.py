@@ -17,7 +17,7 @@ from lrcalc.information.phase_familiar import learn, noisy
 from lrcalc.information.phase_labels import UNKNOWN, label
 from lrcalc.information.phase_strangers import gas, nearest, packing, random_crystal, spread
 from lrcalc.information.phases import load
-from tests.information.test_phase_training import SMALL, crystals, made, train
+from tests.information.test_phase_training import SMALL, crystals, made, named, train
 
 
 def anywhere(edge, number, seed=1):
@@ -184,3 +184,10 @@ def test_a_phase_must_not_be_called_unknown(tmp_path, monkeypatch, capsys):
     line = "phases familiar --model metals --structures c.xyz --copies 0 --out m.pt"
     assert main(line.split()) == 2
     assert "`--copies` is 0 but must be at least 1" in capsys.readouterr().err
+
+
+def test_crystals_of_another_model_are_refused():
+    with pytest.raises(ValueError, match="structure 0 has the phase 'ice' .* none of the model's"):
+        learn(made(), [named(bulk("Cu"), "ice")])
+    with pytest.raises(ValueError, match="there are no crystals"):
+        learn(made(), [])
