@@ -87,7 +87,7 @@ def learned():
         patch.setattr(phase_familiar, "STEPS", 300)
         patch.setattr(phase_familiar, "RATE", 0.02)
         model, _ = train(crystals(), made(rounds=2, width=8, smooth=2).float(), SMALL)
-        return model, learn(model, crystals(), copies=3), before
+        return model, learn(model, crystals(), copies=12), before
 
 
 def test_it_tells_a_gas_and_leaves_logits_as_they_were(learned):
@@ -101,7 +101,7 @@ def test_it_tells_a_gas_and_leaves_logits_as_they_were(learned):
     np.testing.assert_array_equal(known.logits, label(before, atoms).logits)
     assert label(before, atoms).familiar is None
     with pytest.warns(UserWarning, match="more than 50 % of the atoms are in none of the crystals"):
-        strange = label(model, anywhere(13.0, 200))
+        strange = label(model, anywhere(13.0, 200), length=2.22)
     assert strange.phase.count(UNKNOWN) > 190
     np.testing.assert_array_equal(strange.familiar < 0.5, np.array(strange.phase) == UNKNOWN)
 
@@ -110,7 +110,7 @@ def test_the_best_phase_is_named_where_that_is_asked_for(learned):
     model, atoms = learned[0], anywhere(13.0, 200)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = label(model, atoms, unknown=False)
+        found = label(model, atoms, unknown=False, length=2.22)
     assert UNKNOWN not in found.phase
     best = [model.phases[c] for c in found.logits.argmax(1)]
     assert found.phase == best
@@ -119,8 +119,10 @@ def test_the_best_phase_is_named_where_that_is_asked_for(learned):
 def test_steps_of_denoising_do_not_make_a_gas_familiar(learned):
     model, atoms = learned[0], anywhere(13.0, 200)
     with pytest.warns(UserWarning, match="none of the crystals"):
-        found = label(model, atoms, steps=2)
-    np.testing.assert_array_equal(found.familiar, label(model, atoms, unknown=False).familiar)
+        found = label(model, atoms, steps=2, length=2.22)
+    np.testing.assert_array_equal(
+        found.familiar, label(model, atoms, unknown=False, length=2.22).familiar
+    )
 
 
 def test_a_limit_is_where_the_worst_noise_has_its_share(learned, monkeypatch):
@@ -164,13 +166,15 @@ def test_commands_learn_it_and_write_it(tmp_path, monkeypatch, capsys):
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], value, rtol=0, atol=0)
     write("gas.xyz", [anywhere(13.0, 200), anywhere(13.0, 200, 2)])
+    line = "phases label gas.xyz --model n.pt --length 2.22 -o out"
     with pytest.warns(UserWarning, match="none of the crystals"):
-        assert main(["phases", "label", "gas.xyz", "--model", "n.pt", "-o", "out"]) == 0
+        assert main(line.split()) == 0
     assert "part unknown" in capsys.readouterr().out
     labelled = read("out.xyz")
     unknown = labelled.arrays["phase"] == UNKNOWN
     np.testing.assert_array_equal(unknown, labelled.arrays["phase_familiar"] < 0.5)
-    assert main(["phases", "label", "gas.xyz", "--model", "n.pt", "-o", "all", "--no-unknown"]) == 0
+    line = "phases label gas.xyz --model n.pt --length 2.22 -o all --no-unknown"
+    assert main(line.split()) == 0
     assert "unknown" not in capsys.readouterr().out
 
 
