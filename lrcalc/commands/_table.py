@@ -62,6 +62,11 @@ COMMANDS = {
         "teach a model the polarizability of structures for which it was computed",
         "lrcalc fit-polarizability --model water --data alpha.xyz --unit A3 --out water-raman.pt",
     ),
+    "wall": Command(
+        "wall",
+        "give a trained model a wall below the distances of its data: no atoms fall together",
+        "lrcalc wall M.pt --data frames.xyz -o M-walled.pt",
+    ),
     "fit-charges": Command(
         "fit_charges",
         "give a trained model the charges of labelled frames; energies stay consistent",

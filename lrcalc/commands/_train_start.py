@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lrcalc import __version__
 from lrcalc.commands import _options
 from lrcalc.commands._backbone_options import backbone_config, preset_told
-from lrcalc.models.options import BROAD_TRANSFERS
+from lrcalc.models.options import BROAD_TRANSFERS, CONTACTS
 from lrcalc.training.settings import LEARNING_RATES, TrainingSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lrcalc.training.data import Frame
     from lrcalc.training.pretrained import Pretrained
 
 FITTED = tuple(
@@ -82,6 +85,7 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
     choice = f"charges: {config['charges']} ({reason})"
     for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason), *rate]:
         print(line)
+    config |= repulsions(args, split["training"], float(config["cutoff"]))
     print(f"{len(split['training'])} training, {len(split['validation'])} validation, "
           f"{len(split['test'])} test frames"
           f"{describe_labelled(split['labelled'])}")  # fmt: skip
@@ -99,6 +103,21 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
         "command": command_line(args),
     }
     return Prepared(split, config, settings, pretrained, metadata)
+
+
+def repulsions(args: argparse.Namespace, train: Sequence[Frame], cutoff: float) -> dict[str, Any]:
+    """Options of prior and wall, which depend on how close atoms come in the training frames."""
+    from lrcalc.models.wall import bonded, wall_starts
+    from lrcalc.training.walls import distances_of
+
+    species = sorted({int(z) for f in train for z in f.system.numbers.tolist()})
+    shortest = distances_of(train, species)
+    out: dict[str, Any] = {}
+    if args.prior == CONTACTS:
+        out |= {"prior": "zbl", "prior_between": (~bonded(shortest, species)).tolist()}
+    if args.wall:
+        out["wall"] = wall_starts(shortest, species, cutoff)
+    return out
 
 
 def chosen_rate(args: argparse.Namespace) -> list[str]:

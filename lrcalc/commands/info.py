@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         + (f"{potential.config['k_cutoff']} Å⁻¹" if potential.config["k_cutoff"] else "converged"),
         "units": "eV, Å, e; stress (1/V) dE/dε; born[atom, field, displacement]",
     }
+    if potential.wall is not None:
+        rows["wall"] = described_wall(potential.config["wall"], potential.species)
     if name := potential.config.get("backbone"):
         rows["backbone"] = f"{name}, rounds of messages: {potential.backbone.layers}"
     if potential.ewald is None:
@@ -82,6 +84,17 @@ def run(args: argparse.Namespace) -> int:
     for key, value in rows.items():
         print(f"{key:{width}}  {value}")
     return 0
+
+
+def described_wall(start: Sequence[Sequence[float]], species: Sequence[int]) -> str:
+    """Below which distances atoms are held apart."""
+    from ase.data import chemical_symbols
+
+    names = [chemical_symbols[z] for z in species]
+    pairs = [
+        f"{names[i]}-{names[j]} {start[i][j]:g}" for i in range(len(names)) for j in range(i + 1)
+    ]
+    return f"atoms closer than in the training frames repel one another: {', '.join(pairs)} Å"
 
 
 def surface_rows(card: dict[str, Any]) -> dict[str, str]:

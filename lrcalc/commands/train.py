@@ -15,7 +15,7 @@ from lrcalc.commands import _options
 from lrcalc.commands._backbone_options import add_backbone_arguments
 from lrcalc.commands._environments import keep_environments
 from lrcalc.commands._train_start import FITTED, Prepared, prepare
-from lrcalc.models.options import DEFAULTS, LEVELS, PRIORS
+from lrcalc.models.options import CONTACTS, DEFAULTS, LEVELS, PRIORS
 from lrcalc.progress import progress_bar
 from lrcalc.training.settings import LEARNING_RATES, TrainingSettings
 
@@ -110,10 +110,17 @@ def add_model_arguments(model: _options.Group) -> None:
     )
     model.add_argument(
         "--prior",
-        choices=PRIORS,
+        choices=[*PRIORS, CONTACTS],
         default="none",
         help="zbl: the screened repulsion of nuclei, to which the rest is learned: no atoms "
-        "fall into one another where the data are silent",
+        "fall into one another where the data are silent; zbl-contacts: only between elements "
+        "that are not bonded in the training frames",
+    )
+    model.add_argument(
+        "--wall",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="atoms that come closer than in any training frame repel one another",
     )
     model.add_argument("--anisotropic", action="store_true", help="tensor polarizabilities")
     model.add_argument(

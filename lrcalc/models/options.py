@@ -19,6 +19,9 @@ LEVELS = {
 PRIORS = ("none", "zbl")
 """Repulsions that are not learned, `lrcalc.models.prior`."""
 
+CONTACTS = "zbl-contacts"
+"""Name in `lrcalc train` of the repulsion between elements that are not bonded in the data."""
+
 DEFAULTS: dict[str, Any] = {
     "level": "u",
     "charges": "local",
@@ -34,6 +37,8 @@ DEFAULTS: dict[str, Any] = {
     "remove_self_interaction": True,
     "strength": 1.0,
     "prior": "none",
+    "prior_between": None,
+    "wall": None,
     "surface": 0,
 }
 """Options of every potential, beside the settings of its backbone: plain values, stored in its
@@ -56,7 +61,7 @@ PRESETS: dict[str, dict[str, int]] = {
 
 YOUNGER: dict[str, Any] = {
     "layers": 1, "remove_self_interaction": True, "strength": 1.0, "prior": "none", "latent": {},
-    "architecture": None,
+    "architecture": None, "wall": None, "prior_between": None,
 }  # fmt: skip
 """Options that the first model files did not know, and what they meant.
 

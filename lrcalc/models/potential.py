@@ -32,6 +32,7 @@ from lrcalc.models.readout import Readings, Readout, build_readout
 from lrcalc.models.screening import charge_screening, screening_factor
 from lrcalc.models.surface import PolarizabilitySurface
 from lrcalc.models.terms import Terms
+from lrcalc.models.wall import build_wall
 from lrcalc.neighbors import Pairs, pair_vectors
 from lrcalc.system import System, structure_sums
 
@@ -64,6 +65,8 @@ class Potential(Picklable):
         have it in them (`own_field`).
     prior : NuclearRepulsion or None
         A repulsion that is not learned (option ``prior``).
+    wall : Wall or None
+        What keeps atoms from coming closer than in any training frame (option ``wall``).
     surface : PolarizabilitySurface or None
         Made with the option ``surface`` (its hidden width; 0 for none) or `add_surface`.
     species : tuple of int
@@ -161,15 +164,18 @@ class Potential(Picklable):
         zero = torch.zeros(len(species), dtype=torch.float64)
         self.register_buffer("reference_energy", zero)
         self.surface: PolarizabilitySurface | None = None
-        self.prior = build_prior(options.get("prior", "none"), species, backbone.cutoff)
+        self.prior = build_prior(
+            options.get("prior", "none"), species, backbone.cutoff, options.get("prior_between")
+        )
+        self.wall = build_wall(options.get("wall"), species)
         self._made = self._parts()
 
     def _parts(self) -> dict[str, tuple[type, dict[str, Any]]]:
-        """Class and settings of each module, the surface's apart, which may be added later."""
+        """Class and settings of each module but those that may be added later."""
         return {
             name: (_class(part), _settings(part))
             for name, part in self.named_modules()
-            if name and name.partition(".")[0] != "surface"
+            if name and name.partition(".")[0] not in ("surface", "wall")
         }
 
     def exchanged_part(self) -> str | None:
@@ -179,6 +185,13 @@ class Potential(Picklable):
         now = self._parts()
         names = [k for k in {**self._made, **now} if self._made.get(k) != now.get(k)]
         return min(names, default=None)
+
+    def set_wall(self, start: list[list[float]] | None) -> None:
+        """Give the potential another wall (`lrcalc.models.wall`), or none."""
+        self.config["wall"] = start
+        self.wall = build_wall(start, self.species)
+        if self.wall is not None:
+            self.wall.to(self._weight.device)
 
     def add_surface(self, hidden: int) -> PolarizabilitySurface:
         """Give the potential a new, untrained polarizability surface of this width."""
@@ -260,9 +273,10 @@ class Potential(Picklable):
             readings = owned_readings(readings, system.owned, pairs)
             reference = reference * system.owned
         local = readings.energies.double() + reference
-        if self.prior is not None:
-            repulsion = self.prior(species, pairs, vectors).double()
-            local = local + (repulsion if system.owned is None else repulsion * system.owned)
+        for part in (self.prior, self.wall):
+            if part is not None:
+                repulsion = part(species, pairs, vectors).double()
+                local = local + (repulsion if system.owned is None else repulsion * system.owned)
         energy = structure_sums(system, local)
         if self.ewald is None:
             return Terms(energy, readings, None, vectors, heard=features.heard, local=local)

@@ -7,10 +7,13 @@ Littmark, The Stopping and Range of Ions in Solids, 1985), a sum over pairs,
     E = Σ_pairs k Z_i Z_j/r φ(r/a),  a = 0.8854 a₀/(Z_i^0.23 + Z_j^0.23),
     φ(x) = Σ share e^(-rate x)  (`SHARES`, `RATES`),
 
-under the envelope of the model's cutoff. What is learned is the rest.
+under the envelope of the model's cutoff. What is learned is the rest. Of two atoms that are bonded
+the rest is large and steep, and learned less well; so it may be left to pairs that only touch.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,18 +37,29 @@ class NuclearRepulsion(nn.Module):
         Atomic numbers.
     cutoff : float
         Å, where it ends with two derivatives.
+    between : nested sequence of bool, shape (S, S), optional
+        The pairs of elements that it is between; all by default.
     """
 
     strength: Tensor
     rate: Tensor
 
-    def __init__(self, species: tuple[int, ...], cutoff: float) -> None:
+    def __init__(
+        self,
+        species: tuple[int, ...],
+        cutoff: float,
+        between: Sequence[Sequence[bool]] | None = None,
+    ) -> None:
         super().__init__()
         self.cutoff = float(cutoff)
+        self.between = None if between is None else tuple(map(tuple, between))
         z = torch.tensor(species, dtype=torch.float64)
         length = 0.8854 * BOHR / (z[:, None] ** 0.23 + z**0.23)
         share, rate = (torch.tensor(x, dtype=torch.float64) for x in (SHARES, RATES))
-        strength = (COULOMB * z[:, None] * z)[..., None] * share
+        product = z[:, None] * z
+        if between is not None:
+            product = product * torch.tensor(between, dtype=torch.float64)
+        strength = (COULOMB * product)[..., None] * share
         self.register_buffer("strength", strength.flatten(0, 1), persistent=False)
         self.register_buffer("rate", (rate / length[..., None]).flatten(0, 1), persistent=False)
 
@@ -69,14 +83,27 @@ class NuclearRepulsion(nn.Module):
         return energy.new_zeros(len(species)).index_add(0, pairs.i, energy)
 
 
-def build_prior(kind: str, species: tuple[int, ...], cutoff: float) -> NuclearRepulsion | None:
-    """Make the prior of an option, None for "none".
+def build_prior(
+    kind: str,
+    species: tuple[int, ...],
+    cutoff: float,
+    between: Sequence[Sequence[bool]] | None = None,
+) -> NuclearRepulsion | None:
+    """Make the prior of the options ``prior`` and ``prior_between``, None for "none".
 
     Raises
     ------
     ValueError
-        For an unknown ``kind``.
+        For an unknown ``kind``, or a ``between`` that is no symmetric table (S, S).
     """
     if kind not in PRIORS:
         raise ValueError(f"`prior` is {kind!r} but must be one of {list(PRIORS)}")
-    return NuclearRepulsion(species, cutoff) if kind == "zbl" else None
+    if between is not None:
+        rows = [list(row) for row in between]
+        sizes = {len(row) for row in rows}
+        if sizes != {len(species)} or rows != [list(x) for x in zip(*rows, strict=True)]:
+            raise ValueError(
+                f"`prior_between` is {between!r} but must be {len(species)} × {len(species)} "
+                "and symmetric, or None"
+            )
+    return NuclearRepulsion(species, cutoff, between) if kind == "zbl" else None

@@ -29,6 +29,7 @@ from lrcalc.training.ranks import ALONE, Ranks
 from lrcalc.training.recorded import RecordedGradients
 from lrcalc.training.settings import TrainingSettings, check_numbers, describe_training
 from lrcalc.training.state import State, identity, make_optimizer, resume, write_state
+from lrcalc.training.walls import lower_wall
 
 
 def fit(
@@ -248,6 +249,7 @@ def _start(
         potential = copy.deepcopy(start).train()
         for frame in train:
             potential.check_species(frame.system.numbers)
+        lower_wall(potential, train)
     potential.metadata |= metadata
     if pretrained is not None:
         pretrained.fill(potential.backbone)

@@ -195,9 +195,13 @@ def measure(
         [f._replace(energy=factor * f.energy, forces=factor * f.forces) for f in frames]
         for frames in (train, valid)
     )
-    # without a prior: the labels are the long-range part alone, which must not be imitated less
-    # well because the repulsion of nuclei has to be imitated away first
-    config = {k: v for k, v in potential.config.items() if k not in ("surface", "prior")}
+    # without prior and wall: the labels are the long-range part alone, which must not be imitated
+    # less well because the repulsion of nuclei has to be imitated away first
+    config = {
+        k: v
+        for k, v in potential.config.items()
+        if k not in ("surface", "prior", "prior_between", "wall")
+    }
     config["level"] = "sr"
     short = like(potential, config).to(settings.device)
     with torch.no_grad():
