@@ -86,7 +86,13 @@ def errors(found, expected, names):
 def test_the_numbers_of_the_cpu(case, dtype):
     level, charges, kind, options, field, names = CASES[case]
     potential = random_potential(
-        water_box(), level=level, charges=charges, prior="zbl", transfer_cutoff=3.0, **options
+        water_box(),
+        level=level,
+        charges=charges,
+        prior="zbl",
+        wall=[[1.7, 1.05], [1.05, 2.9]],
+        transfer_cutoff=3.0,
+        **options,
     )
     gpu, cpu = both(potential.to(getattr(torch, dtype)), dtype, field)
     structures, rng = STRUCTURES[kind](), np.random.default_rng(0)

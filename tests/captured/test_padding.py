@@ -69,7 +69,12 @@ def test_too_many_pairs_are_told():
 def test_no_property_of_any_level_sees_them(level, charges, layers):
     options = {"level": level, "charges": charges, "layers": layers, "transfer_hops": 2}
     potential = random_potential(
-        BEADS[0], prior="zbl", transfer_cutoff=3.0, anisotropic=True, **options
+        BEADS[0],
+        prior="zbl",
+        wall=[[1.7, 1.05], [1.05, 2.9]],
+        transfer_cutoff=3.0,
+        anisotropic=True,
+        **options,
     )
     for atoms in (BEADS, [cluster()]):
         system, found = picked(atoms, potential.cutoff, potential.readout.transfer_cutoff)

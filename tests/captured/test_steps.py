@@ -29,7 +29,13 @@ FIELDS = [
 
 def potential_of(level="uiu", charges="local", **more):
     return random_potential(
-        water_box(), level=level, charges=charges, prior="zbl", transfer_cutoff=3.0, **more
+        water_box(),
+        level=level,
+        charges=charges,
+        prior="zbl",
+        wall=[[1.7, 1.05], [1.05, 2.9]],
+        transfer_cutoff=3.0,
+        **more,
     )
 
 

@@ -25,7 +25,7 @@ LEVELS = {
     "consistent": {"level": "uiqiu", "iterations": None},
     "hops": {"level": "u", "transfer_hops": 3},
     "surface": {"level": "u", "surface": 8},
-    "zbl": {"level": "sr", "prior": "zbl"},
+    "zbl": {"level": "sr", "prior": "zbl", "wall": [[1.7, 1.05], [1.05, 2.9]]},
     "messages": {"level": "u", "layers": 2},
     "messages-response": {"level": "uiqiu", "layers": 2},
 }
