@@ -102,7 +102,8 @@ def wall_starts(shortest: np.ndarray, species: Sequence[int], cutoff: float) -> 
     ----------
     shortest : ndarray, shape (S, S)
         Shortest distance of two elements in the training frames, Å; infinite for pairs that are
-        never within the cutoff, whose wall begins at the sum of their covalent radii.
+        never within the cutoff, whose wall begins at the sum of their covalent radii, as that of
+        hydrogen and what it is not bonded to.
     species : sequence of int
         Atomic numbers.
     cutoff : float
@@ -114,7 +115,10 @@ def wall_starts(shortest: np.ndarray, species: Sequence[int], cutoff: float) -> 
     apart = TOUCHING * (touching[:, None] + touching)
     factor = np.where(bonded(shortest, species), BELOW_BONDED, BELOW_OTHERS)
     seen = np.fmin(factor * shortest, apart)  # van der Waals radii of some elements are not known
-    start = np.fmin(np.where(np.isfinite(shortest), seen, bond), cutoff)
+    # hydrogen moves on: other molecules may have bonds of it that these frames have not
+    hydrogen = np.asarray(species) == 1
+    known = np.isfinite(shortest) & (bonded(shortest, species) | ~(hydrogen[:, None] ^ hydrogen))
+    start = np.fmin(np.where(known, seen, np.fmin(seen, bond)), cutoff)
     return (np.floor(1000 * start) / 1000).tolist()
 
 

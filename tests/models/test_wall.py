@@ -100,6 +100,9 @@ def test_starts_lie_below_what_was_seen():
     assert (start == start.T).all()
     assert (start < shortest).all()
     assert np.array(wall_starts(shortest, species, 2.0)).max() == 2.0
+    shortest[0, 1] = shortest[1, 0] = 1.54  # hydrogen bonds, but no bond
+    assert wall_starts(shortest, species, 5.0)[0][1] == pytest.approx(0.97, abs=0.001)
+    shortest[0, 1] = shortest[1, 0] = 0.9
     assert bonded(shortest, species).tolist() == [
         [False, True, False],
         [True, False, False],
