@@ -85,6 +85,9 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
     choice = f"charges: {config['charges']} ({reason})"
     for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason), *rate]:
         print(line)
+    if args.pressure_offset:
+        for part in ("training", "validation", "test"):
+            split[part] = [with_pressure(f, args.pressure_offset) for f in split[part]]
     config |= repulsions(args, split["training"], float(config["cutoff"]))
     print(f"{len(split['training'])} training, {len(split['validation'])} validation, "
           f"{len(split['test'])} test frames"
@@ -95,6 +98,7 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
         **({"charges_from": reason} if reason else {}),
         "preset": preset_told(args.preset, config),
         "data": [Path(f).name for f in args.train],
+        **({"pressure_offset_gpa": args.pressure_offset} if args.pressure_offset else {}),
         "source": args.source,
         "licence": args.licence,
         "kept_out": _options.kept_out(args),
@@ -103,6 +107,17 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
         "command": command_line(args),
     }
     return Prepared(split, config, settings, pretrained, metadata)
+
+
+def with_pressure(frame: Frame, offset: float) -> Frame:
+    """Return the frame with ``offset`` (GPa) added to the pressure of its label, if it has one."""
+    import torch
+    from ase.units import GPa
+
+    if frame.stress is None:
+        return frame
+    unit = torch.eye(3, dtype=frame.stress.dtype)
+    return frame._replace(stress=frame.stress - offset * GPa * unit)
 
 
 def repulsions(args: argparse.Namespace, train: Sequence[Frame], cutoff: float) -> dict[str, Any]:

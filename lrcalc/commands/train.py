@@ -117,6 +117,14 @@ def add_model_arguments(model: _options.Group) -> None:
         "that are not bonded in the training frames",
     )
     model.add_argument(
+        "--pressure-offset",
+        type=float,
+        default=0.0,
+        metavar="GPA",
+        help="added to the pressures of all labels, in GPa: a constant that they lack, as with the "
+        "basis of a cell of another size (Pulay stress)",
+    )
+    model.add_argument(
         "--wall",
         action=argparse.BooleanOptionalAction,
         default=True,
