@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lrcalc import __version__
 from lrcalc.commands import _options
 from lrcalc.commands._backbone_options import backbone_config, preset_told
+from lrcalc.models.card import PRESSURE_OFFSET
 from lrcalc.models.options import BROAD_TRANSFERS, CONTACTS
 from lrcalc.training.settings import LEARNING_RATES, TrainingSettings
 
@@ -98,7 +99,7 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
         **({"charges_from": reason} if reason else {}),
         "preset": preset_told(args.preset, config),
         "data": [Path(f).name for f in args.train],
-        **({"pressure_offset_gpa": args.pressure_offset} if args.pressure_offset else {}),
+        **({PRESSURE_OFFSET: args.pressure_offset} if args.pressure_offset else {}),
         "source": args.source,
         "licence": args.licence,
         "kept_out": _options.kept_out(args),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from lrcalc.commands import _options
 from lrcalc.files import replacing
+from lrcalc.models.card import PRESSURE_OFFSET
 from lrcalc.progress import progress_bar
 from lrcalc.properties import PROPERTIES
 from lrcalc.training.settings import LOCAL_FIELDS, POLARIZABILITY_KEYS, POLARIZABILITY_UNITS
@@ -103,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     if left_out:
         print(f"note: left out: {', '.join(left_out)}")
     for line in [
+        *offset_pressures(chosen.values(), card),
         *describe_labels(list(chosen.values()), keys),
         *describe_units(list(chosen.values())),
         *unlike_permittivity(chosen, args, evaluator.epsilon_infinity),
@@ -121,6 +123,21 @@ def run(args: argparse.Namespace) -> int:
             temporary.write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
         print(f"wrote {args.json}")
     return 0
+
+
+def offset_pressures(structures: Iterable[Atoms], card: Mapping[str, Any]) -> list[str]:
+    """Add to the pressures of the labels what was added in training; say so."""
+    from ase.units import GPa
+
+    offset = card.get(PRESSURE_OFFSET)
+    labelled = [a for a in structures if a.calc is not None and "stress" in a.calc.results]
+    if not offset or not labelled:
+        return []
+    for atoms in labelled:
+        stress = np.array(atoms.calc.results["stress"], dtype=float)
+        stress[:3] -= offset * GPa
+        atoms.calc.results["stress"] = stress
+    return [f"{offset:g} GPa are added to the pressures of the labels, as in the model's training"]
 
 
 def polarizability_unit(args: argparse.Namespace, keys: LabelKeys) -> None:

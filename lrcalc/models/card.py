@@ -8,6 +8,9 @@ from typing import Any
 CONSTANT_PRESSURE = "not_for_constant_pressure"
 """Key of the card: why the model's pressure is not to be trusted."""
 
+PRESSURE_OFFSET = "pressure_offset_gpa"
+"""Key of the card: what was added to the pressures of the labels, GPa."""
+
 VOLUME_PER_ATOM = "volume_per_atom"
 """Key of the card's ``polarizability``: Å³ that an atom filled in the periodic structures that the
 surface was learned from; None if there were structures without periodic directions among them."""
@@ -29,6 +32,11 @@ def pressure_warning(name: str, card: Mapping[str, Any]) -> str | None:
     unlearned = "stress" not in labels if labels else errors and "valid_stress" not in errors
     if not reason and unlearned:
         reason = "it was trained without stresses"
+    if not reason and card.get(PRESSURE_OFFSET):
+        reason = (
+            f"{card[PRESSURE_OFFSET]:g} GPa were added to the pressures of its data, so that its "
+            "density is a matter of that choice"
+        )
     if not reason:
         return None
     return f"warning: model {name!r} is not made for constant pressure: {reason}"
