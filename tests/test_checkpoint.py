@@ -156,7 +156,8 @@ def test_double_precision_model_is_the_same_model():
 @pytest.mark.parametrize(
     ("card", "warned"),
     [
-        (load("water").metadata, "-1.9 GPa"),
+        (load("water").metadata, "1.9 GPa were added"),
+        (load("water-large").metadata, "mean pressure at 0.997 g/cm³ is -1.9 GPa"),
         ({"labels": ["energy", "forces"]}, "without stresses"),
         ({"errors": {"valid_forces": 0.03}}, "without stresses"),
         (load("SiO2").metadata, None),

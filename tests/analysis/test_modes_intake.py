@@ -94,19 +94,31 @@ def test_infrared_of_molecules_by_ase(folder, charge):
     assert any("no periods along a, b, c" in note for note in modes.notes)
 
 
+def by_ase(atoms, folder, relaxed=False):
+    """Real wavenumbers, ascending, by finite differences of ASE, of the bundled water model."""
+    atoms.calc = LRCalculator("water", dtype="float64")
+    if relaxed:
+        BFGS(atoms, logfile=None).run(fmax=1e-4, steps=300)
+    vibrations = Vibrations(atoms, name=str(folder / "vibrations"), delta=0.005)
+    vibrations.run()
+    return np.sort(vibrations.get_frequencies().real)
+
+
 @pytest.mark.shared
 def test_ion_in_a_box(folder, shared):
-    """cases/charge: the charge reaches the forces; ASE Vibrations has these wavenumbers."""
+    """cases/charge: the charge reaches the forces; ASE's Vibrations has these wavenumbers."""
     data = summary_of(shared / "cases/charge/ion.xyz", "--model", "water", "--no-relax")
-    right = [1612.5, 1613.0, 3734.4, 3815.9, 3816.1]
-    assert np.allclose(wavenumbers(data)[-5:], right, atol=0.2)
+    right = by_ase(read(shared / "cases/charge/ion.xyz"), folder)
+    assert np.allclose(wavenumbers(data)[-5:], right[-5:], atol=0.5)
     assert data["total_charge_e"] == 1.0
 
 
 @pytest.mark.shared
 def test_open_dimer(folder, shared, capsys):
     data = summary_of(shared / "cases/dimer_open/dimer_open.xyz", "--model", "water", "-o", "d")
-    assert np.abs(wavenumbers(data) - 3531.0).min() < 0.1
+    dimer = read(shared / "cases/dimer_open/dimer_open.xyz")
+    right = by_ase(dimer, folder, relaxed=True)
+    assert np.allclose(np.sort(wavenumbers(data))[-4:], right[-4:], atol=1.0)
     assert "static_dielectric" not in data
     assert "longitudinal" not in data
     printed = capsys.readouterr().out
