@@ -133,7 +133,7 @@ def build(target: Target, output: Path | None = None, compiler: str | None = Non
     output : Path, optional
         Default: the cache.
     compiler : str, optional
-        Default: ``CXX``, or the first of `lrcalc.compiler.COMPILERS` that is there.
+        Default: ``CXX``, or the first of ``lrcalc.compiler.COMPILERS`` that is there.
 
     Raises
     ------
