@@ -137,6 +137,10 @@ def run(script: str, switches: Sequence[str] = (), plugin: str | None = None) ->
     return 0
 
 
+FORWARDED = 0.5
+"""Seconds for mpirun to pass on what a rank has printed before it aborts; it drops the unread."""
+
+
 def _ended(world: Any, error: BaseException) -> int:
     """Say what happened, and see that no rank waits for this one for ever."""
     if world.size == 1 and not isinstance(error, Exception):
@@ -148,6 +152,7 @@ def _ended(world: Any, error: BaseException) -> int:
         print(f"lrcalc lammps: {where}{text}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     if world.size > 1 and (alone or not _all_here(world)):
+        time.sleep(FORWARDED)
         world.Abort(2)
     return 2
 
