@@ -88,3 +88,26 @@ def reference_given(args: argparse.Namespace) -> Reference:
                 f"{told}: leave it out, or give the data"
             )
     return found
+
+
+def frames_of_card(args: argparse.Namespace, known: set[str]) -> list[Atoms]:
+    """Frames of ``--data``; only those among the ``known`` hashes, unless ``--every-frame``.
+
+    Raises
+    ------
+    ValueError
+        If there are known ones and none is among the frames.
+    """
+    from lrcalc.hashing import structure_hash
+
+    frames = [atoms for name in args.data for atoms in frames_given(name, args.frames)]
+    if not known or args.every_frame:
+        return frames
+    there = [atoms for atoms in frames if structure_hash(atoms) in known]
+    if not there:
+        raise ValueError(
+            f"none of the {len(frames)} frames is among the {len(known)} that "
+            f"{args.model} was trained on; give these, or say --every-frame"
+        )
+    print(f"{len(there)} of {len(frames)} frames are among the {len(known)} trained on")
+    return there

@@ -9,7 +9,7 @@ from lrcalc.commands._information import (
     add_descriptor_arguments,
     add_frames_argument,
     form_of,
-    frames_given,
+    frames_of_card,
 )
 
 
@@ -29,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the reference, write the file."""
     from lrcalc.checkpoint import load, model_path, read_tensors, write_tensors
-    from lrcalc.hashing import structure_hash
     from lrcalc.information.carried import carried
 
     form = form_of(args)
@@ -37,17 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if Path(args.out).suffix != ".pt":
         raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
     content = read_tensors(path)
-    frames = [atoms for name in args.data for atoms in frames_given(name, args.frames)]
-    known = trained_on(content)
-    if known and not args.every_frame:
-        there = [atoms for atoms in frames if structure_hash(atoms) in known]
-        if not there:
-            raise ValueError(
-                f"none of the {len(frames)} frames is among the {len(known)} that "
-                f"{args.model} was trained on; give these, or say --every-frame"
-            )
-        print(f"{len(there)} of {len(frames)} frames are among the {len(known)} trained on")
-        frames = there
+    frames = frames_of_card(args, trained_on(content))
     found = carried(load(path), frames, form, about={"data": [Path(n).name for n in args.data]})
     reference = found.reference
     extra = set(content["species"]) - set(reference.species)

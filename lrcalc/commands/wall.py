@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lrcalc.commands._information import add_frames_argument, frames_given
+from lrcalc.commands._information import add_frames_argument, frames_of_card
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,6 @@ def run(args: argparse.Namespace) -> int:
     """Find the shortest distances, write the file."""
     from lrcalc.checkpoint import load, save
     from lrcalc.commands.info import described_wall
-    from lrcalc.hashing import structure_hash
     from lrcalc.models.wall import wall_starts
     from lrcalc.neighbors import build_pairs
     from lrcalc.system import from_ase
@@ -34,17 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if Path(args.out).suffix != ".pt":
         raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
     potential = load(args.model)
-    frames = [atoms for name in args.data for atoms in frames_given(name, args.frames)]
-    known = set(potential.metadata.get("trained_on") or ())
-    if known and not args.every_frame:
-        there = [atoms for atoms in frames if structure_hash(atoms) in known]
-        if not there:
-            raise ValueError(
-                f"none of the {len(frames)} frames is among the {len(known)} that "
-                f"{args.model} was trained on; give these, or say --every-frame"
-            )
-        print(f"{len(there)} of {len(frames)} frames are among the {len(known)} trained on")
-        frames = there
+    frames = frames_of_card(args, set(potential.metadata.get("trained_on") or ()))
 
     def framed(atoms: object) -> Frame:
         system = from_ase([atoms])
