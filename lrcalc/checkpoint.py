@@ -122,7 +122,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
 def load(
     name: str | os.PathLike[str],
     *,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     trust_pickle: bool = False,
 ) -> Potential:
     """Load a bundled model by name, or any model file by path.
@@ -133,9 +133,10 @@ def load(
         A name that `bundled` lists, or a path; or ``"mace:FILE.model"``, a pickled MACE, MACE-LES
         or MACE-POLAR model, or ``"nequip:FILE"``, a checkpoint or package of a NequIP or Allegro
         model: it is converted as `lrcalc convert` does.
-    dtype : torch.dtype, optional
-        Of the parameters; float64 for derivatives of derivatives and reference work. None: as the
-        file has them, so that what is saved again is the same (bundled models: float32).
+    dtype : torch.dtype or str, optional
+        Of the parameters, float32 or float64 (also as text); the latter for derivatives of
+        derivatives and reference work. None: as the file has them, so that what is saved again is
+        the same (bundled models: float32).
     trust_pickle : bool, optional
         Consent to reading a pickle (``"mace:…"``, ``"nequip:…"``).
 
@@ -149,9 +150,11 @@ def load(
     FileNotFoundError
         No such bundled model or file.
     ValueError
-        The file is not an lrcalc model, is damaged, or does not fit its own configuration.
+        The file is not an lrcalc model, is damaged, or does not fit its own configuration; another
+        ``dtype``.
     """
     text = os.fspath(name)
+    dtype = as_type(dtype)
     for prefix, reader in FOREIGN.items():
         if text.startswith(prefix):
             convert = importlib.import_module(reader).convert
@@ -196,6 +199,20 @@ def opened(
     if not isinstance(model, str | os.PathLike):
         raise ValueError(f"`model` is {model!r} but must be a bundled name, a file, or a Potential")
     return load(model, dtype=DTYPES[dtype], trust_pickle=trust_pickle)
+
+
+def as_type(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """Type of parameters by its name or as it is; None stays.
+
+    Raises
+    ------
+    ValueError
+        For any but `DTYPES`.
+    """
+    found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if (found is None and dtype is not None) or found not in {None, *DTYPES.values()}:
+        raise ValueError(f"`dtype` is {dtype!r} but must be one of {sorted(DTYPES)}, or torch's")
+    return found
 
 
 def _type_of(potential: Potential, state: Mapping[str, torch.Tensor]) -> torch.dtype:

@@ -50,6 +50,10 @@ def test_what_is_loaded_and_saved_again_is_the_same_to_the_last_bit(dtype, tmp_p
             assert torch.equal(state[name], value), name
     other = torch.float32 if dtype == torch.float64 else torch.float64
     assert load(first, dtype=other).dtype == other
+    assert load(first, dtype=str(other).removeprefix("torch.")).dtype == other
+    for wrong in ("double", torch.float16, 64):
+        with pytest.raises(ValueError, match=f"`dtype` is .*{wrong}.* but must be one of"):
+            load(first, dtype=wrong)
 
 
 def test_truncated_file(model):

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcalc import zoo
-from lrcalc.checkpoint import read_tensors, write_tensors
+from lrcalc.checkpoint import as_type, read_tensors, write_tensors
 from lrcalc.information.phase_backbone import AveragedDensities, Edges, Square
 from lrcalc.information.phase_settings import DEFAULTS, DEFAULTS_SPECIES
 from lrcalc.models.backbone import refuse_broken
@@ -176,7 +176,7 @@ def save(model: PhaseModel, path: str | os.PathLike[str]) -> None:
     write_tensors(content, path)
 
 
-def load(name: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> PhaseModel:
+def load(name: str | os.PathLike[str], *, dtype: torch.dtype | str | None = None) -> PhaseModel:
     """Load a bundled model of phases by name, or a file by path.
 
     Raises
@@ -184,8 +184,10 @@ def load(name: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> P
     FileNotFoundError
         No such bundled model or file.
     ValueError
-        The file is something else, is damaged, or does not fit its own configuration.
+        The file is something else, is damaged, or does not fit its own configuration; a ``dtype``
+        other than float32 and float64.
     """
+    dtype = as_type(dtype)
     path = model_path(name)
     if not path.is_file():
         raise FileNotFoundError(

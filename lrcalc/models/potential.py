@@ -29,6 +29,7 @@ from lrcalc.models.options import complete_config, told_config
 from lrcalc.models.pickling import Picklable
 from lrcalc.models.prior import build_prior
 from lrcalc.models.readout import Readings, Readout, build_readout
+from lrcalc.models.repulsion import repulsion
 from lrcalc.models.screening import charge_screening, screening_factor
 from lrcalc.models.surface import PolarizabilitySurface
 from lrcalc.models.terms import Terms
@@ -273,10 +274,9 @@ class Potential(Picklable):
             readings = owned_readings(readings, system.owned, pairs)
             reference = reference * system.owned
         local = readings.energies.double() + reference
-        for part in (self.prior, self.wall):
-            if part is not None:
-                repulsion = part(species, pairs, vectors).double()
-                local = local + (repulsion if system.owned is None else repulsion * system.owned)
+        repelled = repulsion(self.prior, self.wall, species, system, pairs, vectors)
+        if repelled is not None:
+            local = local + (repelled if system.owned is None else repelled * system.owned)
         energy = structure_sums(system, local)
         if self.ewald is None:
             return Terms(energy, readings, None, vectors, heard=features.heard, local=local)

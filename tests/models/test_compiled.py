@@ -1,6 +1,7 @@
 """Densities, products and transfers in C++ against torch, and the properties made of them."""
 
 import shutil
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -11,12 +12,14 @@ import lrcalc
 from lrcalc import Evaluator, Potential, compiled, from_ase, predict
 from lrcalc.compiler import COMPILERS
 from lrcalc.fields import FIELD, Field
-from lrcalc.models import compiled_transfers
+from lrcalc.models import compiled_transfers, repulsion
 from lrcalc.models.blocks import features_of
 from lrcalc.models.compiled_transfers import compiled_weights
 from lrcalc.models.fused_transfers import Reach
 from lrcalc.models.native import cpu
+from lrcalc.models.prior import build_prior
 from lrcalc.models.transfers import transfer_weights
+from lrcalc.models.wall import build_wall
 from lrcalc.neighbors import Pairs, build_pairs, pair_vectors
 from lrcalc.structures import read_structure
 from lrcalc.testing import cases, check_model, identities, model
@@ -40,7 +43,8 @@ def kept(tmp_path_factory):
 def calls(monkeypatch):
     """Names of the compiled functions that were called."""
     found = []
-    for owner in (cpu._Densities, cpu._Described, compiled_transfers._Weights):
+    own = (cpu._Densities, cpu._Described, compiled_transfers._Weights, repulsion._Repulsion)
+    for owner in own:
         name = owner.__name__
 
         def apply(*args, owner=owner, name=name, known=owner.apply):
@@ -153,6 +157,73 @@ def test_weights_of_handing_charge_on(dtype):
         ends = [(compiled_weights(x, reach) * way).sum() for x in moved]
         slope = float(ends[0] - ends[1]) / (2 * step)
         assert float((slopes[0] * along).sum()) == pytest.approx(slope, rel=1e-7)
+
+
+ALL_PAIRS = [[True, True], [True, True]]
+BETWEEN = [[True, False], [False, True]]
+WALL = [[1.7, 1.05], [1.05, 2.9]]
+"""Å, higher than a wall would be: many pairs are inside."""
+
+
+def repelled(parts, system, pairs, vectors, *, compiled):
+    """Repulsion of atoms, and the gradient of a sum of it that weighs them differently."""
+    vectors = vectors.clone().requires_grad_()
+    species = (system.numbers == 8).long()
+    system = system._replace(once=compiled, compiled=compiled)
+    found = repulsion.repulsion(*parts, species, system, pairs, vectors)
+    weights = torch.linspace(-1, 2, len(species), dtype=torch.float64)
+    return found.detach(), torch.autograd.grad((found * weights).sum(), vectors)[0]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    ("between", "wall"),
+    [(ALL_PAIRS, None), (BETWEEN, WALL), (None, WALL)],
+    ids=["prior", "prior of contacts and wall", "wall"],
+)
+def test_repulsion_and_its_gradient(calls, between, wall, dtype, threads):
+    """With pairs beyond the cutoff, at distances from 0.02 Å on, and some that do not repel."""
+    prior = None if between is None else build_prior("zbl", (1, 8), 4.0, between)
+    parts = [part and part.to(dtype) for part in (prior, build_wall(wall, (1, 8)))]
+    system = from_ase(water_box(n=3))
+    pairs = build_pairs(system, 5.5)
+    vectors = pair_vectors(system, pairs).to(dtype)
+    vectors[::7] *= torch.rand(len(vectors[::7]), 1, dtype=dtype) ** 2 + 0.01
+    exact = [part and part.double() for part in map(deepcopy, parts)]
+    expected = repelled(exact, system, pairs, vectors.double(), compiled=False)
+    assert not calls
+    assert float(expected[0].max()) > 1.0
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = repelled(parts, system, pairs, vectors, compiled=True)
+    finally:
+        torch.set_num_threads(before)
+    assert calls == ["_Repulsion"]
+    # differences of large numbers: as good as torch in the same precision, each pair at its scale
+    limit = 1e-13 if dtype == torch.float64 else 2e-5
+    scale = expected[1].norm(dim=1, keepdim=True).clamp(min=1e-3)
+    assert float(((found[1].double() - expected[1]) / scale).abs().max()) < limit
+    assert torch.allclose(found[0], expected[0], rtol=limit, atol=limit)
+
+
+def test_repulsion_that_is_no_number_and_second_derivatives():
+    prior = build_prior("zbl", (1, 8), 4.0, BETWEEN)
+    system = from_ase(water_box(n=1))
+    pairs = build_pairs(system, 4.0)
+    vectors = pair_vectors(system, pairs)
+    vectors[3, 1] = torch.nan
+    for parts in ((prior, build_wall(WALL, (1, 8))), (None, build_wall(WALL, (1, 8)))):
+        values, gradient = repelled(parts, system, pairs, vectors, compiled=True)
+        assert values.isnan().nonzero().tolist() == [[int(pairs.i[3])]]
+        assert gradient.isnan().any(1).nonzero().tolist() == [[3]]
+    vectors[3, 1] = 1.0
+    vectors.requires_grad_()
+    once = system._replace(once=True, compiled=True)
+    energy = repulsion.repulsion(prior, None, once.numbers // 8, once, pairs, vectors).sum()
+    with pytest.raises(RuntimeError, match="`create_graph`"):
+        torch.autograd.grad(energy, vectors, create_graph=True)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
