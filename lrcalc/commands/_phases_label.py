@@ -30,9 +30,10 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `lrcalc phases label`."""
     _add_common(parser)
     parser.add_argument(
-        "--denoise-steps", type=int, default=0, metavar="N",
-        help="steps of denoising before labels are read: 4 for noise beyond 12 %% of the "
-        "distance of neighbours; each takes about four times as long as the labels",
+        "--denoise-steps", type=int, metavar="N",
+        help="steps of denoising before labels are read, each about four times as long as the "
+        "labels; 0 for none (default: 4 in frames whose labels would be uncertain, from noise of "
+        "15 %% of the distance of neighbours on)",
     )  # fmt: skip
     parser.add_argument(
         "--no-unknown",
@@ -69,7 +70,7 @@ def label(args: argparse.Namespace) -> int:
     from lrcalc.information.phases import load
     from lrcalc.trajectory import write_extxyz
 
-    if args.denoise_steps < 0:
+    if args.denoise_steps is not None and args.denoise_steps < 0:
         raise ValueError(f"`--denoise-steps` is {args.denoise_steps} but must be 0 or more")
     prefix = args.output.removesuffix(".xyz")
     check_prefix(prefix, [".xyz", "-phases.csv"], "--output")

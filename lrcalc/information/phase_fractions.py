@@ -32,6 +32,8 @@ class _Fractions(NamedTuple):
     """(T,) mean over the atoms of how familiar they are, NaN where the model does not say."""
     length: np.ndarray
     """(T,) Å, unit of lengths."""
+    steps: np.ndarray
+    """(T,) of denoising, at most, before the labels were read."""
     phases: tuple[str, ...]
     settings: dict[str, Any]
 
@@ -49,7 +51,7 @@ class PhaseFractions(_Fractions, AnalysisResult):
         return {
             "frame": self.frame, "time_fs": self.time, "mean_probability": self.probability,
             "log_probability_per_atom": self.log_probability, "mean_familiar": self.familiar,
-            "length_A": self.length, **parts,
+            "length_A": self.length, "denoise_steps": self.steps, **parts,
         }  # fmt: skip
 
     @property
@@ -67,6 +69,11 @@ class PhaseFractions(_Fractions, AnalysisResult):
             float(self.probability.mean()), symbol="mean probability of the labels",
             remark=f"least of a frame {self.probability.min():.3f}",
         )  # fmt: skip
+        if denoised := int(np.count_nonzero(self.steps)):
+            found["denoised"] = Quantity(
+                denoised, symbol="frames read after denoising",
+                remark=f"{int(self.steps.max())} steps at most; 0 for labels as they are",
+            )  # fmt: skip
         return found
 
     def figure(self, *, title: str = "") -> Figure:
@@ -123,15 +130,15 @@ def counted(frame: int, time: float, found: Labelled, phases: Sequence[str]) -> 
     parts = [float((names == name).sum()) / n for name in phases]
     mean = float(found.probability.mean())
     known = float("nan") if found.familiar is None else float(found.familiar.mean())
-    return (frame, time, mean, found.log_probability / n, known, found.length, *parts)
+    return (frame, time, mean, found.log_probability / n, known, found.length, found.steps, *parts)
 
 
 def of_rows(
     rows: Sequence[tuple[float, ...]], phases: Sequence[str], **settings: Any
 ) -> PhaseFractions:
     """Join the rows of `counted`."""
-    frame, time, probability, value, familiar, length, *parts = np.array(rows, dtype=float).T
+    frame, time, probability, value, familiar, length, steps, *parts = np.array(rows, dtype=float).T
     return PhaseFractions(
-        frame, time, np.array(parts).T, probability, value, familiar, length, tuple(phases),
-        {**settings, "frames": len(rows)},
+        frame, time, np.array(parts).T, probability, value, familiar, length, steps.astype(int),
+        tuple(phases), {**settings, "frames": len(rows)},
     )  # fmt: skip

@@ -267,7 +267,9 @@ def test_the_command_trains_and_what_it_writes_labels(tmp_path, capsys, monkeypa
         )
         == 0
     )
-    assert "mean probability" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "mean probability" in told
+    assert "frames read after denoising" in told
     labelled = read("out.xyz", ":")
     assert len(labelled) == 2
     assert set(labelled[0].arrays["phase"]) <= {"hcp", "bcc"}
@@ -278,6 +280,7 @@ def test_the_command_trains_and_what_it_writes_labels(tmp_path, capsys, monkeypa
     for row in csv.DictReader(lines):
         assert float(row["part_hcp"]) + float(row["part_bcc"]) == 1
         assert float(row["time_fs"]) == 2
+        assert row["denoise_steps"] == "1"
     assert (
         main(
             [

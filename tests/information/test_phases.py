@@ -1,5 +1,7 @@
 """The model of phases: its score, its symmetry, its files, labels and denoising."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from ase.geometry import cellpar_to_cell
 from ase.io import write
 
 from lrcalc.cli import main
+from lrcalc.information import phase_labels
 from lrcalc.information.phase_blocks import energies_in_blocks, logits_in_blocks
 from lrcalc.information.phase_intake import measure, pairs_of
 from lrcalc.information.phase_labels import denoise, evaluate, label, score_in_blocks
@@ -173,7 +176,7 @@ def test_denoising_never_lowers_the_log_probability():
     # what is told is what there is
     there = atoms.copy()
     there.positions = steps[-1].positions
-    found = label(model, there, length=measure(model, atoms).length)
+    found = label(model, there, steps=0, length=measure(model, atoms).length)
     assert found.log_probability == pytest.approx(steps[-1].log_probability, abs=1e-8)
 
 
@@ -182,10 +185,43 @@ def test_a_label_after_steps_is_that_of_the_denoised_structure():
     *_, last = denoise(model, atoms, steps=3)
     moved = atoms.copy()
     moved.positions = last.positions
-    direct = label(model, moved, length=measure(model, atoms).length)
+    direct = label(model, moved, steps=0, length=measure(model, atoms).length)
     after = label(model, atoms, steps=3)
+    assert (direct.steps, after.steps) == (0, 3)
     np.testing.assert_allclose(after.logits, direct.logits, atol=1e-9)
     assert after.phase == direct.phase
+
+
+@pytest.mark.parametrize(
+    ("noise", "steps"), [(0.06, 0), (0.12, 0), (0.2, phase_labels.STEPS)], ids=str
+)
+def test_labels_that_would_be_uncertain_are_read_after_denoising(noise, steps):
+    """Of hcp, whose labels suffer first; noise is in units of the distance of neighbours."""
+    atoms = bulk("Mg", "hcp", a=3.2, c=3.2 * (8 / 3) ** 0.5, orthorhombic=True).repeat((7, 4, 4))
+    atoms.rattle(noise * 3.2, seed=2)
+    found = label(load("metals"), atoms)
+    assert found.steps == steps
+    assert found.phase.count("hcp") >= 0.98 * len(atoms)
+    if steps:
+        plain = label(load("metals"), atoms, steps=0)
+        assert plain.phase.count("hcp") < 0.9 * len(atoms)
+        given = label(load("metals"), atoms, steps=steps)
+        np.testing.assert_array_equal(given.logits, found.logits)
+
+
+def test_what_is_no_crystal_is_not_denoised():
+    rng = np.random.default_rng(0)
+    gas = Atoms("Cu300", 15 * rng.random((300, 3)), cell=3 * [15], pbc=True)
+    for unknown in (True, False):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert label(load("metals"), gas, unknown=unknown).steps == 0
+    sure, familiar = np.full(4, 0.95), np.array([1, 1, 0, 0])
+    assert not phase_labels.uncertain(sure, None)
+    assert phase_labels.uncertain(sure - 0.1, None)
+    assert not phase_labels.uncertain(np.array([0.95, 0.95, 0.1, 0.1]), familiar)
+    assert phase_labels.uncertain(np.array([0.8, 0.8, 1, 1]), familiar)
+    assert not phase_labels.uncertain(np.array([0.8, 1, 1, 1]), np.array([1, 0, 0, 0]))
 
 
 def test_a_file_gives_back_the_model(tmp_path):
