@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcalc.commands._options import Group
-from lrcalc.information.actions import ACTIONS, SCORES
+from lrcalc.information.actions import ACTIONS, EVERY, SCORES
 
 STOPPED = 3
 """Exit status of a run that was stopped because it left its data."""
@@ -28,8 +28,8 @@ def add_watch_arguments(group: Group) -> None:
     )  # fmt: skip
     add_score_arguments(group, "models beside this run's")
     group.add_argument("--watch-every", type=int, metavar="K",
-                       help="steps from look to look (default 20; features 25, a "
-                       "committee 30 for each further member)")  # fmt: skip
+                       help=f"steps from look to look (default {EVERY}, for each further member "
+                       "of a committee)")  # fmt: skip
     group.add_argument(
         "--watch-action", choices=ACTIONS,
         help=f"above a limit: a line; the end of the run (status {STOPPED}), with its frame; or "

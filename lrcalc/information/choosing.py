@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrcalc.information.actions import EVERY, EVERY_FEATURES, EVERY_MEMBER, SCORES
+from lrcalc.information.actions import EVERY, SCORES
 from lrcalc.information.committee import Committee
 from lrcalc.information.feature_reference import make_features
 from lrcalc.information.intake import frames_of_file, kind_is_model, open_reference
@@ -93,9 +93,7 @@ def told_whose(judge: Judge, names: Sequence[Name], score: str) -> str:
 
 def usual_stride(score: str, committee: Sequence[Name] = ()) -> int:
     """Return steps from look to look with which looks cost less than a twentieth of the run."""
-    if score == "committee":
-        return EVERY_MEMBER * max(1, len(committee))
-    return EVERY_FEATURES if score == "features" else EVERY
+    return EVERY * max(1, len(committee)) if score == "committee" else EVERY
 
 
 def _features(names: Sequence[Name], own: Evaluator | None, own_name: Name) -> FeatureReference:
