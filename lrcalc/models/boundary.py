@@ -16,11 +16,13 @@ depolarisation ``L = n n`` of a slab and ``1/3`` of a sphere, and fills a volume
 
     α_ext = α (1 + L·α/(ε0 v))⁻¹ ,   normal to a slab  n·α_ext·n/(ε0 v) = 1 - 1/ε_∞ < 1
 
-A slab fills a thickness of its area (`thickness`). A structure without periodic directions is taken
-for a sphere (Clausius and Mossotti: a molecule in its share of the medium) of the volume an atom
-had in the data of the surface; a card that does not state it leaves α as it is, too large by up to
-``(ε_∞ + 2)/3``, and the evaluator says so. A molecule in a large periodic box, or a slab in a box
-with vacuum, is taken for matter that fills its cell: use open boundaries.
+How much that is, the card of the surface says: the volume that an atom had in its data. A
+structure without periodic directions is taken for a sphere of it (Clausius and Mossotti: a
+molecule in its share of the medium); without it α stays as it is, too large by up to
+``(ε_∞ + 2)/3``, and the evaluator says so. A slab without it fills a thickness of its area that
+its atoms decide (`thickness`). The cell along a direction that is not periodic says nothing: it
+may have any length, and engines shrink it to the atoms. A molecule in a large periodic box, or a
+slab in a box with vacuum, is taken for matter that fills its cell: use open boundaries.
 """
 
 from __future__ import annotations
@@ -35,10 +37,7 @@ from lrcalc.system import System, inverses, readable_pbc, structure_sums
 from lrcalc.units import EPSILON_0
 
 ATOM_WIDTH = 1.0
-"""Å; width of the Gaussians by which atoms fill a slab."""
-
-LAYER = math.sqrt(4.0 * math.pi) * ATOM_WIDTH
-"""Å; how thick one layer of atoms is then, 3.5. A gap that would hold another one is vacuum."""
+"""Å; width of the Gaussians by which atoms fill a slab: one layer is 3.5 Å thick."""
 
 
 def is_slab(system: System) -> Tensor:
@@ -46,8 +45,8 @@ def is_slab(system: System) -> Tensor:
     return system.pbc.sum(1) == 2
 
 
-def _slab_frame(system: System) -> tuple[Tensor, Tensor, Tensor]:
-    """Return unit normal (S, 3), area (S,) Å² and third vector (S, 3) Å; of use for slabs only.
+def _slab_frame(system: System) -> tuple[Tensor, Tensor]:
+    """Return unit normal (S, 3) and area (S,) Å²; of use for slabs only.
 
     Of the others they are those of a unit cube, which have harmless derivatives.
     """
@@ -57,7 +56,7 @@ def _slab_frame(system: System) -> tuple[Tensor, Tensor, Tensor]:
     rows = torch.where(is_slab(system)[:, None, None], rows, unit)
     normal = torch.linalg.cross(rows[:, 0], rows[:, 1])
     area = normal.norm(dim=1)
-    return normal / area[:, None], area, rows[:, 2]
+    return normal / area[:, None], area
 
 
 def coupling(system: System, screening: float | Tensor) -> Tensor:
@@ -77,8 +76,10 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
     alpha : Tensor, shape (S, 3, 3), e Å²/V
         ``∂M/∂E`` at the field inside.
     volume_per_atom : float or None
-        Å³; None leaves structures without periodic directions as they are.
+        Å³; None leaves structures without periodic directions as they are, and slabs to their
+        atoms.
     """
+    volume = None
     if volume_per_atom is not None:
         counted = _owned(system).to(alpha.dtype)
         volume = volume_per_atom * structure_sums(system, counted)
@@ -89,19 +90,20 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
         alpha = inverses(inside) @ alpha
     if not bool((readable_pbc(system).sum(1) == 2).any()):
         return alpha
-    slab = is_slab(system)  # read from the device: how thick a slab is, its atoms decide
+    slab = is_slab(system)
     total = list(alpha)
-    normal, area, third = _slab_frame(system)
+    normal, area = _slab_frame(system)
     for k in torch.nonzero(slab)[:, 0].tolist():
         n = normal[k]
-        height = (third[k] * n).sum().abs()
-        atoms = system.positions[(system.batch == k) & _owned(system)]
-        along_normal = everyone(system.domain, atoms.double() @ shared(system.domain, n))
-        filled = thickness(along_normal, height)
+        filled = volume[k] if volume is not None else area[k] * _thickness_of(system, k, n)
         along = alpha[k] @ n
-        stiffness = EPSILON_0 * area[k] * filled + n @ along
-        total[k] = alpha[k] - along[:, None] * along[None, :] / stiffness
+        total[k] = alpha[k] - along[:, None] * along[None, :] / (EPSILON_0 * filled + n @ along)
     return torch.stack(total)
+
+
+def _thickness_of(system: System, k: int, normal: Tensor) -> Tensor:
+    atoms = system.positions[(system.batch == k) & _owned(system)]
+    return thickness(everyone(system.domain, atoms.double() @ shared(system.domain, normal)))
 
 
 def _owned(system: System) -> Tensor:
@@ -109,24 +111,18 @@ def _owned(system: System) -> Tensor:
     return torch.ones_like(system.batch, dtype=torch.bool) if system.owned is None else system.owned
 
 
-def thickness(z: Tensor, height: Tensor) -> Tensor:
+def thickness(z: Tensor) -> Tensor:
     """How much of the normal a slab fills, Å.
 
-    The height of its cell where there is no vacuum in it, no gap wider than `LAYER`: a crystal
-    of three dimensions, cut open. Otherwise ``(∫ n dz)²/∫ n² dz`` of the profile n(z) of its
-    atoms: vacuum does not count, and an atom far from the slab hardly does.
+    ``(∫ n dz)²/∫ n² dz`` of the profile n(z) of its atoms: vacuum does
+    not count, and an atom far from the slab hardly does.
 
     Parameters
     ----------
     z : Tensor, shape (N,), Å
         Along the normal, the slab in one piece.
-    height : Tensor, scalar, Å
-        Of the cell; one lower than the slab says nothing.
     """
     low, high = float(z.detach().min()), float(z.detach().max())
-    gap = float(height.detach()) - (high - low)
-    if 0.0 < gap < LAYER and float(height.detach()) > LAYER:
-        return height
     margin, width = 6.0 * ATOM_WIDTH, high - low + 12.0 * ATOM_WIDTH
     points = 2 + math.ceil(width / (0.25 * ATOM_WIDTH))
     grid = torch.linspace(low - margin, high + margin, points, dtype=z.dtype).to(z.device)

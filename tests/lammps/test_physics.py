@@ -63,6 +63,7 @@ CASES = [
     *(("bulk", level, "dfield") for level in ("u", "uQiqiu", "surface")),
     *(("slab", level, kind) for level in ("u", "uQiqiu") for kind in ("", "field")),
     ("slab", "surface", "field"),
+    ("slab", "surface", "shrunk"),
     ("side", "uQiqiu", "field"),
     *(
         ("drop", level, kind)
@@ -92,12 +93,13 @@ def made(tmp_path_factory):
     cases = {}
     for where, level, kind in CASES:
         words = {"field": f"field {_words(FIELD)}", "dfield": f"dfield {_words(DFIELD)}"}
-        words |= {"blocks": "block 2", "compile": "block 3 compile"}
+        words |= {"blocks": "block 2", "compile": "block 3 compile", "shrunk": words["field"]}
         cases[f"{where} {level} {kind}"] = {
             "structure": f"{where}.xyz",
             "style": f"{level}.pt dtype float64 {words.get(kind, '')}",
             "sum": "mesh" if kind == "mesh" else None,
             "low": LOW.get(where, (0, 0, 0)),
+            "open": "s" if kind == "shrunk" else "f",  # a box that LAMMPS shrinks to the atoms
         }
     (folder / "cases.json").write_text(json.dumps(cases))
     return folder
@@ -116,6 +118,7 @@ def reference(made, where, level, kind):
     if key not in REFERENCE:
         atoms = read(made / f"{where}.xyz")
         field = {"field": {"electric_field": FIELD}, "dfield": {"electric_displacement": DFIELD}}
+        field["shrunk"] = field["field"]
         calc = lrcalc.LRCalculator(made / f"{level}.pt", dtype="float64", **field.get(kind, {}))
         if kind == "mesh":
             calc.evaluator.potential.ewald.method = "mesh"

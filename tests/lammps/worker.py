@@ -25,7 +25,7 @@ def commands(case, atoms, low, types):
     symbols = " ".join(types)
     return "\n".join([
         "units metal", "atom_style atomic",
-        "boundary " + " ".join("p" if p else "f" for p in atoms.pbc),
+        "boundary " + " ".join("p" if p else case.get("open", "f") for p in atoms.pbc),
         *case.get("before", []),
         box_of(atoms, low), f"create_box {len(types)} box",
         *(f"mass {k + 1} 10.0" for k in range(len(types))),
