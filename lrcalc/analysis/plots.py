@@ -1,5 +1,6 @@
 """Pictures, drawn on figure objects so that no global matplotlib state is touched."""
 
+import textwrap
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lrcalc.analysis.modes import Modes, lines
 from lrcalc.analysis.output import write_atomic
@@ -24,6 +26,20 @@ def new_figure(rows: int = 1, width: float = 7.0, height: float = 4.2) -> tuple[
     for axis in np.atleast_1d(axes):
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def axis_label(text: str, unit: str, width: int = 18) -> str:
+    """Label of an axis in lines that fit a panel of a third of a figure: ``text (unit)``."""
+    return textwrap.fill(f"{text} ({unit})", width, break_long_words=False, break_on_hyphens=False)
+
+
+def whole_ticks(axis: Any) -> None:
+    """Put ticks of an axis (``axes.xaxis``) that counts at whole numbers alone; call it last."""
+    low, high = axis.get_view_interval()
+    if high - low < 1:  # of one frame: no whole number would be told from its neighbours
+        limits = getattr(axis.axes, f"set_{axis.axis_name}lim")
+        limits((low + high - 1) / 2, (low + high + 1) / 2)
+    axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def save(figure: Figure, path: str | Path) -> Path:

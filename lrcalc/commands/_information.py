@@ -50,7 +50,7 @@ def form_of(args: argparse.Namespace) -> Form:
     from lrcalc.information.descriptors import Form, check_form
 
     cutoff = CUTOFF if args.cutoff is None else args.cutoff
-    return check_form(Form(args.nearest or K, cutoff, args.components))
+    return check_form(Form(K if args.nearest is None else args.nearest, cutoff, args.components))
 
 
 def frames_given(name: str, index: str) -> Iterator[Atoms]:
@@ -80,8 +80,8 @@ def reference_given(args: argparse.Namespace) -> Reference:
     there = {"nearest": found.form.k, "cutoff": found.form.cutoff, "bandwidth": found.h,
              "components": found.form.components or None}  # fmt: skip
     for name, value in there.items():
-        given = getattr(args, name) or None
-        if given is not None and given != value:
+        given = getattr(args, name)
+        if given is not None and given is not False and given != value:
             told = "none" if value is None else value
             raise ValueError(
                 f"`--{name}` is {given} but the reference of {args.reference[0]} was made with "

@@ -59,6 +59,9 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         nothing = action.default in (None, "", argparse.SUPPRESS) or action.default is False
         if nothing or action.default == [] or "default" in text:
             return text
+        if action.default is True:  # of an option that turns off, True reads as if it were given
+            both = isinstance(action, argparse.BooleanOptionalAction)
+            return f"{text} (default {action.option_strings[0]})" if both else text
         shown = f"{action.default:g}" if isinstance(action.default, float) else "%(default)s"
         return f"{text} (default {shown})"
 

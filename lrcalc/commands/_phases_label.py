@@ -43,8 +43,8 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-o", "--output", default="phases", metavar="PREFIX",
-        help="PREFIX.xyz with columns phase, phase_probability, phase_familiar, logits, and "
-        "PREFIX-phases.csv, .png, .json; PREFIX may end in .xyz",
+        help="PREFIX.xyz with columns phase, phase_probability, phase_familiar, logits, info key "
+        "denoise_steps, and PREFIX-phases.csv, .png, .json; PREFIX may end in .xyz",
     )  # fmt: skip
 
 
@@ -94,17 +94,18 @@ def label(args: argparse.Namespace) -> int:
                 "phase": np.array(found.phase), "phase_probability": found.probability,
                 "logits": found.logits,
             }  # fmt: skip
+            atoms.arrays.pop("phase_familiar", None)  # of another model, in frames labelled before
             if found.familiar is not None:
                 atoms.arrays["phase_familiar"] = found.familiar
+            atoms.info["denoise_steps"] = found.steps
             write_extxyz(temporary, atoms, append=number > 0)
             time = float(atoms.info.get("time_fs", np.nan))
             rows.append(counted(number, time, found, phases))
             bar.update()
         if not rows:
             raise ValueError(f"{args.input} has no such frames (`--frames` {args.frames})")
-    result = of_rows(
-        rows, phases, input=args.input, model=args.model, denoise_steps=args.denoise_steps
-    )
+    steps = "by need" if args.denoise_steps is None else args.denoise_steps
+    result = of_rows(rows, phases, input=args.input, model=args.model, denoise_steps=steps)
     files = result.save(prefix, title=f"{args.input}, model {args.model}")
     print(result.table())
     print("  wrote " + ", ".join(map(str, [f"{prefix}.xyz", *files])))

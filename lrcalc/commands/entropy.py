@@ -38,9 +38,13 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from lrcalc.analysis.output import check_target, write_json
+    from lrcalc.information.entropy import check_bandwidth, check_neighbours
     from lrcalc.information.reference import by_species
 
     form = form_of(args)
+    check_bandwidth(args.bandwidth, "--bandwidth")
+    if args.neighbours is not None:
+        check_neighbours(args.neighbours, "--neighbours")
     if args.json:
         check_target(args.json, "--json")
     sets: dict[str, dict[int, Any]] = {}

@@ -76,7 +76,8 @@ def judge_given(args: argparse.Namespace) -> Judge:
     if score != "committee" and not args.reference:
         raise ValueError("`--reference` is missing: give data files, or a model")
     for name in ("nearest", "cutoff", "components", "bandwidth"):
-        if score != "delta-h" and getattr(args, name):
+        given = getattr(args, name)
+        if score != "delta-h" and given is not None and given is not False:
             raise ValueError(f"`--{name}` is of δH and has no effect on {score!r}: leave it out")
     if args.model is not None and score == "delta-h":
         raise ValueError("`--model` has no effect on δH, which needs none: leave it out")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrcalc.information.descriptors import PUBLISHED, Form
 from lrcalc.information.feature_reference import make_features
+from lrcalc.information.given import check_potential, structures_given
 from lrcalc.information.ranges import with_ranges
 from lrcalc.information.reference import BYTES, Reference, make_reference
 
@@ -62,6 +63,8 @@ def carried(
     """
     from lrcalc.evaluator import Evaluator
 
+    check_potential(potential)
+    frames = structures_given(frames)
     evaluate = Evaluator(potential, device=device, allow_net_charge=True)
     features, told, taken = None, None, 0
     try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrcalc.information.given import check_structure, structures_given
 from lrcalc.information.judging import COMMITTEE, Labels, Scores, each
 from lrcalc.information.parting import chosen_frames
 from lrcalc.information.ranges import SOME_FRAMES
@@ -55,6 +56,7 @@ class Committee:
         self, members: Sequence[Evaluator], names: Sequence[str], own: Evaluator | None = None
     ) -> None:
         self.members = list(members)
+        check_evaluators(self.members)
         self.names = list(map(str, names))
         self.own = own
         check_members([m.potential for m in self.members], self.names)
@@ -97,7 +99,7 @@ class Committee:
 
         Parameters
         ----------
-        frames : sequence of Atoms
+        frames : sequence of Atoms, or one
         about : mapping, optional
             Plain values that are kept with it.
 
@@ -106,6 +108,7 @@ class Committee:
         ValueError
             For no frames, or frames that a member refuses.
         """
+        frames = structures_given(frames)
         made = Committee(self.members, self.names, self.own)
         chosen = chosen_frames(frames)
         chosen = chosen[:: max(1, len(chosen) // SOME_FRAMES)][:SOME_FRAMES]
@@ -142,6 +145,7 @@ class Committee:
         ValueError
             If a member refuses the structure, or answers NaN; it is named.
         """
+        check_structure(atoms, name)
         forces, charges = [], []
         for member, label, charged in zip(self.members, self.names, self.charged, strict=True):
             mine = results if member is self.own and results is not None else {}
@@ -178,6 +182,18 @@ def charge_spread(charges: np.ndarray) -> np.ndarray:
     """Return that of charges (M, N), whose common sign is free in each member, shape (N,)."""
     sign = np.where(charges @ charges[0] < 0, -1.0, 1.0)
     return np.asarray((sign[:, None] * charges).std(axis=0, ddof=1))
+
+
+def check_evaluators(members: Sequence[Any]) -> None:
+    """Refuse names of models, and models, in place of evaluators."""
+    from lrcalc.evaluator import Evaluator
+
+    for member in members:
+        if not isinstance(member, Evaluator):
+            told = repr(member) if isinstance(member, str) else f"a {type(member).__name__}"
+            raise TypeError(
+                f"`members` has {told} but must be evaluators: lrcalc.Evaluator(NAME or FILE)"
+            )
 
 
 def check_members(potentials: Sequence[Any], names: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lrcalc.information.given import check_structure
 from lrcalc.neighbors import build_pairs
 from lrcalc.system import as_frames, from_frames
 
@@ -128,6 +129,7 @@ class Surroundings(NamedTuple):
 def surroundings(atoms: Atoms, cutoff: float, name: str = "atoms") -> Surroundings:
     """All neighbours within ``cutoff`` (Å), images too; refuses as `descriptors`."""
     check_form(Form(cutoff=cutoff))
+    check_structure(atoms, name)
     frames = as_frames(atoms, name)
     if not len(frames.numbers):
         raise ValueError(f"{name} has no atoms; give structures")

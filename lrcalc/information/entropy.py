@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from lrcalc.information.given import check_descriptors
+
 BLOCK = 4_000_000
 """Numbers of a matrix of distances that are in memory at once."""
 
@@ -92,13 +94,23 @@ def log_density(y: Any, x: Any, h: float, *, neighbours: int | None = None) -> n
             f"`y` has descriptors of length {y.shape[1]} and the reference of {x.shape[1]}: make "
             "both with the same k, cutoff and species"
         )
-    if not (np.isfinite(h) and h > 0):
-        raise ValueError(f"`h` is {h} but must be a positive bandwidth, 1/Å")
+    check_bandwidth(h)
     if neighbours is None:
         return _exact(y, x, h)
-    if neighbours < 1:
-        raise ValueError(f"`neighbours` is {neighbours} but must be 1 or more")
+    check_neighbours(neighbours)
     return _of_nearest(y, x, h, min(int(neighbours), len(x)))
+
+
+def check_bandwidth(h: float, name: str = "h") -> None:
+    """Refuse a bandwidth that is none; ``name`` is that of the argument or option."""
+    if not (np.isfinite(h) and h > 0):
+        raise ValueError(f"`{name}` is {h} but must be a positive bandwidth, 1/Å")
+
+
+def check_neighbours(count: int, name: str = "neighbours") -> None:
+    """Refuse fewer than one neighbour."""
+    if count < 1:
+        raise ValueError(f"`{name}` is {count} but must be 1 or more")
 
 
 def squared_distances(y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -133,6 +145,7 @@ def _log_sum(exponents: np.ndarray) -> np.ndarray:
 
 
 def _checked(name: str, values: Any) -> np.ndarray:
+    check_descriptors(values, name)
     array = np.asarray(values, dtype=float)
     if array.ndim != 2 or not len(array):
         what = "reference" if name == "x" else "set of environments"

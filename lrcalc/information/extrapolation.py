@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lrcalc.analysis.result import AnalysisResult, Quantity
+from lrcalc.information.given import frames_of_given
 from lrcalc.information.judging import DELTA_H, Judge, Labels
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ class Extrapolation(_Extrapolation, AnalysisResult):
         found = {
             "largest": Quantity(float(self.largest.max()), unit=labels.units[0],
                                 symbol=f"largest {labels.own}",
-                                remark=f"limit {self.limits[0]:.3g}"),
+                                remark=_told_limit(self.limits[0])),
             "around": Quantity(float(self.around.max()), unit=labels.units[1],
                                symbol=f"largest {labels.around}",
-                               remark=f"limit {self.limits[1]:.3g}"),
+                               remark=_told_limit(self.limits[1])),
             "unusual": Quantity(float(self.unusual.mean()), symbol="part of unusual atoms",
                                 remark="of unseen frames of the data 0.01"),
             "frames_outside": Quantity(float(len(gone)), symbol="frames with atoms outside",
@@ -102,7 +103,7 @@ class Extrapolation(_Extrapolation, AnalysisResult):
 
     def figure(self, *, title: str = "") -> Figure:
         """Draw the score of the atoms, that of their surroundings, how many are outside."""
-        from lrcalc.analysis.plots import new_figure
+        from lrcalc.analysis.plots import axis_label, new_figure, whole_ticks
 
         timed = bool(np.isfinite(self.time).all()) and len(self.time) > 1
         x = self.time / 1e3 if timed else self.frame
@@ -111,25 +112,36 @@ class Extrapolation(_Extrapolation, AnalysisResult):
             top.plot(x, values, lw=1.2, label=name, marker="." if len(x) < 40 else "")
         top.axhline(self.limits[0], color="0.4", ls="--", lw=1, label="limit")
         _stretch(top, self.largest, self.limits[0])
-        top.set_ylabel(f"{self.labels.own} of atoms\n({self.labels.units[0]})")
+        top.set_ylabel(axis_label(f"{self.labels.own} of atoms", self.labels.units[0]))
         top.set_title(title, fontsize=10)
-        top.legend(frameon=False, ncols=4, fontsize=8)
+        top.legend(frameon=False, ncols=4, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.08))
         middle.plot(x, self.around, lw=1.2, marker="." if len(x) < 40 else "")
         middle.axhline(self.limits[1], color="0.4", ls="--", lw=1)
         _stretch(middle, self.around, self.limits[1])
-        middle.set_ylabel(f"largest {self.labels.around}\n({self.labels.units[1]})")
+        middle.set_ylabel(axis_label(f"largest {self.labels.around}", self.labels.units[1]))
         bottom.plot(x, self.outside, lw=1.2, marker="." if len(x) < 40 else "")
         bottom.set_ylim(-0.02 * max(self.outside.max(), 1), 1.1 * max(self.outside.max(), 1))
         bottom.set_ylabel("atoms outside")
         bottom.set_xlabel("time (ps)" if timed else "frame")
+        whole_ticks(bottom.yaxis)
+        if not timed:
+            whole_ticks(bottom.xaxis)
         figure.align_ylabels([top, middle, bottom])
         return figure
 
 
+def _told_limit(limit: float) -> str:
+    return f"limit {limit:.3g}" if np.isfinite(limit) else "no limit"
+
+
 def _stretch(axis: Any, values: np.ndarray, limit: float) -> None:
-    """Make the axis logarithmic beyond twice the limit, where values go far beyond."""
-    if values.max() > 5 * limit:
-        axis.set_yscale("symlog", linthresh=2 * limit)
+    """Make the axis logarithmic beyond twice what is usual, where values go far beyond.
+
+    Usual is the limit, or the median where that is larger: a limit of zero or below is no scale.
+    """
+    near = 2 * max(limit, float(np.median(np.abs(values))))
+    if values.max() > 2.5 * near > 0:
+        axis.set_yscale("symlog", linthresh=near)
 
 
 def extrapolation(
@@ -157,6 +169,12 @@ def extrapolation(
     ValueError
         For no frames, or a frame that cannot be judged, which is named.
     """
+    if not hasattr(reference, "scores"):
+        raise TypeError(
+            f"`reference` is {reference!r} but must be a Reference, FeatureReference or Committee: "
+            "lrcalc.information.intake.open_reference([NAME or FILE])"
+        )
+    frames = frames_of_given(frames)
     if every < 1:
         raise ValueError(f"`every` is {every} but must be 1 or more")
     rows: list[tuple[float, ...]] = []

@@ -10,6 +10,7 @@ import numpy as np
 from lrcalc.information.colder import colder, mean_structure
 from lrcalc.information.entropy import delta_entropy
 from lrcalc.information.features import FeatureReference, Found, Space, backbone_features
+from lrcalc.information.given import check_potential, structures_given
 from lrcalc.information.parting import MOST_FRAMES, chosen_frames, parted, rows_of
 from lrcalc.information.reference import calibrated, compressed, tail_limit
 
@@ -51,7 +52,7 @@ def make_features(
     Parameters
     ----------
     potential : Potential
-    frames : sequence of Atoms
+    frames : sequence of Atoms, or one
         As for `make_reference`: every fourth calibrates only.
     bytes_kept : int, optional
         Two bytes a number of directions and rows.
@@ -65,6 +66,8 @@ def make_features(
         For no frames, bad structures (the frame is named), a backbone with no scalar features, or
         so many species and features that nothing is left for environments.
     """
+    check_potential(potential)
+    frames = structures_given(frames)
     chosen = [frames[k] for k in chosen_frames(frames)]
     names = [f"frame {k} of the reference" for k in chosen_frames(frames)]
     found = [backbone_features(potential, a, n) for a, n in zip(chosen, names, strict=True)]

@@ -26,6 +26,7 @@ from scipy.sparse import csr_matrix
 
 from lrcalc.hashing import hash_of
 from lrcalc.information.entropy import delta_entropy
+from lrcalc.information.given import check_potential, check_structure
 from lrcalc.information.judging import FEATURES, Labels, Scores, check_species, each
 from lrcalc.models.blocks import features_of
 from lrcalc.neighbors import build_pairs, pair_vectors
@@ -173,6 +174,7 @@ class FeatureReference(NamedTuple):
         ValueError
             For species that the reference or the model does not have, or positions that are none.
         """
+        check_structure(atoms, name)
         check_species(self, atoms.numbers, name)
         found = backbone_features(self.potential, atoms, name)
         two = np.empty((2, len(atoms)))
@@ -246,6 +248,8 @@ def backbone_features(potential: Potential, atoms: Atoms, name: str = "atoms") -
     ValueError
         For unknown species, positions or a cell that are not finite, no atoms.
     """
+    check_potential(potential)
+    check_structure(atoms, name)
     frames = as_frames(atoms, name)
     if not len(frames.numbers):
         raise ValueError(f"{name} has no atoms; give structures")

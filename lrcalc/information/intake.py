@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrcalc.information.given import names_given
 from lrcalc.ipi_files.xyz import is_ipi_xyz
 from lrcalc.structures import read_structures
 from lrcalc.structures.formats import XYZ, find, kind_of
@@ -77,8 +78,10 @@ def reference_of_model(potential: Potential, name: str = "the model") -> Referen
         raise ValueError(f"{name}: {error}") from error
 
 
-def open_reference(names: Sequence[str | os.PathLike[str]]) -> Reference:
-    """Return the reference of one model, or of data files taken together.
+def open_reference(
+    names: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> Reference:
+    """Return the reference of one model, or of data files taken together; a name alone will do.
 
     Raises
     ------
@@ -89,6 +92,7 @@ def open_reference(names: Sequence[str | os.PathLike[str]]) -> Reference:
     from lrcalc.checkpoint import load
     from lrcalc.information.reference import make_reference
 
+    names = names_given(names)
     if not names:
         raise ValueError("`reference` is empty: give data files, or a model that carries its own")
     models = [name for name in names if kind_is_model(name)]

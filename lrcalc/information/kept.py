@@ -9,7 +9,8 @@ import numpy as np
 
 from lrcalc.analysis.result import AnalysisResult, Quantity
 from lrcalc.information.descriptors import PUBLISHED, Form
-from lrcalc.information.entropy import entropy
+from lrcalc.information.entropy import check_bandwidth, entropy
+from lrcalc.information.given import structures_given
 from lrcalc.information.judging import check_species
 from lrcalc.information.reference import Reference, by_species, make_reference
 from lrcalc.information.selection import select_frames
@@ -77,7 +78,7 @@ class Kept(_Kept, AnalysisResult):
 
     def figure(self, *, title: str = "") -> Figure:
         """Draw entropy and coverage against the number of frames."""
-        from lrcalc.analysis.plots import new_figure
+        from lrcalc.analysis.plots import new_figure, whole_ticks
 
         figure, (top, bottom) = new_figure(2, height=6.0)
         top.plot(self.number, self.entropy, marker=".", label="selected by δH")
@@ -89,6 +90,7 @@ class Kept(_Kept, AnalysisResult):
         bottom.plot(np.arange(1, len(self.covered) + 1), self.covered)
         bottom.set_ylabel("part of all environments\nwithin the selection")
         bottom.set_xlabel("frames kept")
+        whole_ticks(bottom.xaxis)
         bottom.set_ylim(0, 1.02)
         return figure
 
@@ -121,6 +123,9 @@ def kept_entropy(
     told : callable, optional
         Called with 1 for each frame chosen.
     """
+    frames = structures_given(frames)
+    if h is not None:
+        check_bandwidth(h)
     if not 1 <= count <= len(frames):
         raise ValueError(f"`keep` is {count} but must be from 1 to the {len(frames)} frames")
     if beside is not None:

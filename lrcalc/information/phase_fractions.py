@@ -78,7 +78,7 @@ class PhaseFractions(_Fractions, AnalysisResult):
 
     def figure(self, *, title: str = "") -> Figure:
         """Draw the parts of the phases, and how sure the labels are."""
-        from lrcalc.analysis.plots import new_figure
+        from lrcalc.analysis.plots import new_figure, whole_ticks
 
         timed = bool(np.isfinite(self.time).all()) and len(self.time) > 1
         x = self.time / 1e3 if timed else self.frame
@@ -89,6 +89,7 @@ class PhaseFractions(_Fractions, AnalysisResult):
             top.plot(x, self.fraction[:, c], lw=1.3, marker=marker, label=self.phases[c])
         if rest := order[DRAWN:]:
             top.plot(x, self.fraction[:, rest].sum(1), lw=1.0, color="0.5", label="others")
+        _shade([top, bottom], x, self.steps > 0, "after denoising")
         top.set_ylim(-0.02, 1.04)
         top.set_ylabel("part of the atoms")
         top.set_title(title, fontsize=10)
@@ -97,8 +98,30 @@ class PhaseFractions(_Fractions, AnalysisResult):
         bottom.set_ylim(min(0.5, float(self.probability.min()) - 0.02), 1.02)
         bottom.set_ylabel("mean probability\nof the labels")
         bottom.set_xlabel("time (ps)" if timed else "frame")
+        if not timed:
+            whole_ticks(bottom.xaxis)
         figure.align_ylabels([top, bottom])
         return figure
+
+
+def _shade(axes: Sequence[Any], x: np.ndarray, marked: np.ndarray, label: str) -> None:
+    """Shade panels around the frames ``marked`` (T,) at ``x``; the first has it in its legend."""
+    beyond = 0.02 * (x[-1] - x[0]) or 0.25
+    edges = np.concatenate([[x[0] - beyond], (x[1:] + x[:-1]) / 2, [x[-1] + beyond]])
+    for axis in axes:
+        for number, (first, last) in enumerate(runs_of(marked)):
+            axis.axvspan(
+                edges[first], edges[last + 1], color="0.88", lw=0, zorder=0,
+                label=label if number == 0 else None,
+            )  # fmt: skip
+
+
+def runs_of(marked: np.ndarray) -> list[tuple[int, int]]:
+    """First and last of each run of True in ``marked`` (T,)."""
+    change = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(int), [0]])))
+    return [
+        (int(first), int(end) - 1) for first, end in zip(change[::2], change[1::2], strict=True)
+    ]
 
 
 def fractions(

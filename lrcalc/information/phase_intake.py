@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.callers import users_line
+from lrcalc.information.given import check_structure
 from lrcalc.information.phase_lengths import LAST, length_of, lengths_of
 from lrcalc.information.phases import ANY, PhaseModel
 from lrcalc.neighbors import NeighborList, Pairs
@@ -81,18 +82,12 @@ def measure(
 
 def check_given(model: PhaseModel, atoms: Atoms, name: str) -> None:
     """Refuse what is not a model, or not one structure."""
-    from ase import Atoms as Structure
-
     if not isinstance(model, PhaseModel):
         raise TypeError(
             f"`model` is {model!r} but must be a model of phases: give "
             "lrcalc.information.phases.load(NAME or FILE)"
         )
-    if not isinstance(atoms, Structure):
-        raise TypeError(
-            f"`{name}` is a {type(atoms).__name__} but must be one structure (ase.Atoms); label or "
-            "denoise the frames of a trajectory one after the other"
-        )
+    check_structure(atoms, name, "label or denoise the frames of a trajectory one after the other")
 
 
 def refuse_overlap(system: System, unit: float, name: str) -> None:

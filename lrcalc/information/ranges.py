@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrcalc.information.given import structures_given
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -28,6 +30,7 @@ def with_ranges(
     charged : bool
         Whether the model has latent charges; the range is empty (nan) else.
     """
+    frames = structures_given(frames)
     found: dict[int, list[np.ndarray]] = {}
     for atoms in frames[:: max(1, len(frames) // SOME_FRAMES)][:SOME_FRAMES]:
         (result,) = evaluate([atoms], ["forces", *["charges"] * charged])

@@ -34,7 +34,8 @@ from lrcalc.information.descriptors import (
     descriptors_of,
     surroundings,
 )
-from lrcalc.information.entropy import delta_entropy
+from lrcalc.information.entropy import check_bandwidth, delta_entropy
+from lrcalc.information.given import check_structure, structures_given
 from lrcalc.information.judging import DELTA_H, Labels, Scores, check_species, each
 from lrcalc.information.parting import MOST_FRAMES, chosen_frames, parted, rows_of
 from lrcalc.information.selection import farthest
@@ -127,6 +128,7 @@ class Reference(NamedTuple):
             For species that the reference does not have, or a structure that no descriptor can be
             made of.
         """
+        check_structure(atoms, name)
         check_species(self, atoms.numbers, name)
         found = surroundings(atoms, self.form.cutoff, name)
         made = descriptors_of(found, self.form, self.species, name)
@@ -196,6 +198,7 @@ def by_species(
     atoms: Atoms, form: Form, species: Iterable[int], name: str = "atoms"
 ) -> dict[int, np.ndarray]:
     """Descriptors of the atoms of each species that the structure has."""
+    check_structure(atoms, name)
     found = descriptors(atoms, form, species=species, name=name)
     return {int(z): found[atoms.numbers == z] for z in np.unique(atoms.numbers)}
 
@@ -213,7 +216,7 @@ def make_reference(
 
     Parameters
     ----------
-    frames : sequence of Atoms
+    frames : sequence of Atoms, or one
         Of one run, or of all data of a model; `MOST_FRAMES` are looked at. Every fourth calibrates
         only; where there are fewer than four, atoms are held out instead of frames, and limits are
         too narrow by what frames differ.
@@ -231,8 +234,13 @@ def make_reference(
     ------
     ValueError
         For no frames, bad structures (the frame is named), or species with fewer than two atoms.
+    TypeError
+        For what is no structure.
     """
     check_form(form)
+    frames = structures_given(frames)
+    if h is not None:
+        check_bandwidth(h)
     chosen = chosen_frames(frames)
     species = sorted({int(z) for k in chosen for z in frames[k].numbers})
     made = [by_species(frames[k], form, species, f"frame {k} of the reference") for k in chosen]

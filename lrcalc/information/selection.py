@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lrcalc.information.entropy import log_density, squared_distances
+from lrcalc.information.given import check_mappings
 
 
 class Selection(NamedTuple):
@@ -90,6 +91,7 @@ def select_frames(
     ValueError
         If fewer than one frame, or more than there are, shall be kept.
     """
+    check_mappings(frames, "frames")
     if not 1 <= count <= len(frames):
         raise ValueError(f"`keep` is {count} but must be from 1 to the {len(frames)} frames")
     owner = np.concatenate([np.full(sum(map(len, f.values())), n) for n, f in enumerate(frames)])

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrcalc.information.entropy import log_density
+from lrcalc.information.entropy import check_bandwidth, log_density
+from lrcalc.information.given import check_mappings
 from lrcalc.units import BOLTZMANN
 
 HC_OVER_K = 1.438776877
@@ -73,7 +74,12 @@ def entropy_difference(
     ------
     ValueError
         For fewer than four frames in a set, or sets of different species.
+    TypeError
+        For structures in place of descriptors.
     """
+    check_mappings(first, "first")
+    check_mappings(second, "second")
+    check_bandwidth(h)
     if min(len(first), len(second)) < 4:
         raise ValueError(
             f"the sets have {len(first)} and {len(second)} frames; four are needed for an error"

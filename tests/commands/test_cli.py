@@ -85,7 +85,9 @@ def test_every_option_says_what_it_means_and_what_it_is(name):
         if action.help is argparse.SUPPRESS:
             continue
         default = action.default
-        if default not in (None, "", argparse.SUPPRESS, []) and default is not False:
+        if isinstance(default, bool):  # which is the default is told by name: `--wall`
+            assert f"default {default}" not in formatter._expand_help(action)
+        elif default not in (None, "", argparse.SUPPRESS, []):
             shown = f"{default:g}" if isinstance(default, float) else f"{default}"
             assert shown in formatter._expand_help(action), action.option_strings
     assert parser.epilog.startswith(f"example: lrcalc {name} ")
@@ -188,3 +190,18 @@ def test_the_card_of_a_short_ranged_model_names_no_charges(tmp_path, capsys):
     save(Potential((1, 8), level="sr", channels=4, hidden=8), tmp_path / "m.pt")
     assert main(["info", str(tmp_path / "m.pt")]) == 0
     assert "sr, no charges" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_switch_has_true_as_its_default(name):
+    """``--no-unknown … (default True)`` reads as if it were given; parts of commands, too."""
+    parsers = [command_parser(name)]
+    for parser in parsers:
+        assert "(default True)" not in parser.format_help()
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers.extend(action.choices.values())
+
+
+def test_a_pair_of_switches_says_which_is_the_default():
+    assert "(default --wall)" in " ".join(command_parser("train").format_help().split())

@@ -73,9 +73,27 @@ def test_select(folder, capsys):
     assert "would replace" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("limit", ["0", "-1", "-7.5", "1e-300", "-1e-300", "1e6"])
+def test_any_limit_that_is_a_number_has_a_picture(folder, limit):
+    """δH may be as low as -ln N, and so may what a run is to be held to."""
+    words = ["extrapolation", "run.xyz", "--reference", "data.xyz", "--limit", limit, "-o", "x"]
+    assert main(words) == 0
+    told = json.loads((folder / "x-extrapolation.json").read_text())
+    assert told["frames_outside"]["value"] == (0 if float(limit) > 1e5 else 5)
+    assert (folder / "x-extrapolation.png").stat().st_size > 1000
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (["entropy", "none.xyz"], "none.xyz"),
-    (["entropy", "data.xyz", "--bandwidth", "0"], "`h` is 0"),
+    (["entropy", "data.xyz", "--bandwidth", "0"], "`--bandwidth` is 0"),
+    (["entropy", "data.xyz", "--bandwidth", "nan"], "`--bandwidth` is nan"),
+    (["entropy", "data.xyz", "--neighbours", "0"], "`--neighbours` is 0"),
+    (["entropy", "data.xyz", "-k", "0"], "`k` is 0"),
+    (["select", "data.xyz", "--keep", "2", "--bandwidth", "0"], "`h` is 0"),
+    (["extrapolation", "run.xyz", "--reference", "water", "--bandwidth", "0"],
+     "`--bandwidth` is 0"),
+    (["extrapolation", "run.xyz", "--reference", "water", "--score", "features", "-k", "0"],
+     "`--nearest` is of δH"),
     (["entropy", "data.xyz", "-k", "1"], "`k` is 1"),
     (["entropy", "data.xyz", "--frames", "40:"], "no such frames"),
     (["extrapolation", "run.xyz", "--reference", "silver.xyz"], "has Cu"),
@@ -84,4 +102,6 @@ def test_select(folder, capsys):
 def test_refusals(folder, capsys, words, message):
     write("silver.xyz", shaken(4, 0.1, symbol="Ag"))
     assert main(words) == 2
-    assert message in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert message in told.err
+    assert not told.out

@@ -1,6 +1,7 @@
 """Training of phases: noisy crystals and their pairs, the loss, going on, the command."""
 
 import csv
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -281,6 +282,8 @@ def test_the_command_trains_and_what_it_writes_labels(tmp_path, capsys, monkeypa
         assert float(row["part_hcp"]) + float(row["part_bcc"]) == 1
         assert float(row["time_fs"]) == 2
         assert row["denoise_steps"] == "1"
+    assert [atoms.info["denoise_steps"] for atoms in labelled] == [1, 1]
+    assert json.loads(Path("out-phases.json").read_text())["settings"]["denoise_steps"] == 1
     assert (
         main(
             [
@@ -300,6 +303,29 @@ def test_the_command_trains_and_what_it_writes_labels(tmp_path, capsys, monkeypa
         == 0
     )
     assert 1 <= len(read("d.xyz", ":")) <= 3
+
+
+def test_frames_that_were_denoised_by_need_are_marked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("hot.xyz", [shaken_copper(0.05), shaken_copper(0.5), shaken_copper(0.5)])
+    line = "phases label hot.xyz --model metals -o out"
+    assert main(line.split()) == 0
+    labelled = read("out.xyz", ":")
+    assert [atoms.info["denoise_steps"] for atoms in labelled] == [0, 4, 4]
+    assert json.loads(Path("out-phases.json").read_text())["settings"]["denoise_steps"] == "by need"
+    # labelled anew by a model that does not know what is unknown: no column of the old one stays
+    save(PhaseModel(["fcc", "bcc"], (), rounds=1, width=4), "bare.pt")
+    line = "phases label out.xyz --model bare.pt --denoise-steps 0 -o anew"
+    assert main(line.split()) == 0
+    for atoms in read("anew.xyz", ":"):
+        assert atoms.info["denoise_steps"] == 0
+        assert "phase_familiar" not in atoms.arrays
+
+
+def shaken_copper(amplitude):
+    atoms = bulk("Cu", cubic=True).repeat(4)
+    atoms.rattle(amplitude, seed=1)
+    return atoms
 
 
 @pytest.mark.parametrize(

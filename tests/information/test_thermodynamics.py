@@ -118,5 +118,11 @@ def test_refusals(copper):
         entropy_difference([{1: np.ones((2, 3))}] * 3, [{1: np.ones((2, 3))}] * 5, 0.1)
     with pytest.raises(ValueError, match="different species"):
         entropy_difference([{1: np.ones((2, 3))}] * 4, [{2: np.ones((2, 3))}] * 4, 0.1)
+    frames = [atoms] * 4
+    for bad in (frames, atoms, "md.xyz", [np.ones((3, 2))] * 4, {1: np.ones((2, 3))}):
+        with pytest.raises(TypeError, match=r"`second` .* must have a mapping {atomic number"):
+            entropy_difference([{1: np.ones((2, 3))}] * 4, bad, 0.1)
+    with pytest.raises(TypeError, match="`first` has a Atoms"):
+        entropy_difference(frames, frames, h=0.03)
     with pytest.raises(ValueError, match="negative"):
         gaussian_entropy(np.array([1.0, -1.0]), 0.1)
