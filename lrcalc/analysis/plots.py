@@ -34,12 +34,8 @@ def axis_label(text: str, unit: str, width: int = 18) -> str:
 
 
 def whole_ticks(axis: Any) -> None:
-    """Put ticks of an axis (``axes.xaxis``) that counts at whole numbers alone; call it last."""
-    low, high = axis.get_view_interval()
-    if high - low < 1:  # of one frame: no whole number would be told from its neighbours
-        limits = getattr(axis.axes, f"set_{axis.axis_name}lim")
-        limits((low + high - 1) / 2, (low + high + 1) / 2)
-    axis.set_major_locator(MaxNLocator(integer=True))
+    """Put ticks of an axis (``axes.xaxis``) that counts at whole numbers alone."""
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def save(figure: Figure, path: str | Path) -> Path:

@@ -135,11 +135,12 @@ def _told_limit(limit: float) -> str:
 
 
 def _stretch(axis: Any, values: np.ndarray, limit: float) -> None:
-    """Make the axis logarithmic beyond twice what is usual, where values go far beyond.
+    """Make the axis logarithmic beyond twice the limit, where values go far beyond.
 
-    Usual is the limit, or the median where that is larger: a limit of zero or below is no scale.
+    A limit of next to nothing, or below zero, is no scale: the median of the values is one.
     """
-    near = 2 * max(limit, float(np.median(np.abs(values))))
+    usual = float(np.median(np.abs(values)))
+    near = 2 * (limit if limit > 1e-3 * usual else usual)
     if values.max() > 2.5 * near > 0:
         axis.set_yscale("symlog", linthresh=near)
 

@@ -47,6 +47,11 @@ def test_what_goes_far_beyond_is_drawn_by_its_logarithm():
         assert [axis.get_yscale() for axis in figure.axes[:2]] == ["linear", "linear"]
 
 
+def test_where_a_run_leaves_for_good_the_limit_is_seen():
+    figure = run(DELTA_H, (5.0, 2.5), n=4, largest=[1, 300, 400, 500]).figure()
+    assert [axis.get_yscale() for axis in figure.axes[:2]] == ["symlog", "symlog"]
+
+
 def test_no_limit_is_said_so():
     assert run(DELTA_H, (5.0, np.inf)).summary["around"].remark == "no limit"
 
