@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lrcalc.information.actions import EVERY, SCORES
 from lrcalc.information.committee import Committee
 from lrcalc.information.feature_reference import make_features
+from lrcalc.information.given import names_given
 from lrcalc.information.intake import frames_of_file, kind_is_model, open_reference
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ def check_score(score: str | None, committee: Sequence[Name] | None) -> str:
 
 def open_judge(
     score: str | None,
-    names: Sequence[Name],
+    names: Name | Sequence[Name],
     *,
     own: Evaluator | None = None,
     own_name: Name = "",
-    committee: Sequence[Name] = (),
+    committee: Name | Sequence[Name] = (),
     limit: float | None = None,
 ) -> Judge:
     """Make a score ready.
@@ -55,13 +56,13 @@ def open_judge(
     ----------
     score : {"delta-h", "features", "committee"} or None
         None: the committee, if there is one, and δH else.
-    names : sequence
+    names : path-like, or sequence
         A model that carries a reference, or data files taken together.
     own : Evaluator, optional
         Of the run: its backbone's features are compared with data, and it is one of the committee.
     own_name : str or path-like, optional
         Of its model.
-    committee : sequence, optional
+    committee : path-like, or sequence, optional
         Models beside the run's own; one that is the run's own again is not counted twice.
     limit : float, optional
         Of the score of an atom (nats; eV/Å for a committee) in place of what data give.
@@ -72,6 +73,7 @@ def open_judge(
         For files that are missing or cannot be read, a model without the reference that is needed,
         data without a model, a committee of one, of other species or cutoffs, or without limits.
     """
+    names, committee = names_given(names), names_given(committee)
     score = check_score(score, committee)
     if score == "delta-h":
         judge: Judge = open_reference(names)

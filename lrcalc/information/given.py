@@ -126,9 +126,9 @@ def check_potential(potential: Any, name: str = "potential") -> None:
         )
 
 
-def names_given(names: Any) -> Sequence[Any]:
+def names_given(names: str | os.PathLike[str] | Sequence[Any]) -> Sequence[Any]:
     """Return names of files as a list, also a single one."""
-    return [names] if _is_name(names) else names
+    return [names] if isinstance(names, str | os.PathLike) else names
 
 
 def _is_name(value: object) -> bool:

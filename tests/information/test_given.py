@@ -6,6 +6,7 @@ from ase import Atoms
 
 from lrcalc import Evaluator
 from lrcalc.information.carried import carried
+from lrcalc.information.choosing import open_judge
 from lrcalc.information.committee import Committee
 from lrcalc.information.descriptors import PUBLISHED, descriptors
 from lrcalc.information.entropy import delta_entropy, diversity, entropy
@@ -101,6 +102,7 @@ def test_names_of_models_are_not_models(model):
 
 def test_a_reference_by_one_name():
     assert open_reference("water").h == open_reference(["water"]).h
+    assert open_judge("features", "water").h == open_judge("features", ["water"]).h
 
 
 def test_a_bandwidth_that_is_none_is_refused_before_anything_is_computed(monkeypatch):
