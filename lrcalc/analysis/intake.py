@@ -12,7 +12,7 @@ from lrcalc.analysis.conditions import check, common, forced, of_data
 from lrcalc.analysis.correlation import COARSEST, affordable_resolution, lags_for
 from lrcalc.analysis.correlator import Series
 from lrcalc.analysis.ipi_folder import IPIRun, mean_temperature, read_run, table_temperature
-from lrcalc.analysis.lammps_log import is_log, log_note
+from lrcalc.analysis.lammps_log import is_log, log_notes
 from lrcalc.analysis.series import WANTED, bead_groups, count_frames, frame_spacing, read_runs
 from lrcalc.ipi_files.folder import output_of, run_of
 from lrcalc.progress import progress_bar
@@ -256,7 +256,7 @@ def read(files: Sequence[str | Path], quantity: str, reading: Reading) -> Data:
         for run in runs
         if run.ignored
     ]
-    notes += [note for path in paths if (note := log_note(path)) is not None]
+    notes += [note for path in paths for note in log_notes(path)]
     cell = None
     if reading.volume is not None and reading.cell_from is not None:
         raise ValueError("give only one of `volume` and `cell_from`")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lrcalc.analysis.correlator import Series
+from lrcalc.analysis.lammps_echo import Echo
 from lrcalc.analysis.lammps_series import COLUMNS
 from lrcalc.analysis.lammps_units import UNITS
 from lrcalc.ipi_files.text import open_text
@@ -21,7 +22,6 @@ _MULTI = re.compile(r"-+ Step\s+(\d+) -+ CPU =\s*(\S+)")
 _BEGIN = ("Per MPI rank memory allocation", "Memory usage per processor")
 _PAIR = re.compile(r"(\S+)\s*=\s*(\S+)")
 _PAIRS = re.compile(r"(\s*\S+\s*=\s*\S+)+\s*")
-_DIPOLE = re.compile(r"compute\s+(\S+)\s+\S+\s+(?:pair\s+lrcalc|dipole)\b")
 _UNIT_CHARGE = ("metal", "real", "electron", "nano")
 """Units whose charges are multiples of e."""
 
@@ -32,6 +32,8 @@ class LogTable(NamedTuple):
     columns: tuple[str, ...]
     values: np.ndarray
     """(T, columns), in the units of the run."""
+    echo: Echo = Echo()
+    """What was in force when it began; the atoms are those at its end."""
 
     def column(self, name: str) -> np.ndarray:
         """One column (T,), by its name."""
@@ -69,20 +71,11 @@ def read_log(path: str | Path) -> Log:
     """
     with open_text(path) as file:
         lines = file.read().split("\n")
-    whole = lines[:-1]  # what has no end was cut
-    tables = list(_tables(whole))
+    tables = list(_tables(lines[:-1]))  # what has no end was cut
     if not tables:
         raise ValueError(f"{path} has no thermodynamic output: has the run begun?")
-    units, timestep, dipoles = None, None, []
-    for line in whole:
-        words = line.split()
-        if len(words) >= 2 and words[0] == "units":
-            units = words[1]
-        elif len(words) >= 2 and words[0] == "timestep":
-            timestep = _number(words[1]) or timestep
-        elif found := _DIPOLE.match(line):
-            dipoles.append(found[1])
-    return Log(tables, units, timestep, tuple(dict.fromkeys(dipoles)))
+    echo = tables[-1].echo
+    return Log(tables, echo.units, echo.timestep, tuple(dict.fromkeys(echo.dipoles)))
 
 
 def read_log_series(
@@ -101,7 +94,8 @@ def read_log_series(
     Raises
     ------
     ValueError
-        If the columns cannot be told, or steps are missing.
+        If the columns cannot be told, steps are missing, or columns are divided by the number of
+        atoms (`thermo_modify norm yes`) and nothing tells which, or how many those are.
     """
     log = read_log(path)
     table = _even(log.tables[-1])
@@ -115,29 +109,36 @@ def read_log_series(
                 f"{quantity}"
             )
         unit = scale.length
-    values = np.stack([table.column(name) for name in names], axis=1) * (1.0 if ours else unit or 1)
+    columns = [table.column(name) * _divisor(table, name, path) for name in names]
+    values = np.stack(columns, axis=1) * (1.0 if ours else unit or 1)
     stride, timestep = _spacing(table, log, path)
     return Series(lambda: iter((values,)), len(names), str(path), timestep, stride)
 
 
-def log_note(path: str | Path) -> str | None:
-    """Say which of several runs of a log is read."""
+def log_notes(path: str | Path) -> list[str]:
+    """Say which of several runs of a log is read, and whether it has columns by atom."""
     if not is_log(path):
-        return None
+        return []
     tables = read_log(path).tables
-    last = tables[-1]
-    if len(tables) == 1 or "Step" not in last.columns:
-        return None
-    steps = last.column("Step")
-    return (
-        f"{path}: the last of {len(tables)} runs is read, steps {steps[0]:.0f} to {steps[-1]:.0f}"
-    )
+    last, notes = tables[-1], []
+    if len(tables) > 1 and "Step" in last.columns:
+        steps = last.column("Step")
+        notes.append(
+            f"{path}: the last of {len(tables)} runs is read, steps {steps[0]:.0f} to "
+            f"{steps[-1]:.0f}"
+        )
+    if last.echo.normed and any(map(last.echo.is_divided, last.columns)):
+        notes.append(
+            f"{path}: thermo_modify norm yes: columns of `compute pair` are multiplied by the "
+            "number of atoms again"
+        )
+    return notes
 
 
 def log_temperature(path: str | Path) -> tuple[float, str] | None:
     """Mean temperature (K) of the last run in a log, and where it is from; None without one."""
     table = read_log(path).tables[-1]
-    if "Temp" not in table.columns:
+    if "Temp" not in table.columns or table.echo.units == "lj":  # reduced: no kelvin
         return None
     found = table.column("Temp")
     found = found[np.isfinite(found)]
@@ -155,6 +156,25 @@ def _names(table: LogTable, log: Log, quantity: str, path: object) -> tuple[str,
     raise ValueError(
         f"{path}: which columns are the {quantity}? Name them by `columns`, counted from 0: "
         + " ".join(f"{k} {name}" for k, name in enumerate(table.columns))
+    )
+
+
+def _divisor(table: LogTable, name: str, path: object) -> np.ndarray | float:
+    """By what LAMMPS has divided a column: 1, or the atoms, where `thermo_modify norm` is yes."""
+    if not table.echo.normed:
+        return 1.0
+    divided = table.echo.is_divided(name)
+    if divided is False:
+        return 1.0
+    if divided and "Atoms" in table.columns:
+        return table.column("Atoms")
+    if divided and table.echo.atoms is not None:
+        return float(table.echo.atoms)
+    missing = "how many those are" if divided else f"whether `columns` {name} is one"
+    raise ValueError(
+        f"{path}: thermo_modify norm is yes{' (by default in units lj)' * (not table.echo.norm)}: "
+        f"LAMMPS divides extensive columns by the number of atoms, and nothing tells {missing}: "
+        "run with `thermo_modify norm no`, or read the file of `fix lrcalc`, which is never divided"
     )
 
 
@@ -201,29 +221,34 @@ def _spacing(table: LogTable, log: Log, path: object) -> tuple[int | None, float
 
 def _tables(lines: list[str]) -> Iterator[LogTable]:
     """Tables of the lines of a log."""
-    for part in _sections(lines):
+    for part, echo in _sections(lines):
         first = part[0] if part else ""
         made = _multi if _MULTI.match(first) else _yaml if first.startswith("---") else _one
         table = made(part)
         if table is not None:
-            yield table
+            yield table._replace(echo=echo)
 
 
-def _sections(lines: list[str]) -> Iterator[list[str]]:
-    """Lines of each run, after what its memory is and before how long its loop took."""
+def _sections(lines: list[str]) -> Iterator[tuple[list[str], Echo]]:
+    """Lines of each run, after what its memory is and before how long its loop took.
+
+    With them what was in force when it began, and the number of atoms at its end.
+    """
     part: list[str] | None = None
+    echo = before = Echo()
     for line in lines:
+        echo = echo.after(line)
         if line.startswith(_BEGIN):
             if part is not None:  # the run before it was not ended
-                yield part
-            part = []
+                yield part, before
+            part, before = [], echo
         elif line.startswith("Loop time of") and part is not None:
-            yield part
+            yield part, before._replace(atoms=echo.atoms)
             part = None
         elif part is not None and line.strip():
             part.append(line)
     if part is not None:
-        yield part
+        yield part, before
 
 
 def _one(part: list[str]) -> LogTable | None:

