@@ -1,6 +1,7 @@
 """The cell that a run really had: mean over its frames, of its restart, or of a structure file."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from lrcalc.ipi_files.cells import volume as _volume
 from lrcalc.ipi_files.folder import IPIRun, properties_path, run_properties, start_states, states
 from lrcalc.ipi_files.simulation import read_state
 from lrcalc.ipi_files.text import kind_of
-from lrcalc.ipi_files.xyz import cells_of
+from lrcalc.ipi_files.xyz import cells_of, pbc_of
 
 VARIES = 0.01
 """A volume that changes by more than this part of its mean is worth a note."""
@@ -20,6 +21,9 @@ VARIES = 0.01
 
 CONSTANT = 1e-5
 """What changes by less than this part of itself is constant."""
+
+
+PERIODIC = (True, True, True)
 
 
 class Cell(NamedTuple):
@@ -33,23 +37,31 @@ class Cell(NamedTuple):
     spread: float = 0.0
     """(largest − smallest volume)/mean."""
     motion: float = 0.0
-    """How far a component of a vector goes from that of the first frame, by the cube root of the
-    volume: a cell may also change its shape."""
+    """How far a component of a periodic vector goes from that of the first frame, by the cube root
+    of the volume: a cell may also change its shape."""
+    pbc: tuple[bool, bool, bool] = PERIODIC
 
     @property
     def constant(self) -> bool:
-        """Whether neither volume nor shape change."""
-        return max(self.spread, self.motion) <= CONSTANT
+        """Whether neither volume nor shape change; of a slab, whether its periods do not."""
+        return max(self.spread if all(self.pbc) else 0.0, self.motion) <= CONSTANT
 
     @property
     def note(self) -> str:
         """Say where it is from, and if the volume changes."""
+        if not all(self.pbc):  # its box may end at the outermost atom: no volume
+            return f"cell from {self.source}, periodic in {directions(self.pbc)}"
         if self.spread <= VARIES:
             return f"cell from {self.source}"
         return (
             f"the volume varies by {100 * self.spread:.1f} %: its mean {self.volume:.2f} Å³ "
             f"is used, from {self.source}"
         )
+
+
+def directions(pbc: Sequence[bool]) -> str:
+    """Names of the periodic directions."""
+    return " and ".join(name for name, on in zip("abc", pbc, strict=True) if on) or "none"
 
 
 def run_cell(run: IPIRun) -> Cell | None:
@@ -109,16 +121,21 @@ def file_cell(
     """Mean cell over the frames of a trajectory file, or that of the first; None if it has none."""
     path = Path(path)
     cells: Iterator[np.ndarray]
+    pbc = PERIODIC
     if is_series(path):
         return _series_cell(path)
     if is_dump(path):
         if lammps_units is None and not says_units(path):
             return None
-        cells = (frame.cell for frame in read_dump(path, units=lammps_units))
+        frames = read_dump(path, units=lammps_units)
+        start = next(frames, None)
+        if start is None:
+            return None
+        cells, pbc = chain([start.cell], (frame.cell for frame in frames)), start.pbc
     elif kind_of(path) in (".xyz", ".extxyz"):
-        cells = cells_of(path)
+        cells, pbc = cells_of(path), pbc_of(path) or pbc
     elif kind_of(path) in (".traj", ".db"):
-        cells = _ase_cells(path)
+        cells, pbc = _ase_cells(path), _ase_pbc(path)
     else:
         return None
     first = next(cells, None)
@@ -128,20 +145,22 @@ def file_cell(
     for vectors in cells if every else ():
         total += vectors
         volumes.append(_volume(vectors))
-        moved = max(moved, float(np.abs(vectors - first).max()))
+        moved = max(moved, float(np.abs(vectors - first)[list(pbc)].max(initial=0.0)))
     mean = float(np.mean(volumes))
     spread = float(np.ptp(volumes)) / mean
-    return Cell(total / len(volumes), str(path), mean, spread, moved / mean ** (1 / 3))
+    return Cell(total / len(volumes), str(path), mean, spread, moved / mean ** (1 / 3), pbc)
 
 
 def _series_cell(path: Path) -> Cell:
     """Cell of a series of LAMMPS: that of the start, at the mean volume of its rows."""
-    start, volumes = read_head(path).cell, column(path, "volume_A3")
-    first = _volume(start)
+    head, volumes = read_head(path), column(path, "volume_A3")
+    start, first = head.cell, _volume(head.cell)
     if volumes is None or not len(volumes):
-        return Cell(start, str(path), first)
+        return Cell(start, str(path), first, pbc=head.pbc)
     mean = float(np.mean(volumes))
     spread = float(np.ptp(volumes)) / mean
+    if not all(head.pbc):  # its box may end at the outermost atom, whatever the periods are
+        return Cell(start, str(path), mean, spread, spread / 3, head.pbc)
     vectors = start * (mean / first) ** (1 / 3) if spread > CONSTANT else start
     return Cell(vectors, str(path), mean if spread > CONSTANT else first, spread)
 
@@ -153,6 +172,13 @@ def _ase_cells(path: Path) -> Iterator[np.ndarray]:
         if atoms.cell.rank < 3:
             return
         yield np.array(atoms.cell)
+
+
+def _ase_pbc(path: Path) -> tuple[bool, bool, bool]:
+    from ase.io import iread
+
+    x, y, z = next(iread(str(path), index=":")).pbc.tolist()
+    return (x, y, z)
 
 
 def read_cell(path: str | Path) -> np.ndarray:
@@ -186,14 +212,20 @@ def common(cells: Sequence[Cell]) -> Cell | None:
     Raises
     ------
     ValueError
-        If their volumes differ by more than 1 % or their vectors by more than 2 %.
+        If their volumes differ by more than 1 % or their periods by more than 2 %, or they are
+        periodic in different directions.
     """
     if len(cells) < 2:
         return cells[0] if cells else None
     volumes = [one.volume for one in cells]
     mean = float(np.mean(volumes))
-    apart = max(float(np.abs(one.vectors - cells[0].vectors).max()) for one in cells)
-    if np.ptp(volumes) > VARIES * mean or apart > 0.02 * mean ** (1 / 3):
+    pbc, slab = cells[0].pbc, not all(cells[0].pbc)
+    if any(one.pbc != pbc for one in cells):
+        told = ", ".join(f"{directions(one.pbc)} ({one.source})" for one in cells)
+        raise ValueError(f"the runs are periodic in different directions: {told}; do each alone")
+    moves = [np.abs(one.vectors - cells[0].vectors)[list(pbc)] for one in cells]
+    apart = max(float(one.max(initial=0.0)) for one in moves)
+    if (np.ptp(volumes) > VARIES * mean and not slab) or apart > 0.02 * mean ** (1 / 3):
         told = ", ".join(f"{one.volume:.2f} Å³ ({one.source})" for one in cells)
         raise ValueError(
             f"the runs have different cells: {told}; a spectrum needs one volume, so do them one "
@@ -203,7 +235,7 @@ def common(cells: Sequence[Cell]) -> Cell | None:
     source = ", ".join(dict.fromkeys(one.source for one in cells))
     spread = max(one.spread for one in cells)
     moved = max(apart / mean ** (1 / 3), *(one.motion for one in cells))
-    return Cell(vectors, source, mean, spread, moved)
+    return Cell(vectors, source, mean, spread, moved, pbc)
 
 
 def of_files(
@@ -226,7 +258,8 @@ def of_files(
         Gets where the cell is from, or why it is not known.
     """
     if given is not None:
-        return Cell(read_cell(given), given, cell_volume(given))
+        named = pbc_of(given) if kind_of(given) in (".xyz", ".extxyz") else None
+        return Cell(read_cell(given), given, cell_volume(given), pbc=named or PERIODIC)
     found = [one for run in runs if (one := run_cell(run)) is not None]
     inside = {path for run in runs for files in run.outputs.values() for path in files}
     found += [

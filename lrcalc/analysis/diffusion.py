@@ -36,6 +36,11 @@ BLOCKS = 20
 """The longest time is so small a part of all runs that so many blocks are left."""
 MOST = 1000
 """Frames in the longest time at most; of more, every k-th is taken."""
+_OPEN = (
+    "not periodic in three directions: D = ⟨Δr²⟩/6t is a mean over all three, and atoms that stay "
+    "in a slab or cluster go nowhere along the others; what holds for the size of bulk cells "
+    "does not here"
+)
 RATTLE = 4.0
 """Å²: atoms that have moved less in the longest time have not left their places."""
 
@@ -119,6 +124,7 @@ def msd(
     drift: str = "remove",
     temperature: float | None = None,
     viscosity: float | None = None,
+    pbc: Sequence[bool] = (True, True, True),
 ) -> MeanSquareDisplacement:
     """Mean-square displacement and diffusion coefficient of each species.
 
@@ -141,6 +147,8 @@ def msd(
         ``remove`` takes the motion of the centre of mass off, ``keep`` leaves it.
     temperature, viscosity
         K and mPa s: D of an infinite cell too, for a liquid in a cubic ``cell``.
+    pbc
+        Periodic directions. Of the others ``cell`` may say anything: no atom is folded back there.
     """
     check_conditions(timestep, 1.0, 1.0 if temperature is None else temperature)
     weights = np.asarray(masses, dtype=float)
@@ -166,7 +174,7 @@ def msd(
         columns=columns,
         mean="none",
         groups=[names.index(symbol) for symbol in species for _ in range(3)],
-        transform=steps_of(weights, cell, every, drift == "remove", walked),
+        transform=steps_of(weights, cell, every, drift == "remove", walked, pbc),
         name="positions",
     )
     counts = np.array([list(species).count(name) for name in names], dtype=float)[:, None]
@@ -177,8 +185,8 @@ def msd(
     slope = _slope(time, start, end)
     slopes = deviations @ slope
     value, error = squares @ slope / 6, standard_error(slopes) / 6
-    correction = _finite_size(cell, temperature, viscosity)
-    notes = walked.notes(drift == "remove") + _finite_size_notes(cell, correction)
+    correction = _finite_size(cell, temperature, viscosity, pbc)
+    notes = walked.notes(drift == "remove") + _finite_size_notes(cell, correction, pbc)
     notes += _quality_notes(names, squares, slopes, value, error)
     middle = 0.5 * (start + end)
     bend = _slope(time, middle, end) - _slope(time, start, middle)
@@ -251,7 +259,10 @@ def _slope(time: np.ndarray, start: float, end: float) -> np.ndarray:
 
 
 def _finite_size(
-    cell: np.ndarray | None, temperature: float | None, viscosity: float | None
+    cell: np.ndarray | None,
+    temperature: float | None,
+    viscosity: float | None,
+    pbc: Sequence[bool],
 ) -> float:
     """D_∞ − D in Å²/fs; NaN without a viscosity."""
     if viscosity is None:
@@ -260,6 +271,11 @@ def _finite_size(
         raise ValueError(f"`viscosity` is {viscosity} mPa s but must be a positive number")
     if temperature is None:
         raise ValueError("`viscosity` needs `temperature` in K")
+    if not all(pbc):
+        raise ValueError(
+            "`viscosity` is given, but the run is not periodic in three directions: the correction "
+            "is known for bulk cells only; leave it out"
+        )
     edge = _edge(cell)
     if edge is None:
         raise ValueError("`viscosity` needs a cubic `cell`: the correction is known for cubes only")
@@ -276,7 +292,11 @@ def _edge(cell: np.ndarray | None) -> float | None:
     return edge if np.allclose(metric, edge**2 * np.eye(3), atol=1e-3 * edge**2) else None
 
 
-def _finite_size_notes(cell: np.ndarray | None, correction: float) -> list[str]:
+def _finite_size_notes(
+    cell: np.ndarray | None, correction: float, pbc: Sequence[bool]
+) -> list[str]:
+    if not all(pbc):
+        return [_OPEN]
     if np.isfinite(correction):
         return [
             f"finite size: {correction * TO_SI:.3g}·10⁻⁹ m²/s added for D∞ (Yeh & Hummer 2004), "
@@ -327,6 +347,6 @@ def _quality_notes(
                 f"{name}: about {few:.0f} independent stretches only ({ENOUGH} wanted): the error "
                 "bar is rough; run longer"
             )
-        if not one < 0.3 * abs(d):
+        if not one < 0.3 * abs(d) and d != 0.0:  # of held atoms both are nothing
             notes.append(f"{name}: WARNING: the error is {100 * one / abs(d):.0f} % of D")
     return notes

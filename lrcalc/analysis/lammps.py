@@ -35,7 +35,8 @@ class DumpFrame(NamedTuple):
     elements: list[str] | None
     masses: np.ndarray | None
     positions: np.ndarray | None
-    """(N, 3) Å, from the corner of the box; unwrapped where the dump has that, or image flags."""
+    """(N, 3) Å, from the corner of the first frame's box, which may move with the outermost atom;
+    unwrapped where the dump has that, or image flags."""
     velocities: np.ndarray | None
     cell: np.ndarray
     """(3, 3) rows, Å."""
@@ -114,6 +115,7 @@ def read_dump(path: str | Path, *, units: str | None = None) -> Iterator[DumpFra
     scale = dump_units(path, units)
     left_out = set(replaced([frame.step for frame in _all_frames(path)]).tolist())
     cut: Frame | None = None
+    origin: np.ndarray | None = None
     for number, frame in enumerate(_all_frames(path)):
         if number in left_out:
             continue
@@ -123,7 +125,10 @@ def read_dump(path: str | Path, *, units: str | None = None) -> Iterator[DumpFra
                 "give the parts as separate files"
             )
         if frame.whole:
-            yield _parsed(frame, scale, path)
+            found, corner = _parsed(frame, scale, path)
+            origin = corner if origin is None else origin
+            where = None if found.positions is None else found.positions - origin
+            yield found._replace(positions=where)
         else:
             cut = frame  # the run was killed while it wrote this frame, which must be the last
 
@@ -260,7 +265,8 @@ def _count(head: Mapping[str, Sequence[str]]) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _parsed(frame: Frame, scale: Units, path: Path) -> DumpFrame:
+def _parsed(frame: Frame, scale: Units, path: Path) -> tuple[DumpFrame, np.ndarray]:
+    """Return a frame, its positions from where LAMMPS has the origin, and the box's corner (3,)."""
     head, columns, rows = frame.content
     words = [row.split() for row in rows]
     if any(len(row) != len(columns) for row in words):
@@ -290,7 +296,7 @@ def _parsed(frame: Frame, scale: Units, path: Path) -> DumpFrame:
     if len(np.unique(ids)) != len(ids):
         raise ValueError(f"{path}, timestep {frame.step}: an id occurs twice")
     time = head["TIME"][-1] if "TIME" in head else None
-    return DumpFrame(
+    found = DumpFrame(
         frame.step,
         None if time is None else float(time) * scale.time,
         ids[order],
@@ -302,18 +308,19 @@ def _parsed(frame: Frame, scale: Units, path: Path) -> DumpFrame:
         cell * scale.length,
         pbc,
     )
+    return found, corner * scale.length
 
 
 def _positions(
     numbers: Callable[[Sequence[str]], np.ndarray | None], cell: np.ndarray, corner: np.ndarray
 ) -> np.ndarray | None:
-    """Positions from the corner of the box, in the dump's length; unwrapped where that is known."""
+    """Positions as LAMMPS has them, in the dump's length; unwrapped where that is known."""
     images = numbers(_IMAGES)
     for names in (*_UNWRAPPED, *_WRAPPED):
         found = numbers(names)
         if found is None:
             continue
-        places = found @ cell if "s" in names[0] else found - corner
+        places = found @ cell + corner if "s" in names[0] else found
         if names in _WRAPPED and images is not None:
             places = places + images @ cell
         return np.asarray(places)

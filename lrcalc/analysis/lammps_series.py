@@ -56,6 +56,7 @@ class Head(NamedTuple):
     cell: np.ndarray
     """(3, 3) rows, Å; of the start."""
     conditions: RunConditions
+    pbc: tuple[bool, bool, bool] = (True, True, True)
 
 
 def is_series(path: str | Path) -> bool:
@@ -87,9 +88,10 @@ def read_head(path: str | Path) -> Head:
         lines = list(islice(file, 2))
     try:
         told = json.loads(lines[1].lstrip("# "))
+        x, y, z = (bool(on) for on in told.get("pbc", (True, True, True)))
         return Head(
             tuple(told["columns"]), int(told["every"]), float(told["timestep_fs"]),
-            np.array(told["cell"], dtype=float).reshape(3, 3), _conditions(told),
+            np.array(told["cell"], dtype=float).reshape(3, 3), _conditions(told), (x, y, z),
         )  # fmt: skip
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(

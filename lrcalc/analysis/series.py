@@ -271,12 +271,15 @@ def frame_spacing(
         raise ValueError("give `timestep` (between frames) or `md_timestep`, not both")
     if md_timestep is not None:
         strides = {run.stride for run in runs}
+        if None in strides:
+            _check_frames(runs)
         if len(strides) != 1 or None in strides:
             raise ValueError("`md_timestep` needs files that name their steps (i-PI), all alike")
         return md_timestep * next(stride for stride in strides if stride)
     known = {round(run.timestep, 9) for run in runs if run.timestep is not None}
     if timestep is None:
         if len(known) != 1:
+            _check_frames(runs)
             raise ValueError(
                 "the files do not say the time between frames: give it in fs (`timestep`)"
                 if not known
@@ -286,3 +289,12 @@ def frame_spacing(
     if any(abs(k - timestep) > 1e-3 * timestep for k in known):
         raise ValueError(f"`timestep` is {timestep} fs but the file says {sorted(known)} fs")
     return timestep
+
+
+def _check_frames(runs: Sequence[Series]) -> None:
+    """Refuse a run of one frame, which has no time between frames."""
+    for run in runs:
+        if run.timestep is None and count_frames(run, 2) == 1:
+            raise ValueError(
+                f"{run.source} has one frame, which makes no series in time: give the trajectory"
+            )

@@ -1,6 +1,6 @@
 """Steps of atoms from frame to frame, whole where a program folded atoms back into the cell."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -53,7 +53,12 @@ class Walked:
 
 
 def steps_of(
-    masses: np.ndarray, cell: np.ndarray | None, every: int, remove: bool, walked: Walked
+    masses: np.ndarray,
+    cell: np.ndarray | None,
+    every: int,
+    remove: bool,
+    walked: Walked,
+    pbc: Sequence[bool] = (True, True, True),
 ) -> Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]:
     """Positions (n, 3N) as displacements (n, 3N) over ``every`` frames, unwrapped.
 
@@ -67,6 +72,8 @@ def steps_of(
         Take the motion of the centre of mass off.
     walked
         Gets what was found on the way.
+    pbc
+        Directions of the cell in which atoms are folded back.
 
     Raises
     ------
@@ -86,7 +93,7 @@ def steps_of(
             last, where, start = joined[-1:], start, start + len(chunk)
             if not len(steps):
                 continue
-            steps = _unwrapped(steps, cell, inverse, walked, where)
+            steps = _unwrapped(steps, cell, inverse, walked, where, pbc)
             walked.look(steps)
             centre = np.einsum("i,tia->ta", share, steps)
             moved = moved + centre.sum(0)
@@ -108,6 +115,7 @@ def _unwrapped(
     inverse: np.ndarray | None,
     walked: Walked,
     start: int,
+    pbc: Sequence[bool],
 ) -> np.ndarray:
     """Return steps (n, N, 3) to the nearest image; ``start`` is the number of the first frame."""
     if cell is None or inverse is None:
@@ -122,7 +130,7 @@ def _unwrapped(
                 "change, else positions that are not folded"
             )
         return steps
-    parts = steps @ inverse
+    parts = steps @ inverse * np.array(pbc, dtype=float)
     turns = np.round(parts)
     walked.folded += int(turns.any(2).sum())
     far = np.argwhere((np.abs(parts - turns) > FAR).any(2))

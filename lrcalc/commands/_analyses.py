@@ -153,6 +153,7 @@ def check_cell_from(args: argparse.Namespace) -> None:
 
 
 def of_msd(args: argparse.Namespace) -> Found:
+    from lrcalc.analysis.cells import PERIODIC
     from lrcalc.analysis.diffusion import msd
     from lrcalc.analysis.velocities import is_folded
 
@@ -178,6 +179,7 @@ def of_msd(args: argparse.Namespace) -> Found:
         drift=args.drift,
         temperature=hot,
         viscosity=args.viscosity,
+        pbc=PERIODIC if data.cell is None else data.cell.pbc,
     )
     data.notes.append(f"masses from {atoms.source}")
     return result, data, {}

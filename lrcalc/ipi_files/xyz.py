@@ -219,6 +219,13 @@ def cells_of(path: str | Path) -> Iterator[Array]:
                 file.readline()
 
 
+def pbc_of(path: str | Path) -> tuple[bool, bool, bool] | None:
+    """Periodic directions that the first comment line names, if it does."""
+    with open_text(path) as file:
+        file.readline()
+        return comment_pbc(file.readline())
+
+
 def stream(path: str | Path) -> Iterator[Frame]:
     """Frames of the later branch one by one; `content` is (comment, lines of atoms).
 

@@ -6,6 +6,7 @@ The judges are numpy, which knows where atoms are that fly free, LAMMPS' own tem
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from ase import units as ase_units
 from ase.io import read
 
+from lrcalc.analysis import msd
 from lrcalc.analysis.cells import file_cell
 from lrcalc.analysis.intake import Reading
 from lrcalc.analysis.intake import read as intake
@@ -277,6 +279,111 @@ def test_a_log_that_was_cut(folder, tmp_path):
         path.write_text(text[:cut])
         log = read_log(path)
         assert {tuple(row) for row in log.tables[-1].values} <= whole or len(log.tables) == 2
+
+
+def walking_dump(path, columns, boxes, *, frames=200, flags="pp pp ss", seed=0):
+    """Five atoms O that are held and five H that walk, in boxes (T, 3, 2) that move; positions."""
+    rng = np.random.default_rng(seed)
+    walk = np.cumsum(rng.normal(size=(frames, 10, 3)) * 0.1, axis=0)
+    walk[:, :5] = 0.0
+    walk += rng.random((10, 3)) * 10
+    walk[:, 5, 2] = walk[:, 5, 2].clip(min=20)  # the outermost atoms are those that walk
+    text = "ITEM: UNITS\nmetal\n"
+    for k, frame in enumerate(walk):
+        low, high = boxes(k, frame)
+        told = "".join(f"{a:.15g} {b:.15g}\n" for a, b in zip(low, high, strict=True))
+        where = (frame - low) / (high - low) if columns == "xsu ysu zsu" else frame
+        if columns == "x y z":
+            where = np.where([True, True, False], low + (frame - low) % (high - low), frame)
+        rows = "".join(
+            f"{i + 1} {'OH'[i > 4]} " + " ".join(f"{c:.15g}" for c in x) + "\n"
+            for i, x in enumerate(where)
+        )
+        text += (
+            f"ITEM: TIME\n{k * 0.01:g}\nITEM: TIMESTEP\n{10 * k}\nITEM: NUMBER OF ATOMS\n10\n"
+            f"ITEM: BOX BOUNDS {flags}\n{told}ITEM: ATOMS id element {columns}\n{rows}"
+        )
+    path.write_text(text)
+    return walk
+
+
+def shrink_wrapped(_, frame):
+    return np.array([0, 0, frame[:, 2].min()]), np.array([10, 10, frame[:, 2].max()])
+
+
+def breathing(k, _):
+    low = np.array([-1.0, 0.5, 2.0]) - 0.01 * k
+    return low, low + 12 + 0.03 * k
+
+
+@pytest.mark.parametrize("columns", ["xu yu zu", "xsu ysu zsu"])
+@pytest.mark.parametrize(("boxes", "flags"), [(shrink_wrapped, "pp pp ss"), (breathing, "pp " * 3)])
+def test_atoms_that_are_held_stay_where_they_are(tmp_path, columns, boxes, flags):
+    """The corner of the box moves, by shrink-wrapping or a barostat; the atoms do not."""
+    path = tmp_path / "run.dump"
+    walk = walking_dump(path, columns, boxes, flags=flags.strip())
+    found = all_frames(read_series(path, "positions")).reshape(-1, 10, 3)
+    np.testing.assert_allclose(found - found[0], walk - walk[0], atol=1e-9)
+    np.testing.assert_allclose(found[0], walk[0] - boxes(0, walk[0])[0], atol=1e-9)
+    out = ["-o", str(tmp_path / "o"), "--drift", "keep", "--no-progress"]
+    assert main(["msd", str(path), *out]) == 0
+    assert json.loads((tmp_path / "o-msd.json").read_text())["D_O"]["value"] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("columns", ["xu yu zu", "x y z"])
+def test_msd_of_a_slab(tmp_path, capsys, columns):
+    """Nothing is said of a volume; folded atoms are unwrapped where the slab is periodic."""
+    path = tmp_path / "run.dump"
+    walk = walking_dump(path, columns, shrink_wrapped)
+    out = ["-o", str(tmp_path / "o"), "--drift", "keep", "--no-progress", "--longest", "500"]
+    assert main(["msd", str(path), *out]) == 0
+    said = capsys.readouterr().out
+    assert "periodic in a and b" in said
+    assert "not periodic in three directions" in said
+    assert not re.search("Yeh|volume", said)
+    assert ("unwrapped" in said) == (columns == "x y z")
+    judge = msd(walk.reshape(len(walk), -1), species=["O"] * 5 + ["H"] * 5, masses=[16.0] * 5 +
+                [1.0] * 5, timestep=10.0, drift="keep", longest=500.0)  # fmt: skip
+    found = json.loads((tmp_path / "o-msd.json").read_text())
+    assert found["D_H"]["value"] == pytest.approx(judge.summary["D_H"].value, rel=1e-3)
+    assert main(["msd", str(path), *out, "--viscosity", "0.9", "--temperature", "300"]) == 2
+    assert "`viscosity`" in (said := capsys.readouterr().err) or "--viscosity" in said
+    assert "not periodic in three directions" in said
+
+
+def test_runs_of_a_slab(tmp_path, capsys):
+    """Their heights differ, which is nothing; their periods may not."""
+    paths = [str(tmp_path / f"{k}.dump") for k in range(3)]
+    for seed, path in enumerate(paths[:2]):
+        walking_dump(Path(path), "xu yu zu", shrink_wrapped, seed=seed)
+    out = ["-o", str(tmp_path / "o"), "--drift", "keep", "--no-progress"]
+    assert main(["msd", *paths[:2], *out]) == 0
+    walking_dump(Path(paths[2]), "xu yu zu", breathing, flags="pp pp pp")
+    capsys.readouterr()
+    assert main(["msd", *paths[1:], *out]) == 2
+    assert "periodic in different directions: a and b" in capsys.readouterr().err
+
+
+def test_a_series_of_a_slab_keeps_its_area(tmp_path):
+    """The volume of its box follows the outermost atom, the periods do not."""
+    path, _ = series(tmp_path / "run.series", range(0, 40, 2), pbc=[True, True, False])
+    path.write_text(path.read_text().replace(" 504 ", " 604 ", 7))
+    cell = file_cell(path)
+    np.testing.assert_allclose(cell.vectors, HEAD["cell"])
+    assert cell.pbc == (True, True, False)
+    assert "volume" not in cell.note
+
+
+@pytest.mark.parametrize("command", ["vdos", "msd"])
+@pytest.mark.parametrize("options", [[], ["--md-timestep", "0.5"]])
+def test_a_dump_of_one_frame(tmp_path, capsys, command, options):
+    path = tmp_path / "run.dump"
+    columns = "xu yu zu" if command == "msd" else "vx vy vz"
+    walking_dump(path, columns, shrink_wrapped, frames=1)
+    assert main([command, str(path), *options, "--no-progress"]) == 2
+    said = capsys.readouterr().err
+    assert "run.dump has one frame" in said
+    assert "time between frames" not in said
 
 
 HEAD = {
