@@ -104,7 +104,7 @@ class Ewald(nn.Module):
         truncation is part of published models (k_c = π Å⁻¹ with σ = 1 Å).
     accuracy : float
         Relative error of forces that the mesh (root mean square, see `mesh_size.mesh_error`) and
-        a cutoff chosen here may have. float32 itself reaches about 1e-6.
+        a cutoff chosen here may have. float32 itself reaches about 1e-6. From 1e-14 to 0.1.
     method : str or Sum
         How structures periodic in three directions are summed: "direct", "mesh" or "auto", the
         faster one that fits into memory. "open" and "slab" choose nothing: they refuse a batch

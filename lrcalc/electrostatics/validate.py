@@ -12,6 +12,9 @@ from torch import Tensor
 from lrcalc.electrostatics.sums import Geometry, Sum
 from lrcalc.multipoles import Multipoles
 
+FINEST, COARSEST = 1e-14, 0.1
+"""Bounds of the relative error of a sum."""
+
 METHODS = ("auto", "direct", "mesh", "open", "slab")
 
 
@@ -30,13 +33,27 @@ def check_arguments(
         raise ValueError(
             f"`k_cutoff` is {k_cutoff!r} Å⁻¹ but must be a number from 1e-6 to 1e6, or None"
         )
-    if not _between(1e-14, accuracy, 1.0) or accuracy == 1.0:
-        raise ValueError(f"`accuracy` is {accuracy!r} but must be a number between 1e-14 and 1")
+    check_accuracy(accuracy)
     if not _between(1e-6, strength, 1e6):
         raise ValueError(f"`strength` is {strength!r} but must be a number from 1e-6 to 1e6")
     if method not in METHODS and not isinstance(method, Sum):
         raise ValueError(
             f"`method` is {method!r} but must be one of {', '.join(METHODS)}, or a Sum"
+        )
+
+
+def check_accuracy(accuracy: object) -> None:
+    """Refuse a relative error that is none: beyond a tenth nothing of the sum is left.
+
+    Raises
+    ------
+    ValueError
+        Naming the value and what it may be.
+    """
+    if not _between(FINEST, accuracy, COARSEST):
+        raise ValueError(
+            f"`accuracy` is {accuracy!r} but must be a number from {FINEST:g} to {COARSEST:g}, the "
+            "relative error of the sum; give 1e-4, or leave it out"
         )
 
 

@@ -64,10 +64,11 @@ class Series:
         self.last = -1
         head = [FIRST, "# " + json.dumps(told), "# " + " ".join(self.columns)]
         rows: list[str] = []
-        if self.path.exists() and self.path.stat().st_size:
+        if self.path.exists():
             rows = self._earlier(told, int(view.step))
         with replacing(self.path) as temporary:
             temporary.write_text("\n".join([*head, *rows]) + "\n")
+        self.size = self.path.stat().st_size
 
     def _told(self, style: Style, view: View, every: int, fixes: Sequence[str]) -> dict[str, Any]:
         """Collect what a reader has to know of the run."""
@@ -93,6 +94,11 @@ class Series:
 
     def _earlier(self, told: dict[str, Any], step: int) -> list[str]:
         """Rows of the file before ``step``; none where a run begins anew."""
+        if not self.path.stat().st_size:  # as LAMMPS leaves it until its buffer is full
+            raise ValueError(
+                f"fix lrcalc: {self.path} is there and empty: a dump, a log or a fix of this input "
+                "may have opened it; name another file, or remove it"
+            )
         lines = self.path.read_text().split("\n")[:-1]  # what is behind the last newline was cut
         if lines[:1] != [FIRST] or len(lines) < 3:
             raise ValueError(
@@ -122,7 +128,20 @@ class Series:
                 f"fix lrcalc: the timestep was {self.timestep:g} fs and is {PS * float(view.dt):g} "
                 f"fs in step {step}; a series has one: give a file for each"
             )
+        self._check_alone(step)
         self.last = step
         words = [str(step), *(f"{x:.15g}" for x in [step * self.timestep, *values])]
         with self.path.open("a") as file:
             file.write(" ".join(words) + "\n")
+            self.size = file.tell()
+
+    def _check_alone(self, step: int) -> None:
+        """Refuse to go on in a file that a dump, a restart, a log or another run writes, too."""
+        size = self.path.stat().st_size if self.path.exists() else None
+        if size != self.size:
+            found = "is gone" if size is None else f"has {size} bytes"
+            raise ValueError(
+                f"fix lrcalc: {self.path} {found} in step {step}, where {self.size} bytes were "
+                "written: a dump, a restart, a log or another run writes it, too; name another "
+                "file for one of them"
+            )

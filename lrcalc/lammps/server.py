@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lrcalc.checkpoint import opened
@@ -44,6 +45,8 @@ class Server:
         self.elements: list[int] = []
         self.step: Step | None = None
         self.series: dict[str, Series] = {}
+        self._open: set[Path] = set()
+        """Files that a fix has opened since the run began."""
         self._told = False
         self._answers = {
             SETTINGS: self._settings, COEFF: self._coeff, INIT: self._init, COMPUTE: self._compute,
@@ -98,6 +101,7 @@ class Server:
 
     def _init(self, view: View) -> None:
         style, potential = self.style, self.potential
+        self._open.clear()  # fixes open their files after this, once a run
         assert style is not None
         assert potential is not None
         pbc = [bool(x) for x in view.periodic]
@@ -146,6 +150,13 @@ class Server:
         self.step.check_series(current=bool(current))
         if self.mpi.rank != 0:
             return
+        path = Path(name).resolve()
+        if path in self._open:
+            raise ValueError(
+                f"fix lrcalc: {name} is the file of two fixes of this run, whose rows would be "
+                "mixed; name another file for one of them, or unfix it"
+            )
+        self._open.add(path)
         earlier = self.series.get(name)
         if earlier is None or not earlier.goes_on(self.style, view, int(every), fixes):
             self.series[name] = Series(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from lrcalc.electrostatics.validate import check_accuracy
 from lrcalc.fields import DISPLACEMENT, FIELD, Field
 
 USAGE = (
@@ -137,6 +138,12 @@ def _positive(words: Sequence[str]) -> float:
     return value
 
 
+def _accuracy(words: Sequence[str]) -> float:
+    value = _number(words)
+    check_accuracy(value)
+    return value
+
+
 def _block(words: Sequence[str]) -> int:
     value = int(words[0])
     if value < 1:
@@ -154,7 +161,7 @@ READERS: dict[str, tuple[str, int, Any]] = {
     "field": ("field", 3, lambda words: Field(FIELD, [float(x) for x in words])),
     "dfield": ("field", 3, lambda words: Field(DISPLACEMENT, [float(x) for x in words])),
     "dtype": ("dtype", 1, _dtype),
-    "accuracy": ("accuracy", 1, _positive),
+    "accuracy": ("accuracy", 1, _accuracy),
     "charge": ("charge", 1, _number),
     "epsilon": ("epsilon_infinity", 1, _positive),
     "block": ("block", 1, _block),

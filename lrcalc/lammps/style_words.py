@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lrcalc.electrostatics.validate import check_accuracy
 from lrcalc.fields import Field
 from lrcalc.lammps.kinds import WORD, Kind
 
@@ -42,10 +43,11 @@ def style_words(
         raise ValueError(f"`settings` has {unknown[0]!r}, but knows {', '.join(STYLE_WORDS)}")
     if given["dtype"] not in ("float32", "float64"):
         raise ValueError(f"`dtype` is {given['dtype']!r}, but the choice is float32 or float64")
-    for name, least in (("accuracy", 0.0), ("epsilon_infinity", 1.0)):
-        value = given.get(name)
-        if value is not None and not (np.isfinite(value) and value >= least and value > 0):
-            raise ValueError(f"`{name}` is {value} but must be a number above {least:g}")
+    if "accuracy" in given:
+        check_accuracy(given["accuracy"])
+    epsilon = given.get("epsilon_infinity")
+    if epsilon is not None and not (np.isfinite(epsilon) and epsilon >= 1.0):
+        raise ValueError(f"`epsilon_infinity` is {epsilon} but must be a number from 1 on")
     for name, usual in (("device", "cpu"), ("compile", False)):
         if given.get(name) == usual:
             del given[name]

@@ -287,7 +287,8 @@ def walking_dump(path, columns, boxes, *, frames=200, flags="pp pp ss", seed=0):
     walk = np.cumsum(rng.normal(size=(frames, 10, 3)) * 0.1, axis=0)
     walk[:, :5] = 0.0
     walk += rng.random((10, 3)) * 10
-    walk[:, 5, 2] = walk[:, 5, 2].clip(min=20)  # the outermost atoms are those that walk
+    walk[:, 5, 2] = walk[:, 5, 2].clip(min=20)  # the outermost atom walks
+    walk[:, 6, 0] -= walk[0, 6, 0]  # across a face
     text = "ITEM: UNITS\nmetal\n"
     for k, frame in enumerate(walk):
         low, high = boxes(k, frame)

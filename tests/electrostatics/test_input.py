@@ -23,6 +23,7 @@ def bad(**changes):
         ({"smearing": -0.1}, "smearing"),
         ({"k_cutoff": 0.0}, "k_cutoff"),
         ({"accuracy": 2.0}, "accuracy"),
+        ({"accuracy": 0.2}, "from 1e-14 to 0.1"),
         ({"method": "magic"}, "method"),
         ({"iterations": -1}, "iterations"),
         ({"positions": torch.zeros(6, 2).double()}, "positions"),

@@ -176,6 +176,7 @@ REFUSED = [
     ("nve", {"name": "a b"}, "`name` is 'a b'"),
     ("nve", {"settings": {"dtype": "float16"}}, "`dtype` is 'float16'"),
     ("nve", {"settings": {"accuracy": 0.0}}, "`accuracy` is 0"),
+    ("nve", {"settings": {"accuracy": 5.0}}, "`accuracy` is 5.0 but .*1e-14 to 0.1"),
     ("nve", {"settings": {"block": 0}}, "`block` is 0"),
     ("nve", {"settings": {"epsilon_infinity": 0.5}}, "`epsilon_infinity` is 0.5"),
     ("nve", {"model": "no-such-model"}, "no-such-model"),

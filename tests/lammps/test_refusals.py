@@ -39,6 +39,8 @@ CASES = {
     "two fields": (BOX + "pair_style lrcalc water field 0 0 0.1 dfield 0 0 1", "twice"),
     "charge that is no number": (BOX + "pair_style lrcalc water charge nan", "finite number"),
     "accuracy": (BOX + "pair_style lrcalc water accuracy inf", "finite number"),
+    "coarse accuracy": (BOX + "pair_style lrcalc water accuracy 5", "5.0 but .*from 1e-14 to 0.1"),
+    "fine accuracy": (BOX + "pair_style lrcalc water accuracy 0", "0.0 but must be"),
     "dtype": (BOX + "pair_style lrcalc water dtype half", "float32 or float64"),
     "device": (BOX + "pair_style lrcalc water device cuda:99", "torch cannot use"),
     "no element": (BOX + STYLE + "pair_coeff * * O Xx", "'Xx' is no chemical element"),
@@ -60,6 +62,16 @@ CASES = {
         BOX + STYLE + COEFF + "fix s all lrcalc 1 y.series\nrun 1\n"
         "pair_style lrcalc water field 0 0 0.1\n" + COEFF + "run 1",
         "y.series is of another run .field None, now .*0.1",
+    ),
+    "two series in a file": (
+        BOX + STYLE + COEFF + "fix s all lrcalc 1 z.series\nrun 0\nfix t all lrcalc 2 ./z.series\n"
+        "run 1",
+        "z.series is the file of two fixes of this run",
+    ),
+    "a series after another in a file": (
+        BOX + STYLE + COEFF + "fix s all lrcalc 1 u.series\nrun 1\nrun 1\nunfix s\n"
+        "fix t all lrcalc 1 u.series\nrun 1\n" + "units none",
+        "Units command after simulation box",
     ),
     "box below the cutoff, tiled": (  # bricks take any box: test_host.py
         "comm_style tiled\n" + BOX.replace("0 9 0 9 0 9", "0 5 0 5 0 5") + STYLE + COEFF
@@ -97,6 +109,7 @@ def test_every_rank_says_what_is_wrong(said, name):
 
 CLOSE = BOX + "create_atoms 2 single 1.2 1 1\n"
 MODEL_OF_NAN = "nan.pt"
+SERIES = BOX + STYLE + COEFF + "fix s all lrcalc 1 s\n"
 
 
 def model_of_nan(folder):
@@ -112,8 +125,10 @@ def model_of_nan(folder):
     [
         (CLOSE + STYLE + COEFF + "run 0", r"0\.2\d* Å|0\.2\d* A"),
         (BOX + f"pair_style lrcalc {MODEL_OF_NAN}\n" + COEFF + "run 0", "(?i)nan|not finite"),
+        (SERIES + "dump d all atom 1 s\nrun 1", "fix lrcalc: s is there and empty: a dump"),
+        (SERIES + "restart 1 s s2\nrun 3", "fix lrcalc: s has .* bytes in step 2"),
     ],
-    ids=["atoms closer than 0.3 Å", "NaN"],
+    ids=["atoms closer than 0.3 Å", "NaN", "a dump in a series", "a restart in a series"],
 )
 def test_what_is_wrong_on_one_rank_ends_all(tmp_path, script, message, ranks):
     model_of_nan(tmp_path)
