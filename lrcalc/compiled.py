@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +35,35 @@ def at(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
+_HERE = threading.local()
+
+
 def threads() -> int:
-    """Return how many may work: torch's own."""
-    return torch.get_num_threads()
+    """Return how many may work: torch's own, or what they were before `one_torch_thread`."""
+    known: int | None = getattr(_HERE, "threads", None)
+    return torch.get_num_threads() if known is None else known
+
+
+@contextmanager
+def one_torch_thread(wanted: bool = True) -> Iterator[None]:
+    """Leave torch one thread, and the functions in C++ as many as it had.
+
+    What they leave to torch is many small calls, whose threads wait for one another: with two of
+    them energy and forces of 192 atoms take twice as long as with one.
+
+    Parameters
+    ----------
+    wanted : bool
+        False: do nothing.
+    """
+    before = torch.get_num_threads()
+    if not wanted or before == 1:
+        yield
+        return
+    _HERE.threads = before
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        del _HERE.threads

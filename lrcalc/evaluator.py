@@ -13,6 +13,7 @@ from lrcalc.arrays import as_numpy, split
 from lrcalc.captured.requests import Request
 from lrcalc.captured.steps import Steps
 from lrcalc.checkpoint import opened
+from lrcalc.compiled import one_torch_thread
 from lrcalc.door import Door
 from lrcalc.electronic import ElectronicConstants
 from lrcalc.field_views import HoldsConstantField
@@ -23,7 +24,7 @@ from lrcalc.models.potential import Potential
 from lrcalc.models.requests import as_structures, check_device, check_results_finite
 from lrcalc.models.versions import version_of
 from lrcalc.neighbors import SKIN, NeighborList
-from lrcalc.prediction import Options, Prediction, call_model
+from lrcalc.prediction import Options, Prediction, call_model, is_lean
 from lrcalc.properties import as_names, needing
 from lrcalc.system import System, as_frames, from_ase, from_frames, velocities_of
 
@@ -182,8 +183,9 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
             if again.residual is not None:
                 self.sum_rule_residual = again.residual
             return split(again.values, sizes)
-        prediction = self._predict(from_frames(frames, device=self.device), names, velocities)
-        values = prediction.results(names)
+        with one_torch_thread(is_lean(self.potential, names, self.compile)):
+            prediction = self._predict(from_frames(frames, device=self.device), names, velocities)
+            values = prediction.results(names)
         if again is not None:
             self.steps.confirm(request, again.values, values)
         if "born_effective_charges" in names:

@@ -28,6 +28,7 @@ from lrcalc.models.enthalpy import (
     enthalpy_permittivity,
     polarizability,
 )
+from lrcalc.models.native.fast import is_compiled
 from lrcalc.models.own_field import OwnEnthalpy, in_field
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import check_arguments, check_ghosts, check_system
@@ -160,10 +161,8 @@ def call_model(
     if model.own_field:
         system = in_field(system, field, options.screening)
         gradient = gradient or bool(needing("moments", names))
-    # weights and second derivatives are wanted where a graph is, of a field of the model's own, and
-    # along velocities
-    twice = options.create_graph or model.own_field or bool(needing("velocities", names))
-    system = system._replace(once=not twice, compiled=options.compile)
+    once = not options.create_graph and _is_once(model, names)
+    system = system._replace(once=once, compiled=options.compile)
     with torch.set_grad_enabled(gradient):
         leaves = strained(system, stress=bool(needing("strain", names)))
         # at constant D the field that follows the atoms is screened as their forces are
@@ -176,6 +175,22 @@ def call_model(
                 leaves.system, pairs, terms, field, options.screening, options.held
             )
     return Prediction(model, pairs, leaves, terms, enthalpy, options, gradient)
+
+
+def _is_once(model: Potential, names: set[str]) -> bool:
+    """Whether first derivatives are enough.
+
+    Fields of the model's own want second ones, and so do derivatives along velocities.
+    """
+    return not (model.own_field or needing("velocities", names))
+
+
+def is_lean(model: Potential, names: set[str], compile: bool) -> bool:
+    """Whether nearly all work is done in C++, on a CPU (`lrcalc.compiled.one_torch_thread`)."""
+    like = next(model.parameters(), None)
+    return compile and like is not None and _is_once(model, names) and is_compiled(
+        model.backbone, like
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from lrcalc.captured.kept_pairs import KeptPairs
+from lrcalc.compiled import one_torch_thread
 from lrcalc.door import Door
 from lrcalc.fields import Field
 from lrcalc.frames import Frames
 from lrcalc.models.potential import Potential
 from lrcalc.neighbors import SKIN, NeighborList, Pairs
-from lrcalc.prediction import Options, call_model
+from lrcalc.prediction import Options, call_model, is_lean
 from lrcalc.properties import as_names
 from lrcalc.system import System
 
@@ -164,8 +165,9 @@ class Resident:
             compile=self.compile,
         )  # fmt: skip
         pairs = self._pairs(system, cells)
-        prediction = call_model(self.potential, system, pairs, field, names, options)
-        values = prediction.results(names)
+        with one_torch_thread(is_lean(self.potential, names, self.compile)):
+            prediction = call_model(self.potential, system, pairs, field, names, options)
+            values = prediction.results(names)
         self.charge_forces = None
         if names & {"forces", "stress"}:
             self.charge_forces = prediction.charge_forces

@@ -241,6 +241,35 @@ def test_threads_share_the_work(threads):
     assert all(bool((a == b).all()) for a, b in zip(expected, found, strict=True))
 
 
+@pytest.mark.parametrize("compile", [True, False])
+def test_torch_has_one_thread_where_the_work_is_in_c(monkeypatch, compile):
+    """And as many as before after it, also where it fails; C++ has them all the while."""
+    atoms = read_structure("water64")
+    moving = atoms.copy()
+    moving.set_velocities(np.ones((192, 3)))
+    seen = []
+    forward = Potential.forward
+
+    def watched(self, *args, **more):
+        seen.append((torch.get_num_threads(), compiled.threads()))
+        return forward(self, *args, **more)
+
+    monkeypatch.setattr(Potential, "forward", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        evaluator = Evaluator("water", compile=compile)
+        evaluator([atoms], ["energy", "forces"])
+        evaluator([moving], ["current"])  # second derivatives: all of it in torch
+        assert seen == [(1 if compile else 3, 3), (3, 3)]
+        monkeypatch.setattr(Potential, "forward", lambda *_, **more: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluator([atoms], ["energy"])
+        assert (torch.get_num_threads(), compiled.threads()) == (3, 3)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     "config",
     [

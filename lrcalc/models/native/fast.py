@@ -84,3 +84,14 @@ def fast_functions(part: Products, n_species: int, system: System, vectors: Tens
 
         return compiled(part, n_species, vectors.dtype)
     return None
+
+
+def is_compiled(part: Any, like: Tensor) -> bool:
+    """Whether there is C++ for a backbone of one round, of the type and device of ``like``."""
+    from lrcalc.models.native.local import LocalBackbone
+
+    if not isinstance(part, LocalBackbone) or like.device.type != "cpu":
+        return False
+    from lrcalc.models.native.cpu import compiled
+
+    return compiled(part, len(part.species), like.dtype) is not None
