@@ -63,7 +63,7 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
         ``Σ_i born_i - Q 1`` per atom; NaN before.
     capture : bool
         Whether the same atoms, asked for again, are evaluated by one launch of a recorded step
-        (`lrcalc.captured`): on a GPU, if the environment has ``LRCALC_CAPTURE=1``. Settable.
+        (`lrcalc.captured`): on a GPU, unless the environment has ``LRCALC_CAPTURE=0``. Settable.
     steps : lrcalc.captured.steps.Steps
         What was recorded; ``steps.reason`` says why the last call was not one of them.
     charge_forces : ndarray (N, 3) or None
@@ -103,7 +103,7 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
         self._pairs = NeighborList(self.potential.cutoff, SKIN)
         self._door = Door()
         self.steps = Steps(torch.device(self.device))
-        self.capture = self.steps.launches and os.environ.get("LRCALC_CAPTURE") == "1"
+        self.capture = self.steps.launches and os.environ.get("LRCALC_CAPTURE") != "0"
         self.epsilon_infinity = epsilon_infinity
         self.asr_projection = asr_projection
         self.allow_net_charge = allow_net_charge

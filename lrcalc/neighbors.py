@@ -101,8 +101,8 @@ class FamiliarPairs(Pairs):
 
     _known: Known | None = None
 
-    def __new__(cls, i: Tensor, j: Tensor, shift: Tensor, known: Known) -> Self:
-        """Join pairs and what is known of them."""
+    def __new__(cls, i: Tensor, j: Tensor, shift: Tensor, known: Known | None = None) -> Self:
+        """Join pairs and what is known of them; torch makes tuples anew of their three alone."""
         pairs = super().__new__(cls, i, j, shift)
         pairs._known = known
         return pairs

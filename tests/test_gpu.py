@@ -14,11 +14,6 @@ from tests.sample_structures import cluster, water_box
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
-@pytest.fixture(autouse=True)
-def one_launch(monkeypatch):
-    monkeypatch.setenv("LRCALC_CAPTURE", "1")  # off by default
-
-
 BASIC = ["energy", "forces"]
 MOMENTS = [*BASIC, "dipole", "born_effective_charges", "charges", "electric_field"]
 E, D, V = (

@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.neighborlist import neighbor_list
+from torch.utils import _pytree
 
 from lrcalc.electrostatics.hosted import moved
 from lrcalc.neighbors import FamiliarPairs, Known, build_pairs, pair_vectors
@@ -103,3 +104,6 @@ def test_what_is_known_of_pairs_travels_beside_the_three():
         assert twin.known.near.shape == (3,)
     assert twin.known.near.is_meta
     assert twin.shift.is_meta
+    rebuilt = _pytree.tree_map(lambda x: x, familiar)  # as in torch's checkpoints
+    assert rebuilt.known is None
+    assert len(rebuilt) == 3

@@ -15,13 +15,15 @@ from lrcalc.electrostatics.mesh import MeshPlan
 from lrcalc.fields import Field
 from lrcalc.frames import Frames
 from lrcalc.memory import available_bytes
+from lrcalc.models.native.fast import has_kernels
 from lrcalc.models.native.local import LocalBackbone
 from lrcalc.models.potential import Potential
 from lrcalc.models.readout import Readout
 from lrcalc.properties import needing
 
-BYTES_PER_CHANNEL = 6000
-"""Memory that an atom takes for each channel of the backbone, where all are described at once."""
+BYTES_PER_CHANNEL, BYTES_BY_KERNELS = 6000, 600
+"""Memory that an atom takes for each channel of the backbone, where all are described at once: by
+torch, and by kernels (98 304 atoms of water, 48 channels: 25 kB an atom for the model)."""
 
 BLOCK_SHARE, FREE_SHARE = 8, 0.4
 """Where all atoms would take more than that share of the free memory, blocks of an eighth of it."""
@@ -98,7 +100,10 @@ def block_size(potential: Potential, n_atoms: int, device: torch.device) -> int 
     backbone = potential.backbone
     if not isinstance(backbone, LocalBackbone) or backbone.layers > 1 or device.type == "cpu":
         return None
-    each = BYTES_PER_CHANNEL * backbone.channels * potential.dtype.itemsize // 4
+    like = next(backbone.parameters())
+    fused = has_kernels(backbone, len(backbone.species), like)
+    each = BYTES_BY_KERNELS if fused else BYTES_PER_CHANNEL
+    each *= backbone.channels * potential.dtype.itemsize // 4
     free = available_bytes(device)
     if n_atoms * each <= FREE_SHARE * free:
         return None

@@ -319,7 +319,7 @@ def _check(
 def _warn(reason: str) -> None:
     warnings.warn(
         f"steps are not recorded, and slower for it ({reason}); results are those of the ordinary "
-        "path. without LRCALC_CAPTURE=1 in the environment it is not tried",
+        "path. With LRCALC_CAPTURE=0 in the environment it is not tried",
         stacklevel=users_line(),
     )
 

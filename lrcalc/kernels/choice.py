@@ -1,4 +1,4 @@
-"""Whether fused kernels are used: on a GPU, where Triton is, if they are switched on."""
+"""Whether fused kernels are used: on a GPU, where Triton is, unless they are switched off."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ from torch import Tensor
 from lrcalc.kernels.trial import tried
 
 SWITCH = "LRCALC_KERNELS"
-"""Variable of the environment: "1" switches kernels on. Without it torch does everything, for they
-were tested by Triton's interpreter alone and have not run on a GPU."""
+"""Variable of the environment: "0" leaves everything to torch."""
 
 INTERPRETER = "TRITON_INTERPRET"
 """Variable of Triton's: "1" runs kernels on a CPU, slowly, to test them."""
 
 
 def available(like: Tensor) -> bool:
-    """Whether kernels are switched on, and can run where ``like`` is."""
-    chosen = os.environ.get(SWITCH)
-    if like.dtype not in (torch.float32, torch.float64) or not _installed():
+    """Whether kernels are not switched off, and can run where ``like`` is."""
+    off = os.environ.get(SWITCH) == "0"
+    if off or like.dtype not in (torch.float32, torch.float64) or not _installed():
         return False
     if not like.is_cuda:
-        interpreted = os.environ.get(INTERPRETER) == "1" and chosen != "0"
-        return interpreted and like.device.type == "cpu"
-    return chosen == "1" and tried("Triton", like, None, lambda: _doubled(like.device))
+        return os.environ.get(INTERPRETER) == "1" and like.device.type == "cpu"
+    return tried("Triton", like, None, lambda: _doubled(like.device))
 
 
 @lru_cache

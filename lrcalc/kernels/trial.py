@@ -34,7 +34,7 @@ def tried(name: str, like: Tensor, key: Hashable, cases: Cases) -> bool:
         if reason is not None:
             warnings.warn(
                 f"{name}: kernels are not used on {like.device}, torch takes over, more slowly: "
-                f"{reason}. Without LRCALC_KERNELS=1 in the environment they are not tried",
+                f"{reason}. With LRCALC_KERNELS=0 in the environment they are not tried",
                 stacklevel=2,
             )
     return VERDICTS[own] is None

@@ -1,4 +1,4 @@
-"""The repulsion that is not learned, prior and wall together; in C++ where that is asked for."""
+"""The repulsion that is not learned, prior and wall together; fused where there is a way to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch import Tensor
 
 from lrcalc.compiled import INTEGER, POINTER, at, library, threads
 from lrcalc.kernels.choice import refuse_second_derivatives
-from lrcalc.models.prior import SHARES, NuclearRepulsion
+from lrcalc.models.fused_repulsion import fused_repulsion, usable
+from lrcalc.models.prior import NuclearRepulsion
+from lrcalc.models.repulsion_tables import Tables, repulsion_tables
 from lrcalc.models.wall import STRENGTH, Wall
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System
@@ -39,12 +41,25 @@ def repulsion(
     """
     if prior is None and wall is None:
         return None
+    if system.once and usable((prior, wall), vectors):
+        return fused_repulsion((prior, wall), species, pairs, vectors)
     if system.once and system.compiled and vectors.device.type == "cpu":
         functions = library("repulsion", ("repulsion.cpp",), vectors.dtype)
         if functions is not None:
-            told = _tables(prior, wall, vectors.dtype)
+            told = repulsion_tables(prior, wall, vectors)
             each = _Repulsion.apply(vectors, functions, species, pairs, told).double()
             return each.new_zeros(len(species)).index_add(0, pairs.i, each)
+    return by_torch(prior, wall, species, pairs, vectors)
+
+
+def by_torch(
+    prior: NuclearRepulsion | None,
+    wall: Wall | None,
+    species: Tensor,
+    pairs: Pairs,
+    vectors: Tensor,
+) -> Tensor:
+    """`repulsion` of one of them at least, by the code that can be differentiated twice."""
     parts = [part(species, pairs, vectors).double() for part in (prior, wall) if part is not None]
     return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
@@ -59,7 +74,7 @@ class _Repulsion(torch.autograd.Function):
         functions: ctypes.CDLL,
         species: Tensor,
         pairs: Pairs,
-        told: tuple[Tensor, Tensor, Tensor, float],
+        told: Tables,
     ) -> Tensor:
         vectors = vectors.detach().contiguous()
         strength, rate, start, cutoff = told
@@ -89,15 +104,3 @@ class _Arguments(ctypes.Structure):
         ("n_species", INTEGER), ("cutoff", ctypes.c_double), ("wall", ctypes.c_double),
         ("threads", INTEGER),
     ]  # fmt: skip
-
-
-def _tables(
-    prior: NuclearRepulsion | None, wall: Wall | None, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Strengths and rates (S², 4) of the prior, starts (S²,) of the wall, and the cutoff, Å."""
-    couples = len(prior.strength) if prior is not None else len(wall.start) if wall else 0
-    nothing = torch.zeros(couples, len(SHARES), dtype=dtype)
-    strength = nothing if prior is None else prior.strength.to(dtype).contiguous()
-    rate = nothing if prior is None else prior.rate.to(dtype).contiguous()
-    start = nothing[:, 0].contiguous() if wall is None else wall.start.to(dtype).contiguous()
-    return strength, rate, start, 1.0 if prior is None else prior.cutoff

@@ -18,6 +18,7 @@ a soft neighbourhood, and their levers remain those of the pairs.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,14 +90,34 @@ def handed_out(
         Whose ghosts emit nothing: what they are handed goes on from their owners.
     """
     total = weight.new_zeros(emitted.shape).index_add(0, i, weight) + FREE_WEIGHT
-    share = weight / total.index_select(0, i)
+    share = weight / rows_of(total, i)
     gone = 1.0 - FREE_WEIGHT / total
     first, *later = hop_multiples(hops)
     given = handed = first * emitted
     for multiple in later:
-        arrived = share * given.index_select(0, i)
+        arrived = share * rows_of(given, i)
         emitted = settled(domain, (emitted - gone * given).index_add(0, j, arrived))
         given = multiple * emitted
         handed = handed + given
     # shares are the same in every hop, so what goes over a pair is summed at its atom
-    return (share * handed.index_select(0, i)).sum(1)
+    return (share * rows_of(handed, i)).sum(1)
+
+
+def rows_of(values: Tensor, rows: Tensor) -> Tensor:
+    """Rows of a narrow array (N, C); on a GPU ``index_select`` starts a block for each."""
+    return _Rows.apply(values, rows) if values.is_cuda else values.index_select(0, rows)  # type: ignore[no-any-return]
+
+
+class _Rows(torch.autograd.Function):
+    """``values[rows]``, whose own gradient would sort the rows."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.shape = values.shape
+        return values[rows]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        return gradients[0].new_zeros(ctx.shape).index_add(0, rows, gradients[0]), None

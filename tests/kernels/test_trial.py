@@ -8,7 +8,7 @@ from lrcalc.electrostatics import fused_mesh, mesh_trial
 from lrcalc.electrostatics.mesh import Mesh
 from lrcalc.electrostatics.sums import Geometry
 from lrcalc.kernels import choice, trial
-from lrcalc.models import fused_transfers
+from lrcalc.models import fused_repulsion, fused_transfers
 from lrcalc.models.native import trial as native_trial
 from lrcalc.models.native.fast import Kernels
 from lrcalc.models.native.fused import density, products
@@ -41,7 +41,16 @@ def mesh_cases(dtype, multipole=2):
     return lambda: mesh_trial.cases(plan, positions)
 
 
-CASES = {"native": native_cases, "transfers": transfer_cases, "mesh": mesh_cases}
+def repulsion_cases(dtype):
+    parts = backbone(dtype).prior, backbone(dtype).wall
+    assert all(part is not None for part in parts)
+    return lambda: fused_repulsion.cases(parts, torch.zeros(1, dtype=dtype, device=DEVICE))
+
+
+CASES = {
+    "native": native_cases, "transfers": transfer_cases, "mesh": mesh_cases,
+    "repulsion": repulsion_cases,
+}  # fmt: skip
 
 
 @needs_kernels
@@ -60,6 +69,8 @@ def test_nothing_is_said_against_the_kernels(name, dtype):
         ("native", products, "_launch", "couple_gradient"),
         ("native", products, "_launch", "invariants_gradient"),
         ("transfers", fused_transfers, "_launch", "weights_gradient"),
+        ("repulsion", fused_repulsion, "_launch", "energies"),
+        ("repulsion", fused_repulsion, "_launch", "gradient"),
     ],
 )
 def test_a_program_that_does_something_else_is_found_out(
@@ -117,7 +128,7 @@ def test_an_objection_is_warned_of_once_and_kept(monkeypatch):
         calls.append(1)
         return [("it", torch.ones(1), 2 * torch.ones(1))]
 
-    with pytest.warns(UserWarning, match=r"it differs by 1.0e\+00 of 2.0e\+00.*LRCALC_KERNELS=1"):
+    with pytest.warns(UserWarning, match=r"it differs by 1.0e\+00 of 2.0e\+00.*LRCALC_KERNELS=0"):
         assert not trial.tried("a kernel", OnGpu, 1, cases)
     assert not trial.tried("a kernel", OnGpu, 1, cases)
     assert len(calls) == 1
@@ -134,16 +145,20 @@ def test_triton_that_does_not_work_is_an_objection(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(trial, "VERDICTS", {})
     monkeypatch.setattr(choice, "_installed", lambda: True)
-    with pytest.warns(UserWarning, match="kernels are not used on cuda"):
+
+    def failing(device):
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(choice, "_doubled", failing)
+    with pytest.warns(UserWarning, match="kernels are not used on cuda.*find C compiler"):
         assert not choice.available(OnGpu)
 
 
-@pytest.mark.parametrize("chosen", [None, "0", "yes"])
-def test_kernels_that_are_not_asked_for_are_not_tried(monkeypatch, chosen):
+@pytest.mark.parametrize("chosen", [None, "1", "0"])
+def test_kernels_that_are_switched_off_are_not_tried(monkeypatch, chosen):
     monkeypatch.setattr(choice, "_installed", lambda: True)
     monkeypatch.setattr(choice, "tried", lambda *_: True)
-    assert choice.available(OnGpu)
-    monkeypatch.delenv("LRCALC_KERNELS")
+    monkeypatch.delenv("LRCALC_KERNELS", raising=False)
     if chosen is not None:
         monkeypatch.setenv("LRCALC_KERNELS", chosen)
-    assert not choice.available(OnGpu)
+    assert choice.available(OnGpu) == (chosen != "0")

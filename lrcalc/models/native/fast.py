@@ -75,15 +75,21 @@ def fast_functions(part: Products, n_species: int, system: System, vectors: Tens
     """Return what may be used for ``system``, these sizes and where ``vectors`` are, or None."""
     if not system.once:
         return None
-    if n_species * part.n_basis <= MOST_COLUMNS and available(vectors):
-        kernels, key = Kernels(), (n_species, part.n_basis, part.channels)
-        if tried("the backbone", vectors, key, lambda: cases(part, kernels, vectors)):
-            return kernels
+    if has_kernels(part, n_species, vectors):
+        return Kernels()
     if system.compiled and vectors.device.type == "cpu":
         from lrcalc.models.native.cpu import compiled
 
         return compiled(part, n_species, vectors.dtype)
     return None
+
+
+def has_kernels(part: Products, n_species: int, like: Tensor) -> bool:
+    """Whether there are kernels for these sizes where ``like`` is, which give what torch gives."""
+    if n_species * part.n_basis > MOST_COLUMNS or not available(like):
+        return False
+    key = (n_species, part.n_basis, part.channels)
+    return tried("the backbone", like, key, lambda: cases(part, Kernels(), like))
 
 
 def is_compiled(part: Any, like: Tensor) -> bool:
