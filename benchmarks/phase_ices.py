@@ -65,14 +65,13 @@ def interface(model: PhaseModel, path: Path, python: Path | None,
               pictures: Path | None) -> dict[str, Any]:  # fmt: skip
     """Ih in the lower half, liquid in the upper: right in the middle fifths."""
     frames = read(path, ":")
-    edges = None
+    length = float(np.mean([atoms.cell.lengths()[2] for atoms in frames]))
+    edges = np.linspace(0, 1, round(length / LAYER) + 1)  # the cell breathes, layers with it
     shares: dict[str, list[np.ndarray]] = {}
     bulk: dict[str, list[float]] = {}
     judged = chill(frames, python)
     for k, atoms in enumerate(frames):
         z = atoms.get_scaled_positions()[atoms.numbers == 8, 2]
-        length = atoms.cell.lengths()[2]
-        edges = np.linspace(0, 1, round(length / LAYER) + 1)
         layer = np.digitize(z, edges) - 1
         sources = {"lrcalc": oxygens(model, atoms)}
         if judged:
@@ -91,7 +90,6 @@ def interface(model: PhaseModel, path: Path, python: Path | None,
     for name, value in means.items():
         print(f"  {name:18}{100 * value:7.2f} %")
     profile = {name: np.mean(rows, 0) for name, rows in shares.items()}
-    assert edges is not None
     centres = (edges[1:] + edges[:-1]) / 2 * length
     if pictures:
         bulk_at = [((m - BULK) * length, (m + BULK) * length) for m in (0.25, 0.75)]

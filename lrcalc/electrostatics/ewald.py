@@ -300,13 +300,13 @@ class Ewald(nn.Module):
         if known is not None and known.fits(geometry):
             return EwaldPlan(known.groups, derivatives, with_field)
         self._remembered = None
-        groups = plan_groups(
+        made = plan_groups(
             geometry, self.method, self._choose, self.smearing, not self.remove_self_interaction,
             self.strength, self._choose_alone if geometry.alone else None,
         )  # fmt: skip
-        if geometry.place != geometry.positions.device:
-            groups = moved(groups, geometry.place)
-        self._remembered = remember(geometry, groups)
+        here = geometry.place == geometry.positions.device
+        groups = made if here else moved(made, geometry.place)
+        self._remembered = remember(geometry, groups, made)
         return EwaldPlan(groups, derivatives, with_field)
 
     def orders(self, multipoles: Multipoles, *, with_field: bool = False) -> tuple[int, int]:

@@ -12,9 +12,10 @@ from lrcalc.electrostatics.sums import Geometry
 
 
 class Remembered(NamedTuple):
-    """A plan, and copies of what it was made for."""
+    """A plan, as it is used and as it was made, on the host perhaps, and copies of what for."""
 
     groups: Groups
+    made: Groups
     key: tuple[Any, ...]
     tensors: tuple[Tensor | None, ...]
 
@@ -26,14 +27,14 @@ class Remembered(NamedTuple):
         )
         if geometry.domain is not None:  # a process whose atoms changed lets the others plan too
             same = float(geometry.domain.largest(torch.tensor([float(not same)]))) == 0.0
-        return same and still_hold(self.groups, geometry.positions)
+        return same and still_hold(self.made, geometry.positions)
 
 
-def remember(geometry: Geometry, groups: Groups) -> Remembered:
-    """Keep a plan, with what it was made for."""
+def remember(geometry: Geometry, groups: Groups, made: Groups) -> Remembered:
+    """Keep ``groups``, as ``made`` where ``geometry`` is, with what they were made for."""
     # copies: a caller may write into his tensors
     tensors = tuple(None if x is None else x.clone() for x in _tensors(geometry))
-    return Remembered(groups, _key(geometry), tensors)
+    return Remembered(groups, made, _key(geometry), tensors)
 
 
 def _key(geometry: Geometry) -> tuple[Any, ...]:

@@ -45,6 +45,11 @@ def is_slab(system: System) -> Tensor:
     return system.pbc.sum(1) == 2
 
 
+def has_slabs(system: System) -> bool:
+    """Whether any structure is one, without waiting for a device."""
+    return bool((readable_pbc(system).sum(1) == 2).any())
+
+
 def _slab_frame(system: System) -> tuple[Tensor, Tensor]:
     """Return unit normal (S, 3) and area (S,) Å²; of use for slabs only.
 
@@ -62,9 +67,18 @@ def _slab_frame(system: System) -> tuple[Tensor, Tensor]:
 def coupling(system: System, screening: float | Tensor) -> Tensor:
     """Return what turns latent dipoles into those that the applied field couples to, (S, 3, 3)."""
     unit = torch.eye(3, dtype=torch.float64, device=system.positions.device)
+    if not has_slabs(system):
+        return (screening * unit).expand(system.n_structures, 3, 3)
     normal = _slab_frame(system)[0]
     change = (1.0 / screening - screening) * is_slab(system).double()[:, None, None]
     return screening * unit + change * normal[:, :, None] * normal[:, None, :]
+
+
+def coupled(system: System, latent: Tensor, screening: float | Tensor) -> Tensor:
+    """`coupling` times latent dipoles (S, 3)."""
+    if not has_slabs(system):
+        return screening * latent
+    return torch.einsum("sab,sb->sa", coupling(system, screening), latent)
 
 
 def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) -> Tensor:
@@ -79,6 +93,8 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
         Å³; None leaves structures without periodic directions as they are, and slabs to their
         atoms.
     """
+    if bool(readable_pbc(system).all()):
+        return alpha
     volume = None
     if volume_per_atom is not None:
         counted = _owned(system).to(alpha.dtype)
@@ -88,7 +104,7 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
         finite = ~system.pbc.any(1)[:, None, None]
         inside = torch.where(finite, inside, unit)  # no derivative of what is left as it is
         alpha = inverses(inside) @ alpha
-    if not bool((readable_pbc(system).sum(1) == 2).any()):
+    if not has_slabs(system):
         return alpha
     slab = is_slab(system)
     total = list(alpha)

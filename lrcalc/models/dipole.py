@@ -59,7 +59,7 @@ def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool 
     else:
         parts = parts + transfers.species_charge.double()[:, None] * positions
         # the centre gains `amount`, the neighbour loses it: the dipole points from j to i
-        moved = -transfers.amount[:, None] * terms.vectors[transfers.pairs]
+        moved = -transfers.amount[:, None] * terms.vectors.index_select(0, transfers.pairs)
         parts = parts.index_add(0, pairs.i[transfers.pairs], moved.double())
     return structure_sums(system, parts)
 

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from lrcalc.fields import DISPLACEMENT, VOLTAGE, Field
-from lrcalc.models.boundary import coupling, depolarised
+from lrcalc.models.boundary import coupled, coupling, depolarised
 from lrcalc.models.dipole import lattice_dipole, lattice_polarizability
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs
@@ -97,9 +97,9 @@ def polarizability(system: System, terms: Terms, screening: float | Tensor) -> T
     ``s² α + A`` of what the model's own response and its surface make; of slabs and molecules what
     is left of it when the field comes from outside (`boundary`).
     """
-    matrix = coupling(system, screening)
     latent = lattice_polarizability(system, terms)
     if terms.surface is None:
+        matrix = coupling(system, screening)
         return matrix @ latent @ matrix
     total = screening**2 * latent + terms.surface
     return depolarised(system, total, terms.surface_volume)
@@ -170,11 +170,7 @@ def _solve(matrix: Tensor, vectors: Tensor) -> Tensor:
 
 def dipole(system: System, pairs: Pairs, terms: Terms, screening: float | Tensor) -> Tensor:
     """Dipole (S, 3), e Å, that an applied field couples to: without a field, all of it."""
-    return _couple(system, lattice_dipole(system, pairs, terms), screening)
-
-
-def _couple(system: System, latent: Tensor, screening: float | Tensor) -> Tensor:
-    return torch.einsum("sab,sb->sa", coupling(system, screening), latent)
+    return coupled(system, lattice_dipole(system, pairs, terms), screening)
 
 
 def constant_field(
@@ -185,11 +181,11 @@ def constant_field(
     Atomic charges in a periodic structure couple through their Born charges only
     (`dipole.lever_born`) and are left out of ``value``; the reported dipole contains them.
     """
-    coupled = _couple(system, lattice_dipole(system, pairs, terms, coupled=True), screening)
+    permanent = coupled(system, lattice_dipole(system, pairs, terms, coupled=True), screening)
     alpha = polarizability(system, terms, screening)
     induced = torch.einsum("sab,sb->sa", alpha, field)
-    value = terms.energy - (field * (coupled + 0.5 * induced)).sum(1)
-    moment = coupled
+    value = terms.energy - (field * (permanent + 0.5 * induced)).sum(1)
+    moment = permanent
     if terms.readout.bare_charge is not None:
         moment = dipole(system, pairs, terms, screening)
     return Enthalpy(value, moment + induced, field, alpha, alpha)

@@ -73,8 +73,8 @@ class PolarizabilitySurface(nn.Module):
             Atoms that count (`System.owned`).
         """
         hidden = torch.nn.functional.silu(torch.matmul(features.scalars, self.layer1))
-        atoms = torch.arange(len(species), device=species.device)
-        out = torch.bmm(hidden, self.layer2)[species, atoms]
+        rows = species * len(species) + torch.arange(len(species), device=species.device)
+        out = torch.bmm(hidden, self.layer2).flatten(0, 1).index_select(0, rows)
         gates = out[:, 1:] / math.sqrt(max(self.n_channels, 1))
         spherical = torch.einsum("nc,ncm->nm", gates, features.tensors)
         scalar = out[:, 0] + self.constant[species]

@@ -1,5 +1,6 @@
 """`Ewald`: plans on the host that are remembered, evaluation that looks at no value, own sums."""
 
+import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -293,10 +294,32 @@ def test_a_plan_made_on_the_host_is_not_compared_with_a_device():
     geometry = Geometry(torch.zeros(2, 3), 9 * torch.eye(3)[None], torch.zeros(2).long(), 1, None)
     there = torch.device("meta")
     on_host = geometry._replace(device=there)
-    known = remembered.remember(on_host, plan_groups(geometry, "direct", _direct, 1.0, False, 1.0))
+    groups = plan_groups(geometry, "direct", _direct, 1.0, False, 1.0)
+    known = remembered.remember(on_host, groups, groups)
     assert known.fits(on_host)
     tensors = {k: getattr(geometry, k).to(there) for k in ("positions", "cell", "batch")}
     assert not known.fits(geometry._replace(**tensors))
+
+
+@pytest.mark.parametrize(
+    "boundaries", [(3, 0), (2, 2), (2, 3)], ids=["box, molecule", "slabs", "mixed"]
+)
+def test_a_plan_for_a_device_is_asked_on_the_host_whether_it_still_holds(boundaries):
+    """Indices and normals that are on a device cannot be used with positions on the host."""
+    rng = np.random.default_rng(3)
+    positions = torch.tensor(rng.uniform(0, 4, size=(10, 3)))
+    pbc = torch.tensor([[k < n for k in range(3)] for n in boundaries])
+    batch = torch.tensor([0, 1]).repeat_interleave(5)
+    cell = 12.0 * torch.eye(3, dtype=torch.float64).repeat(2, 1, 1)
+    geometry = Geometry(positions, cell, batch, 2, pbc)._replace(device=torch.device("meta"))
+    ewald, multipoles = Ewald(k_cutoff=3.0), Multipoles(torch.zeros(10, dtype=torch.float64))
+    plan = ewald.plan(geometry, multipoles)
+    assert all(group.batch.is_meta for group in plan.groups.groups)
+    moved = geometry._replace(positions=positions + 0.0)
+    assert ewald.plan(moved, multipoles).groups is plan.groups
+    higher = positions * torch.tensor([1.0, 1.0, 1.5])
+    again = ewald.plan(geometry._replace(positions=higher), multipoles)
+    assert (again.groups is plan.groups) == (2 not in boundaries)
 
 
 def _direct(kind, geometry):

@@ -7,7 +7,7 @@ from ase import Atoms
 
 from lrcalc import from_ase, predict
 from lrcalc.models.dipole import lattice_dipole
-from lrcalc.models.transfers import RESIDUAL, handed_out, hop_multiples
+from lrcalc.models.transfers import RESIDUAL, _Rows, handed_out, hop_multiples
 from lrcalc.multipoles import transferred_charges
 from lrcalc.neighbors import build_pairs
 from tests.conftest import random_potential
@@ -124,3 +124,16 @@ def test_far_molecules_do_not_change_one_another():
 def test_options_that_cannot_be(option):
     with pytest.raises(ValueError, match=rf"`{next(iter(option))}` is"):
         hopping(cluster(), **option)
+
+
+def test_rows_as_a_gpu_takes_them():
+    """Entry by entry, also where rows come several times; twice differentiable, as training is."""
+    rows = torch.tensor([4, 0, 4, 2, 4])
+    values = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(_Rows.apply(values, rows), values[rows])
+
+    def cubes(x):
+        return _Rows.apply(x, rows) ** 3
+
+    assert torch.autograd.gradcheck(cubes, values)
+    assert torch.autograd.gradgradcheck(cubes, values)
