@@ -1,7 +1,7 @@
 """Water on a GPU: energy + forces of runs, what the card is busy with, and what it could do.
 
 Run: ``python benchmarks/gpu.py [--model water] [--most-seconds 10] [--json FILE]``. Without a GPU
-``--device cpu`` shows that it works.
+``--device cpu --compile`` gives the times of a processor; `benchmarks/cost.py` draws both.
 
 A case is a run of velocity Verlet (NVE, 0.5 fs, 300 K); what is timed is the whole call, numpy
 arrays in and out, pairs included. A call that searches for pairs is told apart; `mean` has them at
@@ -227,6 +227,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="water")
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--compile", action="store_true", help="on a CPU: C++ for the local part")
     parser.add_argument("--most-seconds", type=float, default=10.0, help="of a case")
     parser.add_argument("--all-seconds", type=float, default=600.0, help="no case begins later")
     parser.add_argument("--most-atoms", type=int, default=10**6)
@@ -252,7 +253,7 @@ def main():
         try:
             os.environ["LRCALC_KERNELS"] = "0" if "not fused" in name else kernels
             frames, box = make()
-            evaluator = Evaluator(args.model, device=args.device, field=field)
+            evaluator = Evaluator(args.model, device=args.device, field=field, compile=args.compile)
             evaluator.capture = recorded and cuda
             found, run = measure(evaluator, frames, box, names, args.most_seconds / 2)
             base = (
