@@ -1,10 +1,11 @@
-"""A converted MACE-LES model against the MACE model without charges that it was made of.
+"""A converted MACE-LES model, and lrcalc's own `water`, against the MACE model in it.
 
 python benchmarks/maceles.py FILE.model [--rounds 5]
 
 192 atoms of water, float32, one thread, interleaved: MACE's own energy and forces (its
-layers as mace-torch 0.3.16 evaluates them, through the file's weights), ours with charges, and all
-Born charges. Needs mace-torch (`make test-mace`'s environment).
+layers as mace-torch 0.3.16 evaluates them, through the file's weights, without charges: what the
+published model takes is more), ours with charges, all Born charges, and the bundled `water` with
+compiled functions. Needs mace-torch (`make test-mace`'s environment).
 """
 
 import argparse
@@ -41,10 +42,12 @@ def main():
     atoms = read_structure("water64")
     theirs = Evaluator(without_charges(args.file))
     ours = Evaluator(mace_convert.convert(args.file, trust_pickle=True).float())
+    native = Evaluator("water", compile=True)
     cases = {
         "MACE without charges, energy + forces": (theirs, ENERGY),
         "converted, energy + forces": (ours, ENERGY),
         "converted, all Born charges": (ours, BORN),
+        "lrcalc's own `water`, energy + forces": (native, ENERGY),
     }
     times = {name: [] for name in cases}
     for k in range(args.rounds + 1):
@@ -53,10 +56,11 @@ def main():
             evaluator([atoms], wanted)
             if k:
                 times[name].append(time.process_time() - start)
-    base, forces, born = (float(np.median(t)) for t in times.values())
+    base, forces, born, own = (float(np.median(t)) for t in times.values())
     for name, t in times.items():
         print(f"{name:40} {1e3 * np.median(t):8.0f} ms (fastest {1e3 * min(t):.0f})")
     print(f"energy + forces against MACE without charges: {forces / base:.2f}")
+    print(f"MACE without charges against lrcalc's own `water`: {base / own:.0f}")
     print(f"Born charges against a force call: {born / forces:.2f} (of MACE: {born / base:.2f})")
 
 
