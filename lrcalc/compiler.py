@@ -6,11 +6,13 @@ import ctypes
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from lrcalc.files import replacing
@@ -33,14 +35,15 @@ LOG = logging.getLogger("lrcalc")
 
 def cache_folder() -> Path:
     """Folder of what was compiled: ``LRCALC_CACHE``, or ``lrcalc`` in the user's cache folder."""
-    if "LRCALC_CACHE" in os.environ:
-        return Path(os.environ["LRCALC_CACHE"])
+    chosen = os.environ.get("LRCALC_CACHE")
+    if chosen:
+        return Path(chosen).absolute()  # loaders look for a bare name in folders of their own
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "lrcalc"
 
 
-def find_compiler(asked: str | None = None) -> str:
-    """Name of a C++ compiler: ``asked``, ``CXX``, or the first of `COMPILERS` that is there.
+def find_compiler(asked: str | None = None) -> list[str]:
+    """Words that call a C++ compiler: ``asked``, ``CXX``, or the first of `COMPILERS` there is.
 
     Raises
     ------
@@ -50,8 +53,9 @@ def find_compiler(asked: str | None = None) -> str:
     asked = asked or os.environ.get("CXX")
     candidates = [asked] if asked else list(COMPILERS)
     for name in candidates:
-        if shutil.which(name):
-            return name
+        words = shlex.split(name)  # CXX may hold options, or a wrapper before the name
+        if words and shutil.which(words[0]):
+            return words
     raise ValueError(
         f"no C++ compiler: {', '.join(candidates)} not found. Install one (Debian, Ubuntu: apt-get "
         "install g++; conda: conda install gxx), or name yours with --compiler or CXX"
@@ -113,41 +117,60 @@ def _kept(path: Path) -> ctypes.CDLL | None:
     if content[-_SEAL:] != _seal(content[:-_SEAL]):
         LOG.debug("%s is broken and made again", path)
         return None
-    return ctypes.CDLL(str(path))
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        LOG.debug("%s does not load and is made again: %s", path, error)
+        return None
 
 
 def _made(path: Path, sources: Sequence[Path], macros: Sequence[str]) -> ctypes.CDLL:
     """Compile into the cache, or for this process alone where that cannot be written."""
     compiler = find_compiler()
+    _say_once(
+        f"lrcalc compiles functions for this machine, once: about half a minute ({path.parent})"
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             _compile(compiler, sources, macros, temporary)
-        return ctypes.CDLL(str(path))
+            return ctypes.CDLL(str(temporary))  # what does not load is not kept
     except OSError as error:
         LOG.debug("%s: compiled for this process alone: %s", path.name, error)
+        _say_once(
+            f"compiled functions cannot be kept, and are made by every process anew ({error}): "
+            "name a folder by LRCALC_CACHE"
+        )
     with tempfile.TemporaryDirectory() as folder:
         alone = Path(folder) / path.name
         _compile(compiler, sources, macros, alone)
         return ctypes.CDLL(str(alone))
 
 
-def _compile(compiler: str, sources: Sequence[Path], macros: Sequence[str], output: Path) -> None:
+@cache
+def _say_once(what: str) -> None:
+    """Tell who waits, through the logger: on the terminal where nobody has set up logging."""
+    LOG.warning(what)
+
+
+def _compile(
+    compiler: list[str], sources: Sequence[Path], macros: Sequence[str], output: Path
+) -> None:
     tried = []
     for own in FOR_THIS_PROCESSOR:
-        command = [compiler, *FLAGS, *own, *macros, *map(str, sources), "-o", str(output)]
+        command = [*compiler, *FLAGS, *own, *macros, *map(str, sources), "-o", str(output)]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, check=False, timeout=LONGEST
             )
         except subprocess.TimeoutExpired:
-            raise ValueError(f"{compiler} took more than {LONGEST:.0f} s") from None
+            raise ValueError(f"{compiler[0]} took more than {LONGEST:.0f} s") from None
         if not done.returncode:
             with output.open("ab") as file:  # loaders do not look behind the end of a library
                 file.write(_seal(output.read_bytes()))
             return
         tried.append((done.stderr or done.stdout).strip())
-    raise ValueError(f"{compiler} failed: {tried[-1][:2000]}")
+    raise ValueError(f"{compiler[0]} failed: {tried[-1][:2000]}")
 
 
 def _seal(content: bytes) -> bytes:

@@ -51,7 +51,7 @@ class Evaluator(HoldsConstantField, ElectronicConstants):
         As for `lrcalc.predict` and `lrcalc.load`.
     compile : bool, optional
         On a CPU use C++ for native models and the mesh, compiled on this machine at the first call
-        (some seconds) and kept for later ones (`lrcalc.compiler`). Numbers agree to rounding.
+        (half a minute) and kept for later ones (`lrcalc.compiler`). Numbers agree to rounding.
         Without a compiler, or where there is nothing to compile, everything is as without it.
 
     Attributes

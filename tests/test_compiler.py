@@ -146,5 +146,56 @@ def test_a_compiler_that_never_ends(source, monkeypatch, tmp_path):
     assert number(source) is None
 
 
+def test_a_library_that_is_whole_and_does_not_load_is_made_again(source, monkeypatch):
+    """As a compiler that says yes and writes nothing leaves it, or another system."""
+    monkeypatch.setenv("CXX", "true")
+    assert number(source) is None
+    assert not list(cache_folder().iterdir())
+    monkeypatch.delenv("CXX")
+    assert number(source) == 7
+    (path,) = cache_folder().iterdir()
+    nothing = b"no library"
+    path.unlink()  # it is loaded: what is written into it would end this process
+    path.write_bytes(nothing + compiler._seal(nothing))
+    assert number(source) == 7
+    assert path.read_bytes()[: len(nothing)] != nothing
+
+
+def test_a_compiler_with_options_or_a_wrapper(source, monkeypatch):
+    own = next(filter(shutil.which, compiler.COMPILERS))
+    for words in (f"{own} -O1", f"env {own}"):
+        monkeypatch.setenv("CXX", words)
+        assert compiler.find_compiler() == words.split()
+        assert number(source) == 7
+    monkeypatch.setenv("CXX", "nothing-of-this-name -O1")
+    with pytest.raises(ValueError, match="nothing-of-this-name -O1 not found"):
+        compiler.find_compiler()
+
+
+def test_folders_by_relative_names(source, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LRCALC_CACHE", ".")
+    assert number(source) == 7
+    assert list(tmp_path.glob("lrcalc-number-*.so"))
+    forbid(monkeypatch)
+    assert number(source) == 7
+    monkeypatch.setenv("LRCALC_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assert cache_folder() == tmp_path / "other" / "lrcalc"
+
+
+def test_who_waits_is_told_once(source, caplog):
+    compiler._say_once.cache_clear()
+    assert number(source) == 7
+    assert number(source, 8) == 8
+    assert caplog.text.count("compiles functions for this machine, once") == 1
+    shutil.rmtree(cache_folder())
+    cache_folder().write_text("in the way")
+    assert number(source) == 7
+    assert number(source, 8) == 8
+    assert caplog.text.count("cannot be kept, and are made by every process anew") == 1
+    assert "LRCALC_CACHE" in caplog.text
+
+
 def test_the_library_is_a_library(source):
     assert isinstance(shared_library("number", [source], {"NUMBER": 1}), ctypes.CDLL)

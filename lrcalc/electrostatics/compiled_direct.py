@@ -33,7 +33,8 @@ class WaveGrid(NamedTuple):
     limits : tuple of int
         Largest |n₁|, |n₂| and n₃.
     structures : int
-    functions : CDLL
+    dtype : torch.dtype
+        Of phases and structure factors.
     """
 
     batch: Tensor
@@ -41,7 +42,14 @@ class WaveGrid(NamedTuple):
     second: Tensor
     limits: tuple[int, int, int]
     structures: int
-    functions: ctypes.CDLL
+    dtype: torch.dtype
+
+    @property
+    def functions(self) -> ctypes.CDLL:
+        """Functions for them; no part of a plan, which is copied and pickled."""
+        found = _functions(self.dtype)
+        assert found is not None, "the plan was made where there are functions"
+        return found
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -86,6 +94,10 @@ class _Waves(ctypes.Structure):
     ]  # fmt: skip
 
 
+def _functions(dtype: torch.dtype) -> ctypes.CDLL | None:
+    return library("phases", ("phases.cpp",), dtype)
+
+
 def wave_grid(
     batch: Tensor,
     first: Tensor,
@@ -95,12 +107,11 @@ def wave_grid(
     dtype: torch.dtype,
 ) -> WaveGrid | None:
     """Return the waves of a plan, filled up; None where there are no functions for them."""
-    functions = library("phases", ("phases.cpp",), dtype) if batch.device.type == "cpu" else None
-    if functions is None:
+    if batch.device.type != "cpu" or _functions(dtype) is None:
         return None
     more = (0, -len(first) % LANES[dtype])
     filled = [pad(x, more).contiguous() for x in (first, second)]
-    return WaveGrid(batch.contiguous(), filled[0], filled[1], limits, structures, functions)
+    return WaveGrid(batch.contiguous(), filled[0], filled[1], limits, structures, dtype)
 
 
 def filled_up(weight: Tensor, grid: WaveGrid) -> Tensor:

@@ -143,7 +143,7 @@ def build(target: Target, output: Path | None = None, compiler: str | None = Non
     path = cached(target) if output is None else output
     path.parent.mkdir(parents=True, exist_ok=True)
     command = [
-        find_compiler(compiler), "-O2", "-std=c++17", "-fPIC", "-shared",
+        *find_compiler(compiler), "-O2", "-std=c++17", "-fPIC", "-shared",
         f"-DLAMMPS_{'BIGBIG' if target.big else 'SMALLBIG'}",
         f"-DLRCALC_LAMMPS_VERSION={target.version}",
         f"-I{target.headers}", f"-I{target.mpi}", *map(str, sources()),

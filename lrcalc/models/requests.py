@@ -332,10 +332,12 @@ def as_structures(structures: Any) -> list[Atoms]:
 def check_device(device: str) -> str:
     """Return ``device`` if torch can use it here."""
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        if torch.zeros(1, device=device).tolist() != [0.0]:
+            raise RuntimeError("it does not hold numbers")
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        told = (str(error).splitlines() or [""])[0].partition(". ")[0]
         raise ValueError(
-            f"`device` is {device!r} but torch cannot use it here ({error}); try 'cpu'"
+            f"`device` is {device!r} but torch cannot use it here ({told}); try 'cpu'"
         ) from error
     return device
 

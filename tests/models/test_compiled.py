@@ -1,5 +1,6 @@
 """Densities, products and transfers in C++ against torch, and the properties made of them."""
 
+import pickle
 import shutil
 from copy import deepcopy
 from functools import partial
@@ -124,6 +125,22 @@ def test_blocks_of_centres(calls):
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("repeat", [(1, 1, 1), (2, 1, 1)], ids=["direct", "mesh"])
+def test_copies_and_pickles_after_a_call(calls, tmp_path, repeat):
+    """What a plan holds travels: no pointers into a library."""
+    atoms = read_structure("water64").repeat(repeat)
+    atoms.calc = lrcalc.LRCalculator("water", compile=True)
+    energy = atoms.get_potential_energy()
+    assert calls
+    twins = [deepcopy(atoms).calc, pickle.loads(pickle.dumps(atoms.calc))]
+    torch.save(atoms.calc.evaluator.potential, tmp_path / "whole.pt")
+    twins.append(lrcalc.LRCalculator(torch.load(tmp_path / "whole.pt", weights_only=False)))
+    for twin in twins:
+        again = atoms.copy()
+        again.calc = twin
+        assert again.get_potential_energy() == pytest.approx(energy, abs=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
