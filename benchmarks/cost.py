@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from lrcalc.files import replacing
 
 OTHERS = {
-    "qNEP in GPUMD, a whole step (arXiv:2601.19034)": {
+    "qNEP in GPUMD, H100, a whole step (arXiv:2601.19034)": {
         1536: 1.25, 12288: 1.6, 98304: 6.3, 786432: 49.0,
     },
-    "published MACE-LES (128x0e, 2 layers, mace-torch 0.3.16)": {
+    "published MACE-LES (128x0e, 2 layers, mace-torch), H100": {
         192: 31.0, 1536: 71.0, 12288: 485.0,
     },
 }  # fmt: skip
