@@ -45,9 +45,9 @@ def is_slab(system: System) -> Tensor:
     return system.pbc.sum(1) == 2
 
 
-def has_slabs(system: System) -> bool:
-    """Whether any structure is one, without waiting for a device."""
-    return bool((readable_pbc(system).sum(1) == 2).any())
+def without_slabs(system: System) -> bool:
+    """Whether none of the structures is one, and the host knows without looking at tensors."""
+    return system.host is not None and not bool(is_slab(system.host).any())
 
 
 def _slab_frame(system: System) -> tuple[Tensor, Tensor]:
@@ -67,7 +67,7 @@ def _slab_frame(system: System) -> tuple[Tensor, Tensor]:
 def coupling(system: System, screening: float | Tensor) -> Tensor:
     """Return what turns latent dipoles into those that the applied field couples to, (S, 3, 3)."""
     unit = torch.eye(3, dtype=torch.float64, device=system.positions.device)
-    if not has_slabs(system):
+    if without_slabs(system):
         return (screening * unit).expand(system.n_structures, 3, 3)
     normal = _slab_frame(system)[0]
     change = (1.0 / screening - screening) * is_slab(system).double()[:, None, None]
@@ -76,7 +76,7 @@ def coupling(system: System, screening: float | Tensor) -> Tensor:
 
 def coupled(system: System, latent: Tensor, screening: float | Tensor) -> Tensor:
     """`coupling` times latent dipoles (S, 3)."""
-    if not has_slabs(system):
+    if without_slabs(system):
         return screening * latent
     return torch.einsum("sab,sb->sa", coupling(system, screening), latent)
 
@@ -93,7 +93,7 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
         Å³; None leaves structures without periodic directions as they are, and slabs to their
         atoms.
     """
-    if bool(readable_pbc(system).all()):
+    if system.host is not None and bool(system.host.pbc.all()):
         return alpha
     volume = None
     if volume_per_atom is not None:
@@ -104,7 +104,7 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
         finite = ~system.pbc.any(1)[:, None, None]
         inside = torch.where(finite, inside, unit)  # no derivative of what is left as it is
         alpha = inverses(inside) @ alpha
-    if not has_slabs(system):
+    if not bool((readable_pbc(system).sum(1) == 2).any()):
         return alpha
     slab = is_slab(system)
     total = list(alpha)
