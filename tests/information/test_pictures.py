@@ -36,7 +36,11 @@ def test_labels_lie_within_their_panels(labels):
 @pytest.mark.parametrize("limit", [-7.0, -1e-300, 0.0, 1e-300, 5.0, np.inf])
 @pytest.mark.parametrize("largest", [[-3, -2, -1], [0, 0, 0], [1, 2, 3], [1, 2, 1e4]])
 def test_any_limit_and_any_scores_can_be_drawn(limit, largest):
-    run(DELTA_H, (limit, limit), n=3, largest=largest).figure().canvas.draw()
+    figure = run(DELTA_H, (limit, limit), n=3, largest=largest).figure()
+    figure.canvas.draw()
+    for axes in figure.axes:
+        assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
+        assert axes.get_ylim()[0] != axes.get_ylim()[1]
 
 
 def test_what_goes_far_beyond_is_drawn_by_its_logarithm():
