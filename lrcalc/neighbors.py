@@ -18,6 +18,9 @@ MINIMUM_DISTANCE = 0.3
 SKIN = 0.6
 """Å. Of runs: the cheapest for water at 300 K in steps of 0.5 fs (`benchmarks/house.py`)."""
 
+MOST_BATCHES, MOST_ATOMS = 8, 10_000
+"""Batches whose candidates are kept, and the atoms in them: beads come in several calls a step."""
+
 MARGIN = 1e-6
 """Å by which candidates are searched further: whether a pair counts is decided in one place."""
 
@@ -161,7 +164,8 @@ class NeighborList:
     long as no pair from beyond can have come within the cutoff: until an atom has moved by half
     the skin, apart from what a changed cell took along, and less where the cell has shrunk. The
     skin is searched only where atoms move little from call to call, as in a run or a relaxation;
-    with unrelated frames it would cost and be of no use.
+    with unrelated frames it would cost and be of no use. Candidates of a few batches are kept, so
+    that several runs, or the beads of one in several calls, may take turns.
 
     Parameters
     ----------
@@ -197,7 +201,7 @@ class NeighborList:
         self.cutoff = float(cutoff)
         self.skin = float(skin)
         self.closest = float(closest)
-        self._kept: list[_Candidates] = []
+        self._kept: list[list[_Candidates]] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the candidates out of copies and pickles."""
@@ -215,19 +219,46 @@ class NeighborList:
         cells = system.cell.detach().cpu().double().numpy()
         pbc = system.pbc.cpu().numpy().astype(bool)
         ends = np.cumsum(np.bincount(system.batch.cpu().numpy(), minlength=len(cells)))
+        before = self._before(ends, positions, cells, pbc)
         kept, columns, start = [], [], 0
         for s, end in enumerate(ends):
-            last = self._kept[s] if s < len(self._kept) else None
+            last = before[s] if before else None
             candidates = self._candidates(last, positions[start:end], cells[s], pbc[s])
             i, j, shift = _within(candidates, self.cutoff, self.closest)
             columns.append((i + start, j + start, shift))
             kept.append(candidates)
             start = int(end)
-        self._kept = kept if self.skin else []
+        self._keep(kept, before)
         device = system.positions.device
         found = zip(*columns, strict=True)
         joined = [torch.from_numpy(np.concatenate(list(x))).to(device) for x in found]
         return Pairs(joined[0], joined[1], joined[2])
+
+    def _before(
+        self, ends: np.ndarray, positions: np.ndarray, cells: np.ndarray, pbc: np.ndarray
+    ) -> list[_Candidates]:
+        """Of the batches that are kept the one that this one has come from; none if there is none.
+
+        It is the one whose first structure is nearest. A mistake costs a search, no more.
+        """
+        first, least = positions[: ends[0]], self.skin
+        found: list[_Candidates] = []
+        for batch in self._kept:
+            one = batch[0]
+            if len(batch) == len(ends) and one.is_of(len(first), pbc[0]):
+                moved = _change(one.positions, one.cell, first, cells[0], pbc[0])[0]
+                if moved <= least:
+                    found, least = batch, moved
+        return found
+
+    def _keep(self, batch: list[_Candidates], before: list[_Candidates]) -> None:
+        """Keep a batch in the place of what it has come from, and drop the oldest if need be."""
+        if not self.skin:
+            return
+        kept = [*(x for x in self._kept if x is not before), batch][-MOST_BATCHES:]
+        while len(kept) > 1 and sum(len(x.positions) for b in kept for x in b) > MOST_ATOMS:
+            kept.pop(0)
+        self._kept = kept
 
     def _candidates(
         self, last: _Candidates | None, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray

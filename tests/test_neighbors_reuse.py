@@ -148,6 +148,34 @@ def test_a_run_at_constant_pressure_searches_seldom_too(searches):
     assert len(searches) - 30 < 6
 
 
+def test_beads_in_several_calls_a_step_search_seldom(searches):
+    """Five and three beads, as the i-PI driver shares them out, and another run in between."""
+    rng, kept = np.random.default_rng(0), NeighborList(CUTOFF, 0.6)
+    beads, other = [start(CUBE, True, 0) for _ in range(8)], start(CUBE, True, 5)
+    other.rattle(1.0, seed=1)
+    for atoms in beads:
+        atoms.rattle(0.05, rng=rng)
+    for _ in range(20):
+        for atoms in (*beads, other):
+            atoms.positions += rng.normal(scale=1e-3, size=atoms.positions.shape)
+        for part in (beads[:5], beads[5:], [other]):
+            system = from_ase(part)
+            assert same(kept(system), build_pairs(system, CUTOFF))
+    # 9 structures: at first, with the skin at the second call, and in `build_pairs`
+    assert len(searches) - 20 * 9 <= 2 * 9
+
+
+@pytest.mark.parametrize(("limit", "batches"), [(10_000, neighbors.MOST_BATCHES), (50, 2)])
+def test_of_many_batches_a_few_are_kept(monkeypatch, limit, batches):
+    monkeypatch.setattr(neighbors, "MOST_ATOMS", limit)
+    kept = NeighborList(CUTOFF, 0.6)
+    grid = np.stack(np.meshgrid(*[np.arange(3)] * 3), axis=-1).reshape(-1, 3) / 3
+    for seed in range(12):
+        places = np.random.default_rng(seed).permutation(grid)[:22]
+        kept(from_ase(Atoms("O22", scaled_positions=places, cell=CUBE, pbc=True)))
+    assert len(kept._kept) == batches
+
+
 def test_unrelated_frames_are_searched_without_skin(searches):
     kept = NeighborList(CUTOFF, 0.6)
     for seed in range(4):
