@@ -1,5 +1,7 @@
 """On a GPU: the numbers of the CPU, in one launch and without it, and no wait before the end."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,90 +10,23 @@ from ase import units
 from lrcalc import Evaluator, load
 from lrcalc.captured.launch import Launch
 from lrcalc.structures import read_structure
-from tests.conftest import random_potential
-from tests.sample_structures import cluster, water_box
+from tests.property_cases import BASIC, CASES, STRUCTURES, errors, potential_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
-BASIC = ["energy", "forces"]
-MOMENTS = [*BASIC, "dipole", "born_effective_charges", "charges", "electric_field"]
-E, D, V = (
-    {"electric_field": (0.0, 0.1, 0.05)},
-    {"electric_displacement": (0.0, 0.001, 0.002)},
-    {"reduced_field": (0.1, 0.2, 0.0)},
-)
-CASES = {
-    "sr": ("sr", "local", "periodic", {}, {}, [*BASIC, "stress"]),
-    "q": ("q", "local", "periodic", {}, {}, [*MOMENTS, "stress"]),
-    "u": ("u", "local", "periodic", {}, {}, [*MOMENTS, "stress", "polarization"]),
-    "u in E": ("u", "local", "periodic", {}, E, [*MOMENTS, "stress"]),
-    "uiu at D": ("uiu", "local", "periodic", {}, D, [*MOMENTS, "stress", "dielectric_tensor"]),
-    "uQiqiu at V": (
-        "uQiqiu", "local", "periodic", {"layers": 2, "transfer_hops": 2, "anisotropic": True}, V,
-        [*MOMENTS, "stress", "polarizability", "polarizability_derivative"],
-    ),
-    "beads": ("uQiqiu", "local", "beads", {}, E, [*MOMENTS, "stress", "polarizability"]),
-    "cluster": ("uQiqiu", "atomic", "cluster", {}, E, [*MOMENTS, "polarizability"]),
-    "mixed": ("uiu", "local", "mixed", {}, E, MOMENTS),
-    "atomic": ("u", "atomic", "periodic", {"layers": 2}, E, MOMENTS),
-    "mesh": ("u", "local", "large", {}, {}, [*BASIC, "stress", "dipole"]),
-}  # fmt: skip
-"""Level, charges, structures, options, what is held, properties."""
-STRUCTURES = {
-    "periodic": lambda: [water_box(seed=2)],
-    "cluster": lambda: [cluster()],
-    "beads": lambda: [water_box(seed=2), water_box(seed=2)],
-    "mixed": lambda: [water_box(seed=2), cluster()],
-    "large": lambda: [water_box(seed=2).repeat((6, 6, 6))],
-}
+def both(potential, field):
+    """One evaluator on the GPU; another on the CPU, in float64, with the same weights."""
+    gpu = Evaluator(copy.deepcopy(potential), device="cuda", **field)
+    return gpu, Evaluator(copy.deepcopy(potential).double(), device="cpu", **field)
 
 
-def both(potential, dtype, field):
-    """One evaluator on the GPU, another on the CPU."""
-    copies = [load_copy(potential) for _ in range(2)]
-    devices = ("cuda", "cpu")
-    return [
-        Evaluator(p, device=d, dtype=dtype, **field) for p, d in zip(copies, devices, strict=True)
-    ]
-
-
-def load_copy(potential):
-    import copy
-
-    return copy.deepcopy(potential)
-
-
-def errors(found, expected, names):
-    """Largest error of each property, relative to its largest value."""
-    return {
-        name: max(
-            float(np.abs(a[name] - b[name]).max() / max(1e-3, np.abs(b[name]).max()))
-            for a, b in zip(found, expected, strict=True)
-        )
-        for name in names
-    }
-
-
-@pytest.mark.parametrize(
-    ("case", "dtype"),
-    [*((case, "float64") for case in CASES), ("u", "float32"), ("beads", "float32"),
-     ("mesh", "float32")],
-)  # fmt: skip
-def test_the_numbers_of_the_cpu(case, dtype):
-    level, charges, kind, options, field, names = CASES[case]
-    potential = random_potential(
-        water_box(),
-        level=level,
-        charges=charges,
-        prior="zbl",
-        wall=[[1.7, 1.05], [1.05, 2.9]],
-        transfer_cutoff=3.0,
-        **options,
-    )
-    gpu, cpu = both(potential.to(getattr(torch, dtype)), dtype, field)
+@pytest.mark.parametrize(("dtype", "limit"), [("float64", 1e-10), ("float32", 1e-5)])
+@pytest.mark.parametrize("case", CASES)
+def test_the_numbers_of_the_cpu(case, dtype, limit):
+    _, _, kind, _, field, names = CASES[case]
+    gpu, cpu = both(potential_of(case).to(getattr(torch, dtype)), field)
     structures, rng = STRUCTURES[kind](), np.random.default_rng(0)
-    limit = 1e-10 if dtype == "float64" else 2e-5
     for step in range(5):
         if step == 3:
             for atoms in structures:
