@@ -140,12 +140,28 @@ def own_cell(system: System) -> Tensor:
     return shared(system.domain, system.cell)
 
 
-def sum_by_structure(values: Tensor, batch: Tensor, n_structures: int) -> Tensor:
-    """Sum per-atom ``values`` (N, ...) over each structure: (S, ...)."""
+def sum_by_structure(
+    values: Tensor, batch: Tensor, n_structures: int, *, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Sum per-atom ``values`` (N, ...) over each structure: (S, ...), in ``dtype`` or their own."""
     if n_structures == 1:  # added one by one to the same place, a GPU would take them in turns
-        return values.sum(0, keepdim=True)
+        return values.sum(0, keepdim=True, dtype=dtype)
+    values = values.to(dtype or values.dtype)
     out = values.new_zeros((n_structures, *values.shape[1:]))
     return out.index_add(0, batch, values)
+
+
+def sum_of_pairs(values: Tensor, i: Tensor, rows: Tensor | None, system: System) -> Tensor:
+    """Sum ``values`` (M, ...) of pairs over each structure: (S, ...), float64.
+
+    ``i`` are the centres of all pairs, ``rows`` (M,) says which of them these are, if not all.
+    """
+    if system.n_structures == 1:
+        return values.sum(0, keepdim=True, dtype=torch.float64)
+    # by atoms first: a GPU takes in turns what is added to the same place
+    atoms = values.new_zeros((len(system.batch), *values.shape[1:]), dtype=torch.float64)
+    atoms = atoms.index_add(0, i if rows is None else i[rows], values.double())
+    return sum_by_structure(atoms, system.batch, system.n_structures)
 
 
 def from_ase(

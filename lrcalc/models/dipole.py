@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from lrcalc.derivatives import jacobian
-from lrcalc.domain import shared
+from lrcalc.domain import shared, total
 from lrcalc.models.explicit_images import image_lever
 from lrcalc.models.levers import edge_levers
 from lrcalc.models.potential import Potential
 from lrcalc.models.terms import Terms
 from lrcalc.neighbors import Pairs
-from lrcalc.system import System, readable_pbc, structure_sums
+from lrcalc.system import System, readable_pbc, structure_sums, sum_by_structure, sum_of_pairs
 
 
 def is_exact(system: System, terms: Terms) -> Tensor:
@@ -46,42 +46,45 @@ def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool 
         what an enthalpy may contain.
     """
     positions = system.positions.double()
-    parts = _moments(system, terms, positions)
     transfers = terms.readout.transfers
-    if transfers is None:
+    parts = _moments(system, terms, positions)
+    if transfers is not None:
+        charge = transfers.species_charge.double()
+        # the centre gains `amount`, the neighbour loses it: the dipole points from j to i
+        moved = transfers.amount[:, None] * terms.vectors.index_select(0, transfers.pairs)
+        parts = parts - sum_of_pairs(moved, pairs.i, transfers.pairs, system)
+    else:
         charge = terms.readout.moving_charge.double()
         if coupled:
             exact = is_exact(system, terms)
             # zero either way; cut off from the model where all are, it costs no backward pass
             some = not bool(readable_pbc(system).any(1).all())
             charge = charge * exact[system.batch] if some else torch.zeros_like(charge)
-        parts = parts + charge[:, None] * positions
-    else:
-        parts = parts + transfers.species_charge.double()[:, None] * positions
-        # the centre gains `amount`, the neighbour loses it: the dipole points from j to i
-        moved = -transfers.amount[:, None] * terms.vectors.index_select(0, transfers.pairs)
-        parts = parts.index_add(0, pairs.i[transfers.pairs], moved.double())
-    return structure_sums(system, parts)
+    return total(system.domain, parts + _sum(system, charge[:, None] * positions))
+
+
+def _sum(system: System, values: Tensor) -> Tensor:
+    """Sum over the atoms of each structure that are here, (S, ...), float64."""
+    return sum_by_structure(values, system.batch, system.n_structures, dtype=torch.float64)
 
 
 def _moments(system: System, terms: Terms, positions: Tensor) -> Tensor:
-    """Permanent and induced dipoles of the atoms, and the dipole of induced charges (N, 3)."""
-    moments = torch.zeros_like(positions)
-    multipoles = terms.readout.multipoles
+    """Permanent and induced dipoles of the atoms, and the dipole of induced charges, (S, 3)."""
+    multipoles, induced = terms.readout.multipoles, terms.electrostatics
+    parts = positions.new_zeros((system.n_structures, 3))
     if multipoles.dipole is not None:
-        moments = moments + multipoles.dipole.double()
-    induced = terms.electrostatics
+        parts = parts + _sum(system, multipoles.dipole)
     if induced is None:
-        return moments
+        return parts
     if induced.induced_dipole is not None:
-        moments = moments + induced.induced_dipole.double()
+        parts = parts + _sum(system, induced.induced_dipole)
     if multipoles.pair is not None and induced.transfer is not None:
-        flow = -induced.transfer[:, None] * multipoles.pair.vector
-        moments = moments.index_add(0, multipoles.pair.i, flow.double())
+        flow = induced.transfer[:, None] * multipoles.pair.vector
+        parts = parts - sum_of_pairs(flow, multipoles.pair.i, None, system)
     if multipoles.capacitance is not None and induced.induced_charge is not None:
         lever = capacitance_lever(system, multipoles.capacitance.double(), positions)
-        moments = moments + induced.induced_charge.double()[:, None] * lever
-    return moments
+        parts = parts + _sum(system, induced.induced_charge.double()[:, None] * lever)
+    return parts
 
 
 def capacitance_lever(system: System, capacitance: Tensor, positions: Tensor) -> Tensor:
@@ -91,29 +94,29 @@ def capacitance_lever(system: System, capacitance: Tensor, positions: Tensor) ->
     charge, and neither dipole nor polarizability depends on the origin.
     """
     weighted = structure_sums(system, capacitance[:, None] * positions)
-    total = structure_sums(system, capacitance).clamp(min=1e-300)
-    return positions - shared(system.domain, weighted / total[:, None])[system.batch]
+    whole = structure_sums(system, capacitance).clamp(min=1e-300)
+    return positions - shared(system.domain, weighted / whole[:, None])[system.batch]
 
 
 def lattice_polarizability(system: System, terms: Terms) -> Tensor:
     """Latent ``Σ α_i + Σ κ_ij d d`` of each structure, shape (S, 3, 3), e Å²/V, float64."""
     multipoles = terms.readout.multipoles
     positions = system.positions.double()
-    total = positions.new_zeros((system.n_structures, 3, 3))
+    found = positions.new_zeros((system.n_structures, 3, 3))
     if multipoles.polarizability is not None:
         alpha = multipoles.polarizability.double()
         if alpha.shape == system.batch.shape:  # scalar polarizabilities
             alpha = torch.diag_embed(alpha[:, None].expand(-1, 3))
-        total = total + structure_sums(system, alpha)
+        found = found + structure_sums(system, alpha)
     if multipoles.pair is not None:
         arm = multipoles.pair.vector.double()
         spread = multipoles.pair.capacitance.double()[:, None, None] * _square(arm)
-        total = total + structure_sums(system, spread, system.batch[multipoles.pair.i])
+        found = found + structure_sums(system, spread, system.batch[multipoles.pair.i])
     if multipoles.capacitance is not None:
         capacitance = multipoles.capacitance.double()
         arm = capacitance_lever(system, capacitance, positions)
-        total = total + structure_sums(system, capacitance[:, None, None] * _square(arm))
-    return total
+        found = found + structure_sums(system, capacitance[:, None, None] * _square(arm))
+    return found
 
 
 def _square(vectors: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ from lrcalc.fields import DISPLACEMENT, VOLTAGE, Field
 from lrcalc.models.boundary import coupled, coupling, depolarised
 from lrcalc.models.dipole import lattice_dipole, lattice_polarizability
 from lrcalc.models.terms import Terms
+from lrcalc.multipoles import Multipoles
 from lrcalc.neighbors import Pairs
 from lrcalc.system import System, inverses, volumes
 from lrcalc.units import EPSILON_0
@@ -82,13 +83,18 @@ def mean_susceptibility(system: System, terms: Terms) -> float:
 def latent_susceptibility(system: System, terms: Terms) -> Tensor | None:
     """`mean_susceptibility` with its graph, (); None without response or periodic structure."""
     multipoles = terms.readout.multipoles
-    responses = (multipoles.polarizability, multipoles.pair, multipoles.capacitance)
     periodic = system.pbc.all(1)
-    if all(x is None for x in responses) or not bool(periodic.any()):
+    if not responds(multipoles) or not bool(periodic.any()):
         return None
     alpha = lattice_polarizability(system, terms).diagonal(dim1=1, dim2=2).mean(1)
     volume = volumes(system.cell).double()
     return (alpha[periodic] / (EPSILON_0 * volume[periodic])).mean()
+
+
+def responds(multipoles: Multipoles) -> bool:
+    """Whether some of them are induced by a field."""
+    parts = (multipoles.polarizability, multipoles.pair, multipoles.capacitance)
+    return any(x is not None for x in parts)
 
 
 def polarizability(system: System, terms: Terms, screening: float | Tensor) -> Tensor:
@@ -97,11 +103,12 @@ def polarizability(system: System, terms: Terms, screening: float | Tensor) -> T
     ``s² α + A`` of what the model's own response and its surface make; of slabs and molecules what
     is left of it when the field comes from outside (`boundary`).
     """
-    latent = lattice_polarizability(system, terms)
     if terms.surface is None:
         matrix = coupling(system, screening)
-        return matrix @ latent @ matrix
-    total = screening**2 * latent + terms.surface
+        return matrix @ lattice_polarizability(system, terms) @ matrix
+    total = terms.surface
+    if responds(terms.readout.multipoles):
+        total = screening**2 * lattice_polarizability(system, terms) + total
     return depolarised(system, total, terms.surface_volume)
 
 
@@ -184,7 +191,7 @@ def constant_field(
     permanent = coupled(system, lattice_dipole(system, pairs, terms, coupled=True), screening)
     alpha = polarizability(system, terms, screening)
     induced = torch.einsum("sab,sb->sa", alpha, field)
-    value = terms.energy - (field * (permanent + 0.5 * induced)).sum(1)
+    value = terms.energy - (field * permanent.add(induced, alpha=0.5)).sum(1)
     moment = permanent
     if terms.readout.bare_charge is not None:
         moment = dipole(system, pairs, terms, screening)

@@ -12,6 +12,7 @@ Raman tensors follow as derivatives, and energies without a field do not change.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -75,12 +76,23 @@ class PolarizabilitySurface(nn.Module):
         hidden = torch.nn.functional.silu(torch.matmul(features.scalars, self.layer1))
         rows = species * len(species) + torch.arange(len(species), device=species.device)
         out = torch.bmm(hidden, self.layer2).flatten(0, 1).index_select(0, rows)
-        gates = out[:, 1:] / math.sqrt(max(self.n_channels, 1))
+        scalar, gates = out.split([1, self.n_channels], dim=1)
         spherical = torch.einsum("nc,ncm->nm", gates, features.tensors)
-        scalar = out[:, 0] + self.constant[species]
-        unit = torch.eye(3, dtype=scalar.dtype, device=scalar.device)
-        tensor = scalar[:, None, None] * unit + quadrupole_from_spherical(spherical)
+        parts = torch.cat([scalar + self.constant[species][:, None], spherical], dim=1)
         if owned is not None:
-            tensor = tensor * owned[:, None, None]
-        total = sum_by_structure(tensor.double(), batch, n_structures)
-        return self.unit.double() * total
+            parts = parts * owned[:, None]
+        total = sum_by_structure(parts, batch, n_structures, dtype=torch.float64)
+        basis = tensors_of_six(self.n_channels, total.dtype, total.device)
+        return (self.unit.double() * total @ basis).unflatten(1, (3, 3))
+
+
+@lru_cache
+def tensors_of_six(n_channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return flat matrices (6, 9): the unit matrix, and five of ℓ = 2, for a sum over channels.
+
+    Kept: a CUDA graph that copied them from the host would find them gone.
+    """
+    with torch.inference_mode(False):  # of use outside too
+        unit, five = (torch.eye(n, dtype=dtype, device=device) for n in (3, 5))
+        traceless = quadrupole_from_spherical(five) / math.sqrt(max(n_channels, 1))
+        return torch.cat([unit[None], traceless]).flatten(1)
