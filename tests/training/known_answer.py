@@ -73,7 +73,7 @@ def labelled_cluster(seed, most=4):
     return atoms
 
 
-def teach(path, *, epochs, frames=400, minutes=0.0, level="uiu", **more):
+def teach(path, *, epochs, frames=1600, channels=32, minutes=0.0, level="uiu", **more):
     """Train on energies and forces alone; R² of Born charges and dipoles of 40 other clusters."""
     from lrcalc.evaluator import Evaluator
     from lrcalc.model_errors import errors
@@ -83,7 +83,8 @@ def teach(path, *, epochs, frames=400, minutes=0.0, level="uiu", **more):
 
     structures = [labelled_cluster(seed) for seed in range(frames + 20)]
     made = make_frames(structures, "formula", 4.5)
-    config = {"level": level, "charges": "atomic", "cutoff": 4.5, "channels": 8, "hidden": 32}
+    config = {"level": level, "charges": "atomic", "cutoff": 4.5}
+    config |= {"channels": channels, "hidden": 2 * channels}
     settings = TrainingSettings(epochs=epochs, batch_size=4, learning_rate=5e-3,
                                 weight_decay=1e-3, max_minutes=minutes, **more)  # fmt: skip
     fit(made[20:], made[:20], config, settings, path)
