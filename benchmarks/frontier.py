@@ -152,7 +152,6 @@ def gather(args):
     cases = cases_of(files, networks)
     name = args.reference or next(iter(files))
     reference = (name, COMPILED if (name, COMPILED) in cases else PLAIN)
-    times = timed(measure(cases, args.rounds), reference)
     report = {}
     for name, file in files.items():
         evaluator = cases[name, PLAIN]
@@ -160,7 +159,10 @@ def gather(args):
         chosen = {k: frames[k] for k in range(len(frames))[frames_of(args.frames)]}
         print(f"{name}: errors on {len(chosen)} frames", flush=True)
         report[name] = {"file": Path(file).name, **facts(evaluator), **errors(evaluator, chosen)}
-        report[name] |= {"times": times[name], **curve(file)}
+        report[name] |= curve(file)
+    print(f"{args.rounds} rounds of {len(cases)} calls", flush=True)
+    for name, times in timed(measure(cases, args.rounds), reference).items():
+        report[name]["times"] = times
     return {
         "data": Path(args.data).name, "frames": args.frames, "atoms": 192, "rounds": args.rounds,
         "threads": 1, "torch": torch.__version__, "reference": reference, "models": report,
@@ -170,7 +172,8 @@ def gather(args):
 def markdown(found):
     """Table of all models; two times of our own are without and with compiled functions."""
     lines = [
-        "| model | parameters | trained on | plain, ms | compiled, ms | of the first's time "
+        "| model | parameters | trained on | plain, ms | compiled, ms "
+        f"| of the time of {found['reference'][0]} "
         "| forces, meV/Å | energy, meV/atom | Born R², all / off-diagonal |",
         "|---" * 9 + "|",
     ]
@@ -258,10 +261,10 @@ def span(values):
     return min(values) / 1.3, max(values) * 1.3
 
 
-def number(axis, steps):
-    """Write plain numbers on a logarithmic axis: these multiples of each power of ten."""
+def number(axis):
+    """Write plain numbers on a logarithmic axis: some multiples of each power of ten."""
     low, high = axis.get_view_interval()
-    ticks = [step * 10**power for power in range(5) for step in steps]
+    ticks = [step * 10**power for power in range(5) for step in DECADE]
     ticks = [t for t in ticks if low <= t <= high]
     axis.set_ticks(ticks, [str(t) for t in ticks])
     axis.set_ticks([], minor=True)
@@ -280,7 +283,10 @@ def draw_forces(axis, models):
             axis.plot(x, y, shape, color=colour, ms=6.5, mfc=filling, zorder=2)
     axis.set(ylabel="forces, RMSE (meV/Å)", yscale="log")
     axis.set_ylim(*span([force_of(m)[0] for m in models.values()]))
-    number(axis.yaxis, DECADE)
+    number(axis.yaxis)
+    key(axis, ("o", "0.3", "the faster way in lrcalc"),
+        ("o", "white", "without compiled functions"),
+        ("s", "white", "MACE's own layers in mace-torch, no charges"))  # fmt: skip
 
 
 def draw_born(axis, models):
@@ -293,20 +299,20 @@ def draw_born(axis, models):
         axis.plot(x, off, "v", color=colour, ms=6.5, mfc="white")
     axis.set_ylabel("Born charges, R²")
     axis.margins(y=0.2)
+    key(axis, ("o", "0.3", "all components"), ("v", "white", "off the diagonal"))
 
 
 def draw_curves(axis, models):
     """Draw errors on validation frames after each epoch."""
     styles = itertools.cycle(("-", "--", "-.", ":"))
     for name, model in models.items():
-        if "validation" in model:
-            forces, colour = model["validation"], colour_of(model)
-            epochs = range(1, len(forces) + 1)
-            axis.plot(epochs, forces, next(styles), color=colour, lw=1.2, label=name)
-            axis.plot(len(forces), forces[-1], ".", color=colour)
+        forces, colour = model["validation"], colour_of(model)
+        epochs = range(1, len(forces) + 1)
+        axis.plot(epochs, forces, next(styles), color=colour, lw=1.2, label=name)
+        axis.plot(len(forces), forces[-1], ".", color=colour)
     axis.set(xlabel="epochs", ylabel="validation forces (meV/Å)", yscale="log")
-    axis.set_ylim(*span([f for m in models.values() for f in m.get("validation", [])[2:]]))
-    number(axis.yaxis, DECADE)
+    axis.set_ylim(*span([f for m in models.values() for f in m["validation"][2:]]))
+    number(axis.yaxis)
     axis.legend(fontsize=8, frameon=False, loc="upper right")
 
 
@@ -352,25 +358,26 @@ def picture(found, path):
 
     models = found["models"]
     charged = {name: model for name, model in models.items() if "born" in model["errors"]}
-    figure = Figure(figsize=(7.4, 9.6), layout="constrained", dpi=130)
-    forces, born, curves = figure.subplots(3, 1, height_ratios=[1.4, 1, 0.8])
+    learned = {name: model for name, model in models.items() if "validation" in model}
+    heights = [1.4] + [1.0] * bool(charged) + [0.8] * bool(learned)
+    figure = Figure(figsize=(7.4, 3 * sum(heights)), layout="constrained", dpi=130)
+    forces, *others = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    timed_panels = [(forces, models)] + ([(others[0], charged)] if charged else [])
     draw_forces(forces, models)
-    draw_born(born, charged)
-    draw_curves(curves, models)
+    if charged:
+        draw_born(others[0], charged)
+    if learned:
+        draw_curves(others[-1], learned)
     every = [t["ms"] for model in models.values() for t in model["times"].values()]
-    for axis in (forces, born):
+    for axis, _ in timed_panels:
         axis.set(xscale="log", xlim=(min(every) / 1.5, max(every) * 1.8))
         axis.set_xlabel(f"energy + forces of {found['atoms']} atoms of water (ms, one thread)")
-        number(axis.xaxis, DECADE)
-    key(forces, ("o", "0.3", "the faster way in lrcalc"),
-        ("o", "white", "without compiled functions"),
-        ("s", "white", "MACE's own layers in mace-torch, no charges"))  # fmt: skip
-    key(born, ("o", "0.3", "all components"), ("v", "white", "off the diagonal"))
-    for axis in (forces, born, curves):
+        number(axis.xaxis)
+    for axis in (forces, *others):
         axis.grid(alpha=0.3)
     figure.draw_without_rendering()  # the layout, in which names are placed
-    name_points(forces, models, force_of, kinds=True)
-    name_points(born, charged, born_of, kinds=False)
+    for (axis, drawn), height in zip(timed_panels, (force_of, born_of), strict=False):
+        name_points(axis, drawn, height, kinds=axis is forces)
     with replacing(path) as file:
         figure.savefig(file, dpi=130)
     print(path)
