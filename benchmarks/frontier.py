@@ -147,19 +147,22 @@ def timed(times, reference):
 def gather(args):
     """Measure everything."""
     files, networks = dict(map(named, args.models)), dict(map(named, args.network))
-    if strange := set(networks) - set(files):
-        raise ValueError(f"--network {sorted(strange)}: no models of these names are given")
+    if strange := {*networks, *args.time_only} - set(files):
+        raise ValueError(f"no models are called {sorted(strange)}")
     cases = cases_of(files, networks)
     name = args.reference or next(iter(files))
     reference = (name, COMPILED if (name, COMPILED) in cases else PLAIN)
     report = {}
     for name, file in files.items():
         evaluator = cases[name, PLAIN]
+        report[name] = {"file": Path(file).name, **facts(evaluator)}
+        if name in args.time_only:
+            del report[name]["trained_on"]
+            continue
         frames = read_structures(args.data)  # anew: labels are changed to what the model learned
         chosen = {k: frames[k] for k in range(len(frames))[frames_of(args.frames)]}
         print(f"{name}: errors on {len(chosen)} frames", flush=True)
-        report[name] = {"file": Path(file).name, **facts(evaluator), **errors(evaluator, chosen)}
-        report[name] |= curve(file)
+        report[name] |= {**errors(evaluator, chosen), **curve(file)}
     print(f"{args.rounds} rounds of {len(cases)} calls", flush=True)
     for name, times in timed(measure(cases, args.rounds), reference).items():
         report[name]["times"] = times
@@ -172,26 +175,31 @@ def gather(args):
 def markdown(found):
     """Table of all models; two times of our own are without and with compiled functions."""
     lines = [
-        "| model | parameters | trained on | plain, ms | compiled, ms "
+        "| model | parameters | frames trained on | plain, ms | compiled, ms "
         f"| of the time of {found['reference'][0]} "
         "| forces, meV/Å | energy, meV/atom | Born R², all / off-diagonal |",
         "|---" * 9 + "|",
     ]
     for name, model in found["models"].items():
-        times, numbers = model["times"], model["errors"]
+        times, numbers = model["times"], model.get("errors", {})
         ms = [f"{times[kind]['ms']:.3g}" if kind in times else "–" for kind in (PLAIN, COMPILED)]
         if NETWORK in times:
             ms[0] += f" (network alone, mace-torch: {times[NETWORK]['ms']:.3g})"
         ratio = times.get(COMPILED, times[PLAIN])["ratio"]
-        born = "–"
-        if "born" in numbers:
-            born = f"{numbers['born']['r2']:.3f} / {numbers['born_offdiagonal']['r2']:.3f}"
-        trained = "not told" if model["trained_on"] is None else f"{model['trained_on']} frames"
-        energy = numbers.get("energy_shifted", numbers["energy"])["rmse"]
+        trained = model.get("trained_on", "–")
+        energy = numbers.get("energy_shifted", numbers.get("energy"))
+        trained = "not told" if trained is None else str(trained)
         cells = [name, f"{model['parameters']}", trained, *ms, f"{ratio:.3g}",
-                 f"{numbers['forces']['rmse']:.1f}", f"{energy:.2f}", born]  # fmt: skip
+                 told(numbers.get("forces"), "rmse", 1), told(energy, "rmse", 2),
+                 told(numbers.get("born"), "r2", 3) + " / "
+                 + told(numbers.get("born_offdiagonal"), "r2", 3)]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def told(numbers, key, digits):
+    """Write a number, where there is one."""
+    return f"{numbers[key]:.{digits}f}" if numbers else "–"
 
 
 COLOURS = {NATIVE: "#1f77b4", "mace": "#d95f02", "mace-model": "#7b3294"}
@@ -200,7 +208,7 @@ COLOURS = {NATIVE: "#1f77b4", "mace": "#d95f02", "mace-model": "#7b3294"}
 DECADE = (1, 2, 3, 5, 7)
 """Numbers on logarithmic axes."""
 
-PLACES = ((7, 0), (0, 8), (0, -8), (-7, 0), (7, 9), (7, -9), (-7, 9), (-7, -9), (0, 18), (0, -18))
+PLACES = ((7, 0), (-7, 0), (0, 8), (0, -8), (7, 9), (7, -9), (-7, 9), (-7, -9), (0, 18), (0, -18))
 """Where a label may stand beside its point, in points; the first that is free is taken."""
 
 
@@ -289,6 +297,14 @@ def draw_forces(axis, models):
         ("s", "white", "MACE's own layers in mace-torch, no charges"))  # fmt: skip
 
 
+def draw_times(axis, models):
+    """Draw lines at the times of models whose errors are not known."""
+    for name, model in models.items():
+        axis.axvline(fastest(model), color=colour_of(model), lw=1, ls="--", zorder=0)
+        axis.text(fastest(model), 0.98, f" {name}", color=colour_of(model), fontsize=8.5,
+                  va="top", transform=axis.get_xaxis_transform())  # fmt: skip
+
+
 def draw_born(axis, models):
     """Draw R² of Born charges: of all components, and of those off the diagonal."""
     for model in models.values():
@@ -357,20 +373,22 @@ def picture(found, path):
     from matplotlib.figure import Figure
 
     models = found["models"]
-    charged = {name: model for name, model in models.items() if "born" in model["errors"]}
+    known = {name: model for name, model in models.items() if "errors" in model}
+    charged = {name: model for name, model in known.items() if "born" in model["errors"]}
     learned = {name: model for name, model in models.items() if "validation" in model}
     heights = [1.4] + [1.0] * bool(charged) + [0.8] * bool(learned)
     figure = Figure(figsize=(7.4, 3 * sum(heights)), layout="constrained", dpi=130)
     forces, *others = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    timed_panels = [(forces, models)] + ([(others[0], charged)] if charged else [])
-    draw_forces(forces, models)
+    timed_panels = [(forces, known)] + ([(others[0], charged)] if charged else [])
+    draw_forces(forces, known)
+    draw_times(forces, {name: models[name] for name in models if name not in known})
     if charged:
         draw_born(others[0], charged)
     if learned:
         draw_curves(others[-1], learned)
     every = [t["ms"] for model in models.values() for t in model["times"].values()]
     for axis, _ in timed_panels:
-        axis.set(xscale="log", xlim=(min(every) / 1.5, max(every) * 1.8))
+        axis.set(xscale="log", xlim=(min(every) / 2, max(every) * 1.6))
         axis.set_xlabel(f"energy + forces of {found['atoms']} atoms of water (ms, one thread)")
         number(axis.xaxis)
     for axis in (forces, *others):
@@ -398,6 +416,8 @@ def main():
         metavar="NAME=FILE.model",
         help="MACE-LES files whose own layers are timed beside the model NAME",
     )
+    parser.add_argument("--time-only", nargs="+", default=[], metavar="NAME",
+                        help="models whose errors are not looked at")  # fmt: skip
     parser.add_argument("--reference", help="model by whose time others are divided (the first)")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path, help="file to write all numbers to")
