@@ -12,9 +12,9 @@ are of energy and forces of 192 atoms of water in single precision, CPU time of 
 moves the atoms a little and asks all models in turn, our own layers without and with compiled
 functions (`compile=True`); a ratio is the median over rounds of a model's time by that of the first
 `--reference`. `--network` adds the time of MACE's own layers in a MACE-LES file as mace-torch
-evaluates them, without charges (what the whole model takes there is more); it, and models of MACE's
-layers with vectors, need the environment of `make test-mace`. Where a learning curve (.csv) lies
-beside a model's file, errors on validation frames are kept, too.
+evaluates them, without charges (what the whole model takes there is more); it, and models that were
+trained on MACE's layers, need the environment of `make test-mace`. Where a learning curve (.csv)
+lies beside a model's file, errors on validation frames are kept, too.
 """
 
 import argparse
