@@ -69,6 +69,8 @@ def remarks_of_transport(data: Data) -> list[str]:
     for model in models_of(data):
         if model.config.get("charges") != "local" or model.config.get("level") == "sr":
             continue
+        if "oxidation_states" in model.metadata:  # they are what was asked for
+            continue
         kept = getattr(model.readout, "species_charge", None)
         if kept is None or len(kept) < 2:
             continue

@@ -52,7 +52,12 @@ class Prepared(NamedTuple):
 
 def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
     """Read backbone and data, and say what is trained on; refuse what excludes one another."""
-    from lrcalc.training.charge_family import choose_charges
+    from lrcalc.training.charge_family import (
+        OXIDATION,
+        check_oxidation,
+        choose_charges,
+        parse_oxidation,
+    )
     from lrcalc.training.electrical import describe_labelled, wanted_labels
     from lrcalc.training.permittivity import permittivity_of
     from lrcalc.training.split import read_split
@@ -83,6 +88,8 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
             f"`--transfer-hops` is {args.transfer_hops}, but atomic charges are handed to nobody"
             f"{f' ({reason})' if reason else ''}; give --charges local, or leave it out"
         )
+    states = parse_oxidation(args.oxidation_states)
+    check_oxidation(states, config["charges"], args.level, split["training"])
     choice = f"charges: {config['charges']} ({reason})"
     for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason), *rate]:
         print(line)
@@ -97,6 +104,7 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
         "epsilon_infinity": epsilon.value,
         "epsilon_infinity_from": epsilon.origin,
         **({"charges_from": reason} if reason else {}),
+        **({OXIDATION: states} if states else {}),
         "preset": preset_told(args.preset, config),
         "data": [Path(f).name for f in args.train],
         **({PRESSURE_OFFSET: args.pressure_offset} if args.pressure_offset else {}),

@@ -74,6 +74,9 @@ def run(args: argparse.Namespace) -> int:
         elif key == "backbone_file":
             state = "as it is there" if value["frozen"] else "trained on"
             rows["backbone file"] = f"{value['file']} ({state}), sha256 {value['sha256']}"
+        elif key == "oxidation_states":
+            held = ", ".join(f"{symbol} {charge:+g}" for symbol, charge in value.items())
+            rows["oxidation states"] = f"{held} e, carried through a cell, held fixed"
         elif key == "polarizability":
             rows |= surface_rows(value)
         elif value not in ("", None):

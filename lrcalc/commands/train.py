@@ -98,6 +98,14 @@ def add_model_arguments(model: _options.Group) -> None:
         help="how often local charges are handed on: 8 learn dipoles of large molecules as atomic "
         "charges do, 1 is better in liquids and crystals (docs/local-charges.md)",
     )
+    model.add_argument(
+        "--oxidation-states",
+        nargs="+",
+        default=[],
+        metavar="X=E",
+        help="charges (e) that ions carry through a periodic cell, held fixed, so that currents "
+        "of Born charges conduct as theirs: of every species, e.g. H=1 O=-2 (local charges)",
+    )
     add_backbone_arguments(model)
     model.add_argument(
         "--smearing", type=float, default=DEFAULTS["smearing"], help="σ of the Gaussians, Å"

@@ -1,10 +1,18 @@
-"""Which charges a model is given when the data are to decide (`lrcalc train --charges auto`)."""
+"""Which charges a model is given: a family (`lrcalc train --charges`), and what ions carry."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import torch
+from ase.data import atomic_numbers, chemical_symbols
+
+from lrcalc.models.readout import Readout
 from lrcalc.training.data import Frame
+
+if TYPE_CHECKING:
+    from lrcalc.models.potential import Potential
 
 AUTO = "auto"
 """Choice that leaves it to the data."""
@@ -37,3 +45,70 @@ def choose_charges(choice: str, frames: Sequence[Frame], level: str) -> tuple[st
     periodic = any(bool(frame.system.pbc.any()) for frame in frames)
     family = "local" if periodic else "atomic"
     return family, None if level == "sr" else REASONS[family]
+
+
+OXIDATION = "oxidation_states"
+"""Entry of a card: symbol → charge (e) that its atoms carry through a periodic cell, held fixed."""
+
+
+def parse_oxidation(words: Sequence[str]) -> dict[str, float]:
+    """``["H=1", "O=-2"]`` → ``{"H": 1.0, "O": -2.0}``.
+
+    Raises
+    ------
+    ValueError
+        For what is no symbol or no number.
+    """
+    states = {}
+    for word in words:
+        symbol, _, value = word.partition("=")
+        try:
+            if symbol not in atomic_numbers:
+                raise ValueError
+            states[symbol] = float(value)
+        except ValueError:
+            raise ValueError(
+                f"`--oxidation-states` has {word!r} but must be symbols and charges: H=1 O=-2"
+            ) from None
+    return states
+
+
+def check_oxidation(
+    states: Mapping[str, float], charges: str, level: str, frames: Sequence[Frame]
+) -> None:
+    """Refuse oxidation states where nothing could carry them, or that do not fit the frames."""
+    if not states:
+        return
+    if charges != "local" or level not in ("q", "u", "uQ"):
+        raise ValueError(
+            f"`--oxidation-states` are what local charges of levels q, u and uQ carry through a "
+            f"cell, and these are {charges} charges of level {level}; leave them out"
+        )
+    for frame in frames:
+        symbols = [chemical_symbols[z] for z in frame.system.numbers.tolist()]
+        missing = sorted(set(symbols) - set(states))
+        if missing:
+            raise ValueError(f"`--oxidation-states` say nothing of {', '.join(missing)}")
+        total = sum(states[symbol] for symbol in symbols)
+        if abs(total - float(frame.system.total_charge.sum())) > 1e-6:
+            raise ValueError(
+                f"`--oxidation-states` sum to {total:g} e in a training frame whose total charge "
+                f"is {float(frame.system.total_charge.sum()):g} e"
+            )
+
+
+def hold_oxidation(potential: Potential) -> None:
+    """Give the constant charges of species the oxidation states of the card, and hold them there.
+
+    What is handed to neighbours is taken back on the way through a cell, so these constants are
+    what diffusing ions conduct with (Grasselli and Baroni, Nat. Phys. 15, 967 (2019)); forces and
+    Born charges at single positions hardly tell them.
+    """
+    states = potential.metadata.get(OXIDATION)
+    if not states or not isinstance(potential.readout, Readout):
+        return
+    constants = potential.readout.species_charge
+    values = [states[chemical_symbols[z]] / potential.screening for z in potential.species]
+    with torch.no_grad():
+        constants.copy_(torch.tensor(values, dtype=constants.dtype))
+    constants.requires_grad_(False)

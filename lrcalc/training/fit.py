@@ -18,6 +18,7 @@ from lrcalc.models.backbone import refuse_broken
 from lrcalc.models.potential import Potential
 from lrcalc.models.sign import fix_sign
 from lrcalc.training.batches import Batches, shuffled
+from lrcalc.training.charge_family import OXIDATION, hold_oxidation
 from lrcalc.training.clock import Clock
 from lrcalc.training.data import Frame, batch_to, check_species, collate, reference_energies
 from lrcalc.training.electrical import Labelled, check_labelled, wanted_labels
@@ -222,9 +223,9 @@ def oriented(potential: Potential, train: Sequence[Frame], device: str) -> Poten
         # one ion is enough to fix the sign, and must then be seen
         spread_out = list(train[:: max(1, len(train) // 4)])
         sample = batch_to(collate((ions[:1] + spread_out)[:4]), device)
-        labelled = bool({"born", "dipole"} & set(potential.metadata.get("labels", [])))
+        told = bool({"born", "dipole"} & set(potential.metadata.get("labels", [])))
         potential.metadata["sign"] = fix_sign(
-            potential, sample.system, sample.pairs, known=labelled
+            potential, sample.system, sample.pairs, known=told or OXIDATION in potential.metadata
         )
     return potential
 
@@ -262,6 +263,7 @@ def _start(
         potential.calibrate(sample.system, sample.pairs)
     potential.requires_grad_(True)
     cast(torch.nn.Module, potential.backbone).requires_grad_(not freeze)
+    hold_oxidation(potential)
     if potential.surface is not None:
         potential.surface.requires_grad_(False)
     averaged = copy.deepcopy(potential).requires_grad_(False)

@@ -45,6 +45,7 @@ from lrcalc.models.potential import Potential
 from lrcalc.models.readout import Readout
 from lrcalc.prediction import predict
 from lrcalc.training.batches import shuffled
+from lrcalc.training.charge_family import OXIDATION
 from lrcalc.training.data import Frame, batch_to, collate
 from lrcalc.training.fit import fit
 from lrcalc.training.settings import TrainingSettings
@@ -281,7 +282,7 @@ def retrained(
         torch.manual_seed(settings.seed + 1000 * seed)
         fresh = like(potential, {**potential.config, "surface": 0})
     fresh.reference_energy.copy_(potential.reference_energy)
-    kept = ("epsilon_infinity", "epsilon_infinity_from")
+    kept = ("epsilon_infinity", "epsilon_infinity_from", OXIDATION)
     fresh.metadata |= {k: copy.copy(v) for k, v in potential.metadata.items() if k in kept}
     how = unlabelled(settings)._replace(
         epochs=max(1, settings.epochs // 8), seed=settings.seed + seed

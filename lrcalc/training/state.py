@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 
 from lrcalc.checkpoint import read_tensors, write_tensors
 from lrcalc.models.potential import Potential
+from lrcalc.training.charge_family import OXIDATION
 from lrcalc.training.data import Frame, frame_hash, labelled_hash
 from lrcalc.training.electrical import Labelled
 from lrcalc.training.settings import TrainingSettings
@@ -92,6 +93,10 @@ def identity(
     file = potential.metadata.get("backbone_file")
     if file:
         run["settings"] |= {"backbone_sha256": file["sha256"], "freeze": file["frozen"]}
+    if OXIDATION in potential.metadata:  # divided by √ε_∞, which enters the training by that
+        run["settings"] |= {
+            key: potential.metadata.get(key, 1.0) for key in (OXIDATION, "epsilon_infinity")
+        }
     if labelled:
         run["labels"] = [labelled_hash(one) for one in labelled]
         run["settings"]["epsilon_infinity"] = potential.metadata.get("epsilon_infinity", 1.0)

@@ -1,13 +1,17 @@
-"""`--charges auto`: what the data ask for, said once and kept in the card."""
+"""`--charges auto`: what the data ask for, said once and kept in the card; oxidation states."""
 
+import numpy as np
 import pytest
-from ase.io import write
+import torch
+from ase.io import read, write
 
+from lrcalc import LRCalculator
 from lrcalc.checkpoint import load
 from lrcalc.cli import main
 from lrcalc.training.charge_family import choose_charges
 from lrcalc.training.data import make_frames
-from tests.training.sets import frames_of
+from tests.sample_structures import water_box
+from tests.training.sets import frames_of, label, shaken
 
 
 @pytest.mark.parametrize(
@@ -47,3 +51,71 @@ def test_hops_of_atomic_charges_are_refused(family, why, tmp_path, capsys):
     assert "`--transfer-hops` is 8" in said
     assert why in said
     assert "give --charges local" in said
+
+
+STATES = ["--oxidation-states", "H=1", "O=-2"]
+
+
+@pytest.fixture
+def salty(tmp_path):
+    """Command that trains two epochs of a small model on periodic frames of H and O."""
+    atoms = water_box(n=2)
+    frames = [label(shaken(atoms, seed)) for seed in range(6)]
+    write(tmp_path / "d.xyz", frames, format="extxyz")
+    return ["train", "--train", str(tmp_path / "d.xyz"), "--out", str(tmp_path / "m.pt"),
+            "--valid-every", "3", "--epochs", "2", "--cutoff", "3", "--channels", "2", "--hidden",
+            "4", "--allow-images", "--epsilon-infinity", "2.5"]  # fmt: skip
+
+
+def test_oxidation_states_are_what_an_atom_carries_through_the_cell(salty, tmp_path, capsys):
+    assert main([*salty, *STATES]) == 0
+    assert main(["info", str(tmp_path / "m.pt")]) == 0
+    assert "oxidation states" in (told := capsys.readouterr().out)
+    assert "H +1, O -2 e" in told
+    atoms = water_box(n=2)
+    calculator = LRCalculator(str(tmp_path / "m.pt"), dtype="float64")
+    quantum = calculator.dipole_quantum(atoms)
+    np.testing.assert_allclose(quantum["H"], np.asarray(atoms.cell), atol=1e-5)
+    np.testing.assert_allclose(quantum["O"], -2 * np.asarray(atoms.cell), atol=1e-5)
+    # ∮ Z* dr along a lattice vector, past all other atoms
+    cell, steps = np.asarray(atoms.cell)[0], 400
+    hydrogen = int(np.flatnonzero(atoms.numbers == 1)[0])
+    carried = np.zeros(3)
+    for _ in range(steps):
+        atoms.positions[hydrogen] += cell / steps
+        born = calculator.get_property("born_effective_charges", atoms)[hydrogen]
+        carried += born @ cell / steps
+    np.testing.assert_allclose(carried, cell, atol=0.05)
+
+
+def test_oxidation_states_stay_when_charges_are_fitted(salty, tmp_path):
+    assert main([*salty, *STATES]) == 0
+    potential = load(tmp_path / "m.pt")
+    frames = read(tmp_path / "d.xyz", ":")
+    for atoms in frames:
+        born = np.where(atoms.numbers == 1, 0.5, -1.0)[:, None, None] * np.eye(3)
+        atoms.arrays["REF_born"] = born.reshape(-1, 9)
+    write(tmp_path / "born.xyz", frames, format="extxyz")
+    fit = ["fit-charges", str(tmp_path / "m.pt"), "--data", str(tmp_path / "born.xyz"), "-o",
+           str(tmp_path / "n.pt"), "--valid-every", "3", "--epochs", "2"]  # fmt: skip
+    assert main(fit) == 0
+    fitted = load(tmp_path / "n.pt")
+    assert torch.equal(fitted.readout.species_charge, potential.readout.species_charge)
+    assert not torch.equal(fitted.readout.weight, potential.readout.weight)
+    assert fitted.metadata["oxidation_states"] == {"H": 1.0, "O": -2.0}
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["H=1", "O"], "must be symbols and charges"),
+        (["H=1", "Xx=-2"], "must be symbols and charges"),
+        (["H=1"], "say nothing of O"),
+        (["H=1", "O=-1"], "sum to"),
+        (["H=1", "O=-2", "--charges", "atomic"], "local charges of levels"),
+        (["H=1", "O=-2", "--level", "uiu"], "local charges of levels"),
+    ],
+)
+def test_oxidation_states_that_mean_nothing_are_refused(more, why, salty, capsys):
+    assert main([*salty, "--oxidation-states", *more]) == 2
+    assert why in capsys.readouterr().err
