@@ -37,7 +37,7 @@ output = Path(os.environ.get("LRCALC_EXAMPLE_OUTPUT") or here / "output")
 output.mkdir(parents=True, exist_ok=True)
 
 TEMPERATURE, TIMESTEP, STRIDE = 2000.0, 0.5, 4  # K, fs, steps between frames
-SETTLE, MEASURE = (20, 300) if QUICK else (1000, 10_000)  # steps
+SETTLE, MEASURE = (20, 160) if QUICK else (1000, 10_000)  # steps
 CHARGES = {"H": 1, "O": -2}  # e
 
 # %% [markdown]
