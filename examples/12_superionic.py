@@ -1,16 +1,17 @@
 # %% [markdown]
 # # Ions that diffuse: the conductivity of hot, dense water
 #
-# At 2000 K and 2 g/cm³ (some 30 GPa) water molecules do not last: hydrogens go from oxygen to
-# oxygen within tenths of a picosecond, and water conducts as a molten salt does. In the superionic
-# solid, at higher pressure, oxygens would stay on their sites; here they diffuse too, only more
-# slowly: a partially ionic liquid, the one of whose Born charges there are labels (set
-# "superionic water" of Zhong, Kim, King and Cheng, arXiv:2504.05169).
+# At 2000 K and 2 g/cm³ (30 GPa) water molecules do not last: hydrogens go from oxygen to oxygen,
+# and water conducts as a molten salt does. In the superionic solid, at higher pressure, oxygens
+# would stay on their sites; here they diffuse too, only more slowly: a partially ionic liquid, the
+# one of whose Born charges there are labels (set "superionic water" of Zhong, Kim, King and Cheng,
+# arXiv:2504.05169).
 #
 # The current is J = Σ Z* v, with the Born charge of each atom at each moment, a tensor that has
-# nothing of an integer: of hydrogen 0.7 e on average, several times that on its way between two
-# oxygens. Yet the conductivity is that of constant integers, +1 for hydrogen and -2 for oxygen
-# (Grasselli and Baroni, Nat. Phys. 15, 967 (2019)). So here it is computed both ways.
+# nothing of an integer: of hydrogen 0.7 e on average, 2.2 e along the line of two oxygens when it
+# is midway between them (the labels). Yet the conductivity is that of constant integers, +1 for
+# hydrogen and -2 for oxygen (Grasselli and Baroni, Nat. Phys. 15, 967 (2019)). So here it is
+# computed both ways, in about five minutes of a free core.
 #
 # A model gets this right only if an atom that has gone round a periodic cell has carried its
 # oxidation state, whatever its Born charge was on the way. Labels of single frames fix that
@@ -42,7 +43,9 @@ CHARGES = {"H": 1, "O": -2}  # e
 
 # %% [markdown]
 # ## What an atom carries through the cell
-# The jump of the dipole as one atom moves by a lattice vector, over the length of that vector.
+# The jump of the dipole as one atom moves by a lattice vector, over the length of that vector. It is
+# held in the training, so that the two conductivities must agree: what is checked here are the
+# currents and their analysis. Born charges are checked beside those of DFPT (docs/models.md).
 
 # %%
 start = read_structure("superionic54")
@@ -78,8 +81,8 @@ print(f"{temperature:.0f} K, conserved quantity within {drift:.2f} meV/atom")
 
 # %% [markdown]
 # ## Charge that has flowed
-# Its sum over time, along x. The two differ by the change of the cell's dipole, which has bounds,
-# while what has flowed has none: over long times they are the same.
+# Its sum over time. The two differ by the change of what atoms have handed to their neighbours and
+# of their dipoles, which has bounds, while what has flowed has none: in the long run they agree.
 
 
 # %%
