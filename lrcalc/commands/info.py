@@ -77,6 +77,10 @@ def run(args: argparse.Namespace) -> int:
         elif key == "oxidation_states":
             held = ", ".join(f"{symbol} {charge:+g}" for symbol, charge in value.items())
             rows["oxidation states"] = f"{held} e, carried through a cell, held fixed"
+        elif key == "charges_fitted":
+            rows["charges fitted"] = f"{value['model']} went on with {', '.join(value['data'])}"
+            if "command" in value:
+                rows["  by"] = value["command"]
         elif key == "polarizability":
             rows |= surface_rows(value)
         elif value not in ("", None):
