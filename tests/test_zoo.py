@@ -5,9 +5,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase.build import molecule
+from ase.io import read
 
-from lrcalc import bundled, load, zoo
+from lrcalc import Evaluator, bundled, load, zoo
 
 ROOT = Path(__file__).parents[1]
 FENCE = ROOT / "models-unlicensed"
@@ -59,3 +62,23 @@ def test_the_wheel_leaves_it_out(tmp_path):
     assert inside == {*bundled(), *zoo.phase_models()}
     assert not [name for name in names if any(one in name for one in zoo.UNLICENSED)]
     assert "lrcalc/zoo/water64.xyz" in names
+
+
+@pytest.mark.parametrize(("name", "forces"), [("dipeptides", 51.0), ("organic", 52.5)])
+def test_molecules_kept_out(shared, name, forces):
+    """What lrcalc/zoo/README.md says of the frames that the training has not seen."""
+    frames = read(shared / "data/molecules/dipeptides_train.xyz.gz", ":")[5::10]
+    found = Evaluator(name)([atoms.copy() for atoms in frames], ["forces", "dipole"])
+    wrong = np.concatenate(
+        [r["forces"] - a.get_forces() for r, a in zip(found, frames, strict=True)]
+    )
+    assert 1e3 * np.sqrt((wrong**2).mean()) < forces
+    dipole = np.array([a.info["REF_dipole"] for a in frames])
+    wrong = np.array([r["dipole"] for r in found]) - dipole
+    assert 1 - (wrong**2).sum() / ((dipole - dipole.mean(0)) ** 2).sum() > 0.998
+
+
+@pytest.mark.parametrize(("molecule_name", "debye"), [("H2O", 1.86), ("CH3CONH2", 3.70)])
+def test_dipoles_of_molecules_that_organic_has_not_seen(molecule_name, debye):
+    (result,) = Evaluator("organic")([molecule(molecule_name)], ["dipole"])
+    assert np.linalg.norm(result["dipole"]) / 0.2081943 == pytest.approx(debye, rel=0.1)

@@ -21,6 +21,13 @@ def test_info_lists_models_and_structures(capsys):
     assert "bundled structures: superionic54, water64\n" in told
 
 
+def test_info_says_what_taught_charges(capsys):
+    assert main(["info", "organic"]) == 0
+    told = capsys.readouterr().out
+    assert "dipeptides.pt went on with dipeptides_train.xyz.gz" in told
+    assert "lrcalc fit-charges dipeptides.pt" in told
+
+
 @pytest.mark.parametrize(
     ("given", "answer"),
     [  # each is refused after the file was read
