@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _options.add_split_arguments(parser, 10)
     _options.add_label_arguments(parser)
+    parser.add_argument(
+        "--same-zero",
+        action="store_true",
+        help="energies of the data have the model's zero: nothing is taken off them, however wrong "
+        "the model is yet (as where new kinds of molecules are learned)",
+    )
     parser.add_argument("--frames", default=":", metavar="INDEX", help="frames of each file to use")
     parser.add_argument(
         "--epsilon-infinity",
@@ -68,9 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit charges and energies together, report errors before and after, write the model."""
+    from ase.data import atomic_numbers
+
     from lrcalc.checkpoint import load
     from lrcalc.models.options import MACE_MODEL
     from lrcalc.models.requests import check_device
+    from lrcalc.training.charge_family import OXIDATION, check_oxidation
     from lrcalc.training.electrical import describe_labelled, wanted_labels
     from lrcalc.training.fit import fit
     from lrcalc.training.split import read_split
@@ -84,14 +93,21 @@ def run(args: argparse.Namespace) -> int:
         converted = start.config.get("backbone") == MACE_MODEL
         args.learning_rate = CONVERTED_RATE if converted else DEFAULTS.learning_rate
     settings = TrainingSettings(**{name: getattr(args, name) for name in OPTIONS})
-    own = Own(start, args.device)
+    own = Own(start, args.device, same_zero=args.same_zero)
     split = read_split(
         args.data, [], start.cutoff, args.valid_every, args.test_every, allow_images=True,
         keys=_options.label_keys(args), level=start.config["level"],
         frames=_options.frames_of(args.frames), complete=own.complete,
         wanted=wanted_labels(settings, start.config["level"]),
     )  # fmt: skip
+    held = {
+        symbol: charge
+        for symbol, charge in start.metadata.get(OXIDATION, {}).items()
+        if any((f.system.numbers == atomic_numbers[symbol]).any() for f in split["training"])
+    }
+    check_oxidation(held, start.config["charges"], start.config["level"], split["training"])
     card = card_of(args, start, split)
+    card["charges_fitted"] |= {"energies": own.zero} if own.zero else {}
     start.metadata |= card
     for line in [*split["notes"], *[f"warning: {w}" for w in split["warnings"]], *own.lines()]:
         print(line)
@@ -117,9 +133,11 @@ def run(args: argparse.Namespace) -> int:
 class Own:
     """The model's own word on the data: what frames lack, another zero, another unit."""
 
-    def __init__(self, model: Potential, device: str) -> None:
+    def __init__(self, model: Potential, device: str, *, same_zero: bool = False) -> None:
         self.model, self.device, self.count = model, device, 0
+        self.same_zero = same_zero
         self.said: dict[str, None] = {}
+        self.zero = ""
 
     def complete(self, structures: list[Atoms]) -> None:
         """Compare the structures of a file, and label those without energy and forces, in place."""
@@ -163,8 +181,11 @@ class Own:
         self.said |= dict.fromkeys(unlike_model(values, few, determined=determined))
         labelled = [a for a in structures if has_label(a, "energy")]
         compared = [a for a in few if has_label(a, "energy")]
-        if "energy" in values and (shift := other_zero(compared, labelled, *values["energy"])):
-            self.said[shift] = None
+        if self.same_zero or "energy" not in values:
+            return
+        if shift := other_zero(compared, labelled, *values["energy"]):
+            self.said[f"{shift} (--same-zero: they have the model's, and it is wrong)"] = None
+            self.zero = f"{shift}: between compositions the model learned nothing of them"
 
     def lines(self) -> list[str]:
         """Say what was found."""

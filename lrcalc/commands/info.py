@@ -79,8 +79,7 @@ def run(args: argparse.Namespace) -> int:
             rows["oxidation states"] = f"{held} e, carried through a cell, held fixed"
         elif key == "charges_fitted":
             rows["charges fitted"] = f"{value['model']} went on with {', '.join(value['data'])}"
-            if "command" in value:
-                rows["  by"] = value["command"]
+            rows |= {f"  {k}": value[k] for k in ("energies", "command") if k in value}
         elif key == "polarizability":
             rows |= surface_rows(value)
         elif value not in ("", None):

@@ -37,7 +37,7 @@ SMALLEST = 0.05
 ODD_READOUTS = ("charge", "dipole", "quadrupole")
 
 
-def fix_sign(potential: Potential, system: System, pairs: Pairs, *, known: bool = False) -> str:
+def fix_sign(potential: Potential, system: System, pairs: Pairs, *, known: str = "") -> str:
     """Flip all latent multipoles if the most electronegative species has positive Born charges.
 
     Whether its mean is beyond the spread over its atoms is said: in a material whose energies
@@ -56,8 +56,8 @@ def fix_sign(potential: Potential, system: System, pairs: Pairs, *, known: bool 
         Changed in place.
     system, pairs
         A representative sample of its training data.
-    known : bool
-        It was trained on Born charges or dipoles, which have fixed it: nothing is flipped.
+    known : str
+        What has fixed it in training, as electrical labels do: nothing is flipped. Empty: nothing.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def fix_sign(potential: Potential, system: System, pairs: Pairs, *, known: bool 
             f"{spread:.3f} e)"
         )
     if known:
-        return f"fixed by electrical labels: {describe_sign(symbol, mean, spread)}"
+        return f"fixed by {known}: {describe_sign(symbol, mean, spread)}"
     readout = potential.readout
     if mean > 0:
         if not isinstance(readout, Readout):

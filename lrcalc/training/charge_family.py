@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -57,18 +58,19 @@ def parse_oxidation(words: Sequence[str]) -> dict[str, float]:
     Raises
     ------
     ValueError
-        For what is no symbol or no number.
+        For what is no symbol or no finite number, and for a symbol that comes twice.
     """
-    states = {}
+    states: dict[str, float] = {}
     for word in words:
         symbol, _, value = word.partition("=")
         try:
-            if symbol not in atomic_numbers:
+            if symbol not in atomic_numbers or symbol in states or not math.isfinite(float(value)):
                 raise ValueError
             states[symbol] = float(value)
         except ValueError:
             raise ValueError(
-                f"`--oxidation-states` has {word!r} but must be symbols and charges: H=1 O=-2"
+                f"`--oxidation-states` has {word!r} but must be symbols, each once, "
+                "and charges: H=1 O=-2"
             ) from None
     return states
 
@@ -83,6 +85,11 @@ def check_oxidation(
         raise ValueError(
             f"`--oxidation-states` are what local charges of levels q, u and uQ carry through a "
             f"cell, and these are {charges} charges of level {level}; leave them out"
+        )
+    there = {chemical_symbols[z] for frame in frames for z in frame.system.numbers.tolist()}
+    if unseen := sorted(set(states) - there):
+        raise ValueError(
+            f"`--oxidation-states` are given of {', '.join(unseen)}, which no training frame has"
         )
     for frame in frames:
         symbols = [chemical_symbols[z] for z in frame.system.numbers.tolist()]

@@ -88,7 +88,7 @@ def test_oxidation_states_are_what_an_atom_carries_through_the_cell(salty, tmp_p
     np.testing.assert_allclose(carried, cell, atol=0.05)
 
 
-def test_oxidation_states_stay_when_charges_are_fitted(salty, tmp_path):
+def test_oxidation_states_stay_when_charges_are_fitted(salty, tmp_path, capsys):
     assert main([*salty, *STATES]) == 0
     potential = load(tmp_path / "m.pt")
     frames = read(tmp_path / "d.xyz", ":")
@@ -103,13 +103,25 @@ def test_oxidation_states_stay_when_charges_are_fitted(salty, tmp_path):
     assert torch.equal(fitted.readout.species_charge, potential.readout.species_charge)
     assert not torch.equal(fitted.readout.weight, potential.readout.weight)
     assert fitted.metadata["oxidation_states"] == {"H": 1.0, "O": -2.0}
+    assert potential.metadata["sign"].startswith("fixed by oxidation states: ")
+    for atoms in frames:
+        atoms.info["charge"] = 1
+        atoms.arrays["REF_born"] += np.eye(3).ravel() / len(atoms)
+    write(tmp_path / "born.xyz", frames, format="extxyz")
+    assert main(fit) == 2
+    assert "sum to 0 e in a training frame whose total charge is 1 e" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        (["H=1", "O"], "must be symbols and charges"),
-        (["H=1", "Xx=-2"], "must be symbols and charges"),
+        (["H=1", "O"], "must be symbols, each once, and charges"),
+        (["H=1", "Xx=-2"], "'Xx=-2' but must be symbols"),
+        (["H=one", "O=-2"], "'H=one' but must be symbols"),
+        (["H=nan", "O=-2"], "'H=nan' but must be symbols"),
+        (["H=inf", "O=-inf"], "'H=inf' but must be symbols"),
+        (["H=1", "O=-2", "O=-2"], "'O=-2' but must be symbols, each once"),
+        (["H=1", "O=-2", "U=6"], "given of U, which no training frame has"),
         (["H=1"], "say nothing of O"),
         (["H=1", "O=-1"], "sum to"),
         (["H=1", "O=-2", "--charges", "atomic"], "local charges of levels"),

@@ -8,6 +8,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
+from lrcalc.checkpoint import load
 from lrcalc.cli import main
 from lrcalc.evaluator import Evaluator
 from lrcalc.model_errors import collect
@@ -298,8 +299,13 @@ def test_energies_of_another_zero_are_brought_to_the_models(trained, tmp_path, c
                      "-o", str(out)]) == 0  # fmt: skip
         text = capsys.readouterr().out
         assert ("another zero than the model's, by up to 40.0" in text) == (shift > 0)
+        assert ("energies" in load(out).metadata["charges_fitted"]) == (shift > 0)
         fitted[name] = Evaluator(str(out))([frames[1]], ["energy"])[0]["energy"]
     assert fitted["other"] == pytest.approx(fitted["same"], abs=0.02 * len(frames[1]))
+    assert main(["fit-charges", model, "--data", path, "--valid-every", "3", "--epochs", "2",
+                 "--same-zero", "-o", str(tmp_path / "kept.pt")]) == 0  # fmt: skip
+    assert "another zero" not in capsys.readouterr().out
+    assert "energies" not in load(tmp_path / "kept.pt").metadata["charges_fitted"]
 
 
 def test_commands_say_what_labels_look_like(trained, tmp_path, capsys):
