@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         elif key == "oxidation_states":
             held = ", ".join(f"{symbol} {charge:+g}" for symbol, charge in value.items())
             rows["oxidation states"] = f"{held} e, carried through a cell, held fixed"
+        elif key == "errors_kept_out":
+            rows["errors kept out"] = "; ".join(f"{k}: {x}" for k, x in value.items())
         elif key == "charges_fitted":
             rows["charges fitted"] = f"{value['model']} went on with {', '.join(value['data'])}"
             rows |= {f"  {k}": value[k] for k in ("energies", "command") if k in value}
