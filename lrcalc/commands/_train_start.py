@@ -55,6 +55,7 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
     from lrcalc.training.charge_family import (
         OXIDATION,
         check_oxidation,
+        check_seen,
         choose_charges,
         parse_oxidation,
     )
@@ -89,6 +90,7 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
             f"{f' ({reason})' if reason else ''}; give --charges local, or leave it out"
         )
     states = parse_oxidation(args.oxidation_states)
+    check_seen(states, split["training"])
     check_oxidation(states, config["charges"], args.level, split["training"])
     choice = f"charges: {config['charges']} ({reason})"
     for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason), *rate]:

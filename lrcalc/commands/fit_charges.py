@@ -74,8 +74,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit charges and energies together, report errors before and after, write the model."""
-    from ase.data import atomic_numbers
-
     from lrcalc.checkpoint import load
     from lrcalc.models.options import MACE_MODEL
     from lrcalc.models.requests import check_device
@@ -100,11 +98,7 @@ def run(args: argparse.Namespace) -> int:
         frames=_options.frames_of(args.frames), complete=own.complete,
         wanted=wanted_labels(settings, start.config["level"]),
     )  # fmt: skip
-    held = {
-        symbol: charge
-        for symbol, charge in start.metadata.get(OXIDATION, {}).items()
-        if any((f.system.numbers == atomic_numbers[symbol]).any() for f in split["training"])
-    }
+    held = start.metadata.get(OXIDATION, {})
     check_oxidation(held, start.config["charges"], start.config["level"], split["training"])
     card = card_of(args, start, split)
     card["charges_fitted"] |= {"energies": own.zero} if own.zero else {}

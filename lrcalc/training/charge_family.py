@@ -86,11 +86,6 @@ def check_oxidation(
             f"`--oxidation-states` are what local charges of levels q, u and uQ carry through a "
             f"cell, and these are {charges} charges of level {level}; leave them out"
         )
-    there = {chemical_symbols[z] for frame in frames for z in frame.system.numbers.tolist()}
-    if unseen := sorted(set(states) - there):
-        raise ValueError(
-            f"`--oxidation-states` are given of {', '.join(unseen)}, which no training frame has"
-        )
     for frame in frames:
         symbols = [chemical_symbols[z] for z in frame.system.numbers.tolist()]
         missing = sorted(set(symbols) - set(states))
@@ -102,6 +97,15 @@ def check_oxidation(
                 f"`--oxidation-states` sum to {total:g} e in a training frame whose total charge "
                 f"is {float(frame.system.total_charge.sum()):g} e"
             )
+
+
+def check_seen(states: Mapping[str, float], frames: Sequence[Frame]) -> None:
+    """Refuse oxidation states of species that no frame has: a slip of the pen."""
+    there = {chemical_symbols[z] for frame in frames for z in frame.system.numbers.tolist()}
+    if unseen := sorted(set(states) - there):
+        raise ValueError(
+            f"`--oxidation-states` are given of {', '.join(unseen)}, which no training frame has"
+        )
 
 
 def hold_oxidation(potential: Potential) -> None:

@@ -223,13 +223,12 @@ def oriented(potential: Potential, train: Sequence[Frame], device: str) -> Poten
         # one ion is enough to fix the sign, and must then be seen
         spread_out = list(train[:: max(1, len(train) // 4)])
         sample = batch_to(collate((ions[:1] + spread_out)[:4]), device)
-        told = "electrical labels" * bool(
-            {"born", "dipole"} & set(potential.metadata.get("labels", []))
-        )
-        held = "oxidation states" * (OXIDATION in potential.metadata)
-        potential.metadata["sign"] = fix_sign(
-            potential, sample.system, sample.pairs, known=held or told
-        )
+        known = ""
+        if OXIDATION in potential.metadata:
+            known = "oxidation states"
+        elif {"born", "dipole"} & set(potential.metadata.get("labels", [])):
+            known = "electrical labels"
+        potential.metadata["sign"] = fix_sign(potential, sample.system, sample.pairs, known=known)
     return potential
 
 
