@@ -1,10 +1,11 @@
-// The native backbone on a CPU: what densities.cpp and products.cpp share.
+// The native backbone on a CPU: what densities, products and messages share.
 //
 // The same mathematics as lrcalc/models/native/local.py and products.py, which is the reference. Sizes
 // are constants of the compilation (REAL, SPECIES, CHANNELS, BASIS, HIDDEN), so that inner loops
-// have known lengths. Blocks of eight atoms of one species are worked on at a time: their
-// densities, products and gradients stay in the cache, and the weights are read once for eight
-// rows. Threads share the blocks; each writes rows of its own.
+// have known lengths. Loops of 16 steps or less are unrolled by g++ before it looks for vectors,
+// which it then misses: "unroll 1" keeps them. Blocks of eight atoms of one species are worked on at
+// a time: their densities, products and gradients stay in the cache, and the weights are read once
+// for eight rows. Threads share the blocks; each writes rows of its own.
 #pragma once
 
 #include <algorithm>
@@ -31,12 +32,15 @@ constexpr int BYTES = 16, REGISTERS = 16;
 
 constexpr int gcd(int a, int b) { return b ? gcd(b, a % b) : a; }
 
-// y += x·w for eight rows: x (8, k) and y (8, N) with steps from row to row, w (k, N).
+// y += x·w for eight rows: x (8, k) and y (8, N) with steps from row to row, w (k, N). The steps of x
+// from column to column are `aside`.
 template <int N>
-inline void add_product(REAL *y, int y_step, const REAL *x, int x_step, const REAL *w, int k) {
+inline void add_product(REAL *y, int y_step, const REAL *x, int x_step, const REAL *w, int k,
+                        int aside = 1) {
     constexpr int size = gcd(N * int(sizeof(REAL)), BYTES), lanes = size / int(sizeof(REAL));
     constexpr int vectors = N / lanes;
-    constexpr int together = vectors % 2 == 0 && REGISTERS >= 32 ? 2 : 1;
+    constexpr int several = vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1;
+    constexpr int together = REGISTERS >= 32 ? several : 1;
     typedef REAL wide __attribute__((vector_size(size), aligned(sizeof(REAL)), may_alias));
     for (int c = 0; c < N; c += lanes * together) {
         wide sum[ATOMS][together] = {};  // not y: short sums round less
@@ -44,7 +48,7 @@ inline void add_product(REAL *y, int y_step, const REAL *x, int x_step, const RE
             const REAL *row = w + q * N + c;
             for (int v = 0; v < together; ++v) {
                 const wide weight = *(const wide *)(row + v * lanes);
-                for (int a = 0; a < ATOMS; ++a) sum[a][v] += x[a * x_step + q] * weight;
+                for (int a = 0; a < ATOMS; ++a) sum[a][v] += x[a * x_step + q * aside] * weight;
             }
         }
         for (int a = 0; a < ATOMS; ++a)

@@ -49,6 +49,32 @@ def refuse_broken(module: Any, file: object, why: str = "") -> None:
             raise ValueError(f"{file} holds NaN or infinite numbers in {name}{why}")
 
 
+class Passed(Protocol):
+    """One place where features pass to the neighbours: `Heard`, or what does the same at once.
+
+    Attributes
+    ----------
+    said : Tensor, shape (M, ...)
+        Features of atoms, perhaps in another order or with more rows.
+    heard : Tensor
+        What is made of them over pairs, the very tensor that is used from there on.
+    """
+
+    @property
+    def said(self) -> Tensor:
+        """See above."""
+        ...
+
+    @property
+    def heard(self) -> Tensor:
+        """See above."""
+        ...
+
+    def handed_back(self, weight: Tensor, cotangent: Tensor) -> Tensor:
+        """Cotangent of ``said`` of that of ``heard``, each pair's part ``weight`` (E,) times."""
+        ...
+
+
 class Heard(NamedTuple):
     """What atoms had to say, and who heard it: one place where features pass to the neighbours.
 
@@ -66,6 +92,11 @@ class Heard(NamedTuple):
     speaker: Tensor
     heard: Tensor
 
+    def handed_back(self, weight: Tensor, cotangent: Tensor) -> Tensor:
+        """See `Passed`."""
+        weighed = weight.view(-1, *[1] * (cotangent.dim() - 1)) * cotangent
+        return torch.zeros_like(self.said).index_add(0, self.speaker, weighed)
+
 
 class Features(NamedTuple):
     """What a backbone says about each of N atoms.
@@ -78,7 +109,7 @@ class Features(NamedTuple):
         Polar vectors (1o), Cartesian order x, y, z.
     tensors : Tensor, shape (N, C, 5)
         ℓ = 2 even tensors in e3nn's order.
-    heard : tuple of Heard, optional
+    heard : tuple of Passed, optional
         With several rounds: all places where what atoms have heard themselves passes on, with
         which Born charges of atomic charges in periodic cells cost a few backward passes
         (`lrcalc.models.levers`). Without them images are made explicit, which is slower.
@@ -87,7 +118,7 @@ class Features(NamedTuple):
     scalars: Tensor
     vectors: Tensor
     tensors: Tensor
-    heard: tuple[Heard, ...] = ()
+    heard: tuple[Passed, ...] = ()
 
 
 class Backbone(Protocol):

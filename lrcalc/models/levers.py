@@ -3,7 +3,7 @@
 Physics §3: ``born_i = q_i 1 + Σ_j (r_j - r_i) ⊗ ∂q_j/∂r_i`` over all images of i that j can hear,
 and ``r_j - r_i`` is no pair vector where features have travelled over several edges. It is their
 sum. The cotangent of ``Σ_j q_j``, on its way back through the rounds, passes from an atom to a
-neighbour wherever a neighbour's features were heard (`lrcalc.models.backbone.Heard`). Let ``ḡ_h``
+neighbour wherever a neighbour's features were heard (`lrcalc.models.backbone.Passed`). Let ``ḡ_h``
 be the cotangent of what was heard over edge h, with vector ``d_h``. Of first order in the arms,
 
     A_e = Σ_paths (r_j - r_centre(e)) ⊗ ∂q_j/∂d_e = -Σ_h d_h ⊗ ∂(ḡ_h · said_j(h))/∂d_e ,
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrcalc.models.backbone import Heard
+from lrcalc.models.backbone import Passed
 from lrcalc.neighbors import Pairs
 
 
@@ -32,7 +32,7 @@ def edge_levers(
     charge: Tensor,
     vectors: Tensor,
     pairs: Pairs,
-    heard: Sequence[Heard],
+    heard: Sequence[Passed],
     *,
     create_graph: bool = False,
 ) -> Tensor:
@@ -45,7 +45,7 @@ def edge_levers(
     vectors : Tensor, shape (E, 3), Å
         Pair vectors, the only way from the positions to the charges.
     pairs : Pairs
-    heard : sequence of Heard
+    heard : sequence of Passed
         All places where neighbours' features were heard; empty for one round.
     create_graph : bool, optional
         The result can be differentiated with respect to the weights.
@@ -63,13 +63,7 @@ def edge_levers(
         return total
     ways: list[Tensor] = []
     for axis in range(3):
-        seeds = [_handed_back(h, -arms[:, axis], c) for h, c in zip(passed, through, strict=True)]
+        seeds = [h.handed_back(-arms[:, axis], c) for h, c in zip(passed, through, strict=True)]
         ways += torch.autograd.grad([h.said for h in passed], [vectors], seeds, **options)
     way = torch.stack(ways, dim=1).double()
     return total.index_add(0, pairs.j, way).index_add(0, pairs.i, -way)
-
-
-def _handed_back(heard: Heard, arm: Tensor, cotangent: Tensor) -> Tensor:
-    """Sum over who heard an atom: cotangents, weighed with one axis of the arms."""
-    weighed = arm.view(-1, *[1] * (cotangent.dim() - 1)) * cotangent
-    return torch.zeros_like(heard.said).index_add(0, heard.speaker, weighed)

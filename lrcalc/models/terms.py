@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from lrcalc.electrostatics import ElectrostaticsResult
-from lrcalc.models.backbone import Heard
+from lrcalc.models.backbone import Passed
 from lrcalc.models.readout import Readings
 
 
@@ -29,7 +29,7 @@ class Terms(NamedTuple):
     surface_volume : float or None, Å³
         What an atom filled in the periodic matter that the surface was learned from; None where
         that is not known, or where it was learned from molecules.
-    heard : tuple of Heard
+    heard : tuple of Passed
         Of the backbone's features.
     local : Tensor or None, shape (N,), eV, float64
         All of the energies of atoms but the electrostatics, ghosts' zero.
@@ -41,5 +41,5 @@ class Terms(NamedTuple):
     vectors: Tensor
     surface: Tensor | None = None
     surface_volume: float | None = None
-    heard: tuple[Heard, ...] = ()
+    heard: tuple[Passed, ...] = ()
     local: Tensor | None = None

@@ -17,7 +17,7 @@ from lrcalc.models import compiled_transfers, repulsion
 from lrcalc.models.blocks import features_of
 from lrcalc.models.compiled_transfers import compiled_weights
 from lrcalc.models.fused_transfers import Reach
-from lrcalc.models.native import cpu
+from lrcalc.models.native import cpu, cpu_messages, cpu_speech
 from lrcalc.models.prior import build_prior
 from lrcalc.models.transfers import transfer_weights
 from lrcalc.models.wall import build_wall
@@ -44,7 +44,10 @@ def kept(tmp_path_factory):
 def calls(monkeypatch):
     """Names of the compiled functions that were called."""
     found = []
-    own = (cpu._Densities, cpu._Described, compiled_transfers._Weights, repulsion._Repulsion)
+    own = (
+        cpu._Densities, cpu._Described, cpu_speech._Said, cpu_messages._Messages,
+        compiled_transfers._Weights, repulsion._Repulsion,
+    )  # fmt: skip
     for owner in own:
         name = owner.__name__
 
@@ -69,8 +72,8 @@ def features(potential, system, pairs, *, once, seed=0):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(
     ("channels", "hidden", "n_basis", "layers"),
-    [(8, 16, 8, 2), (5, 7, 3, 1)],
-    ids=["two rounds", "odd sizes"],
+    [(8, 16, 8, 2), (5, 7, 3, 1), (3, 5, 3, 3)],
+    ids=["two rounds", "odd sizes", "odd sizes of three rounds"],
 )
 def test_features_and_their_gradients(calls, dtype, channels, hidden, n_basis, layers):
     """With neighbours beyond the cutoff, lonely atoms and blocks that are not full."""
@@ -84,15 +87,17 @@ def test_features_and_their_gradients(calls, dtype, channels, hidden, n_basis, l
         expected = features(potential, system, pairs, once=False)
         assert not calls
         found = features(potential, system, pairs, once=True)
-        assert calls == ["_Densities"] + ["_Described"] * layers
+        further = ["_Said", "_Messages", "_Described"] * (layers - 1)
+        assert calls == ["_Densities", "_Described", *further]
         calls.clear()
         limit = 1e-12 if dtype == torch.float64 else 1e-5
         for one, other in zip(expected, found, strict=True):
             assert float((one - other).abs().max()) <= limit * float(one.abs().max().clamp(min=1))
 
 
-def test_no_atoms_and_no_pairs(calls):
-    potential = random_potential(water_box(n=1))
+@pytest.mark.parametrize("layers", [1, 2])
+def test_no_atoms_and_no_pairs(calls, layers):
+    potential = random_potential(water_box(n=1), layers=layers)
     for size in (0, 2):
         system = from_ase(water_box(n=1)[[0, 1]])
         system = system._replace(numbers=system.numbers[:size])

@@ -1,23 +1,26 @@
 """The native backbone's densities and products in C++, with their first derivatives, on a CPU.
 
-Sources in ``lrcalc/cpp`` do what `local.py` and `products.py` do, compiled for the sizes of
-a model. They know gradients with respect to pair vectors and densities, not by weights.
+Sources in ``lrcalc/cpp`` do what `local.py` and `products.py` do (`messages.py`:
+`cpu_messages.py`), compiled for the sizes of a model. They know gradients with respect to pair
+vectors and densities, not by weights.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lrcalc.compiled import INTEGER, POINTER, at, library, threads
 from lrcalc.kernels.choice import refuse_second_derivatives
+from lrcalc.models.backbone import Passed
 from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
+from lrcalc.models.native.cpu_messages import hear, message_functions
+from lrcalc.models.native.cpu_pairs import Remembered, Where, Who, pairs_of, where_of, who_of
+from lrcalc.models.native.cpu_speech import speak
 from lrcalc.models.native.products import Products, Round, SpeciesOrder
 from lrcalc.neighbors import Pairs
 
@@ -47,18 +50,34 @@ class Compiled:
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
         library.densities.restype = ctypes.c_int64
-        self._density_weights = _Remembered(_density_weights)
-        self._product_weights = _Remembered(_product_weights)
+        self._density_weights = Remembered(_density_weights)
+        self._product_weights = Remembered(_product_weights)
 
     def densities(
         self, part: Any, atoms: SpeciesOrder, species: Tensor, pairs: Pairs, vectors: Tensor
     ) -> Tensor:
         """Mixed neighbour densities of sorted atoms."""
-        i, j, known = (x.contiguous() for x in (pairs.i, pairs.j, species))
-        where = _Where(i, j, known, _who(atoms), part.cutoff, part.channels)
+        where = where_of(atoms, species, pairs, part.cutoff, part.channels)
         weights = self._density_weights(part, [part.density_mix, part.density_scale])
         density: Tensor = _Densities.apply(vectors, self._library, where, weights)
         return density
+
+    def messages(
+        self,
+        part: Any,
+        atoms: SpeciesOrder,
+        pairs: Pairs,
+        vectors: Tensor,
+        cutoff: float,
+        past: Round,
+    ) -> Passed | None:
+        """Say and hear what there is to a further round."""
+        functions = message_functions(part, len(atoms.counts), vectors.dtype)
+        if functions is None:
+            return None
+        said = speak(functions, part, who_of(atoms), past)
+        where = where_of(atoms, atoms.place, pairs, cutoff, part.channels)
+        return hear(functions, part, where, vectors, said)
 
     def describe(self, part: Products, atoms: SpeciesOrder, density: Tensor) -> Round:
         """Products and perceptron of a density."""
@@ -66,25 +85,9 @@ class Compiled:
             *part.product_mix, part.product_scale, part.layer1, part.invariant_scale, part.layer2
         ]  # fmt: skip
         weights = self._product_weights(part, tensors)
-        found = _Described.apply(density, self._library, _who(atoms), weights)
+        found = _Described.apply(density, self._library, who_of(atoms), weights)
         product, hidden, vectors, tensors = found
         return Round(hidden, density, product, (vectors, tensors))
-
-
-class _Remembered:
-    """Weights as the library wants them, made again when they have changed."""
-
-    def __init__(self, make: Any) -> None:
-        self._make = make
-        self._known: WeakKeyDictionary[Products, tuple[Any, Any]] = WeakKeyDictionary()
-
-    def __call__(self, part: Products, tensors: Sequence[Tensor]) -> Any:
-        key = [(x.data_ptr(), 0 if x.is_inference() else x._version) for x in tensors]
-        known = self._known.get(part)
-        if known is None or known[0] != key or any(x.is_inference() for x in tensors):
-            with torch.no_grad():
-                known = self._known[part] = key, self._make(part)
-        return known[1]
 
 
 def _density_weights(part: Any) -> tuple[Tensor, Tensor]:
@@ -111,40 +114,6 @@ def _product_weights(part: Products) -> tuple[_Weights, _Weights]:
     )
 
 
-class _Where(NamedTuple):
-    """Pairs and atoms, as the library wants them; see `fast.Fast.densities`."""
-
-    centre: Tensor
-    neighbour: Tensor
-    species: Tensor
-    who: _Who
-    cutoff: float
-    channels: int
-
-
-class _Who(NamedTuple):
-    """Atoms of each species, and of the sorted ones which they were."""
-
-    counts: Tensor
-    order: Tensor
-
-
-def _who(atoms: SpeciesOrder) -> _Who:
-    order = torch.empty_like(atoms.place)
-    order[atoms.place] = torch.arange(len(order))
-    return _Who(torch.tensor(atoms.counts), order)
-
-
-class _Pairs(ctypes.Structure):
-    """``struct Pairs`` of ``lrcalc/cpp/densities.cpp``."""
-
-    _fields_ = [
-        ("vectors", POINTER), ("centre", POINTER), ("neighbour", POINTER),
-        ("n_pairs", INTEGER), ("species", POINTER), ("order", POINTER), ("counts", POINTER),
-        ("n", INTEGER), ("cutoff", ctypes.c_double), ("threads", INTEGER),
-    ]  # fmt: skip
-
-
 class _Weights(ctypes.Structure):
     """``struct Weights`` of ``lrcalc/cpp/products.cpp``."""
 
@@ -162,23 +131,13 @@ def _weights(tables: list[Tensor], group: list[Tensor]) -> _Weights:
     return made
 
 
-def _pairs(where: _Where, vectors: Tensor) -> Any:
-    counts, order = where.who
-    return ctypes.byref(
-        _Pairs(
-            at(vectors), at(where.centre), at(where.neighbour), len(where.centre),
-            at(where.species), at(order), at(counts), len(order), where.cutoff, threads(),
-        )
-    )  # fmt: skip
-
-
 class _Atoms(ctypes.Structure):
     """``struct Atoms`` of ``lrcalc/cpp/products.cpp``."""
 
     _fields_ = [("counts", POINTER), ("order", POINTER), ("n", INTEGER), ("threads", INTEGER)]
 
 
-def _atoms(who: _Who) -> Any:
+def _atoms(who: Who) -> Any:
     return ctypes.byref(_Atoms(at(who.counts), at(who.order), len(who.order), threads()))
 
 
@@ -187,13 +146,13 @@ class _Densities(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, vectors: Tensor, library: Any, where: _Where, weights: tuple[Tensor, Tensor]
+        ctx: Any, vectors: Tensor, library: Any, where: Where, weights: tuple[Tensor, Tensor]
     ) -> Tensor:
         vectors = vectors.contiguous()
         ctx.save_for_backward(vectors)
         ctx.rest = library, where, weights[1]
         density = vectors.new_empty(N_LM, len(where.who.order), where.channels)
-        found = library.densities(_pairs(where, vectors), at(weights[0]), at(density))
+        found = library.densities(pairs_of(where, vectors), at(weights[0]), at(density))
         if found != len(vectors):
             raise ValueError("`pairs` are not sorted by their first atom, see lrcalc.neighbors")
         return density
@@ -204,7 +163,7 @@ class _Densities(torch.autograd.Function):
         library, where, weight = ctx.rest
         (vectors,) = ctx.saved_tensors
         gradient, given = torch.empty_like(vectors), given.contiguous()
-        library.densities_backward(_pairs(where, vectors), at(weight), at(given), at(gradient))
+        library.densities_backward(pairs_of(where, vectors), at(weight), at(given), at(gradient))
         return gradient, None, None, None
 
 
@@ -213,7 +172,7 @@ class _Described(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, density: Tensor, functions: Any, who: _Who, weights: tuple[_Weights, _Weights]
+        ctx: Any, density: Tensor, functions: Any, who: Who, weights: tuple[_Weights, _Weights]
     ) -> tuple[Tensor, ...]:
         density = density.contiguous()
         _, n, channels = density.shape

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lrcalc.kernels.choice import available
 from lrcalc.kernels.trial import tried
+from lrcalc.models.backbone import Passed
 from lrcalc.models.native.fused.density import MOST_COLUMNS, Neighbours, neighbour_rows
 from lrcalc.models.native.fused.products import described, mixed, mixed_rows
 from lrcalc.models.native.products import Products, Round, SpeciesOrder
@@ -44,6 +45,35 @@ class Fast(Protocol):
         """
         ...
 
+    def messages(
+        self,
+        part: Any,
+        atoms: SpeciesOrder,
+        pairs: Pairs,
+        vectors: Tensor,
+        cutoff: float,
+        past: Round,
+    ) -> Passed | None:
+        """Mix what atoms say of ``past`` and hear of one another.
+
+        Parameters
+        ----------
+        part : MessageRound
+        atoms, pairs, vectors
+            As of `densities`.
+        cutoff : float
+            Å.
+        past : Round
+            The round before.
+
+        Returns
+        -------
+        Passed or None
+            ``heard`` is what is added to √½ of the density before, (lm, N, channels). None where
+            there is no such function.
+        """
+        ...
+
     def describe(self, part: Products, atoms: SpeciesOrder, density: Tensor) -> Round:
         """Products and perceptron of a density (lm, N, channels)."""
         ...
@@ -61,6 +91,9 @@ class Kernels:
         at = Neighbours(torch.searchsorted(pairs.i, ends), pairs.j, species, atoms.place)
         rows = neighbour_rows(vectors, at, part.cutoff, n_species, part.n_basis)
         return mixed_rows(rows, part.mixing(), atoms.counts)
+
+    def messages(self, *args: Any, **options: Any) -> None:
+        """There is no kernel."""
 
     def describe(self, part: Products, atoms: SpeciesOrder, density: Tensor) -> Round:
         """Products and perceptron of a density."""
@@ -93,7 +126,7 @@ def has_kernels(part: Products, n_species: int, like: Tensor) -> bool:
 
 
 def is_compiled(part: Any, like: Tensor) -> bool:
-    """Whether there is C++ for a backbone of one round, of the type and device of ``like``."""
+    """Whether there is C++ for a backbone of our own, of the type and device of ``like``."""
     from lrcalc.models.native.local import LocalBackbone
 
     if not isinstance(part, LocalBackbone) or like.device.type != "cpu":

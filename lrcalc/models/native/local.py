@@ -9,15 +9,16 @@ feature depends on atoms within the cutoff only, and that Born charges are exact
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-from lrcalc.models.backbone import Features, Heard, species_table
+from lrcalc.models.backbone import Features, Passed, species_table
 from lrcalc.models.native.coupling import L_MAX, N_LM
 from lrcalc.models.native.e3nn_import import o3
 from lrcalc.models.native.fast import fast_functions
-from lrcalc.models.native.messages import MessageRound
+from lrcalc.models.native.messages import MessageRound, Surroundings
 from lrcalc.models.native.products import (
     WIDTHS,
     Edges,
@@ -115,16 +116,16 @@ class LocalBackbone(Products):
         fast = None if calibrate else fast_functions(self, len(self.species), system, vectors)
         if fast is not None:
             density = fast.densities(self, atoms, known, pairs, vectors)
-        if fast is None or self.messages:
-            edges = self._edges(atoms, pairs, vectors)
+        edges = cache(lambda: self._edges(atoms, pairs, vectors))
         if fast is None:
-            density = self._densities(atoms, known, pairs, edges)
+            density = self._densities(atoms, known, pairs, edges())
         if calibrate:
             density = density * self.set_scale(self.density_scale, density, atoms)
         rounds = [self.describe(density, atoms, calibrate=calibrate, fast=fast)]
-        heard: list[Heard] = []
+        surroundings = Surroundings(pairs, vectors, self.cutoff, edges)
+        heard: list[Passed] = []
         for message in self.messages:
-            found, passed = message(atoms, edges, rounds[-1], calibrate=calibrate, fast=fast)
+            found, passed = message(atoms, surroundings, rounds[-1], calibrate=calibrate, fast=fast)
             rounds.append(found)
             heard.append(passed)
         hidden = (

@@ -11,11 +11,13 @@ matrix product for each atom, and coupled afterwards, once for each atom rather 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lrcalc.models.backbone import Heard
+from lrcalc.models.backbone import Heard, Passed
 from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
 from lrcalc.models.native.fast import Fast
 from lrcalc.models.native.products import (
@@ -27,11 +29,31 @@ from lrcalc.models.native.products import (
     mix,
     sum_outer,
 )
+from lrcalc.neighbors import Pairs
 
 SENT = 2
 """Largest ℓ of what a neighbour says."""
 
 COMPONENTS = (SENT + 1) ** 2
+
+
+class Surroundings(NamedTuple):
+    """Whom atoms hear.
+
+    Attributes
+    ----------
+    pairs : Pairs
+    vectors : Tensor, shape (E, 3), Å
+    cutoff : float
+        Å.
+    edges : callable
+        Makes what the code in torch needs of them, when it is asked for.
+    """
+
+    pairs: Pairs
+    vectors: Tensor
+    cutoff: float
+    edges: Callable[[], Edges]
 
 
 class MessageRound(Products):
@@ -78,13 +100,18 @@ class MessageRound(Products):
     def forward(
         self,
         atoms: SpeciesOrder,
-        edges: Edges,
+        surroundings: Surroundings,
         past: Round,
         *,
         calibrate: bool,
         fast: Fast | None = None,
-    ) -> tuple[Round, Heard]:
+    ) -> tuple[Round, Passed]:
         """Hear the neighbours, and describe what they are and say."""
+        passed = None if fast is None else fast.messages(self, atoms, *surroundings[:3], past)
+        if passed is not None:
+            density = torch.add(passed.heard, past.density, alpha=math.sqrt(0.5))
+            return self.describe(density, atoms, calibrate=calibrate, fast=fast), passed
+        edges = surroundings.edges()
         assert edges.neighbour is not None
         said = self._sent(atoms, past)
         heard = Heard(said, edges.neighbour, said.index_select(0, edges.neighbour))

@@ -37,11 +37,14 @@ class SpeciesOrder(NamedTuple):
         Where each atom is in the sorted order.
     counts : list of int
         Atoms of each species.
+    order : Tensor, shape (N,), int64
+        Which atom is at each place.
     """
 
     species: Tensor
     place: Tensor
     counts: list[int]
+    order: Tensor
 
 
 def sort_by_species(species: Tensor, n_species: int, host: Tensor | None = None) -> SpeciesOrder:
@@ -50,7 +53,7 @@ def sort_by_species(species: Tensor, n_species: int, host: Tensor | None = None)
     order = torch.argsort(species, stable=True)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
-    return SpeciesOrder(species, place, counts)
+    return SpeciesOrder(species, place, counts, order)
 
 
 def sum_outer(
