@@ -11,8 +11,7 @@ import numpy as np
 from lrcalc.callers import users_line
 from lrcalc.fields import Field
 from lrcalc.frames import Frames
-from lrcalc.models.card import molecule_warning
-from lrcalc.models.options import MACE_MODEL, NEQUIP_MODEL
+from lrcalc.models.card import charge_warning, field_warning, molecule_warning
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import check_request
 from lrcalc.properties import needing
@@ -28,8 +27,7 @@ class Door:
 
     def __init__(self) -> None:
         self._passed: Any = None
-        self._warned = False
-        self._told_of_charge = False
+        self._told: set[Any] = set()
 
     def check(
         self,
@@ -60,36 +58,51 @@ class Door:
         if asked == self._passed and all(np.isfinite(part.positions.sum()) for part in frames):
             return
         check_request(potential, frames, wanted, held=held, allow_net_charge=allow_net_charge)
-        self._warn_of_molecules(potential, frames, wanted)
-        self._warn_of_charge(potential, frames)
         check_frames(frames)
         for part in frames:
             potential.check_species(part.numbers)
+        self._warn(potential, frames, wanted, field)  # of what is not refused
         self._passed = asked
 
-    def _warn_of_molecules(
-        self, potential: Potential, frames: Sequence[Frames], wanted: set[str]
+    def _warn(
+        self,
+        potential: Potential,
+        frames: Sequence[Frames],
+        wanted: set[str],
+        field: Field | None,
     ) -> None:
-        """Warn once if a surface of condensed matter is asked for the response of a molecule."""
-        open_ones = any(not part.pbc.any() for part in frames)
-        if self._warned or potential.surface is None or not open_ones:
-            return
-        told = molecule_warning(potential.metadata) if needing("response", wanted) else None
-        if told:
-            self._warned = True
-            warnings.warn(told, stacklevel=users_line())
+        """Say what a model gives, and what is not what one would take it for: each once."""
+        for doubt in (molecules_told, charges_told, field_told):
+            if doubt in self._told:
+                continue
+            line = doubt(potential, frames, wanted, field)
+            if line:
+                self._told.add(doubt)
+                warnings.warn(line, stacklevel=users_line())
 
-    def _warn_of_charge(self, potential: Potential, frames: Sequence[Frames]) -> None:
-        """Warn once if a structure states a charge that the model's energy does not hear of."""
-        backbone = potential.config.get("backbone")
-        charge = next((part.charge for part in frames if part.charge), 0.0)
-        if self._told_of_charge or not charge or backbone not in (MACE_MODEL, NEQUIP_MODEL):
-            return
-        self._told_of_charge = True
-        rest = "" if potential.config["level"] == "sr" else " (only dipoles and Born charges have)"
-        warnings.warn(
-            f"a structure states the total charge {charge:g} e, but energies and forces of a "
-            f"converted model know nothing of it{rest}: they are those that the file gives this "
-            "arrangement of atoms",
-            stacklevel=users_line(),
-        )
+
+def molecules_told(
+    potential: Potential, frames: Sequence[Frames], wanted: set[str], field: Field | None
+) -> str | None:
+    """Whether a surface of condensed matter is asked for the response of a molecule."""
+    open_ones = any(not part.pbc.any() for part in frames)
+    if potential.surface is None or not open_ones or not needing("response", wanted):
+        return None
+    return molecule_warning(potential.metadata)
+
+
+def charges_told(
+    potential: Potential, frames: Sequence[Frames], wanted: set[str], field: Field | None
+) -> str | None:
+    """Whether a structure states a charge that the energy does not hear of, or never learned."""
+    charges = [part.charge for part in frames]
+    return charge_warning(potential.metadata, potential.config, charges)
+
+
+def field_told(
+    potential: Potential, frames: Sequence[Frames], wanted: set[str], field: Field | None
+) -> str | None:
+    """Whether forces in a field are asked for that are no derivative of the energy."""
+    if field is None or not wanted & {"energy", "forces"}:
+        return None
+    return field_warning(potential.config, (bool(part.pbc.any()) for part in frames))

@@ -1,12 +1,14 @@
 """The door: the same again passes without a look, what has changed is asked again."""
 
+import warnings
+
 import numpy as np
 import pytest
 
-from lrcalc import Evaluator, Field
+from lrcalc import Evaluator, Field, LRCalculator
 from tests.adapters.toy import toy_maceles
 from tests.conftest import random_potential
-from tests.sample_structures import water_box
+from tests.sample_structures import cluster, water_box
 
 FIELD = Field("electric_field", (0.0, 0.1, 0.05))
 
@@ -96,3 +98,90 @@ def test_a_charge_that_a_converted_model_does_not_hear_of_is_told_once():
     assert len(told) == 1
     evaluator([atoms], ["energy", "forces"])  # a second warning would be an error
     assert ion["energy"] == neutral["energy"]
+
+
+def of_charges(*known):
+    """A model whose card says that its frames have these total charges."""
+    potential = random_potential(cluster(n=2), level="u", channels=4, hidden=4)
+    potential.metadata["total_charges"] = list(known)
+    return potential
+
+
+@pytest.mark.parametrize(
+    ("known", "charge", "words"),
+    [
+        ((0.0,), 1.0, ["total charge +1 e", "trained on have 0 e alone", "not learned"]),
+        ((-1.0, 1.0), 0.0, ["total charge 0 e", "have -1, +1 e alone", "charge="]),
+    ],
+)
+def test_a_total_charge_that_no_training_frame_has_is_told_once(known, charge, words, recwarn):
+    atoms = cluster(n=2)
+    atoms.info["charge"] = charge
+    atoms.calc = LRCalculator(of_charges(*known), dtype="float64")
+    warnings.simplefilter("always")
+    atoms.get_forces()
+    atoms.info["charge"] = charge + 2.0  # another of them: it has been said
+    atoms.positions[0, 0] += 0.01
+    atoms.get_forces()
+    atoms.calc.get_property("dipole", atoms)
+    (told,) = recwarn.list
+    assert all(word in str(told.message) for word in ("total charge", *words))
+    assert told.filename == __file__
+
+
+@pytest.mark.parametrize(("known", "charge"), [((0.0, 1.0), 1.0), ((0.0,), 0.0), ((), 3.0)])
+def test_total_charges_that_are_known_or_of_which_nobody_knows(known, charge, recwarn):
+    atoms = cluster(n=2)
+    atoms.info["charge"] = charge
+    Evaluator(of_charges(*known))([atoms], ["energy"])
+    assert not recwarn.list
+
+
+def test_one_charge_among_many_structures_is_found():
+    atoms = [cluster(n=2) for _ in range(4)]
+    atoms[2].info["charge"] = -1.0
+    with pytest.warns(UserWarning, match="total charge -1 e"):
+        Evaluator(of_charges(0.0))(atoms, ["energy"])
+
+
+ATOMIC = "forces E·born on them are no derivative of any energy"
+
+
+def test_a_field_on_atomic_charges_in_a_cell_is_told_once(recwarn):
+    """A relaxation or a run in it has no energy that the forces are derivatives of."""
+    atoms = water_box(n=2)
+    potential = small_potential(charges="atomic")
+    atoms.calc = LRCalculator(potential, dtype="float64", field=FIELD)
+    warnings.simplefilter("always")  # one from each call, if it came
+    for _ in range(2):
+        atoms.set_cell(1.01 * atoms.cell[:], scale_atoms=True)  # which is looked at again
+        atoms.get_forces()
+    (told,) = recwarn.list
+    assert ATOMIC in str(told.message)
+    assert "less the work" in str(told.message)
+
+
+@pytest.mark.parametrize("what", ["local", "no field", "open", "dipole alone"])
+def test_a_field_whose_enthalpy_exists_is_not_told_of(what, recwarn):
+    atoms = cluster(n=2) if what == "open" else water_box(n=2)
+    potential = small_potential(charges="local" if what == "local" else "atomic")
+    evaluator = Evaluator(potential, field=None if what == "no field" else FIELD)
+    evaluator([atoms], ["dipole"] if what == "dipole alone" else ["energy", "forces"])
+    assert not recwarn.list
+
+
+def test_the_forces_that_are_warned_of_are_no_derivative_of_the_energy():
+    """By central differences, of an evaluator, which keeps no account of their work."""
+    atoms, step = water_box(n=2), 1e-4
+    evaluator = Evaluator(small_potential(charges="atomic"), field=FIELD)
+
+    def energy(shift):
+        moved = atoms.copy()
+        moved.positions[0, 1] += shift
+        return evaluator([moved], ["energy"])[0]["energy"]
+
+    slope = (energy(step) - energy(-step)) / (2 * step)
+    (found,) = evaluator([atoms], ["forces"])
+    assert abs(found["forces"][0, 1] + slope) > 1e-3
+    whole = found["forces"] - evaluator.charge_forces
+    assert whole[0, 1] == pytest.approx(-slope, abs=1e-6)

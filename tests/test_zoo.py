@@ -43,6 +43,15 @@ def test_every_bundled_model_has_a_licence(monkeypatch):
         assert any(known in licence for known in ("MIT", "CC BY", "CC0")), (name, licence)
 
 
+def test_every_bundled_model_says_that_it_knows_neutral_structures_alone():
+    for name in bundled():
+        assert load(name).metadata["total_charges"] == [0.0], name
+    atoms = molecule("H2O")
+    atoms.info["charge"] = 1
+    with pytest.warns(UserWarning, match="total charge \\+1 e, but the frames that the model was"):
+        Evaluator("organic")([atoms], ["energy"])
+
+
 @pytest.mark.long
 def test_the_wheel_leaves_it_out(tmp_path):
     """Built of what git knows, away from the checkout."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,8 +142,10 @@ class Own:
         from lrcalc.evaluator import Evaluator
         from lrcalc.training.labels import has_label
 
+        with warnings.catch_warnings():  # of what it has not learned: it is about to
+            warnings.simplefilter("ignore", UserWarning)
+            self.compare(Evaluator(self.model, device=self.device), structures)
         evaluator = Evaluator(self.model, device=self.device, allow_net_charge=True)
-        self.compare(evaluator, structures)
         stress = any(has_label(atoms, "stress") for atoms in structures)
         for atoms in structures:
             if not (has_label(atoms, "energy") or has_label(atoms, "forces")):

@@ -26,7 +26,13 @@ def run(args: argparse.Namespace) -> int:
     from ase.data import chemical_symbols
 
     from lrcalc.checkpoint import bundled, load, model_path
-    from lrcalc.models.card import CONSTANT_PRESSURE, charges_lines, pressure_warning
+    from lrcalc.models.card import (
+        CONSTANT_PRESSURE,
+        TOTAL_CHARGES,
+        charges_lines,
+        named_charges,
+        pressure_warning,
+    )
     from lrcalc.training.loss import describe_error
     from lrcalc.zoo import structures
 
@@ -74,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         elif key == "backbone_file":
             state = "as it is there" if value["frozen"] else "trained on"
             rows["backbone file"] = f"{value['file']} ({state}), sha256 {value['sha256']}"
+        elif key == TOTAL_CHARGES:
+            rows["total charges"] = f"{named_charges(value)} (of the frames it was trained on)"
         elif key == "oxidation_states":
             held = ", ".join(f"{symbol} {charge:+g}" for symbol, charge in value.items())
             rows["oxidation states"] = f"{held} e, carried through a cell, held fixed"

@@ -22,6 +22,7 @@ from lrcalc.lammps.series import Series
 from lrcalc.lammps.step import Step
 from lrcalc.lammps.style import Style, read_elements, read_style, swapped_elements
 from lrcalc.memory import keep_freed_memory
+from lrcalc.models.card import charge_warning, field_warning
 from lrcalc.models.potential import Potential
 from lrcalc.models.requests import check_device, check_model, check_structure
 from lrcalc.models.screening import screening_factor
@@ -126,6 +127,10 @@ class Server:
             masses = array(view.mass, int(view.ntypes) + 1)  # zeros where atoms have their own
             for note in swapped_elements(self.elements, masses[1:].tolist()):
                 print(f"WARNING: pair_style lrcalc: {note}", flush=True)
+            doubts = [charge_warning(potential.metadata, potential.config, [style.charge])]
+            doubts += [field_warning(potential.config, pbc)] if held else []
+            for doubt in filter(None, doubts):
+                print(f"WARNING: pair_style lrcalc: {doubt}", flush=True)
             if held and potential.config["charges"] == "atomic" and any(pbc):
                 print(
                     "pair_style lrcalc: atomic charges in periodic cells have no stress in a "

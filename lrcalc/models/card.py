@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from lrcalc.models.options import MACE_MODEL, NEQUIP_MODEL
 
 CONSTANT_PRESSURE = "not_for_constant_pressure"
 """Key of the card: why the model's pressure is not to be trusted."""
@@ -14,6 +16,15 @@ PRESSURE_OFFSET = "pressure_offset_gpa"
 VOLUME_PER_ATOM = "volume_per_atom"
 """Key of the card's ``polarizability``: Å³ that an atom filled in the periodic structures that the
 surface was learned from; None if there were structures without periodic directions among them."""
+
+TOTAL_CHARGES = "total_charges"
+"""Key of the card: total charges (e) that the training frames have; not there if nobody knows."""
+
+SAME_CHARGE = 1e-4
+"""e, within which total charges are the same."""
+
+MOST_CHARGES = 8
+"""Total charges that a line names."""
 
 
 def pressure_warning(name: str, card: Mapping[str, Any]) -> str | None:
@@ -87,6 +98,73 @@ def molecule_warning(card: Mapping[str, Any]) -> str | None:
         f"Its card does not say the volume of an atom there ({VOLUME_PER_ATOM}), which would turn "
         "it into that of a molecule: fit it anew (`lrcalc fit-polarizability`), or take a model "
         "for molecules"
+    )
+
+
+def charge_warning(
+    card: Mapping[str, Any], config: Mapping[str, Any], charges: Sequence[float]
+) -> str | None:
+    """Return what to say of total charges that the energy does not hear of, or never learned.
+
+    Parameters
+    ----------
+    card : mapping
+        ``Potential.metadata``; one that does not say what charges its frames have says nothing.
+    config : mapping
+        ``Potential.config``.
+    charges : sequence of float
+        Total charges of structures, e.
+    """
+    charge = next((q for q in charges if q), 0.0)
+    if charge and config.get("backbone") in (MACE_MODEL, NEQUIP_MODEL):
+        rest = "" if config["level"] == "sr" else " (only dipoles and Born charges have)"
+        return (
+            f"a structure states the total charge {charge:g} e, but energies and forces of a "
+            f"converted model know nothing of it{rest}: they are those that the file gives this "
+            "arrangement of atoms"
+        )
+    known = card.get(TOTAL_CHARGES)
+    if not known:
+        return None
+    unseen = sorted({q + 0.0 for q in charges if min(abs(q - k) for k in known) > SAME_CHARGE})
+    if not unseen:
+        return None
+    return (
+        f"a structure has the total charge {named_charges(unseen)}, but the frames that the model "
+        f"was trained on have {named_charges(known)} alone: energies of other charge states were "
+        "not learned, and energies, forces and charges here are extrapolated; train on frames "
+        "that state such a charge, or correct it (`charge=` in the comment line, "
+        "atoms.info['charge']; 0 where it is not there)"
+    )
+
+
+def named_charges(charges: Sequence[float]) -> str:
+    """Total charges (e) in words: the first `MOST_CHARGES` of them, smallest first."""
+    shown = ", ".join(f"{q:+g}" if q else "0" for q in charges[:MOST_CHARGES])
+    return f"{shown}{', …' if len(charges) > MOST_CHARGES else ''} e"
+
+
+def field_warning(config: Mapping[str, Any], pbc: Iterable[bool]) -> str | None:
+    """Return what to say before a field acts on atomic charges in a periodic cell (physics §4).
+
+    None where forces are derivatives of an enthalpy.
+
+    Parameters
+    ----------
+    config : mapping
+        ``Potential.config``.
+    pbc : iterable of bool
+        Periodic directions.
+    """
+    if config.get("charges") != "atomic" or config.get("level") == "sr" or not any(pbc):
+        return None
+    return (
+        "a field is held on atomic charges in a periodic cell: the forces E·born on them are no "
+        "derivative of any energy, which here hangs on the way that atoms went. What a run "
+        "conserves is the energy less the work of these forces: LRCalculator, `lrcalc md` and "
+        "LAMMPS keep that account, an Evaluator and i-PI do not, and no minimization means "
+        "anything. Take a model with local charges (`lrcalc train --charges local`), or open "
+        "boundaries"
     )
 
 

@@ -15,6 +15,7 @@ from lrcalc.checkpoint import save
 from lrcalc.hashing import hash_of
 from lrcalc.memory import keep_freed_memory
 from lrcalc.models.backbone import refuse_broken
+from lrcalc.models.card import TOTAL_CHARGES
 from lrcalc.models.potential import Potential
 from lrcalc.models.sign import fix_sign
 from lrcalc.training.batches import Batches, shuffled
@@ -105,7 +106,7 @@ def fit(
     told: dict[str, Any] = {"labels": labels_used(train, settings, labelled)}
     if start is None:  # else the card says how the model was made that this one starts from
         told["training"] = describe_training(settings)
-    metadata = {**(metadata or {}), **told}
+    metadata = {**(metadata or {}), **told, **charges_seen(train, start)}
     state = _start(train, config, settings, metadata, start, pretrained, freeze)
     check_labelled(
         state.potential, labelled, wanted_labels(settings, state.potential.config["level"])
@@ -207,6 +208,18 @@ def labels_used(
     electrical = [name for name in TERMS if any(name in one.labels for one in labelled)]
     stress = settings.stress_weight > 0 and any(f.stress is not None for f in train)
     return ["energy", "forces", *(["stress"] if stress else []), *electrical]
+
+
+def charges_seen(train: Sequence[Frame], start: Potential | None) -> dict[str, list[float]]:
+    """Total charges (e) of the training frames, for the card, with those that ``start`` knows.
+
+    Nothing where a model is gone on with that does not say: it may know more of them.
+    """
+    known = [] if start is None else start.metadata.get(TOTAL_CHARGES)
+    if known is None:
+        return {}
+    there = {round(float(q), 6) + 0.0 for f in train for q in f.system.total_charge}
+    return {TOTAL_CHARGES: sorted({*known, *there})}
 
 
 def weights_hash(potential: Potential) -> str:

@@ -212,3 +212,22 @@ def test_ions_fix_the_sign_wherever_they_stand_in_the_data():
     neutral, ions = flipped[:2], flipped[2:]
     assert neutral[0][1] != neutral[1][1]
     assert all(not turned and "total charges" in sign for _, turned, sign in ions)
+
+
+def test_the_card_keeps_the_total_charges_of_the_training_frames(tmp_path, capsys):
+    """Of a model that goes on from another, both's; of one that does not say, none."""
+    structures = labelled(6)
+    for k, charge in ((0, 1.0), (1, -1.0), (5, 7.0)):  # the last one validates
+        structures[k].info["charge"] = charge
+    frames = make_frames(structures, "ions.xyz", 3.0)
+    how, out = TrainingSettings(epochs=1), tmp_path / "m.pt"
+    made = fit(frames[:5], frames[5:], SMALL, how, out)
+    assert made.metadata["total_charges"] == [-1.0, 0.0, 1.0]
+    assert load(out).metadata["total_charges"] == [-1.0, 0.0, 1.0]
+    assert main(["info", str(out)]) == 0
+    assert "-1, 0, +1 e (of the frames it was trained on)" in capsys.readouterr().out
+    more = fit(frames[5:], frames[:1], made.config, how, tmp_path / "n.pt", start=made)
+    assert more.metadata["total_charges"] == [-1.0, 0.0, 1.0, 7.0]
+    del made.metadata["total_charges"]
+    more = fit(frames[5:], frames[:1], made.config, how, tmp_path / "o.pt", start=made)
+    assert "total_charges" not in more.metadata
