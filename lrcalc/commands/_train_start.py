@@ -56,6 +56,7 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
         OXIDATION,
         check_oxidation,
         check_seen,
+        check_signs,
         choose_charges,
         parse_oxidation,
     )
@@ -92,6 +93,7 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
     states = parse_oxidation(args.oxidation_states)
     check_seen(states, split["training"])
     check_oxidation(states, config["charges"], args.level, split["training"])
+    check_signs(states, [*split["labelled"], *split["labelled_validation"]])
     choice = f"charges: {config['charges']} ({reason})"
     for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason), *rate]:
         print(line)

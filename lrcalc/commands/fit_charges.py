@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.checkpoint import load
     from lrcalc.models.options import MACE_MODEL
     from lrcalc.models.requests import check_device
-    from lrcalc.training.charge_family import OXIDATION, check_oxidation
+    from lrcalc.training.charge_family import OXIDATION, check_oxidation, check_signs
     from lrcalc.training.electrical import describe_labelled, wanted_labels
     from lrcalc.training.fit import fit
     from lrcalc.training.split import read_split
@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     held = start.metadata.get(OXIDATION, {})
     check_oxidation(held, start.config["charges"], start.config["level"], split["training"])
+    check_signs(held, [*split["labelled"], *split["labelled_validation"]])
     card = card_of(args, start, split)
     card["charges_fitted"] |= {"energies": own.zero} if own.zero else {}
     start.metadata |= card

@@ -6,11 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 
 from lrcalc.models.readout import Readout
 from lrcalc.training.data import Frame
+from lrcalc.training.electrical import Labelled
+from lrcalc.training.label_units import OPTION
+from lrcalc.training.slopes import slope
 
 if TYPE_CHECKING:
     from lrcalc.models.potential import Potential
@@ -106,6 +110,74 @@ def check_seen(states: Mapping[str, float], frames: Sequence[Frame]) -> None:
         raise ValueError(
             f"`--oxidation-states` are given of {', '.join(unseen)}, which no training frame has"
         )
+
+
+OPPOSITE = -0.5
+"""Correlation of labels with oxidation states below which they have the other sign."""
+
+TELLS = 0.1
+"""Part of the size of what oxidation states make, from which on the sign of labels says something:
+of CO, whose dipole is that of C⁻O⁺, it is 0.01, of water 0.3."""
+
+
+def check_signs(states: Mapping[str, float], labelled: Sequence[Labelled]) -> None:
+    """Refuse Born charges and dipoles whose sign is opposite to that of oxidation states.
+
+    Raises
+    ------
+    ValueError
+        With both, and how to turn either.
+    """
+    if not states:
+        return
+    born, dipoles = born_pair(states, labelled), dipole_pair(states, labelled)
+    for name, label, made in (("Born charges", *born), ("dipoles", *dipoles)):
+        found = slope(label, made)
+        if found.correlation > OPPOSITE or abs(found.ratio) < TELLS:
+            continue
+        given = " ".join(f"{symbol}={charge:g}" for symbol, charge in states.items())
+        raise ValueError(
+            f"the {name} of the labels have the sign opposite to that of the oxidation states "
+            f"{given} (correlation {found.correlation:.2f}, {found.ratio:.2g} times what these "
+            f"make): {OPTION} born=-e dipole=-eA turns the sign of labels that count electrons "
+            "positive; or turn that of `--oxidation-states`"
+        )
+
+
+def born_pair(
+    states: Mapping[str, float], labelled: Sequence[Labelled]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean Born charges of species, e, and their states, each as often as its atoms there are."""
+    found: dict[str, list[float]] = {}
+    for one in labelled:
+        if "born" in one.labels:
+            traces = one.labels["born"].diagonal(dim1=1, dim2=2).mean(1).tolist()
+            for z, trace in zip(one.system.numbers.tolist(), traces, strict=True):
+                found.setdefault(chemical_symbols[z], []).append(trace)
+    weight = [len(values) ** 0.5 for values in found.values()]
+    label = [np.mean(values) for values in found.values()]
+    return np.multiply(weight, label), np.multiply(weight, [states[s] for s in found])
+
+
+def dipole_pair(
+    states: Mapping[str, float], labelled: Sequence[Labelled]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Dipoles (e Å) of open structures and changes of those of crystals; what states make of them.
+
+    Of molecules in a periodic cell labels are known modulo quanta, which may have any sign.
+    """
+    label, made = [], []
+    for one in labelled:
+        whole = not bool(one.system.pbc.any())
+        if "dipole" not in one.labels or not (whole or one.reference):
+            continue
+        charges = np.array([states[chemical_symbols[z]] for z in one.system.numbers.tolist()])
+        places = one.system.positions.numpy()
+        before = places.mean(0) if one.reference is None else one.reference[0].positions.numpy()
+        total = charges.sum() if whole else 0.0  # which an origin is of
+        label.append(one.labels["dipole"].numpy() - total * places.mean(0))
+        made.append(charges @ (places - before))
+    return np.ravel(label), np.ravel(made)
 
 
 def hold_oxidation(potential: Potential) -> None:

@@ -40,7 +40,7 @@ UNITS: dict[str, dict[str, float]] = {
 }  # fmt: skip
 """Label → unit → what one of it is in ours, the first. That of positions is the cell's too."""
 
-SIGNED = ("energy", "forces", "stress", "virial", "dipole")
+SIGNED = ("energy", "forces", "stress", "virial", "dipole", "born")
 """Labels whose unit may have a minus sign: gradients, pressures, electrons counted positive."""
 
 OPTION = "--units"

@@ -3,13 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from ase.build import bulk, molecule
 from ase.io import read, write
 
 from lrcalc import LRCalculator
 from lrcalc.checkpoint import load
 from lrcalc.cli import main
-from lrcalc.training.charge_family import choose_charges
-from lrcalc.training.data import make_frames
+from lrcalc.training.charge_family import check_signs, choose_charges
+from lrcalc.training.data import make_frames, read_structures
+from lrcalc.training.electrical import read_labelled
+from lrcalc.training.label_units import parse_units
+from lrcalc.training.labels import LabelKeys
+from lrcalc.units import DEBYE
 from tests.sample_structures import water_box
 from tests.training.sets import frames_of, label, shaken
 
@@ -131,3 +137,80 @@ def test_oxidation_states_stay_when_charges_are_fitted(salty, tmp_path, capsys):
 def test_oxidation_states_that_mean_nothing_are_refused(more, why, salty, capsys):
     assert main([*salty, "--oxidation-states", *more]) == 2
     assert why in capsys.readouterr().err
+
+
+def with_born(folder, sign):
+    """The frames of `salty`, with Born charges of water times ``sign``."""
+    frames = read(folder / "d.xyz", ":")
+    for atoms in frames:
+        born = np.where(atoms.numbers == 1, 0.5, -1.0)[:, None, None] * np.eye(3)
+        atoms.arrays["REF_born"] = sign * born.reshape(-1, 9)
+    write(folder / "d.xyz", frames, format="extxyz")
+    return folder / "d.xyz"
+
+
+def test_born_charges_against_the_oxidation_states_are_refused(salty, tmp_path, capsys):
+    """Of a file that counts electrons positive, whose sign the model would have got."""
+    with_born(tmp_path, -1.0)
+    command = [*salty, *STATES, "--born-weight", "1"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "Born charges of the labels have the sign opposite" in said
+    assert "H=1 O=-2 (correlation -1.00" in said
+    assert main([*command, "--units", "born=-e"]) == 0
+    assert "born" in load(tmp_path / "m.pt").metadata["labels"]
+    turned = read_structures(tmp_path / "d.xyz", LabelKeys(units=parse_units(["born=-e"])))[0]
+    np.testing.assert_allclose(turned.arrays["REF_born"][turned.numbers == 8, 4], -1.0)
+    fit = ["fit-charges", str(tmp_path / "m.pt"), "--data", str(tmp_path / "d.xyz"), "-o",
+           str(tmp_path / "n.pt"), "--valid-every", "3", "--epochs", "1"]  # fmt: skip
+    assert main(fit) == 2
+    assert "--units born=-e dipole=-eA turns" in capsys.readouterr().err
+    assert main([*fit, "--units", "born=-e"]) == 0
+
+
+def dipole_labels(matter, sign):
+    """States and labelled structures with dipoles of 0.3 times them, times ``sign``."""
+    states = {"H": 1.0, "O": -2.0}
+    if matter == "crystal":  # of which changes alone mean something, modulo quanta
+        states = {"Mg": 2.0, "O": -2.0}
+        cell = bulk("MgO", "rocksalt", 4.2, cubic=True)
+        structures = [shaken_only(cell, k) for k in range(4)]
+    else:
+        structures = [shaken(molecule("H2O"), k) for k in range(4)]
+    if matter == "ions":  # whose dipoles hang on the origin
+        structures = [Atoms("OH", [[0, 0, 0], [0, 0, 0.97]], info={"charge": -1}) for _ in range(4)]
+        for k, atoms in enumerate(structures):
+            atoms.rotate(50 * k, "x")
+            atoms.positions += 20.0
+    for atoms in structures:
+        charges = np.array([states[s] for s in atoms.get_chemical_symbols()])
+        places = atoms.positions - atoms.positions.mean(0)
+        whole = charges.sum() * atoms.positions.mean(0)
+        atoms.info["REF_dipole"] = 0.3 * sign * charges @ places + whole
+        if matter == "crystal":
+            atoms.wrap()
+    return states, [x for x in read_labelled(structures, "f.xyz", 2.0, ["dipole"]) if x]
+
+
+def shaken_only(atoms, seed):
+    atoms = atoms.copy()
+    atoms.positions += 0.05 * np.random.default_rng(seed).normal(size=(len(atoms), 3))
+    return atoms
+
+
+@pytest.mark.parametrize("matter", ["molecules", "ions", "crystal"])
+def test_dipoles_against_the_oxidation_states_are_refused(matter):
+    states, right = dipole_labels(matter, 1.0)
+    assert len(right) >= 3
+    check_signs(states, right)
+    with pytest.raises(ValueError, match=r"dipoles of the labels .* opposite .*dipole=-eA"):
+        check_signs(states, dipole_labels(matter, -1.0)[1])
+
+
+def test_small_dipoles_say_nothing_of_the_sign():
+    """That of CO is 0.11 D, of C⁻O⁺; its carbon has the oxidation state 2 all the same."""
+    atoms = Atoms("CO", [[0, 0, 0], [0, 0, 1.128]])
+    atoms.info["REF_dipole"] = [0.0, 0.0, 0.11 * DEBYE]
+    labelled = read_labelled([atoms], "f.xyz", 2.0, ["dipole"])
+    check_signs({"C": 2.0, "O": -2.0}, labelled)
+    check_signs({}, labelled)

@@ -190,7 +190,7 @@ def test_units_that_are_named_are_read(tmp_path):
         ("energy", "'energy' but each word must be NAME=UNIT, of which NAME is one of positions, "),
         ("charge=e", "'charge=e' but each word"),
         ("energy=erg", "energy=erg: the unit of energy must be one of eV, meV, Ha, Ry"),
-        ("born=-e", "born=-e: the unit of born must be one of e, D/A"),
+        ("polarizability=-A3", "polarizability=-A3: the unit of polarizability must be one of"),
         ("energy=Ha energy=Ry", "names energy twice"),
     ],
 )
