@@ -52,6 +52,14 @@ def test_every_bundled_model_says_that_it_knows_neutral_structures_alone():
         Evaluator("organic")([atoms], ["energy"])
 
 
+@pytest.mark.parametrize("name", ["dipeptides", "organic", "superionic"])
+def test_cards_of_models_that_learned_labels_say_so(name):
+    """They spoke of the models that these went on from, which had seen none."""
+    card = load(name).metadata
+    assert card["identifiability"]["verdict"] == "labels"
+    assert card["identifiability"]["labels"] == card["labels"]
+
+
 @pytest.mark.long
 def test_the_wheel_leaves_it_out(tmp_path):
     """Built of what git knows, away from the checkout."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrcalc import __version__
 from lrcalc.commands import _options
+from lrcalc.commands._charges_report import report_charges
 from lrcalc.progress import progress_bar
 from lrcalc.training.settings import TrainingSettings
 
@@ -23,6 +24,9 @@ WEIGHTS = ("born_weight", "dipole_weight", "polarizability_weight", "dielectric_
 DEFAULTS = TrainingSettings(epochs=30, learning_rate=1e-3, born_weight=1.0)
 CONVERTED_RATE = 1e-5
 """Learning rate of converted models: three steps of the default's warm-up ruined one of water."""
+
+MEASURED = ("errors_kept_out", "identifiability")
+"""Entries of a card that were measured on the model before, and are not of the new one."""
 
 COMPARED = 16
 """Frames of a file that are compared with the model's own before it learns."""
@@ -104,6 +108,9 @@ def run(args: argparse.Namespace) -> int:
     check_signs(held, [*split["labelled"], *split["labelled_validation"]])
     card = card_of(args, start, split)
     card["charges_fitted"] |= {"energies": own.zero} if own.zero else {}
+    split["warnings"] += stale_surface(card)
+    for name in MEASURED:
+        start.metadata.pop(name, None)
     start.metadata |= card
     for line in [*split["notes"], *[f"warning: {w}" for w in split["warnings"]], *own.lines()]:
         print(line)
@@ -122,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
             metadata=card, report=report, note=bar.write,
         )  # fmt: skip
     print(f"after:  {told(best, split, settings)}")
+    report_charges(best, split, settings, output)
     print(f"wrote {output} ({output.stat().st_size / 1e3:.0f} kB)")
     return 0
 
@@ -234,12 +242,27 @@ def card_of(args: argparse.Namespace, start: Potential, split: dict[str, Any]) -
     names = [Path(f).name for f in args.data]
     trained = dict.fromkeys([*old.get("trained_on", []), *split["hashes"]])
     return {
-        **{k: v for k, v in old.items() if k not in ("errors", "susceptibility")},
+        **{k: v for k, v in old.items() if k not in ("errors", "susceptibility", *MEASURED)},
         **epsilon,
         "data": list(dict.fromkeys([*old.get("data", []), *names])),
         "trained_on": list(trained),
         "charges_fitted": {"model": Path(args.model).name, "data": names, "lrcalc": __version__},
     }
+
+
+def stale_surface(card: dict[str, Any]) -> list[str]:
+    """Say that a polarizability surface is read out of features that change; note it in ``card``.
+
+    What the card says of its errors is measured on the model before.
+    """
+    if "polarizability" not in card:
+        return []
+    line = (
+        "the polarizability surface was fitted to features that change here: its errors are of "
+        "the model before; fit it anew (`lrcalc fit-polarizability`)"
+    )
+    card["charges_fitted"]["polarizability"] = line
+    return [line]
 
 
 def told(model: Potential, split: dict[str, Any], settings: TrainingSettings) -> str:

@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+SHOWN = ("energies", "polarizability", "command")
+"""What a card may say of a model whose charges were fitted, beside from what and to which data."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -89,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             rows["errors kept out"] = "; ".join(f"{k}: {x}" for k, x in value.items())
         elif key == "charges_fitted":
             rows["charges fitted"] = f"{value['model']} went on with {', '.join(value['data'])}"
-            rows |= {f"  {k}": value[k] for k in ("energies", "command") if k in value}
+            rows |= {f"  {k}": value[k] for k in SHOWN if k in value}
         elif key == "polarizability":
             rows |= surface_rows(value)
         elif value not in ("", None):

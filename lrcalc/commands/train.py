@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrcalc.commands import _options
 from lrcalc.commands._backbone_options import add_backbone_arguments
+from lrcalc.commands._charges_report import report_charges
 from lrcalc.commands._environments import keep_environments
 from lrcalc.commands._train_start import FITTED, Prepared, prepare
 from lrcalc.models.options import CONTACTS, DEFAULTS, LEVELS, PRIORS
@@ -257,28 +258,6 @@ def report_test(best: Potential, prepared: Prepared) -> None:
         + json.dumps({k[6:]: round(1e3 * v, 3) for k, v in errors.items() if math.isfinite(v)})
         + " (meV/atom, meV/Å, meV/Å³; energies without file shift)"
     )
-
-
-def report_charges(
-    best: Potential, split: dict[str, Any], settings: TrainingSettings, output: Path, ensemble: int
-) -> None:
-    """Say whether the data determine the charges, and write it into the card."""
-    from lrcalc.checkpoint import save
-    from lrcalc.models.card import charges_lines
-    from lrcalc.training.identifiability import identifiability
-
-    begun = time.perf_counter()
-    found = identifiability(
-        best, split["training"], split["validation"], settings, ensemble=ensemble
-    )
-    if found is None:
-        return
-    best.metadata["identifiability"] = found.card()
-    save(best, output)
-    print(f"report on the charges, {(time.perf_counter() - begun) / 60:.1f} min:")
-    for line in charges_lines(best.metadata):
-        loud = found.verdict == "not determined"
-        print(f"{'warning: ' if loud else ''}{line}")
 
 
 def parity(best: Potential, frames: Sequence[Frame], device: str, output: Path) -> Path:

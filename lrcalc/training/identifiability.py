@@ -136,7 +136,7 @@ def identifiability(
     *,
     ensemble: int = 0,
 ) -> Identifiability | None:
-    """Report on the charges of a trained model; None for one without charges.
+    """Report on the charges of a trained model; None for one without, or with a field of its own.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def identifiability(
     ensemble : int
         Readouts to train anew on the same features, from other seeds.
     """
-    if potential.config["level"] == "sr":
+    if potential.config["level"] == "sr" or potential.ewald is None:
         return None
     learned, judged = spread_over(train, FRAMES), spread_over(valid, VALIDATION)
     passes = int(min(EPOCHS, PART * settings.epochs * len(train) / len(learned)))

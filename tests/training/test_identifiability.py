@@ -184,6 +184,51 @@ def test_commands_say_it(tmp_path, capsys):
     assert load(tmp_path / "m.pt").metadata["identifiability"]["verdict"] == "not determined"
 
 
+@pytest.fixture
+def fitted(tmp_path):
+    """Command that goes on from a model, whose card has been measured, with two labelled frames."""
+    structures = frames_of("crystal", 4)
+    for atoms in structures:
+        sign = np.where(atoms.numbers == 11, 1.0, -1.0)
+        atoms.arrays["REF_born"] = (1.1 * sign[:, None, None] * np.eye(3)).reshape(-1, 9)
+    write(tmp_path / "f.xyz", structures, format="extxyz")
+    model = random_potential(structures[0], level="u", cutoff=3.0, channels=3, hidden=8)
+    model.metadata |= {"identifiability": report(rest=0.01).card(), "polarizability": {},
+                       "errors_kept_out": {"born_R2": 0.99}}  # fmt: skip
+    save(model.to(torch.float32), tmp_path / "m.pt")
+    return ["fit-charges", str(tmp_path / "m.pt"), "--data", str(tmp_path / "f.xyz"), "-o",
+            str(tmp_path / "n.pt"), "--valid-every", "4", "--epochs", "2"]  # fmt: skip
+
+
+def test_what_was_measured_before_charges_were_fitted_is_measured_anew(fitted, tmp_path, capsys):
+    """The new card had the verdict on the old charges, and errors that they had."""
+    assert main(fitted) == 0
+    said = capsys.readouterr().out
+    assert "report on the charges" in said
+    assert "charges are fixed by electrical labels (born)" in said
+    assert "polarizability surface was fitted to features that change" in said
+    card = load(tmp_path / "n.pt").metadata
+    assert card["identifiability"]["verdict"] == "labels"
+    assert "errors_kept_out" not in card
+    assert "fit it anew" in card["charges_fitted"]["polarizability"]
+    atoms = frames_of("crystal", 4)[3]  # which validates
+    (found,) = Evaluator(str(tmp_path / "n.pt"))([atoms], ["born_effective_charges"])
+    traces = found["born_effective_charges"].trace(axis1=1, axis2=2) / 3
+    for number, symbol in ((11, "Na"), (17, "Cl")):
+        mean = traces[atoms.numbers == number].mean()
+        assert card["identifiability"]["born"][symbol] == pytest.approx(mean, abs=1e-4)
+    assert load(tmp_path / "m.pt").metadata["identifiability"]["verdict"] == "not determined"
+
+
+def test_a_fit_that_is_stopped_leaves_no_verdict_on_other_charges(fitted, tmp_path, monkeypatch):
+    def stopped(*args, **options):
+        raise ValueError("stopped")
+
+    monkeypatch.setattr("lrcalc.commands.fit_charges.report_charges", stopped)
+    assert main(fitted) == 2
+    assert not {"identifiability", "errors_kept_out"} & set(load(tmp_path / "n.pt").metadata)
+
+
 @pytest.mark.long
 def test_an_imitated_crystal_is_undetermined_and_a_labelled_one_is_not(tmp_path, capsys):
     """NaCl shaken by 0.03 Å, a few minutes: the words, and an ensemble of two."""
