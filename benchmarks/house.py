@@ -1,6 +1,6 @@
 """Speed of this checkout against another one: a step, imports and help, in turn and as ratios.
 
-    python benchmarks/house.py OTHER_CHECKOUT [--rounds 7] [--only steps]
+    python benchmarks/house.py OTHER_CHECKOUT [--rounds 7] [--only steps] [--compile]
 
 Both checkouts run the same molecular dynamics (water, NVE, 0.5 fs, same velocities) in a process of
 their own, a few steps each in turn, so that a machine that grows slower does so for both. Times are
@@ -39,10 +39,12 @@ def main() -> None:
     parser.add_argument("other", type=Path, help="checkout to compare with")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", choices=["steps", "imports"])
+    parser.add_argument("--model", default="water")
+    parser.add_argument("--compile", action="store_true", help="compiled functions, in both")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        serve(args.worker)
+        serve(args.worker, args.model, args.compile)
         return
     if not (args.other / "lrcalc").is_dir():
         parser.error(f"{args.other} is not a checkout: it has no folder lrcalc")
@@ -74,7 +76,8 @@ def environment(checkout: Path) -> dict[str, str]:
 
 def compare(args: argparse.Namespace, n_atoms: int) -> tuple[list[float], list[float]]:
     """Seconds of CPU for a round of steps, for the other checkout and for this one."""
-    command = [sys.executable, __file__, ".", "--worker", str(n_atoms)]
+    command = [sys.executable, __file__, ".", "--worker", str(n_atoms), "--model", args.model]
+    command += ["--compile"] if args.compile else []
     workers = [
         subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(path)
@@ -109,7 +112,7 @@ def compare_runs(args: argparse.Namespace, code: str) -> tuple[list[float], list
     return times
 
 
-def serve(n_atoms: int) -> None:
+def serve(n_atoms: int, model: str, compile: bool) -> None:
     """Run a round of molecular dynamics for each line that comes in; answer with its CPU time."""
     import numpy as np
     import torch
@@ -123,7 +126,7 @@ def serve(n_atoms: int) -> None:
     torch.set_num_threads(1)
     repeat, steps = SIZES[n_atoms]
     atoms = read(Path(lrcalc.__file__).parent / "zoo" / "water64.xyz").repeat(repeat)
-    atoms.calc = LRCalculator("water")
+    atoms.calc = LRCalculator(model, compile=compile)
     sigma = np.sqrt(atoms.get_masses() * units.kB * 300)[:, None]
     atoms.set_momenta(sigma * np.random.default_rng(0).normal(size=(len(atoms), 3)))
     dynamics = VelocityVerlet(atoms, 0.5 * units.fs)

@@ -24,6 +24,7 @@ from lrcalc.models.backbone import (
 )
 from lrcalc.models.blocks import features_of, for_all
 from lrcalc.models.card import VOLUME_PER_ATOM
+from lrcalc.models.compiled_vectors import vectors_of
 from lrcalc.models.ghosts import owned_readings
 from lrcalc.models.options import complete_config, told_config
 from lrcalc.models.pickling import Picklable
@@ -262,7 +263,7 @@ class Potential(Picklable):
         ValueError
             For an unknown species (on a GPU `check_species` has to be asked).
         """
-        vectors = pair_vectors(system, pairs).to(self.dtype)
+        vectors = vectors_of(system, pairs, self.dtype)
         species = self.species_of_number[system.numbers]
         try:
             reference = self.reference_energy[species]

@@ -239,9 +239,9 @@ class Readout(nn.Module):
         dipole = quadrupole = capacitance = polarizability = None
         scale = 1.0 / math.sqrt(max(self.n_channels, 1))
         if "dipole" in parts:
-            dipole = torch.einsum("nc,nca->na", parts["dipole"] * scale, features.vectors)
+            dipole = _gated(parts["dipole"] * scale, features.vectors)
         if "quadrupole" in parts:
-            spherical = torch.einsum("nc,ncm->nm", parts["quadrupole"] * scale, features.tensors)
+            spherical = _gated(parts["quadrupole"] * scale, features.tensors)
             quadrupole = quadrupole_from_spherical(spherical)
         if "capacitance" in parts:
             response = parts["capacitance"][:, 0] + self.response_bias[:, 0].index_select(0, own)
@@ -334,9 +334,17 @@ def _only_owned(values: Tensor, system: System) -> Tensor:
     return values * system.owned.view(-1, *[1] * (values.dim() - 1))
 
 
+def _gated(gates: Tensor, features: Tensor) -> Tensor:
+    """Sum over channels: (N, C), (N, C, m) → (N, m).
+
+    Not einsum, which makes a small matrix product of each atom's: three times as slow.
+    """
+    return (gates[:, :, None] * features).sum(1)
+
+
 def _anisotropic(scalar: Tensor, gates: Tensor, features: Features) -> Tensor:
     """Positive semidefinite (N, 3, 3): square of ``√α 1 + T`` with T symmetric and traceless."""
-    tensor = quadrupole_from_spherical(torch.einsum("nc,ncm->nm", gates, features.tensors))
+    tensor = quadrupole_from_spherical(_gated(gates, features.tensors))
     # softplus may round to zero, where the slope of the root is infinite
     length = scalar.clamp(min=torch.finfo(scalar.dtype).tiny).sqrt()
     root = tensor + torch.diag_embed(length[:, None].expand(-1, 3))

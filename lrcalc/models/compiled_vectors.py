@@ -1,0 +1,84 @@
+"""Vectors of pairs in C++: `lrcalc.neighbors.pair_vectors`, once differentiable by positions."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lrcalc.compiled import INTEGER, POINTER, at, library, threads
+from lrcalc.kernels.choice import refuse_second_derivatives
+from lrcalc.neighbors import Pairs, pair_vectors
+from lrcalc.system import System
+
+
+def vectors_of(system: System, pairs: Pairs, dtype: torch.dtype) -> Tensor:
+    """Vectors (E, 3), Å, of ``dtype``, in C++ where that may be used, there and for this."""
+    functions = None
+    if _usable(system, pairs):
+        functions = library("vectors", ("vectors.cpp",), dtype)
+    if functions is None:
+        return pair_vectors(system, pairs).to(dtype)
+    given = (system.cell, system.batch, pairs.i, pairs.j, pairs.shift)
+    ends = _Ends(*(x.detach().contiguous() for x in given))
+    vectors: Tensor = _Vectors.apply(system.positions, functions, ends, dtype)
+    return vectors
+
+
+def _usable(system: System, pairs: Pairs) -> bool:
+    """Not for stress, where cells have a gradient, and not where vectors are known of before."""
+    plain = system.once and system.compiled and pairs.known is None
+    return (
+        plain
+        and system.positions.device.type == "cpu"
+        and system.positions.dtype == system.cell.dtype == torch.float64
+        and not system.cell.requires_grad
+    )
+
+
+class _Ends(NamedTuple):
+    cells: Tensor
+    batch: Tensor
+    first: Tensor
+    second: Tensor
+    shift: Tensor
+
+
+class _Told(ctypes.Structure):
+    """``struct Ends`` of ``cpp/vectors.cpp``."""
+
+    _fields_ = [
+        ("positions", POINTER), ("cells", POINTER), ("batch", POINTER), ("first", POINTER),
+        ("second", POINTER), ("shift", POINTER), ("n_pairs", INTEGER), ("n", INTEGER),
+        ("threads", INTEGER),
+    ]  # fmt: skip
+
+
+def _told(positions: Tensor | None, ends: _Ends) -> Any:
+    pointers = (at(x) for x in (positions, *ends))
+    return ctypes.byref(_Told(*pointers, len(ends.first), len(ends.batch), threads()))
+
+
+class _Vectors(torch.autograd.Function):
+    """Positions (N, 3), float64, to vectors (E, 3)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, positions: Tensor, functions: ctypes.CDLL, ends: _Ends, dtype: torch.dtype
+    ) -> Tensor:
+        positions = positions.contiguous()
+        ctx.rest = functions, ends
+        vectors = positions.new_empty(len(ends.first), 3, dtype=dtype)
+        functions.vectors(_told(positions, ends), at(vectors))
+        return vectors
+
+    @staticmethod
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None, None]:
+        refuse_second_derivatives()
+        functions, ends = ctx.rest
+        given = given.contiguous()
+        gradient = given.new_empty(len(ends.batch), 3, dtype=torch.float64)
+        functions.vectors_backward(_told(None, ends), at(given), at(gradient))
+        return gradient, None, None, None
