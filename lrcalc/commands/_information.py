@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from lrcalc.commands._options import frames_of
@@ -90,24 +90,35 @@ def reference_given(args: argparse.Namespace) -> Reference:
     return found
 
 
-def frames_of_card(args: argparse.Namespace, known: set[str]) -> list[Atoms]:
+def frames_of_card(
+    args: argparse.Namespace, known: set[str], species: Collection[int]
+) -> list[Atoms]:
     """Frames of ``--data``; only those among the ``known`` hashes, unless ``--every-frame``.
 
     Raises
     ------
     ValueError
-        If there are known ones and none is among the frames.
+        If there are known ones and none is among the frames; for elements that are not among the
+        model's ``species``.
     """
     from lrcalc.hashing import structure_hash
+    from lrcalc.structures.species import find_unknown, refuse_unknown
 
-    frames = [atoms for name in args.data for atoms in frames_given(name, args.frames)]
-    if not known or args.every_frame:
-        return frames
-    there = [atoms for atoms in frames if structure_hash(atoms) in known]
+    files = {name: list(enumerate(frames_given(name, args.frames))) for name in args.data}
+    count = sum(map(len, files.values()))
+    chosen = bool(known) and not args.every_frame
+    if chosen:
+        files = {
+            name: [(k, atoms) for k, atoms in frames if structure_hash(atoms) in known]
+            for name, frames in files.items()
+        }
+    there = [atoms for frames in files.values() for _, atoms in frames]
     if not there:
         raise ValueError(
-            f"none of the {len(frames)} frames is among the {len(known)} that "
+            f"none of the {count} frames is among the {len(known)} that "
             f"{args.model} was trained on; give these, or say --every-frame"
         )
-    print(f"{len(there)} of {len(frames)} frames are among the {len(known)} trained on")
+    refuse_unknown([find_unknown(x, species, name) for name, x in files.items()], species)
+    if chosen:
+        print(f"{len(there)} of {count} frames are among the {len(known)} trained on")
     return there

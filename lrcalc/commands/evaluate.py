@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from lrcalc.evaluator import Evaluator
+    from lrcalc.structures.species import Unknown
     from lrcalc.training.labels import LabelKeys
 
 GROUPS = {
@@ -62,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=LOCAL_FIELDS,
         help="of these polarizabilities, as for fit-polarizability (default none)",
     )
+    parser.add_argument(
+        "--skip-unknown",
+        action="store_true",
+        help="leave out frames with elements that the model does not know",
+    )
     _options.add_label_arguments(parser)
     parser.add_argument("--epsilon-infinity", type=float, help="instead of the model's")
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, …")
@@ -96,11 +102,13 @@ def run(args: argparse.Namespace) -> int:
     if not indices:
         raise ValueError(f"`--frames` {args.frames!r} selects none of {len(structures)} frames")
     card = evaluator.potential.metadata
-    chosen = {k: structures[k] for k in indices}
+    chosen, skipped = known_alone({k: structures[k] for k in indices}, args, evaluator)
     for k, atoms in chosen.items():
         check_reference(atoms, args.data, k)
     alphas = polarizabilities(chosen, args)
     left_out = unread(chosen, args) + without_charges(chosen, evaluator)
+    if skipped.frames:
+        print(f"note: left out: {skipped}")
     if left_out:
         print(f"note: left out: {', '.join(left_out)}")
     for line in [
@@ -115,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"note: {line}")
     found, misfits = compared(evaluator, chosen, alphas)
     report = {"model": str(args.model), "data": Path(args.data).name, **found}
+    report |= {"left_out": skipped.numbers} if skipped.frames else {}
     print(table(report))
     for line in sorted(misfits):
         print(f"warning: {line}")
@@ -123,6 +132,28 @@ def run(args: argparse.Namespace) -> int:
             temporary.write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
         print(f"wrote {args.json}")
     return 0
+
+
+def known_alone(
+    chosen: Mapping[int, Atoms], args: argparse.Namespace, evaluator: Evaluator
+) -> tuple[dict[int, Atoms], Unknown]:
+    """Frames whose elements the model knows, and those that `--skip-unknown` leaves out.
+
+    Raises
+    ------
+    ValueError
+        If there are unknown elements and they are not to be left out, or nothing is left.
+    """
+    from lrcalc.structures.species import find_unknown, refuse_unknown
+
+    species = evaluator.potential.species
+    found = find_unknown(chosen.items(), species, str(args.data))
+    gone = set(found.numbers)
+    if not args.skip_unknown or len(gone) == len(chosen):
+        refuse_unknown([found], species, way_out="take a model for them" + (
+            "" if len(gone) == len(chosen) else ", or leave these frames out: --skip-unknown"
+        ))  # fmt: skip
+    return {k: atoms for k, atoms in chosen.items() if k not in gone}, found
 
 
 def offset_pressures(structures: Iterable[Atoms], card: Mapping[str, Any]) -> list[str]:

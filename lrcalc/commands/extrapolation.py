@@ -45,9 +45,16 @@ def run(args: argparse.Namespace) -> int:
     """Judge all frames; print, write table and picture."""
     from lrcalc.analysis.output import check_prefix
     from lrcalc.information.extrapolation import extrapolation
+    from lrcalc.structures.species import find_unknown, refuse_unknown
 
     check_prefix(args.output, ["-extrapolation.csv"], "--output")
     judge = judge_given(args)
+    # a second time through the file, which is nothing beside what frames take to be judged
+    numbered = enumerate(frames_given(args.run_, args.frames))
+    refuse_unknown(
+        [find_unknown(numbered, judge.species, args.run_)], judge.species,
+        "the reference knows", "leave these frames out, or give data with them",
+    )  # fmt: skip
     with progress_bar(unit="frame", leave=False) as bar:
         result = extrapolation(frames_given(args.run_, args.frames), judge, told=bar.update)
     beside = ", ".join(args.reference or args.committee)

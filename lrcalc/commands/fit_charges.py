@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         args.data, [], start.cutoff, args.valid_every, args.test_every, allow_images=True,
         keys=_options.label_keys(args), level=start.config["level"],
         frames=_options.frames_of(args.frames), complete=own.complete,
-        wanted=wanted_labels(settings, start.config["level"]),
+        wanted=wanted_labels(settings, start.config["level"]), known=start.species,
     )  # fmt: skip
     held = start.metadata.get(OXIDATION, {})
     check_oxidation(held, start.config["charges"], start.config["level"], split["training"])

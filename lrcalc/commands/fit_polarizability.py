@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,6 +106,7 @@ def split(args: argparse.Namespace, species: Sequence[int]) -> tuple[dict[str, P
 
     The same frames are kept out as by `lrcalc train --test-every`.
     """
+    from lrcalc.structures.species import find_unknown, refuse_unknown
     from lrcalc.training.polarizability import (
         describe_magnitude,
         warn_implausible,
@@ -118,9 +119,12 @@ def split(args: argparse.Namespace, species: Sequence[int]) -> tuple[dict[str, P
     notes: list[str] = []
     uses: list[str] = []
     sizes: list[int] = []
-    for path in args.data:
-        structures, alphas = read_polarizabilities(path, args.unit, args.local_field)
-        check_species(structures, species, path)
+    read = [(path, *read_polarizabilities(path, args.unit, args.local_field)) for path in args.data]
+    refuse_unknown(
+        [find_unknown(enumerate(structures), species, path) for path, structures, _ in read],
+        species,
+    )
+    for path, structures, alphas in read:
         notes += [f"warning: {path}: {line}" for line in describe_units(structures)]
         notes.append(f"{path}: {describe_magnitude(structures, alphas)}")
         for warn in (warn_implausible, warn_permittivity):
@@ -135,23 +139,6 @@ def split(args: argparse.Namespace, species: Sequence[int]) -> tuple[dict[str, P
         sizes.append(len(used) - used.count("test"))
     check_parts(sizes, uses, args.valid_every)
     return parts, notes
-
-
-def check_species(structures: Sequence[Atoms], species: Sequence[int], path: str) -> None:
-    """Refuse elements that the model does not know, naming the frame."""
-    for index, atoms in enumerate(structures):
-        unknown = set(atoms.numbers.tolist()) - set(species)
-        if unknown:
-            raise ValueError(
-                f"{path}: frame {index} has {_symbols(unknown)}, but the model knows "
-                f"{_symbols(species)} only; leave the frame out, or take a model for it"
-            )
-
-
-def _symbols(numbers: Iterable[int]) -> str:
-    from ase.data import chemical_symbols
-
-    return ", ".join(chemical_symbols[z] for z in sorted(numbers))
 
 
 def read_polarizabilities(path: str, unit: str, local_field: str) -> Part:

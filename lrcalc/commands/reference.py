@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if Path(args.out).suffix != ".pt":
         raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
     content = read_tensors(path)
-    frames = frames_of_card(args, trained_on(content))
+    frames = frames_of_card(args, trained_on(content), content["species"])
     found = carried(load(path), frames, form, about={"data": [Path(n).name for n in args.data]})
     reference = found.reference
     extra = set(content["species"]) - set(reference.species)

@@ -33,11 +33,12 @@ def run(args: argparse.Namespace) -> int:
     if Path(args.out).suffix != ".pt":
         raise ValueError(f"`--out` is {args.out!r} but must end in .pt")
     potential = load(args.model)
-    frames = frames_of_card(args, set(potential.metadata.get("trained_on") or ()))
+    frames = frames_of_card(
+        args, set(potential.metadata.get("trained_on") or ()), potential.species
+    )
 
     def framed(atoms: object) -> Frame:
         system = from_ase([atoms])
-        potential.check_species(system.numbers)
         pairs = build_pairs(system, potential.cutoff)
         return Frame(system, pairs, 0.0, system.positions, None, 0)
 

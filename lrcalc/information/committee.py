@@ -23,6 +23,7 @@ from lrcalc.information.judging import COMMITTEE, Labels, Scores, each
 from lrcalc.information.parting import chosen_frames
 from lrcalc.information.ranges import SOME_FRAMES
 from lrcalc.information.reference import tail_limit
+from lrcalc.structures.species import find_unknown, refuse_unknown
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -113,6 +114,11 @@ class Committee:
         chosen = chosen_frames(frames)
         chosen = chosen[:: max(1, len(chosen) // SOME_FRAMES)][:SOME_FRAMES]
         made.about = {"frames": len(frames), **(about or {})}
+        numbered = [(int(k), frames[k]) for k in chosen]
+        refuse_unknown(
+            [find_unknown(numbered, self.species, "the reference")], self.species,
+            "the committee knows", "leave these frames out",
+        )  # fmt: skip
         looks = [
             (frames[k].numbers, self.scores(frames[k], f"frame {k} of the reference"))
             for k in chosen

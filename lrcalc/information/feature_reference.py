@@ -10,9 +10,10 @@ import numpy as np
 from lrcalc.information.colder import colder, mean_structure
 from lrcalc.information.entropy import delta_entropy
 from lrcalc.information.features import FeatureReference, Found, Space, backbone_features
-from lrcalc.information.given import check_potential, structures_given
+from lrcalc.information.given import check_potential, check_structure, structures_given
 from lrcalc.information.parting import MOST_FRAMES, chosen_frames, parted, rows_of
 from lrcalc.information.reference import calibrated, compressed, tail_limit
+from lrcalc.structures.species import find_unknown, refuse_unknown
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -70,6 +71,10 @@ def make_features(
     frames = structures_given(frames)
     chosen = [frames[k] for k in chosen_frames(frames)]
     names = [f"frame {k} of the reference" for k in chosen_frames(frames)]
+    for atoms, name in zip(chosen, names, strict=True):
+        check_structure(atoms, name)
+    numbered = zip(chosen_frames(frames), chosen, strict=True)
+    refuse_unknown([find_unknown(numbered, potential.species, "the reference")], potential.species)
     found = [backbone_features(potential, a, n) for a, n in zip(chosen, names, strict=True)]
     width = found[0].own.shape[1]
     species = sorted({int(z) for a in chosen for z in a.numbers})

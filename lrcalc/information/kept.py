@@ -11,9 +11,9 @@ from lrcalc.analysis.result import AnalysisResult, Quantity
 from lrcalc.information.descriptors import PUBLISHED, Form
 from lrcalc.information.entropy import check_bandwidth, entropy
 from lrcalc.information.given import structures_given
-from lrcalc.information.judging import check_species
 from lrcalc.information.reference import Reference, by_species, make_reference
 from lrcalc.information.selection import select_frames
+from lrcalc.structures.species import find_unknown, refuse_unknown
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -130,8 +130,10 @@ def kept_entropy(
         raise ValueError(f"`keep` is {count} but must be from 1 to the {len(frames)} frames")
     if beside is not None:
         form, h = beside.form, beside.h
-        for number, atoms in enumerate(frames):
-            check_species(beside, atoms.numbers, f"frame {number}")
+        refuse_unknown(
+            [find_unknown(enumerate(frames), beside.species, "the data")], beside.species,
+            "the reference knows", "leave these frames out, or give data with them",
+        )  # fmt: skip
     elif h is None:
         h = make_reference(frames, form).h
     own = {int(z) for atoms in frames for z in atoms.numbers}

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from lrcalc.hashing import structure_hash
+from lrcalc.structures.species import find_unknown, refuse_unknown
 from lrcalc.training.data import (
     Frame,
     check_boundaries,
@@ -46,6 +47,7 @@ def read_split(
     max_force: float = math.inf,
     wanted: Collection[str] = (),
     complete: Callable[[list[Atoms]], None] = lambda structures: None,
+    known: Collection[int] = (),
 ) -> dict[str, Any]:
     """Read all files and split their frames.
 
@@ -71,6 +73,8 @@ def read_split(
         Electrical labels to read (`lrcalc.training.electrical.KEYS`).
     complete : callable
         Given the structures of a file that are looked at; may give them labels that they lack.
+    known : collection of int
+        Atomic numbers of a model that is gone on with; frames with others are refused first.
 
     Returns
     -------
@@ -79,11 +83,20 @@ def read_split(
         (``labelled``, ``labelled_validation``); hashes of those used; warnings and notes; what the
         training files state of ε_∞.
     """
+    keys = keys or LabelKeys()
+    chosen = [(path, frames) for path in train] + [(path, slice(None)) for path in valid]
+    structures = [read_structures(path, keys) for path, _ in chosen]
+    if known:
+        looked_at = [
+            find_unknown(list(enumerate(one))[part], known, path)
+            for one, (path, part) in zip(structures, chosen, strict=True)
+        ]
+        refuse_unknown(looked_at, known)
     read = partial(
         _read_file,
         cutoff=cutoff,
         allow_images=allow_images,
-        keys=keys or LabelKeys(),
+        keys=keys,
         level=level,
         max_force=max_force,
         wanted=wanted,
@@ -91,9 +104,10 @@ def read_split(
     )
     every = None if valid else valid_every
     files = [
-        *(read(path, k, frames, lambda n: assign(n, every, test_every), tells=True)
-          for k, path in enumerate(train)),
-        *(read(path, 0, slice(None), lambda n: ["validation"] * n, tells=False) for path in valid),
+        *(read(one, path, k, frames, lambda n: assign(n, every, test_every), tells=True)
+          for k, (path, one) in enumerate(zip(train, structures, strict=False))),
+        *(read(one, path, 0, slice(None), lambda n: ["validation"] * n, tells=False)
+          for path, one in zip(valid, structures[len(train) :], strict=True)),
     ]  # fmt: skip
     split: dict[str, Any] = {key: [x for one in files for x in one[key]] for key in files[0]}
     parts = split.pop("parts")
@@ -114,6 +128,7 @@ def read_split(
 
 
 def _read_file(
+    structures: Sequence[Atoms],
     path: str,
     source: int,
     chosen: slice,
@@ -128,12 +143,11 @@ def _read_file(
     wanted: Collection[str],
     complete: Callable[[list[Atoms]], None],
 ) -> dict[str, list[Any]]:
-    """Read one file: its share of all that `read_split` returns, and the ``parts`` of its frames.
+    """Split one file: its share of all that `read_split` returns, and the ``parts`` of its frames.
 
     ``assigned`` gives the part of each of so many frames; the permittivities that a file states
     are kept if it ``tells``.
     """
-    structures = read_structures(path, keys)
     numbers = list(range(len(structures)))[chosen]
     if not numbers:
         raise ValueError(f"--frames selects none of the {len(structures)} frames of {path}")

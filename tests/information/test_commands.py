@@ -96,7 +96,7 @@ def test_any_limit_that_is_a_number_has_a_picture(folder, limit):
      "`--nearest` is of δH"),
     (["entropy", "data.xyz", "-k", "1"], "`k` is 1"),
     (["entropy", "data.xyz", "--frames", "40:"], "no such frames"),
-    (["extrapolation", "run.xyz", "--reference", "silver.xyz"], "has Cu"),
+    (["extrapolation", "run.xyz", "--reference", "silver.xyz"], "unknown elements: Cu in"),
     (["extrapolation", "run.xyz", "--reference", "data.xyz", "known.pt"], "beside others"),
 ])  # fmt: skip
 def test_refusals(folder, capsys, words, message):

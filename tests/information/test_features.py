@@ -162,7 +162,7 @@ def test_bad_input(potential, copper):
         make_features(potential, shaken(5, 0.1), bytes_kept=1000)
     with pytest.raises(ValueError, match="has Ag, of which the reference"):
         copper.scores(bulk("Ag"))
-    with pytest.raises(ValueError, match="atomic numbers"):
+    with pytest.raises(ValueError, match="unknown elements: Ag in 5"):
         make_features(potential, shaken(5, 0.1, symbol="Ag"))
     with pytest.raises(ValueError, match="no `model` is given"):
         open_judge("features", ["water64"])

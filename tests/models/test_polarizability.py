@@ -292,4 +292,5 @@ def test_unknown_elements_are_named_with_their_frame(files, capsys):
     command = ["fit-polarizability", "--model", str(files / "m.pt"), "--unit", "eA2/V",
                "--data", str(files / "sulphur.xyz")]  # fmt: skip
     assert main([*command, "--out", str(files / "x.pt")]) == 2
-    assert "sulphur.xyz: frame 3 has S, but the model knows H, O only" in capsys.readouterr().err
+    told = "has unknown elements: S in 1 (first: frame 3); the model knows H, O only"
+    assert told in capsys.readouterr().err
