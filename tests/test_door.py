@@ -158,7 +158,7 @@ def test_a_field_on_atomic_charges_in_a_cell_is_told_once(recwarn):
         atoms.get_forces()
     (told,) = recwarn.list
     assert ATOMIC in str(told.message)
-    assert "less the work" in str(told.message)
+    assert "less their work" in str(told.message)
 
 
 @pytest.mark.parametrize("what", ["local", "no field", "open", "dipole alone"])

@@ -114,6 +114,7 @@ class Server:
         layers = int(potential.backbone.layers)
         view.ghost_pairs = int(layers > 1)
         view.reach = layers * potential.cutoff
+        before = self.step
         self.step = Step(
             potential,
             self.elements,
@@ -122,6 +123,8 @@ class Server:
             screening_factor(potential.metadata, style.epsilon_infinity),
             pbc,
         )
+        if before is not None and before.potential is potential:  # `pair_style` opens another
+            self.step.go_on(before)
         if self.mpi.rank == 0 and not self._told:
             self._told = True
             masses = array(view.mass, int(view.ntypes) + 1)  # zeros where atoms have their own

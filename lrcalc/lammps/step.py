@@ -59,6 +59,10 @@ class Step:
         self._volume = 0.0
         self._moments = np.zeros(9)
 
+    def go_on(self, before: Step) -> None:
+        """Take up what an earlier run with the same model and field has left: the field's work."""
+        self._field_work.go_on(before._field_work)
+
     def compute(self, view: View) -> None:
         """Add forces to those of LAMMPS; fill in energies, virial and moments that are wanted."""
         self.part.take(view)

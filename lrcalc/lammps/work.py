@@ -23,6 +23,10 @@ class FieldWork:
         self._past: Tensor | None = None
         self.total = 0.0
 
+    def go_on(self, before: FieldWork) -> None:
+        """Take up the account of an earlier run of the same process."""
+        self._past, self.total = before._past, before.total
+
     def add(self, tags: Tensor, positions: Tensor, forces: Tensor) -> float:
         """Return the work (eV) up to this step.
 

@@ -105,12 +105,18 @@ def frames(path):
 
 def test_the_work_of_a_field_on_atomic_charges_is_in_the_energy(tmp_path):
     atoms = water_box(n=4)
-    save(random_potential(atoms, level="u", charges="atomic"), tmp_path / "model.pt")
+    model = random_potential(atoms, level="u", charges="atomic")
+    model.metadata["total_charges"] = [1.0]
+    save(model, tmp_path / "model.pt")
     write_data(tmp_path, atoms)
     script = START.replace("field 0.01 0.02 -0.03", "field 0.5 0.2 -0.3")
     script = script.replace("0.0005", "0.0001") + "velocity all create 600 7\n"
     script += LOOK.format(name="run", series="run").replace(" 2 ", " 1 ").replace("current", "")
-    checked(run_lammps(tmp_path, script + "fix move all nve\nrun 8\n", timeout=120, switches=()))
+    script += "fix move all nve\nrun 4\nrun 4\n"
+    checked(done := run_lammps(tmp_path, script, timeout=120, switches=()))
+    warned = "WARNING: pair_style lrcalc: a "
+    assert done.stdout.count(f"{warned}field is held on atomic charges in a periodic cell") == 1
+    assert done.stdout.count(f"{warned}structure has the total charge 0 e") == 1
     rows = table(tmp_path / "run.txt")
     calc = lrcalc.LRCalculator(
         tmp_path / "model.pt", dtype="float64", electric_field=(0.5, 0.2, -0.3)
