@@ -160,10 +160,10 @@ def field_warning(config: Mapping[str, Any], pbc: Iterable[bool]) -> str | None:
         return None
     return (
         "a field is held on atomic charges in a periodic cell: the forces E·born on them are no "
-        "derivative of any energy. What a run conserves is the energy less their work, which hangs on "
-        "the way that atoms went: LRCalculator, `lrcalc md` and LAMMPS take it off, an Evaluator "
-        "and i-PI do not, and energies of two structures cannot be compared. Take a model with "
-        "local charges (`lrcalc train --charges local`), or open boundaries"
+        "derivative of any energy. What a run conserves is the energy less their work, which "
+        "hangs on the way that atoms went: LRCalculator, `lrcalc md` and LAMMPS take it off, an "
+        "Evaluator and i-PI do not, and energies of two structures cannot be compared. Take a "
+        "model with local charges (`lrcalc train --charges local`), or open boundaries"
     )
 
 
