@@ -164,7 +164,8 @@ def dipole_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dipoles (e Å) of open structures and changes of those of crystals; what states make of them.
 
-    Of molecules in a periodic cell labels are known modulo quanta, which may have any sign.
+    Those of crystals are known modulo the quanta e·a, so only changes that are small beside these
+    count; those of molecules in a periodic cell are not small, and say nothing here.
     """
     label, made = [], []
     for one in labelled:
@@ -174,9 +175,16 @@ def dipole_pair(
         charges = np.array([states[chemical_symbols[z]] for z in one.system.numbers.tolist()])
         places = one.system.positions.numpy()
         before = places.mean(0) if one.reference is None else one.reference[0].positions.numpy()
-        total = charges.sum() if whole else 0.0  # which an origin is of
-        label.append(one.labels["dipole"].numpy() - total * places.mean(0))
-        made.append(charges @ (places - before))
+        moved, stated = charges @ (places - before), one.labels["dipole"].numpy()
+        if whole:  # about the middle: those of ions hang on the origin
+            stated = stated - charges.sum() * places.mean(0)
+        else:
+            quanta = one.system.cell[0].numpy()[one.system.pbc[0].numpy()]
+            if np.linalg.norm(moved) > 0.5 * np.linalg.norm(quanta, axis=1).min():
+                continue
+            stated = stated - np.rint(stated @ np.linalg.pinv(quanta)) @ quanta
+        label.append(stated)
+        made.append(moved)
     return np.ravel(label), np.ravel(made)
 
 
