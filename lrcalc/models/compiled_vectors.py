@@ -1,4 +1,4 @@
-"""Vectors of pairs in C++: `lrcalc.neighbors.pair_vectors`, once differentiable by positions."""
+"""Vectors of pairs in C++: `lrcalc.neighbors.pair_vectors`, once differentiable."""
 
 from __future__ import annotations
 
@@ -21,25 +21,23 @@ def vectors_of(system: System, pairs: Pairs, dtype: torch.dtype) -> Tensor:
         functions = library("vectors", ("vectors.cpp",), dtype)
     if functions is None:
         return pair_vectors(system, pairs).to(dtype)
-    given = (system.cell, system.batch, pairs.i, pairs.j, pairs.shift)
-    ends = _Ends(*(x.detach().contiguous() for x in given))
-    vectors: Tensor = _Vectors.apply(system.positions, functions, ends, dtype)
+    given = (system.batch, pairs.i, pairs.j, pairs.shift)
+    ends = _Ends(*(x.contiguous() for x in given))
+    vectors: Tensor = _Vectors.apply(system.positions, system.cell, functions, ends, dtype)
     return vectors
 
 
 def _usable(system: System, pairs: Pairs) -> bool:
-    """Not for stress, where cells have a gradient, and not where vectors are known of before."""
+    """Not where vectors are known of before."""
     plain = system.once and system.compiled and pairs.known is None
     return (
         plain
         and system.positions.device.type == "cpu"
         and system.positions.dtype == system.cell.dtype == torch.float64
-        and not system.cell.requires_grad
     )
 
 
 class _Ends(NamedTuple):
-    cells: Tensor
     batch: Tensor
     first: Tensor
     second: Tensor
@@ -52,33 +50,36 @@ class _Told(ctypes.Structure):
     _fields_ = [
         ("positions", POINTER), ("cells", POINTER), ("batch", POINTER), ("first", POINTER),
         ("second", POINTER), ("shift", POINTER), ("n_pairs", INTEGER), ("n", INTEGER),
-        ("threads", INTEGER),
+        ("structures", INTEGER), ("threads", INTEGER),
     ]  # fmt: skip
 
 
-def _told(positions: Tensor | None, ends: _Ends) -> Any:
-    pointers = (at(x) for x in (positions, *ends))
-    return ctypes.byref(_Told(*pointers, len(ends.first), len(ends.batch), threads()))
+def _told(positions: Tensor | None, cells: Tensor, ends: _Ends) -> Any:
+    pointers = (at(x) for x in (positions, cells, *ends))
+    return ctypes.byref(_Told(*pointers, len(ends.first), len(ends.batch), len(cells), threads()))
 
 
 class _Vectors(torch.autograd.Function):
-    """Positions (N, 3), float64, to vectors (E, 3)."""
+    """Positions (N, 3) and cells (S, 3, 3), float64, to vectors (E, 3)."""
 
     @staticmethod
     def forward(
-        ctx: Any, positions: Tensor, functions: ctypes.CDLL, ends: _Ends, dtype: torch.dtype
-    ) -> Tensor:
-        positions = positions.contiguous()
-        ctx.rest = functions, ends
+        ctx: Any, positions: Tensor, cells: Tensor, functions: ctypes.CDLL, ends: _Ends,
+        dtype: torch.dtype,
+    ) -> Tensor:  # fmt: skip
+        positions, cells = positions.detach().contiguous(), cells.detach().contiguous()
+        ctx.rest = functions, ends, cells
         vectors = positions.new_empty(len(ends.first), 3, dtype=dtype)
-        functions.vectors(_told(positions, ends), at(vectors))
+        functions.vectors(_told(positions, cells, ends), at(vectors))
         return vectors
 
     @staticmethod
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         refuse_second_derivatives()
-        functions, ends = ctx.rest
+        functions, ends, cells = ctx.rest
         given = given.contiguous()
         gradient = given.new_empty(len(ends.batch), 3, dtype=torch.float64)
-        functions.vectors_backward(_told(None, ends), at(given), at(gradient))
-        return gradient, None, None, None
+        by_cells = torch.empty_like(cells) if ctx.needs_input_grad[1] else None
+        told = _told(None, cells, ends)
+        functions.vectors_backward(told, at(given), at(gradient), at(by_cells))
+        return gradient, by_cells, None, None, None
