@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcalc import __version__
 from lrcalc.commands import _options
 from lrcalc.commands._charges_report import report_charges
+from lrcalc.models.card import TOTAL_CHARGES
 from lrcalc.progress import progress_bar
 from lrcalc.training.settings import TrainingSettings
 
@@ -79,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit charges and energies together, report errors before and after, write the model."""
-    from lrcalc.checkpoint import load
+    from lrcalc.checkpoint import load, save
     from lrcalc.models.options import MACE_MODEL
     from lrcalc.models.requests import check_device
     from lrcalc.training.charge_family import OXIDATION, check_oxidation, check_signs
@@ -129,6 +131,10 @@ def run(args: argparse.Namespace) -> int:
             metadata=card, report=report, note=bar.write,
         )  # fmt: skip
     print(f"after:  {told(best, split, settings)}")
+    if own.unlearned(start.metadata) and TOTAL_CHARGES in best.metadata:
+        known = set(best.metadata[TOTAL_CHARGES]) - own.unlearned(start.metadata)
+        best.metadata[TOTAL_CHARGES] = sorted(known)
+        save(best, output)
     report_charges(best, split, settings, output)
     print(f"wrote {output} ({output.stat().st_size / 1e3:.0f} kB)")
     return 0
@@ -142,6 +148,8 @@ class Own:
         self.same_zero = same_zero
         self.said: dict[str, None] = {}
         self.zero = ""
+        self.held: set[float] = set()
+        self.stated: set[float] = set()
 
     def complete(self, structures: list[Atoms]) -> None:
         """Compare the structures of a file, and label those without energy and forces, in place."""
@@ -149,6 +157,7 @@ class Own:
         from ase.stress import full_3x3_to_voigt_6_stress
 
         from lrcalc.evaluator import Evaluator
+        from lrcalc.structures import total_charge
         from lrcalc.training.labels import has_label
 
         with warnings.catch_warnings():  # of what it has not learned: it is about to
@@ -157,7 +166,9 @@ class Own:
         evaluator = Evaluator(self.model, device=self.device, allow_net_charge=True)
         stress = any(has_label(atoms, "stress") for atoms in structures)
         for atoms in structures:
-            if not (has_label(atoms, "energy") or has_label(atoms, "forces")):
+            own = not (has_label(atoms, "energy") or has_label(atoms, "forces"))
+            (self.held if own else self.stated).add(round(total_charge(atoms), 6))
+            if own:
                 more = ["stress"] * (stress and bool(atoms.pbc.all()))
                 (result,) = evaluator([atoms], ["energy", "forces", *more])
                 if more:  # ASE keeps six numbers
@@ -192,6 +203,10 @@ class Own:
         if shift := other_zero(compared, labelled, *values["energy"]):
             self.said[f"{shift} (--same-zero: they have the model's, and it is wrong)"] = None
             self.zero = f"{shift}: between compositions the model learned nothing of them"
+
+    def unlearned(self, card: Mapping[str, Any]) -> set[float]:
+        """Total charges, e, of which no frame has an energy but the model's, that knew none."""
+        return self.held - self.stated - set(card.get(TOTAL_CHARGES, []))
 
     def lines(self) -> list[str]:
         """Say what was found."""

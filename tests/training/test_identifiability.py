@@ -220,6 +220,31 @@ def test_what_was_measured_before_charges_were_fitted_is_measured_anew(fitted, t
     assert load(tmp_path / "m.pt").metadata["identifiability"]["verdict"] == "not determined"
 
 
+def test_a_charge_whose_energies_were_the_models_own_is_not_learned(fitted, tmp_path):
+    structures = frames_of("ions", 12)  # charges 1, -1, -1, 1, by turns
+    every = structures[0].copy()
+    for k, atoms in enumerate(structures[1:4], 1):
+        apart = atoms.copy()
+        apart.positions += 20.0 * k
+        every += apart
+    model = random_potential(every, level="q", cutoff=3.0, charges="atomic", channels=3, hidden=8)
+    for known, stripped, found in (([0.0], -1, [0.0, 1.0]), ([-1.0, 0.0], -1, [-1.0, 0.0, 1.0]),
+                                   ([0.0], 7, [-1.0, 0.0, 1.0])):  # fmt: skip
+        for atoms in (some := [a.copy() for a in structures]):
+            atoms.info["REF_dipole"] = [0.0, 0.0, 0.3]
+        for atoms, before in zip(some, structures, strict=True):
+            if before.info["charge"] != stripped:
+                atoms.calc = before.calc
+        write(tmp_path / "ions.xyz", some, format="extxyz")
+        model.metadata["total_charges"] = known
+        save(model.to(torch.float32), tmp_path / "m.pt")
+        (tmp_path / "n.state.pt").unlink(missing_ok=True)
+        command = [*fitted, "--born-weight", "0", "--dipole-weight", "1", "--valid-every", "5"]
+        command[command.index(str(tmp_path / "f.xyz"))] = str(tmp_path / "ions.xyz")
+        assert main(command) == 0
+        assert load(tmp_path / "n.pt").metadata["total_charges"] == found
+
+
 def test_a_fit_that_is_stopped_leaves_no_verdict_on_other_charges(fitted, tmp_path, monkeypatch):
     def stopped(*args, **options):
         raise ValueError("stopped")
