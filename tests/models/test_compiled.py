@@ -211,7 +211,8 @@ def test_repulsion_and_its_gradient(calls, between, wall, dtype, threads):
     system = from_ase(water_box(n=3))
     pairs = build_pairs(system, 5.5)
     vectors = pair_vectors(system, pairs).to(dtype)
-    vectors[::7] *= torch.rand(len(vectors[::7]), 1, dtype=dtype) ** 2 + 0.01
+    make = torch.Generator().manual_seed(0)  # one draw in a hundred has a pair at the wall's edge
+    vectors[::7] *= torch.rand(len(vectors[::7]), 1, dtype=dtype, generator=make) ** 2 + 0.01
     exact = [part and part.double() for part in map(deepcopy, parts)]
     expected = repelled(exact, system, pairs, vectors.double(), compiled=False)
     assert not calls
