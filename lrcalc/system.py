@@ -151,17 +151,19 @@ def sum_by_structure(
     return out.index_add(0, batch, values)
 
 
-def sum_of_pairs(values: Tensor, i: Tensor, rows: Tensor | None, system: System) -> Tensor:
+def sum_of_pairs(
+    values: Tensor, i: Tensor, rows: Tensor | None, batch: Tensor, n_structures: int
+) -> Tensor:
     """Sum ``values`` (M, ...) of pairs over each structure: (S, ...), float64.
 
     ``i`` are the centres of all pairs, ``rows`` (M,) says which of them these are, if not all.
     """
-    if system.n_structures == 1:
+    if n_structures == 1:
         return values.sum(0, keepdim=True, dtype=torch.float64)
     # by atoms first: a GPU takes in turns what is added to the same place
-    atoms = values.new_zeros((len(system.batch), *values.shape[1:]), dtype=torch.float64)
+    atoms = values.new_zeros((len(batch), *values.shape[1:]), dtype=torch.float64)
     atoms = atoms.index_add(0, i if rows is None else i[rows], values.double())
-    return sum_by_structure(atoms, system.batch, system.n_structures)
+    return sum_by_structure(atoms, batch, n_structures)
 
 
 def from_ase(

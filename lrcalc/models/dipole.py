@@ -14,6 +14,7 @@ from torch import Tensor
 from lrcalc.derivatives import jacobian
 from lrcalc.domain import shared, total
 from lrcalc.models.explicit_images import image_lever
+from lrcalc.models.fused_moment import Handed, fused_moment, usable
 from lrcalc.models.levers import edge_levers
 from lrcalc.models.potential import Potential
 from lrcalc.models.terms import Terms
@@ -45,14 +46,14 @@ def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool 
         Leave out the charges of structures for which they have no exact dipole: what is left is
         what an enthalpy may contain.
     """
+    multipoles, transfers = terms.readout.multipoles, terms.readout.transfers
     positions = system.positions.double()
-    transfers = terms.readout.transfers
-    parts = _moments(system, terms, positions)
+    known = (system.batch, system.n_structures)
     if transfers is not None:
-        charge = transfers.species_charge.double()
-        # the centre gains `amount`, the neighbour loses it: the dipole points from j to i
-        moved = transfers.amount[:, None] * terms.vectors.index_select(0, transfers.pairs)
-        parts = parts - sum_of_pairs(moved, pairs.i, transfers.pairs, system)
+        handed = Handed(transfers.pairs, pairs.i, *known, transfers.species_charge)
+        made = (terms.vectors, transfers.amount, positions, multipoles.dipole, handed)
+        fused = system.once and usable(terms.vectors)
+        found = fused_moment(*made) if fused else permanent_dipole(*made)
     else:
         charge = terms.readout.moving_charge.double()
         if coupled:
@@ -60,30 +61,54 @@ def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool 
             # zero either way; cut off from the model where all are, it costs no backward pass
             some = not bool(readable_pbc(system).any(1).all())
             charge = charge * exact[system.batch] if some else torch.zeros_like(charge)
-    return total(system.domain, parts + _sum(system, charge[:, None] * positions))
+        found = _sums(known, charge[:, None] * positions, multipoles.dipole)
+    parts = _induced_parts(system, terms, positions)
+    return total(system.domain, sum(parts, found))
 
 
-def _sum(system: System, values: Tensor) -> Tensor:
-    """Sum over the atoms of each structure that are here, (S, ...), float64."""
-    return sum_by_structure(values, system.batch, system.n_structures, dtype=torch.float64)
+def permanent_dipole(
+    vectors: Tensor, amount: Tensor, positions: Tensor, dipole: Tensor | None, handed: Handed
+) -> Tensor:
+    """Return ``Σ kept_i r_i - Σ t_ij d_ij + Σ u_i`` (S, 3), e Å, float64.
+
+    Parameters
+    ----------
+    vectors : Tensor, shape (E, 3), Å
+        Of all pairs.
+    amount : Tensor, shape (T,), e
+        What the centre of each pair of ``handed.rows`` is given.
+    positions : Tensor, shape (N, 3), Å, float64
+    dipole : Tensor or None, shape (N, 3), e Å
+    handed : Handed
+    """
+    # the centre gains `amount`, the neighbour loses it: the dipole points from j to i
+    moved = amount[:, None] * vectors.index_select(0, handed.rows)
+    known = (handed.batch, handed.n_structures)
+    given = sum_of_pairs(moved, handed.i, handed.rows, *known)
+    return _sums(known, handed.kept.double()[:, None] * positions, dipole) - given
 
 
-def _moments(system: System, terms: Terms, positions: Tensor) -> Tensor:
-    """Permanent and induced dipoles of the atoms, and the dipole of induced charges, (S, 3)."""
+def _sums(known: tuple[Tensor, int], *values: Tensor | None) -> Tensor:
+    """Sum of arrays (N, ...) of atoms over each structure, (S, ...), float64."""
+    made = [sum_by_structure(x, *known, dtype=torch.float64) for x in values if x is not None]
+    return sum(made[1:], made[0])
+
+
+def _induced_parts(system: System, terms: Terms, positions: Tensor) -> list[Tensor]:
+    """Dipoles (S, 3) of what is induced: on atoms, of what flows over pairs, of charges."""
     multipoles, induced = terms.readout.multipoles, terms.electrostatics
-    parts = positions.new_zeros((system.n_structures, 3))
-    if multipoles.dipole is not None:
-        parts = parts + _sum(system, multipoles.dipole)
+    known = (system.batch, system.n_structures)
+    parts: list[Tensor] = []
     if induced is None:
         return parts
     if induced.induced_dipole is not None:
-        parts = parts + _sum(system, induced.induced_dipole)
+        parts.append(_sums(known, induced.induced_dipole))
     if multipoles.pair is not None and induced.transfer is not None:
         flow = induced.transfer[:, None] * multipoles.pair.vector
-        parts = parts - sum_of_pairs(flow, multipoles.pair.i, None, system)
+        parts.append(-sum_of_pairs(flow, multipoles.pair.i, None, *known))
     if multipoles.capacitance is not None and induced.induced_charge is not None:
         lever = capacitance_lever(system, multipoles.capacitance.double(), positions)
-        parts = parts + _sum(system, induced.induced_charge.double()[:, None] * lever)
+        parts.append(_sums(known, induced.induced_charge.double()[:, None] * lever))
     return parts
 
 

@@ -36,8 +36,9 @@ import torch
 from torch import Tensor
 
 from lrcalc.fields import DISPLACEMENT, VOLTAGE, Field
-from lrcalc.models.boundary import coupled, coupling, depolarised
+from lrcalc.models.boundary import coupled, coupling, depolarised, without_slabs
 from lrcalc.models.dipole import lattice_dipole, lattice_polarizability
+from lrcalc.models.field_energy import energy_and_dipole
 from lrcalc.models.terms import Terms
 from lrcalc.multipoles import Multipoles
 from lrcalc.neighbors import Pairs
@@ -104,6 +105,8 @@ def polarizability(system: System, terms: Terms, screening: float | Tensor) -> T
     is left of it when the field comes from outside (`boundary`).
     """
     if terms.surface is None:
+        if not responds(terms.readout.multipoles):
+            return terms.energy.new_zeros((system.n_structures, 3, 3))
         matrix = coupling(system, screening)
         return matrix @ lattice_polarizability(system, terms) @ matrix
     total = terms.surface
@@ -188,13 +191,16 @@ def constant_field(
     Atomic charges in a periodic structure couple through their Born charges only
     (`dipole.lever_born`) and are left out of ``value``; the reported dipole contains them.
     """
-    permanent = coupled(system, lattice_dipole(system, pairs, terms, coupled=True), screening)
+    latent = lattice_dipole(system, pairs, terms, coupled=True)
     alpha = polarizability(system, terms, screening)
+    whole = terms.readout.bare_charge is None
+    if system.once and whole and without_slabs(system) and isinstance(screening, float):
+        made = energy_and_dipole(terms.energy, latent, alpha, field, screening)
+        return Enthalpy(*made, field, alpha, alpha)
+    permanent = coupled(system, latent, screening)
     induced = torch.einsum("sab,sb->sa", alpha, field)
     value = terms.energy - (field * permanent.add(induced, alpha=0.5)).sum(1)
-    moment = permanent
-    if terms.readout.bare_charge is not None:
-        moment = dipole(system, pairs, terms, screening)
+    moment = permanent if whole else dipole(system, pairs, terms, screening)
     return Enthalpy(value, moment + induced, field, alpha, alpha)
 
 

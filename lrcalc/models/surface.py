@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcalc.models.backbone import Features
+from lrcalc.models.fused_surface import fused_parts, usable
 from lrcalc.multipoles import quadrupole_from_spherical
 from lrcalc.system import sum_by_structure
 
@@ -58,6 +59,8 @@ class PolarizabilitySurface(nn.Module):
         batch: Tensor,
         n_structures: int,
         owned: Tensor | None = None,
+        *,
+        once: bool = False,
     ) -> Tensor:
         """Return the polarizability of each structure, shape (S, 3, 3), e Å²/V, float64.
 
@@ -72,6 +75,24 @@ class PolarizabilitySurface(nn.Module):
             S.
         owned : Tensor or None, shape (N,), bool
             Atoms that count (`System.owned`).
+        once : bool
+            As for `System.once`.
+        """
+        if once and usable(self, features.scalars):
+            parts = fused_parts(self, features, species)
+        else:
+            parts = self.parts(features, species)
+        if owned is not None:
+            parts = parts * owned[:, None]
+        total = sum_by_structure(parts, batch, n_structures, dtype=torch.float64)
+        basis = tensors_of_six(self.n_channels, total.dtype, total.device)
+        return (total @ basis).unflatten(1, (3, 3))
+
+    def parts(self, features: Features, species: Tensor) -> Tensor:
+        """Return six numbers of each atom, (N, 6), e Å²/V, in the precision of the features.
+
+        The scalar a, and what a traceless tensor is made of, spherical and a sum over channels
+        (`tensors_of_six`).
         """
         hidden = torch.nn.functional.silu(torch.matmul(features.scalars, self.layer1))
         rows = species * len(species) + torch.arange(len(species), device=species.device)
@@ -79,11 +100,7 @@ class PolarizabilitySurface(nn.Module):
         scalar, gates = out.split([1, self.n_channels], dim=1)
         spherical = torch.einsum("nc,ncm->nm", gates, features.tensors)
         parts = torch.cat([scalar + self.constant[species][:, None], spherical], dim=1)
-        if owned is not None:
-            parts = parts * owned[:, None]
-        total = sum_by_structure(parts, batch, n_structures, dtype=torch.float64)
-        basis = tensors_of_six(self.n_channels, total.dtype, total.device)
-        return (self.unit.double() * total @ basis).unflatten(1, (3, 3))
+        return self.unit * parts
 
 
 @lru_cache
