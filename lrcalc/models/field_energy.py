@@ -19,7 +19,7 @@ def energy_and_dipole(
 ) -> tuple[Tensor, Tensor]:
     """Return ``E - s F·M - ½ F·α·F`` (S,), eV, and ``s M + α·F`` (S, 3), e Å; differentiable once.
 
-    By all but the field.
+    By all but the field, which must not depend on anything (as on the cell at constant voltage).
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def energy_and_dipole(
     alpha : Tensor, shape (S, 3, 3), e Å²/V
         Symmetric.
     field : Tensor, shape (S, 3), V/Å
-        F.
+        F, constant.
     screening : float
         s.
     """

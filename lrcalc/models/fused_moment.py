@@ -1,4 +1,4 @@
-"""Dipole of local charges in one kernel: `dipole.permanent_dipole` once differentiable, on a GPU."""
+"""Dipole of local charges in one kernel: `dipole.permanent_dipole`, once differentiable."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def usable(vectors: Tensor) -> bool:
 def fused_moment(
     vectors: Tensor, amount: Tensor, positions: Tensor, dipole: Tensor | None, handed: Handed
 ) -> Tensor:
-    """The same as `lrcalc.models.dipole.permanent_dipole`.
+    """Return what `lrcalc.models.dipole.permanent_dipole` returns.
 
     Differentiable once, by all but the charges that are kept.
     """
@@ -104,14 +104,15 @@ def cases(like: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
         i = torch.arange(400)
         batch = (torch.arange(400) * structures) // 400
         rows, i, batch = (x.to(like.device) for x in (rows, i, batch))
-        leaves = [x.to(like).requires_grad_() for x in (vectors, amount[:300], dipole)]
-        leaves.insert(2, positions.to(like.device).requires_grad_())
+        near, given, own = (x.to(like).requires_grad_() for x in (vectors, amount[:300], dipole))
+        at = positions.to(like.device).requires_grad_()
         handed = Handed(rows, i, batch, structures, kept.to(like))
-        values = fused_moment(*leaves, handed), permanent_dipole(*leaves, handed)  # type: ignore[misc]
-        yield "a dipole", *values
-        found, expected = (torch.autograd.grad(weighed(x), leaves) for x in values)
-        for one, two in zip(found, expected, strict=True):
-            yield "the gradient of a dipole", one, two
+        one = fused_moment(near, given, at, own, handed)
+        two = permanent_dipole(near, given, at, own, handed)
+        yield "a dipole", one, two
+        slopes = (torch.autograd.grad(weighed(x), (near, given, at, own)) for x in (one, two))
+        for found, expected in zip(*slopes, strict=True):
+            yield "the gradient of a dipole", found, expected
 
 
 def _launch(name: str, pairs: int, atoms: int, *tensors: Tensor, **constants: Any) -> None:

@@ -37,7 +37,7 @@ class Layers(NamedTuple):
 
 
 def usable(surface: PolarizabilitySurface, like: Tensor) -> bool:
-    """Whether there is a kernel for these sizes where ``like`` is, and it gives what torch gives."""
+    """Whether there is a kernel for these sizes where ``like`` is, which gives what torch gives."""
     shapes = (tuple(surface.layer1.shape), tuple(surface.layer2.shape))
     if max(_room(x[1]) * _room(x[2] - n) for n, x in enumerate(shapes)) > LARGEST:
         return False
@@ -91,10 +91,10 @@ def cases(surface: PolarizabilitySurface, like: Tensor) -> Iterator[tuple[str, T
     make = torch.Generator().manual_seed(0)
     species, scalars, _ = surface.layer1.shape
     kinds = torch.arange(9, device=like.device) % species
-    shapes = ((9, scalars), (9, 0, 3), (9, surface.n_channels, 5))
-    leaves = [torch.randn(x, dtype=torch.float64, generator=make).to(like) for x in shapes]
-    wanted = [leaves[0].requires_grad_(), leaves[2].requires_grad_()]
-    features = Features(*leaves)
+    one = torch.randn(9, scalars, dtype=torch.float64, generator=make)
+    two = torch.randn(9, surface.n_channels, 5, dtype=torch.float64, generator=make)
+    wanted = [x.to(like).requires_grad_() for x in (one, two)]
+    features = Features(wanted[0], wanted[1].new_empty((9, 0, 3)), wanted[1])
     values = fused_parts(surface, features, kinds), surface.parts(features, kinds).double()
     yield "a polarizability", *values
     found, expected = (torch.autograd.grad(weighed(x), wanted) for x in values)
@@ -114,7 +114,8 @@ def _launch(name: str, layers: Layers, atoms: int, *tensors: Any) -> None:
         return
     _, scalars, hidden = layers.first.shape
     channels = layers.second.shape[2] - 1
+    widths = {"KW": _room(scalars), "HW": _room(hidden), "CW": _room(channels)}
+    warps = 8 if widths["HW"] * max(widths["KW"], widths["CW"]) >= 64 * 64 else 4
     getattr(programs, name)[(atoms,)](
-        *tensors, K=scalars, H=hidden, C=channels,
-        KW=_room(scalars), HW=_room(hidden), CW=_room(channels), num_warps=4,
-    )  # fmt: skip
+        *tensors, K=scalars, H=hidden, C=channels, **widths, num_warps=warps
+    )

@@ -53,7 +53,7 @@ def test_dipoles_and_gradients_are_those_of_torch(dtype, tolerance, size, struct
 
 
 def test_by_hand():
-    """+1 e kept at x = 2 Å, 0.5 e that a pair of 3 Å along y carries to its centre, and a dipole."""
+    """A charge of 1 e at x = 2 Å, 0.5 e that went 3 Å to its centre, along -y, and a dipole."""
     vectors = torch.tensor([[9.0, 9.0, 9.0], [0.0, 3.0, 0.0]], dtype=torch.float64, device=DEVICE)
     positions = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 5.0]], dtype=torch.float64, device=DEVICE)
     dipole = torch.tensor([[0.0, 0.0, 0.25], [0.0, 0.0, 0.0]], dtype=torch.float64, device=DEVICE)
