@@ -1,9 +1,9 @@
 """How many operations a step launches on a GPU, counted without one.
 
-Run: ``TRITON_INTERPRET=1 python benchmarks/operations.py [--model water] [--atoms 192] [--most 30]``
-where Triton is (`make test-triton` makes ``.venv-triton``). A step of a thousand atoms is as long as
-the number of its operations, 2 to 3 µs each. Counted are torch's own, without those that only look
-at arrays in another way, and programs of Triton, in a step of fixed shapes as it is recorded. What
+Run: ``TRITON_INTERPRET=1 python benchmarks/operations.py [--model water] [--sum mesh] [--most 30]``
+where Triton is (`make test-triton` makes ``.venv-triton``). A step of a thousand atoms takes 2 to
+3 µs for each of its operations, and these are as many for four molecules as for a thousand.
+Counted are torch's own, without those that only look at arrays in another way, and programs of Triton, in a step of fixed shapes as it is recorded. What
 reads the host's arrays is counted, too (four in a field), and what an operation of cuBLAS copies
 before it adds is not.
 """
@@ -14,11 +14,11 @@ import os
 import traceback
 
 import torch
+from ase.build import molecule
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from lrcalc import Evaluator
 from lrcalc.captured.steps import Steps
-from lrcalc.structures import read_structure
 
 LOOKS = frozenset({
     "alias", "as_strided", "detach", "diagonal", "empty", "empty_like", "empty_strided", "expand",
@@ -69,10 +69,18 @@ def count_launches(launched):
     GridExecutor.__call__ = counted
 
 
+def molecules(count):
+    """Water in a row, periodic."""
+    one = molecule("H2O")
+    one.set_cell([3.1, 4.0, 5.0])
+    one.pbc = True
+    return one.repeat((count, 1, 1))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="water")
-    parser.add_argument("--atoms", type=int, default=192, help="a multiple of 192")
+    parser.add_argument("--sum", default="direct", choices=["direct", "mesh"])
     parser.add_argument("--most", type=int, default=0, help="rows to print of the first kind")
     options = parser.parse_args()
     if os.environ.get("TRITON_INTERPRET") != "1":
@@ -82,9 +90,10 @@ def main():
     first = None
     for kind, (field, names) in KINDS.items():
         evaluator = Evaluator(options.model, **field)
+        evaluator.potential.ewald.method = options.sum
         evaluator.steps = Steps(torch.device("cpu"), launch=False, eager=True)
         evaluator.capture = True
-        atoms = read_structure("water64").repeat((1, 1, options.atoms // 192))
+        atoms = molecules(4)
         evaluator([atoms], names)
         launched.clear()
         with Operations() as counted:
