@@ -3,9 +3,9 @@
 Run: ``TRITON_INTERPRET=1 python benchmarks/operations.py [--model water] [--sum mesh] [--most 30]``
 where Triton is (`make test-triton` makes ``.venv-triton``). A step of a thousand atoms takes 2 to
 3 µs for each of its operations, and these are as many for four molecules as for a thousand.
-Counted are torch's own, without those that only look at arrays in another way, and programs of Triton, in a step of fixed shapes as it is recorded. What
-reads the host's arrays is counted, too (four in a field), and what an operation of cuBLAS copies
-before it adds is not.
+Counted are torch's own, without those that only look at arrays in another way, and programs of
+Triton, in a step of fixed shapes as it is recorded. What reads the host's arrays is counted, too
+(four in a field), and what an operation of cuBLAS copies before it adds is not.
 """
 
 import argparse
