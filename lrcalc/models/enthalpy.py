@@ -194,8 +194,8 @@ def constant_field(
     latent = lattice_dipole(system, pairs, terms, coupled=True)
     alpha = polarizability(system, terms, screening)
     whole = terms.readout.bare_charge is None
-    simple = system.once and not field.requires_grad and isinstance(screening, float)
-    if simple and whole and without_slabs(system):
+    simple = system.once and whole and not field.requires_grad and without_slabs(system)
+    if simple and isinstance(screening, float):
         made = energy_and_dipole(terms.energy, latent, alpha, field, screening)
         return Enthalpy(*made, field, alpha, alpha)
     permanent = coupled(system, latent, screening)
