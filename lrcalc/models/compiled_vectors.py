@@ -11,7 +11,7 @@ from torch import Tensor
 from lrcalc.compiled import INTEGER, POINTER, at, library, threads
 from lrcalc.kernels.choice import refuse_second_derivatives
 from lrcalc.neighbors import Pairs, pair_vectors
-from lrcalc.system import System
+from lrcalc.system import System, own_cell
 
 
 def vectors_of(system: System, pairs: Pairs, dtype: torch.dtype) -> Tensor:
@@ -23,7 +23,7 @@ def vectors_of(system: System, pairs: Pairs, dtype: torch.dtype) -> Tensor:
         return pair_vectors(system, pairs).to(dtype)
     given = (system.batch, pairs.i, pairs.j, pairs.shift)
     ends = _Ends(*(x.contiguous() for x in given))
-    vectors: Tensor = _Vectors.apply(system.positions, system.cell, functions, ends, dtype)
+    vectors: Tensor = _Vectors.apply(system.positions, own_cell(system), functions, ends, dtype)
     return vectors
 
 

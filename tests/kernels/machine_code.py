@@ -12,12 +12,8 @@ import subprocess
 import sys
 import tempfile
 
+import pytest
 import torch
-import triton
-from triton import knobs
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from triton.runtime.jit import JITFunction
 
 from lrcalc import load
 from lrcalc.captured import trial as pairs_trial
@@ -28,6 +24,8 @@ from lrcalc.models import fused_moment, fused_repulsion, fused_surface, fused_tr
 from lrcalc.models.native import trial as native_trial
 from lrcalc.models.native.fast import Kernels
 from lrcalc.multipoles import Multipoles
+
+triton = pytest.importorskip("triton")  # doctests look into all files
 
 CARDS = (80, 90)
 KINDS = {
@@ -59,6 +57,9 @@ def compile_only(self, *given, grid=None, **named):
     known.add(key)
     floating = next((x[1:] for x in arrays if "fp" in x), "integers")
     name = f"{self.fn.__module__}.{self.fn.__name__}"
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
     for card in CARDS:
         source = ASTSource(fn=self, signature=signature, constexprs=constants)
         made = triton.compile(source, target=GPUTarget("cuda", card, 32), options=options)
@@ -68,6 +69,8 @@ def compile_only(self, *given, grid=None, **named):
 
 def spilled(ptx):
     """Bytes that a thread keeps in memory for lack of registers, by the assembler."""
+    from triton import knobs
+
     with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
         file.write(ptx)
         file.flush()
@@ -87,6 +90,8 @@ def all_of(cases):
 
 
 def main():
+    from triton.runtime.jit import JITFunction
+
     JITFunction.run = compile_only
     torch.empty, torch.empty_like = torch.zeros, torch.zeros_like
     torch.Tensor.new_empty = torch.Tensor.new_zeros
