@@ -1,6 +1,6 @@
-"""What fields and response cost: ratios to a plain step, 192-atom water, measured in turns.
+"""What fields and response cost: ratios to a plain step, of 192 atoms of water, measured in turns.
 
-    python benchmarks/fields.py [--model water] [--threads 1] [--rounds 12]
+    python benchmarks/fields.py [--model water] [--threads 1] [--rounds 12] [--compile] [--box 1]
 
 Each round times every case once, so that a machine that slows down slows all of them; a figure is
 the median over the rounds, a ratio the median of the ratios within a round.
@@ -36,16 +36,18 @@ def main():
     parser.add_argument("--model", default="water")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--compile", action="store_true", help="compiled functions")
+    parser.add_argument("--box", type=int, default=1, help="2: twice in each direction, 1536 atoms")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    atoms = read_structure("water64")
+    atoms = read_structure("water64").repeat((args.box,) * 3)
     atoms.set_momenta(np.random.default_rng(0).normal(size=(len(atoms), 3)))
     potential = Evaluator(args.model).potential
     level = potential.config["level"]
     cases = {}
     for name, (held, wanted, limit) in CASES.items():
         if "polarizability" not in wanted or has_response(potential):
-            cases[name] = (Evaluator(args.model, **held), wanted, limit)
+            cases[name] = (Evaluator(args.model, compile=args.compile, **held), wanted, limit)
     for evaluator, wanted, _ in cases.values():
         evaluator([atoms], wanted)
     times = {name: [] for name in cases}

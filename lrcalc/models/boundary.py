@@ -46,8 +46,19 @@ def is_slab(system: System) -> Tensor:
 
 
 def without_slabs(system: System) -> bool:
-    """Whether none of the structures is one, and the host knows without looking at tensors."""
-    return system.host is not None and not bool(is_slab(system.host).any())
+    """Whether none of the structures is one, as far as can be told without waiting."""
+    known = _readable(system)
+    return known is not None and not bool(is_slab(known).any())
+
+
+def _readable(system: System) -> System | None:
+    """Structures whose boundaries can be looked at without waiting for a device, if there are any.
+
+    Nor is whoever follows operations without carrying them out kept from it, which compiled
+    functions exclude.
+    """
+    here = system.compiled and system.pbc.device.type == "cpu"
+    return system if here else system.host
 
 
 def _slab_frame(system: System) -> tuple[Tensor, Tensor]:
@@ -93,7 +104,8 @@ def depolarised(system: System, alpha: Tensor, volume_per_atom: float | None) ->
         Å³; None leaves structures without periodic directions as they are, and slabs to their
         atoms.
     """
-    if system.host is not None and bool(system.host.pbc.all()):
+    known = _readable(system)
+    if known is not None and bool(known.pbc.all()):
         return alpha
     volume = None
     if volume_per_atom is not None:

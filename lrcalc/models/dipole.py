@@ -8,11 +8,14 @@ vector (physics §3), which gives Born charges that do not know the box, but no 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from lrcalc.derivatives import jacobian
 from lrcalc.domain import shared, total
+from lrcalc.models.compiled_moment import compiled_moment
 from lrcalc.models.explicit_images import image_lever
 from lrcalc.models.fused_moment import Handed, fused_moment, usable
 from lrcalc.models.levers import edge_levers
@@ -52,8 +55,7 @@ def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool 
     if transfers is not None:
         handed = Handed(transfers.pairs, pairs.i, *known, transfers.species_charge)
         made = (terms.vectors, transfers.amount, positions, multipoles.dipole, handed)
-        fused = system.once and usable(terms.vectors)
-        found = fused_moment(*made) if fused else permanent_dipole(*made)
+        found = _by_the_fastest(system, *made)
     else:
         charge = terms.readout.moving_charge.double()
         if coupled:
@@ -64,6 +66,16 @@ def lattice_dipole(system: System, pairs: Pairs, terms: Terms, *, coupled: bool 
         found = _sums(known, charge[:, None] * positions, multipoles.dipole)
     parts = _induced_parts(system, terms, positions)
     return total(system.domain, sum(parts, found))
+
+
+def _by_the_fastest(system: System, vectors: Tensor, *rest: Any) -> Tensor:
+    """`permanent_dipole`, by a kernel or compiled where there is one and it may be used."""
+    made = None
+    if system.once and usable(vectors):
+        made = fused_moment(vectors, *rest)
+    elif system.once and system.compiled:
+        made = compiled_moment(vectors, *rest)
+    return permanent_dipole(vectors, *rest) if made is None else made
 
 
 def permanent_dipole(

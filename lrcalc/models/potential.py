@@ -301,7 +301,8 @@ class Potential(Picklable):
             rows = len(features.scalars)
             owned = None if system.owned is None else system.owned[:rows]
             known = (species[:rows], system.batch[:rows], system.n_structures, owned)
-            alpha = total(system.domain, self.surface(features, *known, once=system.once))
+            may = {"once": system.once, "compiled": system.compiled}
+            alpha = total(system.domain, self.surface(features, *known, **may))
         whole = energy + electrostatics.energy.double()
         volume = self.metadata.get("polarizability", {}).get(VOLUME_PER_ATOM)
         return Terms(whole, readings, electrostatics, vectors, alpha, volume, features.heard, local)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcalc.models.backbone import Features
+from lrcalc.models.compiled_surface import compiled_parts
 from lrcalc.models.fused_surface import fused_parts, usable
 from lrcalc.multipoles import quadrupole_from_spherical
 from lrcalc.system import sum_by_structure
@@ -61,6 +62,7 @@ class PolarizabilitySurface(nn.Module):
         owned: Tensor | None = None,
         *,
         once: bool = False,
+        compiled: bool = False,
     ) -> Tensor:
         """Return the polarizability of each structure, shape (S, 3, 3), e Å²/V, float64.
 
@@ -75,12 +77,15 @@ class PolarizabilitySurface(nn.Module):
             S.
         owned : Tensor or None, shape (N,), bool
             Atoms that count (`System.owned`).
-        once : bool
-            As for `System.once`.
+        once, compiled : bool
+            As for `System.once`, `System.compiled`.
         """
+        parts = None
         if once and usable(self, features.scalars):
             parts = fused_parts(self, features, species)
-        else:
+        elif once and compiled:
+            parts = compiled_parts(self, features, species)
+        if parts is None:
             parts = self.parts(features, species)
         if owned is not None:
             parts = parts * owned[:, None]

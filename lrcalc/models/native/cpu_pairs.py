@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lrcalc.compiled import INTEGER, POINTER, at, threads
-from lrcalc.models.native.products import Products, SpeciesOrder
+from lrcalc.models.native.products import SpeciesOrder
 from lrcalc.neighbors import Pairs
 
 
@@ -20,9 +20,9 @@ class Remembered:
 
     def __init__(self, make: Any) -> None:
         self._make = make
-        self._known: WeakKeyDictionary[Products, tuple[Any, Any]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[nn.Module, tuple[Any, Any]] = WeakKeyDictionary()
 
-    def __call__(self, part: Products, tensors: Sequence[Tensor]) -> Any:
+    def __call__(self, part: nn.Module, tensors: Sequence[Tensor]) -> Any:
         """Weights of ``part``, which are made of these ``tensors``."""
         key = [(x.data_ptr(), 0 if x.is_inference() else x._version) for x in tensors]
         known = self._known.get(part)
