@@ -37,7 +37,9 @@ def cache_folder() -> Path:
     """Folder of what was compiled: ``LRCALC_CACHE``, or ``lrcalc`` in the user's cache folder."""
     chosen = os.environ.get("LRCALC_CACHE")
     if chosen:
-        return Path(chosen).absolute()  # loaders look for a bare name in folders of their own
+        return (
+            Path(chosen).expanduser().absolute()
+        )  # loaders look for a bare name in folders of their own
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "lrcalc"
 
@@ -130,20 +132,20 @@ def _made(path: Path, sources: Sequence[Path], macros: Sequence[str]) -> ctypes.
     _say_once(
         f"lrcalc compiles functions for this machine, once: about half a minute ({path.parent})"
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            _compile(compiler, sources, macros, temporary)
-            return ctypes.CDLL(str(temporary))  # what does not load is not kept
-    except OSError as error:
-        LOG.debug("%s: compiled for this process alone: %s", path.name, error)
-        _say_once(
-            f"compiled functions cannot be kept, and are made by every process anew ({error}): "
-            "name a folder by LRCALC_CACHE"
-        )
     with tempfile.TemporaryDirectory() as folder:
         alone = Path(folder) / path.name
         _compile(compiler, sources, macros, alone)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                temporary.write_bytes(alone.read_bytes())
+                return ctypes.CDLL(str(temporary))  # what does not load is not kept
+        except OSError as error:
+            LOG.debug("%s: compiled for this process alone: %s", path.name, error)
+            _say_once(
+                f"compiled functions cannot be kept, and are made by every process anew ({error}): "
+                "name a folder by LRCALC_CACHE"
+            )
         return ctypes.CDLL(str(alone))
 
 

@@ -103,6 +103,6 @@ def field_told(
     potential: Potential, frames: Sequence[Frames], wanted: set[str], field: Field | None
 ) -> str | None:
     """Whether forces in a field are asked for that are no derivative of the energy."""
-    if field is None or not wanted & {"energy", "forces"}:
+    if field is None or not any(field.value) or not wanted & {"energy", "forces"}:
         return None
     return field_warning(potential.config, (bool(part.pbc.any()) for part in frames))

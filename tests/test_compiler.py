@@ -114,6 +114,25 @@ def test_a_folder_without_permission(source):
     assert not list(cache_folder().iterdir())
 
 
+def test_a_folder_that_refuses_files(source, monkeypatch, caplog):
+    """The compiler needs no room there, so that what it says of it is not taken for its failure."""
+
+    def refused(path):
+        raise PermissionError(f"no writing into {path.parent}")
+
+    monkeypatch.setattr(compiler, "replacing", refused)
+    with caplog.at_level(logging.DEBUG, "lrcalc"):
+        assert number(source) == 7
+    assert "for this process alone" in caplog.text
+    assert not list(cache_folder().iterdir())
+
+
+def test_a_folder_below_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LRCALC_CACHE", "~/kept")
+    assert cache_folder() == tmp_path / "kept"
+
+
 def test_without_a_compiler(source, monkeypatch, tmp_path, caplog, capfd):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
@@ -129,7 +148,7 @@ def test_what_does_not_compile(source, caplog, capfd):
         assert number(source) is None
     assert "failed" in caplog.text
     assert capfd.readouterr() == ("", "")
-    assert not list(cache_folder().iterdir())
+    assert not list(cache_folder().glob("*"))
 
 
 def test_a_compiler_that_does_not_know_this_processor(source, monkeypatch):

@@ -161,11 +161,12 @@ def test_a_field_on_atomic_charges_in_a_cell_is_told_once(recwarn):
     assert "less their work" in str(told.message)
 
 
-@pytest.mark.parametrize("what", ["local", "no field", "open", "dipole alone"])
+@pytest.mark.parametrize("what", ["local", "no field", "zero field", "open", "dipole alone"])
 def test_a_field_whose_enthalpy_exists_is_not_told_of(what, recwarn):
     atoms = cluster(n=2) if what == "open" else water_box(n=2)
     potential = small_potential(charges="local" if what == "local" else "atomic")
-    evaluator = Evaluator(potential, field=None if what == "no field" else FIELD)
+    none = {"no field": None, "zero field": Field("electric_field", (0.0, 0.0, 0.0))}
+    evaluator = Evaluator(potential, field=none.get(what, FIELD))
     evaluator([atoms], ["dipole"] if what == "dipole alone" else ["energy", "forces"])
     assert not recwarn.list
 

@@ -13,7 +13,8 @@ def version_of(model: nn.Module) -> tuple[tuple[Any, ...], ...]:
 
     Nothing is read but where tensors are and torch's counts of writes, so it costs microseconds,
     on a GPU too. Writes that torch does not count go unseen: through ``tensor.data``, through numpy
-    views, and into tensors made under `torch.inference_mode`.
+    views, and into tensors made under `torch.inference_mode`. So results for the same structures
+    are those from before such a write, and an evaluation anew has the new weights.
     """
     return tuple(
         (tensor.data_ptr(), tensor.dtype, 0 if tensor.is_inference() else tensor._version)

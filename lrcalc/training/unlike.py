@@ -128,8 +128,11 @@ def antisymmetric(born: Tensor) -> Tensor:
 def describe_born_order(model: Tensor, label: Tensor) -> str | None:
     """Say that Born labels (N, 3, 3) follow a trained model's only when transposed, or None.
 
-    What the two orders differ by is the antisymmetric part of the tensors.
+    What the two orders differ by is the antisymmetric part of the tensors. Where all else has the
+    other sign, too, it is the sign that differs.
     """
+    if float((model + model.mT).flatten() @ (label + label.mT).flatten()) < 0.0:
+        return None
     one, two = antisymmetric(model), antisymmetric(label)
     size = float(one.norm() * two.norm())
     if not size > ORDERED**2 * len(one) or float(one @ two) / size > -0.3:

@@ -394,6 +394,26 @@ def test_weights_that_change_are_noticed():
         torch.testing.assert_close(after, predict(potential, system)["energy"])
 
 
+def test_weights_that_are_written_to_uncounted_are_noticed():
+    """Torch does not count what goes through ``.data`` or numpy; averages of weights are set so."""
+    potential = random_potential(water_box(n=1), level="u", layers=2)
+    potential.add_surface(4)
+    system = from_ase(water_box(n=1))
+    names, field = ("energy", "forces"), Field(FIELD, (0.1, 0.2, 0.3))
+    predict(potential, system, None, field, names, compile=True)
+    for k, weight in enumerate(potential.parameters()):
+        if weight.dim() == 0:
+            continue
+        if k % 2:
+            weight.data.mul_(1.05)
+        else:
+            weight.detach().numpy()[...] *= 1.05
+        found = predict(potential, system, None, field, names, compile=True)
+        expected = predict(potential, system, None, field, names)
+        for name in names:
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-10, atol=1e-10)
+
+
 def test_models_that_have_no_such_functions():
     """Other backbones, and sizes beyond a cache, take the code in torch."""
     from tests.models.test_backbone import Radial

@@ -413,6 +413,7 @@ def test_transposed_labels_are_told_by_a_model_that_learned_from_energies():
     right = torch.from_numpy(born)
     assert describe_born_order(right, right) is None
     assert "only when transposed" in describe_born_order(right, right.transpose(1, 2))
+    assert describe_born_order(right, -right) is None  # another sign, which others say
 
 
 def test_an_isolated_atom_has_no_dipole_to_check():
