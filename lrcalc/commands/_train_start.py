@@ -58,6 +58,7 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
         check_seen,
         check_signs,
         choose_charges,
+        odd_signs,
         parse_oxidation,
     )
     from lrcalc.training.electrical import describe_labelled, wanted_labels
@@ -93,7 +94,9 @@ def prepare(args: argparse.Namespace, frames: slice) -> Prepared:
     states = parse_oxidation(args.oxidation_states)
     check_seen(states, split["training"])
     check_oxidation(states, config["charges"], args.level, split["training"])
-    check_signs(states, [*split["labelled"], *split["labelled_validation"]])
+    labelled = [*split["labelled"], *split["labelled_validation"]]
+    check_signs(states, labelled)
+    warnings += [f"warning: {w}" for w in odd_signs(states, labelled)]
     choice = f"charges: {config['charges']} ({reason})"
     for line in [*split["notes"], *warnings, *epsilon.lines, *[choice] * bool(reason), *rate]:
         print(line)

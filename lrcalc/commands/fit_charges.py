@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     from lrcalc.checkpoint import load, save
     from lrcalc.models.options import MACE_MODEL
     from lrcalc.models.requests import check_device
-    from lrcalc.training.charge_family import OXIDATION, check_oxidation, check_signs
+    from lrcalc.training.charge_family import OXIDATION, check_oxidation, check_signs, odd_signs
     from lrcalc.training.electrical import describe_labelled, wanted_labels
     from lrcalc.training.fit import fit
     from lrcalc.training.split import read_split
@@ -107,7 +107,9 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     held = start.metadata.get(OXIDATION, {})
     check_oxidation(held, start.config["charges"], start.config["level"], split["training"])
-    check_signs(held, [*split["labelled"], *split["labelled_validation"]])
+    labelled = [*split["labelled"], *split["labelled_validation"]]
+    check_signs(held, labelled)
+    split["warnings"] += odd_signs(held, labelled)
     card = card_of(args, start, split)
     card["charges_fitted"] |= {"energies": own.zero} if own.zero else {}
     split["warnings"] += stale_surface(card)

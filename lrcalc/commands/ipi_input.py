@@ -4,14 +4,19 @@ import argparse
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrcalc.commands._ipi_options import given_options, naming_options, refuse
 from lrcalc.commands._md_files import has_more_frames
 from lrcalc.commands.ipi import add_settings, given_settings
-from lrcalc.fields import FIELD
+from lrcalc.fields import FIELD, Field
 from lrcalc.ipi.kinds import KINDS, Kind
 from lrcalc.ipi.start import VELOCITIES, Start
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from lrcalc.models.potential import Potential
 
 PULSE = ("frequency", "peak", "width")
 """Options that shape the field of --amplitude."""
@@ -185,7 +190,6 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
     from lrcalc.ipi.frame_checks import card_warnings
     from lrcalc.ipi.input_checks import find_model
     from lrcalc.ipi.inputs import write_input
-    from lrcalc.models.card import dipole_warning
     from lrcalc.structures import read_structure
 
     arguments = input_arguments(args)
@@ -222,12 +226,25 @@ def write(args: argparse.Namespace, *, runs_here: bool = False) -> Path:
         beads, ensemble = args.beads or kind.beads, args.ensemble or kind.ensemble
         for warning in card_warnings(settings.model, potential.metadata, beads, ensemble):
             print(warning, file=sys.stderr)
-        told = dipole_warning(potential.config)
-        if told and atoms.pbc.any():
+        for told in _doubts(potential, atoms, settings.field):
             print(f"warning: {told}", file=sys.stderr)
         if ensemble == "npt" and settings.field and settings.field.kind == FIELD:
             print(BRANCH_WARNING, file=sys.stderr)
     return path
+
+
+def _doubts(potential: "Potential", atoms: "Atoms", field: Field | None) -> list[str]:
+    """Say what a model is taken for that it is not; the driver says it in i-PI's log alone."""
+    from lrcalc.models.card import charge_warning, dipole_warning, field_warning
+    from lrcalc.structures import total_charge
+
+    charges = [total_charge(atoms, "`structure`")]
+    told = [
+        charge_warning(potential.metadata, potential.config, charges),
+        None if field is None else field_warning(potential.config, atoms.pbc),
+        dipole_warning(potential.config) if atoms.pbc.any() else None,
+    ]
+    return [line for line in told if line]
 
 
 def _keep_structure(structure: Path, workdir: Path) -> None:

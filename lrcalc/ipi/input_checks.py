@@ -10,6 +10,7 @@ from ase import Atoms
 
 from lrcalc.callers import users_line
 from lrcalc.courses import Pulse
+from lrcalc.fields import FIELD
 from lrcalc.ipi.kinds import Kind, check_pulse
 from lrcalc.ipi.settings import DriverSettings
 from lrcalc.properties import extras
@@ -139,6 +140,32 @@ def lacks_dipole(settings: DriverSettings, atoms: Atoms) -> bool:
     from lrcalc.models.requests import records_dipole
 
     return not records_dipole(potential, atoms)
+
+
+def with_stress(settings: DriverSettings, plan: Kind, atoms: Atoms) -> DriverSettings:
+    """Return the settings without a virial where atomic charges have none, in a field (physics §4).
+
+    A model that is not on this machine is not looked at.
+
+    Raises
+    ------
+    ValueError
+        At constant pressure, which cannot be held without.
+    """
+    if settings.field is None or settings.field.kind != FIELD or not np.any(atoms.pbc):
+        return settings
+    potential = find_model(settings.model)
+    if potential is None:
+        return settings
+    if potential.config["charges"] != "atomic" or potential.config["level"] == "sr":
+        return settings
+    if plan.ensemble == "npt":
+        raise ValueError(
+            f"`ensemble` is npt, whose barostat needs the stress, but `model` {settings.model!r} "
+            "has atomic charges, which have no stress in a field: take a fixed cell (nvt), or a "
+            "model with local charges (`lrcalc train --charges local`)"
+        )
+    return settings._replace(virial=False)
 
 
 def check_model(settings: DriverSettings, atoms: Atoms) -> None:

@@ -22,6 +22,7 @@ from lrcalc.ipi.input_checks import (
     here,
     lacks_dipole,
     warn_of_pressure,
+    with_stress,
 )
 from lrcalc.ipi.input_text import document, forcefield
 from lrcalc.ipi.kinds import KINDS, Kind
@@ -154,6 +155,8 @@ def write_input(
     if outputs.dipole and pes_file is None and lacks_dipole(settings, atoms):
         warnings.warn(NO_DIPOLE, stacklevel=users_line())
         outputs = outputs._replace(dipole=0)
+    if pes_file is None:
+        settings = with_stress(settings, plan, atoms)
     settings = _complete(settings, kind, plan, outputs, transport, files, atoms)
     if pes_file is None:
         check_model(settings, atoms)

@@ -14,7 +14,7 @@ from lrcalc.models.readout import Readout
 from lrcalc.training.data import Frame
 from lrcalc.training.electrical import Labelled
 from lrcalc.training.label_units import OPTION
-from lrcalc.training.slopes import slope
+from lrcalc.training.slopes import Slope, slope
 
 if TYPE_CHECKING:
     from lrcalc.models.potential import Potential
@@ -133,15 +133,49 @@ def check_signs(states: Mapping[str, float], labelled: Sequence[Labelled]) -> No
     born, dipoles = born_pair(states, labelled), dipole_pair(states, labelled)
     for name, label, made in (("Born charges", *born), ("dipoles", *dipoles)):
         found = slope(label, made)
-        if found.correlation > OPPOSITE or abs(found.ratio) < TELLS:
+        if not is_opposite(found):
             continue
-        given = " ".join(f"{symbol}={charge:g}" for symbol, charge in states.items())
         raise ValueError(
             f"the {name} of the labels have the sign opposite to that of the oxidation states "
-            f"{given} (correlation {found.correlation:.2f}, {found.ratio:.2g} times what these "
-            f"make): {OPTION} born=-e dipole=-eA turns the sign of labels that count electrons "
-            "positive; or turn that of `--oxidation-states`"
+            f"{in_words(states)} (correlation {found.correlation:.2f}, {found.ratio:.2g} times "
+            f"what these make): {OPTION} born=-e dipole=-eA turns the sign of labels that count "
+            "electrons positive (where it was given, leave it out); if it is the states that are "
+            "wrong, they are given where a model is trained, which keeps them"
         )
+
+
+def odd_signs(states: Mapping[str, float], labelled: Sequence[Labelled]) -> list[str]:
+    """Say how many frames have Born charges of the other sign than oxidation states, in a line.
+
+    Where all together have it, `check_signs` refuses them.
+    """
+    with_born = [one for one in labelled if "born" in one.labels] if states else []
+    odd = [
+        one.frame
+        for one in with_born
+        # those of one element sum to the total charge, whatever their sign
+        if len(set(one.system.numbers.tolist())) > 1
+        and is_opposite(slope(*born_pair(states, [one])))
+    ]
+    if not odd:
+        return []
+    path, index = min(odd)
+    return [
+        f"the Born charges of {len(odd)} of {len(with_born)} frames that have some have the sign "
+        f"opposite to that of the oxidation states {in_words(states)}, the first: {path}, frame "
+        f"{index}; they are learned as they are: turn the sign of these labels, or leave the "
+        "frames out"
+    ]
+
+
+def is_opposite(found: Slope) -> bool:
+    """Whether labels go against oxidation states, and are large enough for that to tell."""
+    return found.correlation <= OPPOSITE and abs(found.ratio) >= TELLS
+
+
+def in_words(states: Mapping[str, float]) -> str:
+    """Oxidation states as they are given: ``H=1 O=-2``."""
+    return " ".join(f"{symbol}={charge:g}" for symbol, charge in states.items())
 
 
 def born_pair(

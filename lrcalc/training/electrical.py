@@ -67,12 +67,15 @@ class Labelled(NamedTuple):
         epsilon_infinity and epsilon_static (3, 3); float64.
     reference : tuple of System and Pairs, or None
         Structure whose dipole is taken off, label's and model's (`lrcalc.training.branches`).
+    frame : tuple of str and int
+        File, and which of its frames it is.
     """
 
     system: System
     pairs: Pairs
     labels: dict[str, Tensor]
     reference: tuple[System, Pairs] | None = None
+    frame: tuple[str, int] = ("", 0)
 
 
 def read_labelled(
@@ -111,7 +114,8 @@ def read_labelled(
     found: list[Labelled | None] = []
     for index, atoms in zip(numbers, structures, strict=True):
         with at_frame(path, index):
-            found.append(_labelled(atoms, cutoff, wanted, branches))
+            one = _labelled(atoms, cutoff, wanted, branches)
+            found.append(None if one is None else one._replace(frame=(str(path), index)))
     return found
 
 

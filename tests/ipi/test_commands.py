@@ -70,6 +70,50 @@ def test_input_of_every_option(tmp_path, structure, capsys):
     assert read_plan(tmp_path / "input.xml").endpoints[0].port == 12345
 
 
+def test_doubts_of_the_model_are_said_before_the_start(tmp_path, capsys):
+    """Not in the log of i-PI alone: a charge that was not learned, a field on atomic charges."""
+    ion, plain = waters(), waters()
+    ion.info["charge"] = 1
+    for name, atoms in (("ion", ion), ("plain", plain)):
+        atoms.write(tmp_path / f"{name}.extxyz")
+    save(random_potential(plain, charges="atomic", cutoff=3.0), tmp_path / "atomic.pt")
+    not_learned, no_energy = "a structure has the total charge +1 e", "field is held on atomic"
+    field = ["--kind", "efield", "--electric-field", "0", "0", "0.1"]
+    atomic = ["--model", str(tmp_path / "atomic.pt")]
+    for name, words, said in (
+        ("ion", ["--kind", "nve", "--model", "water"], [not_learned]),
+        ("plain", ["--kind", "nve", "--model", "water"], []),
+        ("plain", ["--kind", "nve", *atomic], []),
+        ("plain", [*field, *atomic], [no_energy]),
+        ("plain", [*field, "--model", "water"], []),
+    ):
+        structure = ["--structure", str(tmp_path / f"{name}.extxyz")]
+        command = ["ipi-input", *structure, "--workdir", str(tmp_path / "run"), *words]
+        assert main(command) == 0
+        lines = capsys.readouterr().err.splitlines()
+        for told in (not_learned, no_energy):
+            here = [line for line in lines if told in line]
+            assert len(here) == (told in said)
+            assert all(line.startswith("warning: ") for line in here)
+
+
+@pytest.mark.timeout(120)
+def test_atomic_charges_run_in_a_field(tmp_path, structure, capfd):
+    """i-PI started and died at once: its driver was asked for a stress that there is not."""
+    save(random_potential(waters(), charges="atomic", cutoff=3.0), tmp_path / "atomic.pt")
+    command = [
+        "ipi-run", "--kind", "efield", "--electric-field", "0", "0", "0.1", "--structure",
+        structure, "--workdir", str(tmp_path / "run"), "--steps", "2", "--timestep", "0.05",
+        "--model", str(tmp_path / "atomic.pt"), "--max-force", "0", "--quiet",
+    ]  # fmt: skip
+    assert main(command) == 0
+    out, err = capfd.readouterr()
+    assert "finished at step 2 of 2" in out
+    assert "warning: a field is held on atomic charges" in err
+    assert main([*command, "--ensemble", "npt"]) == 2
+    assert "`--ensemble` is npt, whose barostat" in capfd.readouterr().err
+
+
 def test_how_to_run_is_said(tmp_path, structure, capsys):
     command = ["ipi-input", "--structure", structure, "--workdir", str(tmp_path)]
     assert main([*command, "--kind", "nve"]) == 0

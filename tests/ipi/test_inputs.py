@@ -130,6 +130,25 @@ def test_a_slab_has_no_virial(tmp_path):
         write_input("npt", slab, tmp_path)
 
 
+def test_atomic_charges_in_a_field_have_no_virial(tmp_path):
+    """Their stress is refused by the driver, at the first step; only a barostat needs one."""
+    save(random_potential(waters(), charges="atomic", cutoff=3.0), tmp_path / "atomic.pt")
+    bare = DriverSettings(model=str(tmp_path / "atomic.pt"))
+    held = bare._replace(electric_field=FIELD)
+    for kind, settings, left_out in (
+        ("efield", held, True), ("nve", held, True), ("nvt", bare, False),
+        ("efield", DriverSettings(electric_field=FIELD), False),
+    ):  # fmt: skip
+        text = write_input(kind, waters(), tmp_path / "run", settings=settings).read_text()
+        assert ("virial: False" in text) == left_out
+    # a model that is not on this machine is not looked at
+    away = held._replace(model="away.pt")
+    assert "virial" not in write_input("efield", waters(), tmp_path, settings=away).read_text()
+    with pytest.raises(ValueError, match=r"barostat.*no stress in a field.*fixed cell.*local"):
+        write_input("npt", waters(), tmp_path / "npt", settings=held)
+    assert not (tmp_path / "npt").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -243,7 +243,12 @@ def test_commands_say_what_they_take(tmp_path, capsys, monkeypatch):
     command = ["ipi-input", "--kind", "nve", "--structure", "a.xyz", "--workdir", "run"]
     assert main(command) == 0
     said = capsys.readouterr().err
-    for part in ("total charge +1 e", "3 H of 2.014 amu", "1 of 10 atoms are fixed", "velocities"):
+    for part in (
+        "structure: total charge +1 e",
+        "3 H of 2.014 amu",
+        "1 of 10 atoms are fixed",
+        "velocities",
+    ):
         assert said.count(part) == 1
     assert main([*command, "--temperature", "300"]) == 2
     assert "--velocities thermal" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from ase.io import read, write
 from lrcalc import LRCalculator
 from lrcalc.checkpoint import load
 from lrcalc.cli import main
-from lrcalc.training.charge_family import check_signs, choose_charges
+from lrcalc.training.charge_family import check_signs, choose_charges, odd_signs
 from lrcalc.training.data import make_frames, read_structures
 from lrcalc.training.electrical import read_labelled
 from lrcalc.training.label_units import parse_units
@@ -164,8 +164,47 @@ def test_born_charges_against_the_oxidation_states_are_refused(salty, tmp_path, 
     fit = ["fit-charges", str(tmp_path / "m.pt"), "--data", str(tmp_path / "d.xyz"), "-o",
            str(tmp_path / "n.pt"), "--valid-every", "3", "--epochs", "1"]  # fmt: skip
     assert main(fit) == 2
-    assert "--units born=-e dipole=-eA turns" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--units born=-e dipole=-eA turns" in said
+    assert "(where it was given, leave it out)" in said
+    assert "--oxidation-states" not in said  # which fit-charges has not
     assert main([*fit, "--units", "born=-e"]) == 0
+
+
+@pytest.mark.parametrize("turned", [(2, 5), (1,), (0, 2, 4)])
+def test_frames_with_the_other_sign_are_counted(salty, turned, tmp_path, capsys):
+    """As of two programs in one file; half of them cancel, which is no sign at all."""
+    data = with_born(tmp_path, 1.0)
+    frames = read(data, ":")
+    assert len(frames) == 6
+    for k in turned:
+        frames[k].arrays["REF_born"] *= -1.0
+    write(data, frames, format="extxyz")
+    command = [*salty, *STATES, "--born-weight", "1"]
+    assert main(command) == 0
+    told = (
+        f"warning: the Born charges of {len(turned)} of 6 frames that have some have the sign "
+        f"opposite to that of the oxidation states H=1 O=-2, the first: {data}, frame {turned[0]}"
+    )
+    assert capsys.readouterr().out.count(told) == 1
+    fit = ["fit-charges", str(tmp_path / "m.pt"), "--data", str(data), "-o",
+           str(tmp_path / "n.pt"), "--valid-every", "3", "--epochs", "1"]  # fmt: skip
+    assert main(fit) == 0
+    assert capsys.readouterr().out.count(told) == 1
+    with_born(tmp_path, 1.0)
+    (tmp_path / "n.state.pt").unlink()  # of the run before, on other labels
+    assert main(fit) == 0
+    assert "have the sign opposite" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("symbol", "states"), [("H2", {"H": 1.0}), ("CO", {"C": 2.0, "O": -2.0})])
+def test_frames_whose_sign_says_nothing_are_not_counted(symbol, states):
+    """One element, whose Born charges sum to zero, and such small ones as CO's, of C⁻O⁺."""
+    atoms = molecule(symbol)
+    size = np.array([-0.05, 0.05])[:, None, None] * np.eye(3)
+    atoms.arrays["REF_born"] = (size if symbol == "CO" else size + [0, 0, 1e-3]).reshape(-1, 9)
+    states = states if symbol == "CO" else {"H": -1.0}
+    assert odd_signs(states, read_labelled([atoms], "f.xyz", 2.0, ["born"])) == []
 
 
 def dipole_labels(matter, sign):
