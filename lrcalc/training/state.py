@@ -132,11 +132,12 @@ def resume(state: State, path: Path, run: Identity) -> list[str]:
         If the state was left by another run, naming what differs.
     """
     saved = read_tensors(path)
-    remedy = "give the same data and settings to resume it, another --out, or --restart"
+    over = f"remove {path} to start over (`lrcalc train --restart` does)"
+    remedy = f"give the same data and settings to resume it, another --out, or {over}"
     if saved.get("format") != FORMAT:
         raise ValueError(
             f"{path} has format {saved.get('format')!r}, not {FORMAT!r}, and does not say what it "
-            "was trained on; give another --out, or --restart to start over"
+            f"was trained on; give another --out, or {over}"
         )
     different = differences(json.loads(saved["run"]), run)
     if different:

@@ -1,7 +1,6 @@
 """Densities, products and transfers in C++ against torch, and the properties made of them."""
 
 import pickle
-import shutil
 from copy import deepcopy
 from functools import partial
 
@@ -11,7 +10,6 @@ import torch
 
 import lrcalc
 from lrcalc import Evaluator, Potential, compiled, from_ase, predict
-from lrcalc.compiler import COMPILERS
 from lrcalc.fields import FIELD, Field
 from lrcalc.models import compiled_transfers, repulsion
 from lrcalc.models.blocks import features_of
@@ -25,19 +23,10 @@ from lrcalc.neighbors import Pairs, build_pairs, pair_vectors
 from lrcalc.structures import read_structure
 from lrcalc.testing import cases, check_model, identities, model
 from tests.conftest import random_potential
+from tests.models.compiler import compiled_once, needs_compiler  # noqa: F401
 from tests.sample_structures import cluster, water_box
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kept(tmp_path_factory):
-    """Compile once for all tests here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRCALC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        compiled.library.cache_clear()
-        yield
-        compiled.library.cache_clear()
+pytestmark = needs_compiler
 
 
 @pytest.fixture

@@ -1,36 +1,24 @@
 """In a field: dipoles and polarizability surfaces in C++ against torch and finite differences."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
 
-from lrcalc import Evaluator, compiled
-from lrcalc.compiler import COMPILERS
+from lrcalc import Evaluator
 from lrcalc.models import compiled_moment, compiled_surface
 from lrcalc.models.backbone import Features
 from lrcalc.models.dipole import permanent_dipole
 from lrcalc.models.fused_moment import Handed
 from lrcalc.models.surface import PolarizabilitySurface
 from tests.conftest import random_potential
+from tests.models.compiler import compiled_once, needs_compiler  # noqa: F401
 from tests.property_cases import errors
 from tests.sample_structures import cluster, water_box
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
+pytestmark = needs_compiler
 TYPES = [(torch.float64, 1e-13), (torch.float32, 5e-6)]
 SIZES = {"usual": (2, 16, 8, 32), "odd": (3, 7, 5, 3), "one": (1, 1, 1, 1)}
 """Species, scalars, channels, width of the hidden layer."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kept(tmp_path_factory):
-    """Compile once for all tests here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRCALC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        compiled.library.cache_clear()
-        yield
-        compiled.library.cache_clear()
 
 
 def same(one, two, tolerance):

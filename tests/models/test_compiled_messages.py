@@ -1,12 +1,9 @@
 """What atoms say and hear in further rounds, in C++: against torch and differences of its own."""
 
-import shutil
-
 import pytest
 import torch
 
-from lrcalc import Evaluator, compiled, from_ase, predict
-from lrcalc.compiler import COMPILERS
+from lrcalc import Evaluator, from_ase, predict
 from lrcalc.models.backbone import Heard
 from lrcalc.models.native import cpu
 from lrcalc.models.native.fast import fast_functions
@@ -14,19 +11,10 @@ from lrcalc.models.native.messages import MessageRound
 from lrcalc.models.native.products import Round, sort_by_species
 from lrcalc.neighbors import build_pairs, pair_vectors
 from tests.conftest import random_potential
+from tests.models.compiler import compiled_once, needs_compiler  # noqa: F401
 from tests.sample_structures import water_box
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kept(tmp_path_factory):
-    """Compile once for all tests here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRCALC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        compiled.library.cache_clear()
-        yield
-        compiled.library.cache_clear()
+pytestmark = needs_compiler
 
 
 SIZES = {"channels": 6, "hidden": 10, "n_basis": 4, "layers": 2}

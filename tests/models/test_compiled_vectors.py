@@ -1,31 +1,19 @@
 """Vectors of pairs in C++ against those of torch, and where they are not used."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
 
-from lrcalc import Evaluator, Potential, compiled, from_ase
-from lrcalc.compiler import COMPILERS
+from lrcalc import Evaluator, Potential, from_ase
 from lrcalc.models import compiled_vectors
 from lrcalc.models.compiled_vectors import vectors_of
 from lrcalc.neighbors import FamiliarPairs, Known, Pairs, build_pairs, pair_vectors
 from lrcalc.structures import read_structure
 from tests.conftest import random_potential
+from tests.models.compiler import compiled_once, needs_compiler  # noqa: F401
 from tests.sample_structures import cluster, water_box
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kept(tmp_path_factory):
-    """Compile once for all tests here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRCALC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        compiled.library.cache_clear()
-        yield
-        compiled.library.cache_clear()
+pytestmark = needs_compiler
 
 
 @pytest.fixture
