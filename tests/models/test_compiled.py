@@ -23,7 +23,7 @@ from lrcalc.neighbors import Pairs, build_pairs, pair_vectors
 from lrcalc.structures import read_structure
 from lrcalc.testing import cases, check_model, identities, model
 from tests.conftest import random_potential
-from tests.models.compiler import compiled_once, needs_compiler  # noqa: F401
+from tests.models.compiler import needs_compiler
 from tests.sample_structures import cluster, water_box
 
 pytestmark = needs_compiler

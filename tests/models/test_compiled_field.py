@@ -11,7 +11,7 @@ from lrcalc.models.dipole import permanent_dipole
 from lrcalc.models.fused_moment import Handed
 from lrcalc.models.surface import PolarizabilitySurface
 from tests.conftest import random_potential
-from tests.models.compiler import compiled_once, needs_compiler  # noqa: F401
+from tests.models.compiler import needs_compiler
 from tests.property_cases import errors
 from tests.sample_structures import cluster, water_box
 

@@ -11,7 +11,7 @@ from lrcalc.models.native.messages import MessageRound
 from lrcalc.models.native.products import Round, sort_by_species
 from lrcalc.neighbors import build_pairs, pair_vectors
 from tests.conftest import random_potential
-from tests.models.compiler import compiled_once, needs_compiler  # noqa: F401
+from tests.models.compiler import needs_compiler
 from tests.sample_structures import water_box
 
 pytestmark = needs_compiler

@@ -10,7 +10,7 @@ from lrcalc.models.compiled_vectors import vectors_of
 from lrcalc.neighbors import FamiliarPairs, Known, Pairs, build_pairs, pair_vectors
 from lrcalc.structures import read_structure
 from tests.conftest import random_potential
-from tests.models.compiler import compiled_once, needs_compiler  # noqa: F401
+from tests.models.compiler import needs_compiler
 from tests.sample_structures import cluster, water_box
 
 pytestmark = needs_compiler
