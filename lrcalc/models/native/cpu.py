@@ -19,7 +19,15 @@ from lrcalc.kernels.choice import refuse_second_derivatives
 from lrcalc.models.backbone import Passed
 from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
 from lrcalc.models.native.cpu_messages import hear, message_functions
-from lrcalc.models.native.cpu_pairs import Remembered, Where, Who, pairs_of, where_of, who_of
+from lrcalc.models.native.cpu_pairs import (
+    Remembered,
+    Where,
+    Who,
+    pairs_of,
+    pointing,
+    where_of,
+    who_of,
+)
 from lrcalc.models.native.cpu_speech import speak
 from lrcalc.models.native.products import Products, Round, SpeciesOrder
 from lrcalc.neighbors import Pairs
@@ -109,8 +117,8 @@ def _product_weights(part: Products) -> tuple[_Weights, _Weights]:
     ]
     group = [torch.cat(mixes, dim=1), part.layer1 * part.invariant_scale[:, :, None], part.layer2]
     return (
-        _weights(tables, [x.contiguous() for x in group]),
-        _weights(tables, [x.transpose(-1, -2).contiguous() for x in group]),
+        pointing(_Weights, tables, [x.contiguous() for x in group]),
+        pointing(_Weights, tables, [x.transpose(-1, -2).contiguous() for x in group]),
     )
 
 
@@ -122,13 +130,6 @@ class _Weights(ctypes.Structure):
         ("n_coefficients", INTEGER), ("mix", POINTER), ("layer1", POINTER), ("layer2", POINTER),
     ]  # fmt: skip
     held: list[Tensor]  # which the pointers point into
-
-
-def _weights(tables: list[Tensor], group: list[Tensor]) -> _Weights:
-    pointers = [x.data_ptr() for x in tables], [x.data_ptr() for x in group]
-    made = _Weights(*pointers[0], len(tables[0]), *pointers[1])
-    made.held = tables + group
-    return made
 
 
 class _Atoms(ctypes.Structure):

@@ -12,7 +12,7 @@ from torch import Tensor
 from lrcalc.compiled import INTEGER, POINTER, at, library
 from lrcalc.kernels.choice import refuse_second_derivatives
 from lrcalc.models.native.coupling import L_MAX, N_LM, coupling
-from lrcalc.models.native.cpu_pairs import Remembered, Where, pairs_of
+from lrcalc.models.native.cpu_pairs import Remembered, Where, pairs_of, pointing
 
 SENT_L = 2
 """Largest ℓ of what is said, as in ``lrcalc/cpp/messages.cpp``."""
@@ -75,8 +75,8 @@ def _make_weights(part: Any) -> tuple[_Hearing, _Hearing]:
     # what `Neighbours` makes has the weights 1/n of waves already
     mix = torch.cat(mixes, dim=1)
     return (
-        _hearing(tables, [radial.contiguous(), mix]),
-        _hearing(tables, [radial.contiguous(), mix.transpose(-1, -2).contiguous()]),
+        pointing(_Hearing, tables, [radial.contiguous(), mix]),
+        pointing(_Hearing, tables, [radial.contiguous(), mix.transpose(-1, -2).contiguous()]),
     )
 
 
@@ -91,13 +91,6 @@ class _Hearing(ctypes.Structure):
         ("n_coefficients", INTEGER), ("radial", POINTER), ("mix", POINTER),
     ]  # fmt: skip
     held: list[Tensor]  # which the pointers point into
-
-
-def _hearing(tables: list[Tensor], group: list[Tensor]) -> _Hearing:
-    pointers = [x.data_ptr() for x in tables], [x.data_ptr() for x in group]
-    made = _Hearing(*pointers[0], len(tables[0]), *pointers[1])
-    made.held = tables + group
-    return made
 
 
 class _Speech(ctypes.Structure):

@@ -92,3 +92,11 @@ def pairs_of(where: Where, vectors: Tensor) -> Any:
             at(where.species), at(order), at(counts), len(order), where.cutoff, threads(),
         )
     )  # fmt: skip
+
+
+def pointing(kind: Any, tables: list[Tensor], group: list[Tensor]) -> Any:
+    """Structure of tables of coefficients, how many these are, and weights; it holds them."""
+    pointers = [x.data_ptr() for x in tables], [x.data_ptr() for x in group]
+    made = kind(*pointers[0], len(tables[0]), *pointers[1])
+    made.held = tables + group
+    return made
